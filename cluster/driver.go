@@ -1,0 +1,120 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Driver makes nodes. List reads the backend, never a state file: labels on the container are the database.
+// A Driver is safe for concurrent use.
+type Driver interface {
+	// Name is docker, embedded or simulated.
+	Name() string
+	// Create makes and starts a node. It returns ErrNodeExists if the name is taken, and leaves nothing behind when it
+	// fails or ctx ends. The first node of a cluster also makes what the nodes share (a network).
+	Create(ctx context.Context, spec NodeSpec) (Node, error)
+	// List returns the nodes of a cluster ordered by name, stopped ones too; of all clusters if cluster is empty.
+	List(ctx context.Context, cluster string) ([]Node, error)
+	// Delete stops and removes a node and its volumes. It returns nil if the node is already gone.
+	Delete(ctx context.Context, n Node) error
+	// Close releases the driver's connection; nodes live on.
+	Close() error
+}
+
+// Starter is a Driver whose nodes can be turned off and on again with their identity, address and data kept.
+type Starter interface {
+	Start(ctx context.Context, n Node) error
+	Stop(ctx context.Context, n Node) error // graceful, then by force; nil if already stopped
+	Kill(ctx context.Context, n Node) error // at once, as a power failure would
+}
+
+// Pauser is a Driver whose nodes can be frozen.
+type Pauser interface {
+	Pause(ctx context.Context, n Node) error
+	Resume(ctx context.Context, n Node) error
+}
+
+// Execer is a Driver that runs a command in a node.
+type Execer interface {
+	// Exec runs a command and returns its exit code; err is set only if it could not be run.
+	Exec(ctx context.Context, n Node, cmd ExecSpec) (exitCode int, err error)
+}
+
+// Cleaner is a Driver that shares something between the nodes of a cluster (a network) or all clusters (an image).
+type Cleaner interface {
+	// DeleteCluster removes what the nodes of the cluster shared; nil if already gone. All nodes are deleted before.
+	DeleteCluster(ctx context.Context, cluster string) error
+}
+
+// Preparer is a Driver with slow work that can run beside the start of the control plane (importing an image).
+type Preparer interface {
+	Prepare(ctx context.Context, cluster string, p Payload) error
+}
+
+// ExecSpec is a command to run in a node. Nil streams are discarded.
+type ExecSpec struct {
+	Cmd    []string
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	TTY    bool
+	Resize <-chan TermSize // new sizes of the terminal, with TTY
+}
+
+// TermSize is a terminal's size in cells.
+type TermSize struct{ Width, Height uint }
+
+// Payload is the unpacked content of the kl binary that nodes are made of.
+type Payload struct {
+	SHA    string // hex sha256 of the archive; names the node image
+	Dir    string // absolute path of the unpacked payload
+	Engine string // Dir/rootfs/usr/local/bin/kl-engine: static, also runs on the host
+	Rootfs string // Dir/rootfs: root file system of a node, to be owned by root:root
+	Runc   string // Dir/rootfs/usr/local/bin/runc
+}
+
+// NodeSpec is a node to be made. The driver shows RunDir at /kl/run and NodeDir at /kl/node in the node, both writable.
+type NodeSpec struct {
+	Cluster     string
+	Name        string // n1, n2, …: host name and Kubernetes node name
+	Payload     Payload
+	RunDir      string // host directory with the control plane's sockets
+	NodeDir     string // host directory of this node: node.json, ca.crt, bootstrap.kubeconfig, tunnel-token, logs/
+	MilliCPUs   int64  // 0 means no limit
+	MemoryBytes int64  // 0 means no limit
+	Mounts      []Mount
+	Ports       []Port
+	Labels      map[string]string // Kubernetes labels, kept by the backend so that List can tell them
+}
+
+// NodeState is the state of a node as its backend sees it.
+type NodeState string
+
+// The states of a node.
+const (
+	NodeRunning NodeState = "Running"
+	NodeStopped NodeState = "Stopped"
+	NodePaused  NodeState = "Paused"
+)
+
+// Node is plain data about one node, as read from the backend.
+type Node struct {
+	Cluster     string    `json:"cluster"`
+	Name        string    `json:"name"`
+	Driver      string    `json:"driver"`
+	ID          string    `json:"id"` // the backend's name for it: a container ID
+	IP          string    `json:"ip"`
+	State       NodeState `json:"state"`
+	Created     time.Time `json:"created"`
+	PayloadSHA  string    `json:"payloadSHA,omitempty"`
+	MilliCPUs   int64     `json:"milliCPUs,omitempty"`
+	MemoryBytes int64     `json:"memoryBytes,omitempty"`
+}
+
+// ErrNodeExists is returned by Driver.Create for a name that is taken.
+var ErrNodeExists = errors.New("node exists")
+
+// ErrNoEngine is wrapped by a driver whose backend does not answer.
+var ErrNoEngine = errors.New("no container engine answers")

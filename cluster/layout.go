@@ -1,0 +1,72 @@
+package cluster
+
+import "path/filepath"
+
+// Home is $KL_HOME: the directory below which kl keeps everything.
+type Home string
+
+// Layout is where one cluster's files are. Directories are 0700, keys 0600.
+type Layout struct {
+	Home Home
+	Name string
+}
+
+// Cluster is the layout of a named cluster.
+func (h Home) Cluster(name string) Layout { return Layout{Home: h, Name: name} }
+
+// ClustersDir holds one directory a cluster.
+func (h Home) ClustersDir() string { return filepath.Join(string(h), "clusters") }
+
+// PayloadDir is where a payload of that hash is unpacked.
+func (h Home) PayloadDir(sha string) string { return filepath.Join(string(h), "payload", sha) }
+
+// Dir is the cluster's directory.
+func (l Layout) Dir() string { return filepath.Join(l.Home.ClustersDir(), l.Name) }
+
+func (l Layout) path(elem ...string) string {
+	return filepath.Join(append([]string{l.Dir()}, elem...)...)
+}
+
+// SpecFile is cluster.yaml.
+func (l Layout) SpecFile() string { return l.path("cluster.yaml") }
+
+// PKI is the path of a certificate or key, named as kubeadm names it: ca.crt, apiserver.key, front-proxy-client.crt, …
+func (l Layout) PKI(file string) string { return l.path("pki", file) }
+
+// BootstrapToken is the file that holds the token nodes join with (id.secret).
+func (l Layout) BootstrapToken() string { return l.PKI("bootstrap-token") }
+
+// EtcdDir is etcd's data directory.
+func (l Layout) EtcdDir() string { return l.path("etcd") }
+
+// RunDir holds sockets, pid and locks; it is shown to every node at /kl/run.
+func (l Layout) RunDir() string { return l.path("run") }
+
+// StatusSocket is where the control plane tells its Status and takes requests (HTTP).
+func (l Layout) StatusSocket() string { return l.path("run", "status.sock") }
+
+// TunnelSocket is what node agents dial.
+func (l Layout) TunnelSocket() string { return l.path("run", "tunnel.sock") }
+
+// PIDFile holds the control plane's process ID; the process holds a lock on it for as long as it lives.
+func (l Layout) PIDFile() string { return l.path("run", "control-plane.pid") }
+
+// LogFile is a component's log on the host.
+func (l Layout) LogFile(component string) string { return l.path("logs", component+".log") }
+
+// NodeDir is a node's directory, shown to the node at /kl/node.
+func (l Layout) NodeDir(node string) string { return l.path("nodes", node) }
+
+// NodeLogFile is the log of one of a node's programs: containerd or node.
+func (l Layout) NodeLogFile(node, program string) string {
+	return l.path("nodes", node, "logs", program+".log")
+}
+
+// Kubeconfig is the cluster's own administrator kubeconfig.
+func (l Layout) Kubeconfig() string { return l.path("kubeconfig") }
+
+// AuditLog is the API server's audit log.
+func (l Layout) AuditLog() string { return l.path("audit.log") }
+
+// EncryptionConfig configures encryption of Secrets at rest.
+func (l Layout) EncryptionConfig() string { return l.path("encryption.yaml") }

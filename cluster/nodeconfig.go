@@ -1,0 +1,37 @@
+package cluster
+
+// Paths a node sees, whatever the driver.
+const (
+	NodeMountDir     = "/kl/node" // Layout.NodeDir on the host
+	RunMountDir      = "/kl/run"  // Layout.RunDir on the host
+	NodeConfigFile   = "/kl/node/node.json"
+	NodeCAFile       = "/kl/node/ca.crt"
+	NodeBootstrap    = "/kl/node/bootstrap.kubeconfig"
+	NodeTunnelToken  = "/kl/node/tunnel-token"
+	NodeLogDir       = "/kl/node/logs"
+	NodeTunnelSocket = "/kl/run/tunnel.sock"
+)
+
+// NodeConfig is node.json: all that a node is told before it starts. The node finds its own address on its default
+// route's interface and its pod range on its Node object.
+type NodeConfig struct {
+	Cluster      string              `json:"cluster"`
+	Name         string              `json:"name"`
+	Gateway      string              `json:"gateway"` // address of the API on the node's kl0 interface
+	APIPort      int                 `json:"apiPort"`
+	PodCIDR      string              `json:"podCIDR"` // of the whole cluster
+	ServiceCIDR  string              `json:"serviceCIDR"`
+	DNS          string              `json:"dns"`
+	Domain       string              `json:"domain"`
+	CNI          string              `json:"cni"`
+	MilliCPUs    int64               `json:"milliCPUs,omitempty"`
+	MemoryBytes  int64               `json:"memoryBytes,omitempty"`
+	Labels       map[string]string   `json:"labels,omitempty"`
+	Taints       []string            `json:"taints,omitempty"`
+	FeatureGates map[string]bool     `json:"featureGates,omitempty"`
+	KubeletArgs  map[string]string   `json:"kubeletArgs,omitempty"`
+	ProxyArgs    map[string]string   `json:"proxyArgs,omitempty"`
+	KubeletPatch map[string]any      `json:"kubeletPatch,omitempty"`
+	Mirrors      map[string][]string `json:"mirrors,omitempty"`
+	Disable      []string            `json:"disable,omitempty"`
+}

@@ -1,0 +1,106 @@
+package cluster
+
+// APIVersion and Kind name the format of cluster.yaml and of the file given to `kl up -f`.
+const (
+	APIVersion = "kl.dev/v1alpha1"
+	Kind       = "Cluster"
+)
+
+// Spec is what was asked for. Its YAML form is cluster.yaml in the cluster's directory. The zero value of a field means
+// "kl decides"; [Spec.Default] fills them in, so a Spec read back from disk has no undecided field.
+type Spec struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Name       string      `json:"name"`             // DNS label, at most 32 characters
+	Driver     string      `json:"driver,omitempty"` // auto, docker, embedded or simulated
+	Nodes      []NodeGroup `json:"nodes,omitempty"`
+	Networking Networking  `json:"networking,omitzero"`
+	Kubernetes Kubernetes  `json:"kubernetes,omitzero"`
+	Containerd Containerd  `json:"containerd,omitzero"`
+	Disable    []string    `json:"disable,omitempty"`   // networkPolicy, loadBalancer, storage, metrics
+	Ephemeral  bool        `json:"ephemeral,omitempty"` // etcd does not sync to disk; state may be lost on power failure
+}
+
+// NodeGroup is a number of equal nodes. Names run through all groups: n1, n2, …
+type NodeGroup struct {
+	Count     int               `json:"count"`
+	CPUs      string            `json:"cpus,omitempty"`   // a Kubernetes quantity; empty means no limit
+	Memory    string            `json:"memory,omitempty"` // a Kubernetes quantity; empty means no limit
+	Labels    map[string]string `json:"labels,omitempty"`
+	Taints    []string          `json:"taints,omitempty"` // key[=value]:effect, as kubectl taint takes it
+	Mounts    []Mount           `json:"mounts,omitempty"`
+	Ports     []Port            `json:"ports,omitempty"`
+	Simulated bool              `json:"simulated,omitempty"`
+}
+
+// Mount is a directory of the host that the node sees.
+type Mount struct {
+	Host     string `json:"host"` // absolute path on the host
+	Node     string `json:"node"` // absolute path in the node
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// Port publishes a port of the node on the host's loopback address.
+type Port struct {
+	Host     int    `json:"host"`               // 1–65535
+	Node     int    `json:"node"`               // 1–65535
+	Protocol string `json:"protocol,omitempty"` // tcp (default), udp or sctp
+	Address  string `json:"address,omitempty"`  // 127.0.0.1 by default
+}
+
+// Networking holds the address ranges of the cluster, in CIDR notation.
+type Networking struct {
+	PodCIDR     string `json:"podCIDR,omitempty"`     // 10.244.0.0/16; each node owns a /24 of it
+	ServiceCIDR string `json:"serviceCIDR,omitempty"` // 10.96.0.0/16
+	Gateway     string `json:"gateway,omitempty"`     // 10.245.0.1: where every node finds the API
+	DNS         string `json:"dns,omitempty"`         // 10.96.0.10: the tenth address of the service range
+	CNI         string `json:"cni,omitempty"`         // kl (default) or none
+}
+
+// Kubernetes holds what is passed on to the upstream components.
+type Kubernetes struct {
+	APIServerPort int                          `json:"apiServerPort,omitempty"` // on 127.0.0.1; chosen at the first up
+	FeatureGates  map[string]bool              `json:"featureGates,omitempty"`
+	RuntimeConfig map[string]string            `json:"runtimeConfig,omitempty"`
+	ExtraArgs     map[string]map[string]string `json:"extraArgs,omitempty"` // component → flag → value
+	Scheduler     string                       `json:"schedulerConfig,omitempty"`
+	KubeletPatch  map[string]any               `json:"kubeletPatch,omitempty"` // merged into KubeletConfiguration
+}
+
+// Containerd configures image pulls of every node.
+type Containerd struct {
+	Mirrors map[string][]string `json:"mirrors,omitempty"` // registry host → endpoints tried in order
+}
+
+// Defaults that are part of the design: see Networking.
+const (
+	DefaultName        = "kl"
+	DefaultPodCIDR     = "10.244.0.0/16"
+	DefaultServiceCIDR = "10.96.0.0/16"
+	DefaultGateway     = "10.245.0.1"
+	DefaultDNS         = "10.96.0.10"
+	ClusterDomain      = "cluster.local"
+)
+
+// DefaultSpec is the cluster that `kl up` makes when nothing is said: one node, any driver.
+func DefaultSpec() Spec {
+	return Spec{
+		APIVersion: APIVersion, Kind: Kind, Name: DefaultName, Driver: "auto",
+		Nodes: []NodeGroup{{Count: 1}},
+		Networking: Networking{
+			PodCIDR: DefaultPodCIDR, ServiceCIDR: DefaultServiceCIDR,
+			Gateway: DefaultGateway, DNS: DefaultDNS, CNI: "kl",
+		},
+	}
+}
+
+// NodeCount is the number of real (not simulated) nodes asked for.
+func (s Spec) NodeCount() int {
+	n := 0
+	for _, g := range s.Nodes {
+		if !g.Simulated {
+			n += g.Count
+		}
+	}
+	return n
+}

@@ -1,0 +1,83 @@
+package cluster
+
+import "time"
+
+// Phase sums up a control plane.
+type Phase string
+
+// The phases of a control plane.
+const (
+	PhaseStarting Phase = "Starting" // components are coming up
+	PhaseReady    Phase = "Ready"    // every component serves
+	PhaseDegraded Phase = "Degraded" // it was ready, and a component is being restarted
+	PhaseFailed   Phase = "Failed"   // it cannot go on: see Reason
+	PhaseStopping Phase = "Stopping"
+	PhaseStopped  Phase = "Stopped" // no process: made up by the reader of the socket
+)
+
+// Status is what a control plane says about itself: GET /v1/status on Layout.StatusSocket is one as JSON;
+// GET /v1/status?watch=1 is a stream of them, one JSON document a line, a new line whenever something changed.
+type Status struct {
+	Cluster    string            `json:"cluster"`
+	PID        int               `json:"pid"`
+	Started    time.Time         `json:"started"`
+	Version    string            `json:"version"`    // kl's
+	Kubernetes string            `json:"kubernetes"` // v1.36.3
+	Phase      Phase             `json:"phase"`
+	Reason     string            `json:"reason,omitempty"`
+	Components []ComponentStatus `json:"components"`
+	Nodes      []NodeStatus      `json:"nodes"`
+	Ready      Readiness         `json:"ready"`
+	Memory     int64             `json:"memoryBytes,omitempty"` // anonymous resident memory of the process
+}
+
+// Readiness is what `kl up` waits for.
+type Readiness struct {
+	API                   bool `json:"api"`                   // /readyz answers ok
+	DefaultServiceAccount bool `json:"defaultServiceAccount"` // default/default exists
+	DNS                   bool `json:"dns"`                   // kube-dns answered a lookup of kubernetes.default
+}
+
+// ComponentState is the state of one part of the control plane.
+type ComponentState string
+
+// The states of a component.
+const (
+	ComponentWaiting    ComponentState = "Waiting" // for what it depends on
+	ComponentStarting   ComponentState = "Starting"
+	ComponentServing    ComponentState = "Serving"
+	ComponentRestarting ComponentState = "Restarting"
+	ComponentFailed     ComponentState = "Failed"
+	ComponentStopped    ComponentState = "Stopped"
+)
+
+// ComponentStatus is one part of the control plane: etcd, kube-apiserver, …
+type ComponentStatus struct {
+	Name     string         `json:"name"`
+	State    ComponentState `json:"state"`
+	Since    time.Time      `json:"since"`
+	Began    float64        `json:"began,omitempty"` // seconds from process start to its start
+	Ready    float64        `json:"ready,omitempty"` // seconds from process start to first serving
+	Restarts int            `json:"restarts,omitempty"`
+	Error    string         `json:"error,omitempty"`
+	LogFile  string         `json:"logFile,omitempty"`
+}
+
+// NodeStatus is a node as the control plane sees it.
+type NodeStatus struct {
+	Name       string `json:"name"`
+	IP         string `json:"ip,omitempty"`
+	Connected  bool   `json:"connected"`  // its tunnel is up
+	Ready      bool   `json:"ready"`      // its Ready condition is True
+	Registered bool   `json:"registered"` // its Node object exists
+	Reason     string `json:"reason,omitempty"`
+	Kubelet    string `json:"kubelet,omitempty"` // version
+	Simulated  bool   `json:"simulated,omitempty"`
+}
+
+// Image is one image of a node.
+type Image struct {
+	Names  []string `json:"names"`  // tags and digests
+	Digest string   `json:"digest"` // of the manifest
+	Size   int64    `json:"size"`   // bytes
+}
