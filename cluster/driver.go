@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -15,7 +17,7 @@ type Driver interface {
 	// Create makes and starts a node. It returns ErrNodeExists if the name is taken, and leaves nothing behind when it
 	// fails or ctx ends. The first node of a cluster also makes what the nodes share (a network).
 	Create(ctx context.Context, spec NodeSpec) (Node, error)
-	// List returns the nodes of a cluster ordered by name, stopped ones too; of all clusters if cluster is empty.
+	// List returns the nodes of a cluster ordered by name (see SortNodes), stopped ones too; of all clusters if cluster is empty.
 	List(ctx context.Context, cluster string) ([]Node, error)
 	// Delete stops and removes a node and its volumes. It returns nil if the node is already gone.
 	Delete(ctx context.Context, n Node) error
@@ -111,6 +113,16 @@ type Node struct {
 	PayloadSHA  string    `json:"payloadSHA,omitempty"`
 	MilliCPUs   int64     `json:"milliCPUs,omitempty"`
 	MemoryBytes int64     `json:"memoryBytes,omitempty"`
+
+	Labels map[string]string `json:"labels,omitempty"` // NodeSpec.Labels
+	Ports  []Port            `json:"ports,omitempty"`  // NodeSpec.Ports
+}
+
+// SortNodes orders nodes by cluster and then by name, n2 before n10: the order of Driver.List.
+func SortNodes(nodes []Node) {
+	slices.SortFunc(nodes, func(a, b Node) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
 }
 
 // ErrNodeExists is returned by Driver.Create for a name that is taken.

@@ -1,0 +1,206 @@
+package clustertest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// machine is what outlives a Fake: the backend that several of them may share.
+type machine struct {
+	mu       sync.Mutex
+	networks map[string]*fakeNetwork // by cluster
+	nodes    map[string]*fakeNode    // by cluster/name, half-made ones too
+	images   map[string]bool         // payload hashes
+	history  []string
+	ids      int
+}
+
+type fakeNetwork struct {
+	subnet netip.Prefix
+	used   map[netip.Addr]bool
+}
+
+type fakeNode struct {
+	node  cluster.Node
+	spec  cluster.NodeSpec
+	ready bool              // Create has returned
+	made  bool              // its Create made the network
+	files map[string]string // path → content
+}
+
+var errGone = errors.New("no such node")
+
+func newMachine() *machine {
+	return &machine{networks: map[string]*fakeNetwork{}, nodes: map[string]*fakeNode{}, images: map[string]bool{}}
+}
+
+func key(n cluster.Node) string { return n.Cluster + "/" + n.Name }
+
+// volatile tells whether a file is on a tmpfs of the node.
+func volatile(path string) bool {
+	return strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, "/tmp/")
+}
+
+// snapshot is a copy that shares nothing with the machine.
+func (n *fakeNode) snapshot() cluster.Node {
+	c := n.node
+	c.Labels, c.Ports = maps.Clone(c.Labels), slices.Clone(c.Ports)
+	return c
+}
+
+// reserve takes the name, the address and the published ports of a node to be made.
+func (m *machine) reserve(f *Fake, spec cluster.NodeSpec) (cluster.Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := spec.Cluster + "/" + spec.Name
+	if _, taken := m.nodes[k]; taken {
+		return cluster.Node{}, fmt.Errorf("create node %s: %w", spec.Name, cluster.ErrNodeExists)
+	}
+	if err := m.portClash(spec); err != nil {
+		return cluster.Node{}, fmt.Errorf("create node %s: %w", spec.Name, err)
+	}
+	network, found := m.networks[spec.Cluster]
+	if !found {
+		network = &fakeNetwork{subnet: m.freeSubnet(), used: map[netip.Addr]bool{}}
+		m.networks[spec.Cluster] = network
+	}
+	addr := network.subnet.Addr().Next().Next() // .1 is the bridge
+	for network.used[addr] {
+		addr = addr.Next()
+	}
+	network.used[addr] = true
+	m.ids++
+	m.nodes[k] = &fakeNode{
+		spec: spec, made: !found, files: map[string]string{},
+		node: cluster.Node{
+			Cluster: spec.Cluster, Name: spec.Name, Driver: f.DriverName, ID: fmt.Sprintf("%012x", m.ids),
+			IP: addr.String(), State: cluster.NodeRunning, Created: f.Clock(), PayloadSHA: spec.Payload.SHA,
+			MilliCPUs: spec.MilliCPUs, MemoryBytes: spec.MemoryBytes,
+			Labels: maps.Clone(spec.Labels), Ports: slices.Clone(spec.Ports),
+		},
+	}
+	return m.nodes[k].snapshot(), nil
+}
+
+func (m *machine) portClash(spec cluster.NodeSpec) error {
+	for _, other := range m.nodes {
+		for _, p := range other.spec.Ports {
+			if slices.ContainsFunc(spec.Ports, func(q cluster.Port) bool { return q.Host == p.Host && q.Protocol == p.Protocol }) {
+				return fmt.Errorf("publish port %d: address already in use", p.Host)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *machine) freeSubnet() netip.Prefix {
+	taken := map[netip.Addr]bool{}
+	for _, n := range m.networks {
+		taken[n.subnet.Addr()] = true
+	}
+	third := byte(0)
+	for taken[netip.AddrFrom4([4]byte{172, 30, third, 0})] {
+		third++
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 30, third, 0}), 24)
+}
+
+// commit makes a reserved node visible.
+func (m *machine) commit(n cluster.Node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nodes[key(n)].ready = true
+	m.images[n.PayloadSHA] = true
+	m.note("create", n)
+}
+
+// release undoes reserve; a network that this Create made goes with the last of its nodes.
+func (m *machine) release(n cluster.Node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	made := m.nodes[key(n)].made
+	m.remove(n)
+	if network := m.networks[n.Cluster]; made && len(network.used) == 0 {
+		delete(m.networks, n.Cluster)
+	}
+}
+
+// remove forgets a node and frees its address. The lock is held.
+func (m *machine) remove(n cluster.Node) {
+	node := m.nodes[key(n)]
+	delete(m.nodes, key(n))
+	delete(m.networks[n.Cluster].used, netip.MustParseAddr(node.node.IP))
+}
+
+// find returns the node as it is now.
+func (m *machine) find(n cluster.Node) (cluster.Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node, ok := m.nodes[key(n)]
+	if !ok || !node.ready {
+		return cluster.Node{}, fmt.Errorf("node %s: %w", n.Name, errGone)
+	}
+	return node.snapshot(), nil
+}
+
+// note records an operation. The lock is held.
+func (m *machine) note(op string, n cluster.Node) {
+	m.history = append(m.history, strings.TrimSuffix(op+" "+key(n), "/"))
+}
+
+// dump is what there is, of one cluster if it is named.
+func (m *machine) dump(only string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var b strings.Builder
+	if only == "" {
+		for _, sha := range slices.Sorted(maps.Keys(m.images)) {
+			fmt.Fprintf(&b, "image %s\n", sha)
+		}
+	}
+	for _, c := range slices.Sorted(maps.Keys(m.networks)) {
+		if only == "" || c == only {
+			fmt.Fprintf(&b, "network kl-%s %s\n", c, m.networks[c].subnet)
+		}
+	}
+	nodes := slices.SortedFunc(maps.Values(m.nodes), func(a, b *fakeNode) int { return strings.Compare(key(a.node), key(b.node)) })
+	for _, n := range nodes {
+		if only == "" || n.node.Cluster == only {
+			n.dump(&b)
+		}
+	}
+	return b.String()
+}
+
+func (n *fakeNode) dump(b *strings.Builder) {
+	fmt.Fprintf(b, "node %s %s %s", key(n.node), n.node.State, n.node.IP)
+	if !n.ready {
+		b.WriteString(" half-made")
+	}
+	if n.node.MilliCPUs > 0 {
+		fmt.Fprintf(b, " cpu=%dm", n.node.MilliCPUs)
+	}
+	if n.node.MemoryBytes > 0 {
+		fmt.Fprintf(b, " memory=%d", n.node.MemoryBytes)
+	}
+	for _, k := range slices.Sorted(maps.Keys(n.spec.Labels)) {
+		fmt.Fprintf(b, " %s=%s", k, n.spec.Labels[k])
+	}
+	for _, p := range n.spec.Ports {
+		fmt.Fprintf(b, " port=%d:%d", p.Host, p.Node)
+	}
+	for _, v := range n.spec.Mounts {
+		fmt.Fprintf(b, " mount=%s", v.Node)
+	}
+	b.WriteByte('\n')
+	for _, path := range slices.Sorted(maps.Keys(n.files)) {
+		fmt.Fprintf(b, "\tfile %s %q\n", path, n.files[path])
+	}
+}
