@@ -1,0 +1,222 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/klkube/kl/cluster"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func testMachine() Machine {
+	return Machine{CPUs: 4, Memory: 16 << 30, Exists: func(p string) bool { return p == "/tmp" }}
+}
+
+// TestSpecs reads every testdata/spec file: valid-* must parse and survive a round trip, invalid-* must report exactly
+// the problems of its .golden file.
+func TestSpecs(t *testing.T) {
+	files, err := filepath.Glob("../../testdata/spec/*.yaml")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("found %d spec files: %v", len(files), err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		t.Run(strings.TrimSuffix(name, ".yaml"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := Parse(name, data, testMachine())
+			if strings.HasPrefix(name, "valid-") {
+				if err != nil {
+					t.Fatalf("Parse: %v", err)
+				}
+				checkRoundTrip(t, spec)
+				return
+			}
+			var ps Problems
+			if !errors.As(err, &ps) {
+				t.Fatalf("Parse gave %v, want Problems", err)
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(ps.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), ps.Error()+"\n"); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func checkRoundTrip(t *testing.T, spec cluster.Spec) {
+	t.Helper()
+	out, err := View(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse("view", out, testMachine())
+	if err != nil {
+		t.Fatalf("Parse(View(spec)): %v\n%s", err, out)
+	}
+	// nodes: [] is written as nothing, which reads as the default of one node
+	if len(spec.Nodes) == 0 {
+		spec.Nodes = again.Nodes
+	}
+	if diff := cmp.Diff(spec, again); diff != "" {
+		t.Errorf("round trip (-want +got):\n%s", diff)
+	}
+}
+
+func TestParseKeepsWhatIsSaid(t *testing.T) {
+	data, err := os.ReadFile("../../testdata/spec/valid-full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse("f", data, testMachine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.NodeCount() != 3 || got.Nodes[2].Count != 100 || !got.Nodes[2].Simulated {
+		t.Errorf("nodes: %+v", got.Nodes)
+	}
+	if got.Networking.Gateway != cluster.DefaultGateway || got.Networking.DNS != "10.101.0.10" {
+		t.Errorf("networking: %+v", got.Networking)
+	}
+	if got.Kubernetes.KubeletPatch["maxPods"] == nil {
+		t.Errorf("kubelet patch lost: %+v", got.Kubernetes)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, c := range []struct{ name, want string }{
+		{"podCidr", "podCIDR"}, {"memmory", "memory"}, {"counts", "count"}, {"xyzzy", ""}, {"label", "labels"},
+	} {
+		if got := nearest(c.name, []string{"podCIDR", "memory", "count", "labels", "taints"}); got != c.want {
+			t.Errorf("nearest(%q) = %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestDescriptions holds the schema to the type: each field has one description, and none describes a field that is gone.
+func TestDescriptions(t *testing.T) {
+	fields := map[string]bool{}
+	var visit func(rt reflect.Type, path string)
+	visit = func(rt reflect.Type, path string) {
+		switch rt.Kind() {
+		case reflect.Struct:
+			for f := range rt.Fields() {
+				p := join(path, jsonName(f))
+				fields[p] = true
+				if descriptions()[p] == "" {
+					t.Errorf("field %s has no description", p)
+				}
+				visit(f.Type, p)
+			}
+		case reflect.Slice:
+			visit(rt.Elem(), path+"[]")
+		}
+	}
+	visit(specType, "")
+	for p := range descriptions() {
+		if !fields[p] {
+			t.Errorf("description of %s, which is no field", p)
+		}
+	}
+	for p := range enums() {
+		if !fields[strings.TrimSuffix(p, "[]")] {
+			t.Errorf("words for %s, which is no field", p)
+		}
+	}
+	if _, err := Schema(); err != nil {
+		t.Errorf("Schema: %v", err)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	base := cluster.DefaultSpec()
+	base.Driver = "docker"
+	change := func(f func(*cluster.Spec)) cluster.Spec {
+		s := base
+		s.Nodes = append([]cluster.NodeGroup(nil), base.Nodes...)
+		f(&s)
+		return s
+	}
+	tests := []struct {
+		name    string
+		new     cluster.Spec
+		want    []string
+		refused string
+	}{
+		{name: "nothing", new: change(func(*cluster.Spec) {})},
+		{name: "auto keeps the driver", new: change(func(s *cluster.Spec) { s.Driver = "auto" })},
+		{name: "count", new: change(func(s *cluster.Spec) { s.Nodes[0].Count = 3 }), want: []string{"nodes[0].count: 1 → 3 (nodes)"}},
+		{name: "group", new: change(func(s *cluster.Spec) { s.Nodes = append(s.Nodes, cluster.NodeGroup{Count: 1}) }),
+			want: []string{`nodes[1]: none → {"count":1} (nodes)`}},
+		{name: "labels", new: change(func(s *cluster.Spec) { s.Nodes[0].Labels = map[string]string{"a": "b"} }),
+			want: []string{`nodes[0].labels: none → {"a":"b"} (live)`}},
+		{name: "api server flag", new: change(func(s *cluster.Spec) {
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{"kube-apiserver": {"v": "4"}}
+		}), want: []string{`kubernetes.extraArgs.kube-apiserver: none → {"v":"4"} (control plane)`}},
+		{name: "kubelet flag", new: change(func(s *cluster.Spec) {
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{"kubelet": {"v": "4"}}
+		}), want: []string{`kubernetes.extraArgs.kubelet: none → {"v":"4"} (restarts the nodes)`}},
+		{name: "pod range", new: change(func(s *cluster.Spec) { s.Networking.PodCIDR = "10.0.0.0/16" }), refused: "networking.podCIDR"},
+		{name: "driver", new: change(func(s *cluster.Spec) { s.Driver = "embedded" }), refused: "nodes cannot move"},
+		{name: "memory", new: change(func(s *cluster.Spec) { s.Nodes[0].Memory = "1Gi" }), refused: "nodes[0].memory"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			changes, err := Plan(base, tt.new)
+			if tt.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.refused) {
+					t.Fatalf("Plan gave %v, want a refusal naming %q", err, tt.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, c := range changes {
+				got = append(got, c.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("changes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("../../testdata/spec/*.yaml")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		spec, err := Parse("f", data, testMachine())
+		if err == nil {
+			if err := Check(spec, testMachine()); err != nil {
+				t.Errorf("Parse accepts what Check refuses: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,42 @@
+package config
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// Machine is what capacities are checked against. The zero value checks none.
+type Machine struct {
+	CPUs   int   // logical processors
+	Memory int64 // bytes
+	Exists func(path string) bool
+}
+
+// ThisMachine is the machine kl runs on. Memory is 0 where /proc/meminfo is not to be had.
+func ThisMachine() Machine {
+	return Machine{CPUs: runtime.NumCPU(), Memory: memTotal(), Exists: func(p string) bool {
+		_, err := os.Stat(p)
+		return err == nil
+	}}
+}
+
+func memTotal() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = f.Close() }()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if rest, ok := strings.CutPrefix(s.Text(), "MemTotal:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kb << 10
+		}
+	}
+	return 0
+}

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"encoding/json"
+	"reflect"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// Schema is the format as a JSON Schema (draft 2020-12), for editors: every field with its type and meaning.
+func Schema() ([]byte, error) {
+	s := schemaOf(specType, "")
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "kl Cluster"
+	s["required"] = []string{"apiVersion", "kind"}
+	return json.MarshalIndent(s, "", "  ")
+}
+
+func schemaOf(t reflect.Type, path string) map[string]any {
+	s := map[string]any{}
+	if d := descriptions()[path]; d != "" {
+		s["description"] = d
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		props := map[string]any{}
+		for f := range t.Fields() {
+			props[jsonName(f)] = schemaOf(f.Type, join(path, jsonName(f)))
+		}
+		s["type"], s["properties"], s["additionalProperties"] = "object", props, false
+	case reflect.Map:
+		s["type"], s["additionalProperties"] = "object", schemaOf(t.Elem(), join(path, "*"))
+	case reflect.Slice:
+		s["type"], s["items"] = "array", schemaOf(t.Elem(), path+"[]")
+	case reflect.String:
+		s["type"] = "string"
+	case reflect.Int:
+		s["type"] = "integer"
+	case reflect.Bool:
+		s["type"] = "boolean"
+	}
+	if words := enums()[path]; words != nil {
+		s["enum"] = words
+	}
+	return s
+}
+
+func enums() map[string][]string {
+	return map[string][]string{
+		"apiVersion":               {cluster.APIVersion},
+		"kind":                     {cluster.Kind},
+		"driver":                   drivers(),
+		"disable[]":                features(),
+		"networking.cni":           {"kl", "none"},
+		"nodes[].ports[].protocol": {"tcp", "udp", "sctp"},
+	}
+}
+
+// descriptions holds a sentence for every field, by path; a test checks that none is missing or stale.
+func descriptions() map[string]string {
+	return map[string]string{
+		"apiVersion":                 "Version of this format.",
+		"kind":                       "Always Cluster.",
+		"name":                       "Name of the cluster: a DNS label of at most 32 characters.",
+		"driver":                     "Where nodes come from. auto takes Docker where an engine answers, else embedded.",
+		"nodes":                      "Groups of equal nodes; names run through all groups: n1, n2, …",
+		"nodes[].count":              "Number of nodes in the group.",
+		"nodes[].cpus":               "Processors of each node as a Kubernetes quantity; limits the node and its allocatable.",
+		"nodes[].memory":             "Memory of each node as a Kubernetes quantity; limits the node and its allocatable.",
+		"nodes[].labels":             "Kubernetes labels of the nodes.",
+		"nodes[].taints":             "Kubernetes taints, key[=value]:effect.",
+		"nodes[].mounts":             "Directories of the host that the nodes see.",
+		"nodes[].mounts[].host":      "Absolute path on the host.",
+		"nodes[].mounts[].node":      "Absolute path in the node.",
+		"nodes[].mounts[].readOnly":  "Whether the node may not write to it.",
+		"nodes[].ports":              "Ports of the node that the host publishes.",
+		"nodes[].ports[].host":       "Port on the host.",
+		"nodes[].ports[].node":       "Port on the node.",
+		"nodes[].ports[].protocol":   "Protocol; tcp by default.",
+		"nodes[].ports[].address":    "Address on the host; 127.0.0.1 by default.",
+		"nodes[].simulated":          "Whether the nodes are played by kwok instead of being real.",
+		"networking":                 "Address ranges.",
+		"networking.podCIDR":         "Range of pod addresses; each node owns a /24 of it.",
+		"networking.serviceCIDR":     "Range of Service addresses.",
+		"networking.gateway":         "Address on which every node finds the API.",
+		"networking.dns":             "Address of the DNS Service, within serviceCIDR.",
+		"networking.cni":             "kl, or none to bring your own.",
+		"kubernetes":                 "What is passed on to the Kubernetes components.",
+		"kubernetes.apiServerPort":   "Port of the API on 127.0.0.1; a free one by default.",
+		"kubernetes.featureGates":    "Feature gates, for every component.",
+		"kubernetes.runtimeConfig":   "API groups and versions to turn on or off, as --runtime-config takes them.",
+		"kubernetes.extraArgs":       "Flags by component, without dashes.",
+		"kubernetes.schedulerConfig": "Path of a KubeSchedulerConfiguration file.",
+		"kubernetes.kubeletPatch":    "Fields merged into every node's KubeletConfiguration.",
+		"containerd":                 "Image pulls.",
+		"containerd.mirrors":         "Registry host to the endpoints tried in its place, in order.",
+		"disable":                    "Built-in parts to leave out.",
+		"ephemeral":                  "Trade durability for speed: etcd does not sync to disk.",
+	}
+}

@@ -1,0 +1,310 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// The words some fields are limited to.
+func drivers() []string { return []string{"auto", "docker", "embedded", "simulated"} }
+func features() []string {
+	return []string{"networkPolicy", "loadBalancer", "storage", "metrics"}
+}
+func effects() []string { return []string{"NoSchedule", "PreferNoSchedule", "NoExecute"} }
+
+// Components are the programs Kubernetes.ExtraArgs may name.
+func Components() []string {
+	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}
+}
+
+const (
+	maxNodes     = 250   // of the /24 ranges in a /16, and more than one machine bears
+	maxSimulated = 20000 // what one etcd bears
+)
+
+// validator collects what is wrong with the meaning of a Spec.
+type validator struct {
+	w *walker
+	m Machine
+}
+
+func (v *validator) bad(path, format string, args ...any) {
+	v.w.add(v.w.positions[path], path, format, args...)
+}
+
+func validate(s cluster.Spec, m Machine, w *walker) Problems {
+	v := &validator{w: w, m: m}
+	v.header(s)
+	v.networking(s.Networking)
+	v.nodes(s)
+	v.kubernetes(s.Kubernetes)
+	for _, host := range sortedKeys(s.Containerd.Mirrors) {
+		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
+	}
+	for i, d := range s.Disable {
+		v.oneOf(fmt.Sprintf("disable[%d]", i), d, features())
+	}
+	return w.problems
+}
+
+func (v *validator) header(s cluster.Spec) {
+	if s.APIVersion != cluster.APIVersion {
+		v.bad("apiVersion", "want %s, found %q", cluster.APIVersion, s.APIVersion)
+	}
+	if s.Kind != cluster.Kind {
+		v.bad("kind", "want %s, found %q", cluster.Kind, s.Kind)
+	}
+	if msgs := validation.IsDNS1123Label(s.Name); len(msgs) > 0 || len(s.Name) > 32 {
+		v.bad("name", "%q is not a name: use at most 32 of a-z, 0-9 and -, beginning and ending with a letter or digit", s.Name)
+	}
+	v.oneOf("driver", s.Driver, drivers())
+}
+
+func (v *validator) oneOf(path, word string, words []string) {
+	if slices.Contains(words, word) {
+		return
+	}
+	hint := "use one of " + strings.Join(words, ", ")
+	if n := nearest(word, words); n != "" {
+		hint = fmt.Sprintf("did you mean %q?", n)
+	}
+	v.bad(path, "%q is not known; %s", word, hint)
+}
+
+func (v *validator) networking(n cluster.Networking) {
+	pods, podsOK := v.prefix("networking.podCIDR", n.PodCIDR, 8, 23)
+	services, servicesOK := v.prefix("networking.serviceCIDR", n.ServiceCIDR, 12, 28)
+	if podsOK && servicesOK && pods.Overlaps(services) {
+		v.bad("networking.serviceCIDR", "%s overlaps podCIDR %s", services, pods)
+	}
+	if gw, ok := v.address("networking.gateway", n.Gateway); ok {
+		if podsOK && pods.Contains(gw) {
+			v.bad("networking.gateway", "%s lies in podCIDR %s: take an address outside", gw, pods)
+		}
+		if servicesOK && services.Contains(gw) {
+			v.bad("networking.gateway", "%s lies in serviceCIDR %s: take an address outside", gw, services)
+		}
+	}
+	if dns, ok := v.address("networking.dns", n.DNS); ok && servicesOK {
+		switch {
+		case !services.Contains(dns):
+			v.bad("networking.dns", "%s lies outside serviceCIDR %s: the DNS Service needs an address of it", dns, services)
+		case dns == services.Masked().Addr().Next():
+			v.bad("networking.dns", "%s is the address of the kubernetes Service", dns)
+		}
+	}
+	v.oneOf("networking.cni", n.CNI, []string{"kl", "none"})
+}
+
+func (v *validator) prefix(path, s string, minBits, maxBits int) (netip.Prefix, bool) {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || !p.Addr().Is4():
+		v.bad(path, "%q is not an IPv4 range: write it like 10.244.0.0/16", s)
+	case p != p.Masked():
+		v.bad(path, "%s has host bits set: did you mean %s?", s, p.Masked())
+	case p.Bits() < minBits || p.Bits() > maxBits:
+		v.bad(path, "/%d is out of range: use /%d to /%d", p.Bits(), minBits, maxBits)
+	default:
+		return p, true
+	}
+	return netip.Prefix{}, false
+}
+
+func (v *validator) address(path, s string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() {
+		v.bad(path, "%q is not an IPv4 address", s)
+		return netip.Addr{}, false
+	}
+	return a, true
+}
+
+func (v *validator) nodes(s cluster.Spec) {
+	real, simulated := 0, 0
+	hostPorts := map[string]string{}
+	for i, g := range s.Nodes {
+		path := fmt.Sprintf("nodes[%d]", i)
+		v.group(path, g)
+		if g.Simulated {
+			simulated += max(g.Count, 0)
+		} else {
+			real += max(g.Count, 0)
+		}
+		for j, p := range g.Ports {
+			v.port(fmt.Sprintf("%s.ports[%d]", path, j), g, p, hostPorts)
+		}
+	}
+	if real > maxNodes {
+		v.bad("nodes", "%d nodes are more than the %d that one machine bears: make some of them simulated", real, maxNodes)
+	}
+	if simulated > maxSimulated {
+		v.bad("nodes", "%d simulated nodes are more than the %d that are supported", simulated, maxSimulated)
+	}
+	if p, err := netip.ParsePrefix(s.Networking.PodCIDR); err == nil && p.Bits() <= 24 {
+		if ranges := 1 << (24 - p.Bits()); real > ranges { // simulated nodes own no range
+			v.bad("networking.podCIDR", "%s holds %d ranges of /24, one a node, but %d nodes are asked for", p, ranges, real)
+		}
+	}
+	if s.Driver == "simulated" && real > 0 {
+		v.bad("driver", "driver simulated makes no real nodes, but %d are asked for: set simulated: true on them", real)
+	}
+}
+
+func (v *validator) group(path string, g cluster.NodeGroup) {
+	if g.Count < 0 {
+		v.bad(path+".count", "%d is negative", g.Count)
+	}
+	v.quantity(path+".cpus", g.CPUs, int64(v.m.CPUs)*1000, func(q resource.Quantity) int64 { return q.MilliValue() }, g.Simulated)
+	v.quantity(path+".memory", g.Memory, v.m.Memory, func(q resource.Quantity) int64 { return q.Value() }, g.Simulated)
+	for _, k := range sortedKeys(g.Labels) {
+		if msgs := validation.IsQualifiedName(k); len(msgs) > 0 {
+			v.bad(path+".labels."+k, "%q is not a label name: %s", k, msgs[0])
+		}
+		if msgs := validation.IsValidLabelValue(g.Labels[k]); len(msgs) > 0 {
+			v.bad(path+".labels."+k, "%q is not a label value: %s", g.Labels[k], msgs[0])
+		}
+	}
+	for i, t := range g.Taints {
+		v.taint(fmt.Sprintf("%s.taints[%d]", path, i), t)
+	}
+	targets := map[string]bool{}
+	for i, m := range g.Mounts {
+		v.mount(fmt.Sprintf("%s.mounts[%d]", path, i), m, targets)
+	}
+	if g.Simulated && len(g.Mounts)+len(g.Ports) > 0 {
+		v.bad(path, "simulated nodes have no files and no ports: remove mounts and ports")
+	}
+}
+
+// quantity checks a capacity; limit is what the machine has in the quantity's smallest unit, 0 if unknown.
+func (v *validator) quantity(path, s string, limit int64, unit func(resource.Quantity) int64, simulated bool) {
+	if s == "" {
+		return
+	}
+	q, err := resource.ParseQuantity(s)
+	switch {
+	case err != nil:
+		v.bad(path, "%q is not a quantity: write 2, 500m, 512Mi or 4Gi", s)
+	case q.Sign() <= 0:
+		v.bad(path, "%s is not more than nothing", s)
+	case !simulated && limit > 0 && unit(q) > limit:
+		v.bad(path, "%s is more than this machine has (%s)", s, v.has(path))
+	}
+}
+
+func (v *validator) has(path string) string {
+	if strings.HasSuffix(path, ".cpus") {
+		return fmt.Sprintf("%d processors", v.m.CPUs)
+	}
+	return fmt.Sprintf("%.1fGi", float64(v.m.Memory)/(1<<30))
+}
+
+func (v *validator) taint(path, t string) {
+	kv, effect, ok := strings.Cut(t, ":")
+	key, value, _ := strings.Cut(kv, "=")
+	switch {
+	case !ok:
+		v.bad(path, "%q has no effect: write key[=value]:NoSchedule", t)
+	case len(validation.IsQualifiedName(key)) > 0:
+		v.bad(path, "%q is not a taint key", key)
+	case len(validation.IsValidLabelValue(value)) > 0:
+		v.bad(path, "%q is not a taint value", value)
+	default:
+		v.oneOf(path, effect, effects())
+	}
+}
+
+func (v *validator) mount(p string, m cluster.Mount, targets map[string]bool) {
+	if !path.IsAbs(m.Host) {
+		v.bad(p+".host", "%q is not an absolute path", m.Host)
+	} else if v.m.Exists != nil && !v.m.Exists(m.Host) {
+		v.bad(p+".host", "%s does not exist", m.Host)
+	}
+	switch target := path.Clean(m.Node); {
+	case !path.IsAbs(m.Node):
+		v.bad(p+".node", "%q is not an absolute path", m.Node)
+	case target == "/" || target == "/kl" || strings.HasPrefix(target, "/kl/"):
+		v.bad(p+".node", "%s belongs to kl", m.Node)
+	case targets[target]:
+		v.bad(p+".node", "%s is mounted twice", m.Node)
+	default:
+		targets[target] = true
+	}
+}
+
+func (v *validator) port(path string, g cluster.NodeGroup, p cluster.Port, taken map[string]string) {
+	for _, end := range []struct {
+		name string
+		port int
+	}{{"host", p.Host}, {"node", p.Node}} {
+		if end.port < 1 || end.port > 65535 {
+			v.bad(path+"."+end.name, "%d is not a port: use 1 to 65535", end.port)
+		}
+	}
+	proto := p.Protocol
+	if proto == "" {
+		proto = "tcp"
+	}
+	v.oneOf(path+".protocol", proto, []string{"tcp", "udp", "sctp"})
+	addr := p.Address
+	if addr == "" {
+		addr = "127.0.0.1"
+	}
+	if _, err := netip.ParseAddr(addr); err != nil {
+		v.bad(path+".address", "%q is not an IP address", addr)
+	}
+	if g.Count > 1 {
+		v.bad(path, "a host port leads to one node, but this group has %d: give one node a group of its own", g.Count)
+	}
+	key := fmt.Sprintf("%s/%s:%d", proto, addr, p.Host)
+	if first, ok := taken[key]; ok {
+		v.bad(path+".host", "port %d is published twice, first by %s", p.Host, first)
+	}
+	taken[key] = path
+}
+
+func (v *validator) kubernetes(k cluster.Kubernetes) {
+	if p := k.APIServerPort; p != 0 && (p < 1 || p > 65535) {
+		v.bad("kubernetes.apiServerPort", "%d is not a port: use 1 to 65535", p)
+	}
+	for _, c := range sortedKeys(k.ExtraArgs) {
+		v.oneOf("kubernetes.extraArgs."+c, c, Components())
+		for _, flag := range sortedKeys(k.ExtraArgs[c]) {
+			if strings.HasPrefix(flag, "-") {
+				v.bad("kubernetes.extraArgs."+c+"."+flag, "write the flag without dashes: %s", strings.TrimLeft(flag, "-"))
+			}
+		}
+	}
+	if f := k.Scheduler; f != "" && v.m.Exists != nil && !v.m.Exists(f) {
+		v.bad("kubernetes.schedulerConfig", "%s does not exist", f)
+	}
+}
+
+func (v *validator) mirror(path, host string, endpoints []string) {
+	if host == "" || strings.ContainsAny(host, "/ ") {
+		v.bad(path, "%q is not a registry host", host)
+	}
+	for i, e := range endpoints {
+		if !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
+			v.bad(fmt.Sprintf("%s[%d]", path, i), "%q is not a URL: begin with http:// or https://", e)
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
