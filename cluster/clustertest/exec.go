@@ -45,8 +45,14 @@ func (f *Fake) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (
 	if run, ok := f.Commands[cmd.Cmd[0]]; ok {
 		return run(ctx, now, cmd), nil
 	}
-	code := f.builtin(ctx, now, cmd)
-	return code, ctx.Err()
+	done := make(chan int, 1)
+	go func() { done <- f.builtin(ctx, now, cmd) }() // outlives ctx only in a Read of the caller's Stdin
+	select {
+	case code := <-done:
+		return code, ctx.Err()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
 
 func (f *Fake) builtin(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) int {
