@@ -1,0 +1,121 @@
+// Package lifecycle runs the parts of a program that depend on each other: it starts them in dependency order, side by
+// side where nothing forbids it, restarts what fails, and stops all of it in reverse.
+//
+//	s := &lifecycle.Supervisor{Units: []lifecycle.Unit{
+//		{Component: etcd},
+//		{Component: api, Needs: []string{"etcd"}},
+//		{Component: scheduler, Needs: []string{"kube-apiserver"}, Again: newScheduler},
+//	}}
+//	err := s.Run(ctx) // blocks; nil after a clean stop, the reason otherwise
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Component is one long-running part of the control plane.
+//
+//	new ──Run──► starting ──ready()──► serving ──ctx done──► returned
+//
+// Run blocks until ctx is done or the component fails. It calls ready at most once. By the time it returns, its
+// goroutines, ports and files are released. Returning ctx.Err() after cancellation is a clean stop; any other
+// return, nil included, is a failure. Run is called once; it must not exit the process.
+type Component interface {
+	Name() string
+	Run(ctx context.Context, ready func()) error
+}
+
+// Unit is a component and how to treat it.
+type Unit struct {
+	Component Component
+	// Needs names the units that must have served once before this one starts. They are stopped after it.
+	Needs []string
+	// Again makes a fresh component after a failure, since Run is called once. If it is nil, a failure fails the
+	// supervisor.
+	Again func() Component
+	// StopTimeout is how long Run may take to return once its context is done; 5s if zero. A component that outlives it
+	// is named in the supervisor's error and left behind.
+	StopTimeout time.Duration
+}
+
+func (u Unit) name() string { return u.Component.Name() }
+
+// permanent marks an error that another attempt cannot cure.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent wraps the error of a component that must not be restarted: a wrong flag, a missing file.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanent{err}
+}
+
+// errReturned is the failure of a component that returned nil although nobody asked it to stop.
+var errReturned = errors.New("returned without being asked to")
+
+// call runs a component once. A panic on its goroutine becomes an error; the stack is kept in the message, because nothing
+// else will ever tell it. Panics on other goroutines still end the process: Go has no way to catch them.
+func call(ctx context.Context, c Component, ready func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = Permanent(fmt.Errorf("panic in %s: %v\n%s", c.Name(), r, debug.Stack()))
+		}
+	}()
+	err = c.Run(ctx, ready)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
+	if err == nil {
+		return errReturned
+	}
+	return err
+}
+
+// order checks that names are unique and needs are known and free of cycles, and returns the names in an order in which
+// every unit comes after all it needs.
+func order(units []Unit) ([]string, error) {
+	needs := make(map[string][]string, len(units))
+	for _, u := range units {
+		if _, ok := needs[u.name()]; ok {
+			return nil, fmt.Errorf("component %s is listed twice", u.name())
+		}
+		needs[u.name()] = u.Needs
+	}
+	const visiting, done = 1, 2
+	state := make(map[string]int, len(units))
+	var sorted []string
+	var visit func(name, by string) error
+	visit = func(name, by string) error {
+		wants, ok := needs[name]
+		switch {
+		case !ok:
+			return fmt.Errorf("component %s needs %s, which does not exist", by, name)
+		case state[name] == done:
+			return nil
+		case state[name] == visiting:
+			return fmt.Errorf("component %s needs itself by way of %s", name, by)
+		}
+		state[name] = visiting
+		for _, w := range wants {
+			if err := visit(w, name); err != nil {
+				return err
+			}
+		}
+		state[name] = done
+		sorted = append(sorted, name)
+		return nil
+	}
+	for _, u := range units {
+		if err := visit(u.name(), u.name()); err != nil {
+			return nil, err
+		}
+	}
+	return sorted, nil
+}

@@ -1,0 +1,235 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+const (
+	defaultStopTimeout = 5 * time.Second
+	firstDelay         = 100 * time.Millisecond
+	maxDelay           = 10 * time.Second
+	maxFailures        = 6           // in a row; then the supervisor gives up: about 20 s
+	healthyAfter       = time.Minute // of serving, after which earlier failures are forgotten
+)
+
+// Supervisor runs units until its context is done or one of them cannot be kept running.
+type Supervisor struct {
+	Units  []Unit
+	Epoch  time.Time    // what ComponentStatus.Began and Ready count from; the call of Run if zero
+	Logger *slog.Logger // slog.Default() if nil
+	// Changed is called with each change of a unit's status, one call at a time; nil is allowed. It must not block.
+	Changed func(cluster.ComponentStatus)
+
+	mu    sync.Mutex
+	units map[string]*unit
+}
+
+// unit is the running state of a Unit.
+type unit struct {
+	Unit
+	served   chan struct{} // closed when it served for the first time
+	returned chan struct{} // closed when it will not run again
+	stop     context.CancelFunc
+	users    []*unit // units that need it
+	status   cluster.ComponentStatus
+	err      error // why it ended; nil after a clean stop. Read after returned is closed.
+}
+
+// Run starts the units, keeps them running, and stops them in reverse order when ctx is done or when one of them failed
+// for good. It returns nil after a clean stop asked for by ctx; else what failed, joined with the names of components
+// that did not stop in time. It is called once.
+func (s *Supervisor) Run(ctx context.Context) error {
+	sorted, err := order(s.Units)
+	if err != nil {
+		return err
+	}
+	if s.Epoch.IsZero() {
+		s.Epoch = time.Now()
+	}
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	s.prepare()
+
+	failed := make(chan error, len(s.Units))
+	// Units outlive ctx: they are told to stop one after the other, not all at once.
+	base := context.WithoutCancel(ctx)
+	for _, name := range sorted {
+		u := s.units[name]
+		var run context.Context
+		run, u.stop = context.WithCancel(base)
+		go func() {
+			defer close(u.returned)
+			if u.err = s.keep(run, u); u.err != nil {
+				failed <- fmt.Errorf("%s: %w", u.name(), u.err)
+			}
+		}()
+	}
+
+	var reason error
+	select {
+	case <-ctx.Done():
+	case reason = <-failed:
+		s.Logger.Error("component failed for good, stopping", "error", reason)
+	}
+	errs := []error{reason, s.stopAll(sorted)}
+	for len(failed) > 0 { // what went wrong while stopping
+		errs = append(errs, <-failed)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Supervisor) prepare() {
+	s.units = make(map[string]*unit, len(s.Units))
+	for _, u := range s.Units {
+		if u.StopTimeout == 0 {
+			u.StopTimeout = defaultStopTimeout
+		}
+		s.units[u.name()] = &unit{
+			Unit: u, served: make(chan struct{}), returned: make(chan struct{}),
+			status: cluster.ComponentStatus{Name: u.name()},
+		}
+	}
+	for _, u := range s.units {
+		for _, need := range u.Needs {
+			s.units[need].users = append(s.units[need].users, u)
+		}
+	}
+	for _, u := range s.Units {
+		s.change(s.units[u.name()], func(c *cluster.ComponentStatus) { c.State = cluster.ComponentWaiting })
+	}
+}
+
+// keep runs one unit, again and again if it may, until ctx is done (nil) or it cannot be kept running.
+func (s *Supervisor) keep(ctx context.Context, u *unit) error {
+	for _, need := range u.Needs {
+		select {
+		case <-s.units[need].served:
+		case <-ctx.Done():
+			s.change(u, func(c *cluster.ComponentStatus) { c.State = cluster.ComponentStopped })
+			return nil
+		}
+	}
+	delay, failures := firstDelay, 0
+	for {
+		served, err := s.once(ctx, u)
+		if ctx.Err() != nil {
+			s.change(u, func(c *cluster.ComponentStatus) { c.State, c.Error = cluster.ComponentStopped, text(err) })
+			return err
+		}
+		if served >= healthyAfter {
+			delay, failures = firstDelay, 0
+		}
+		failures++
+		if u.Again == nil || failures >= maxFailures || errors.As(err, new(permanent)) {
+			s.change(u, func(c *cluster.ComponentStatus) { c.State, c.Error = cluster.ComponentFailed, err.Error() })
+			return err
+		}
+		s.Logger.Warn("component failed, restarting", "component", u.name(), "error", err, "delay", delay)
+		s.change(u, func(c *cluster.ComponentStatus) {
+			c.State, c.Error, c.Restarts = cluster.ComponentRestarting, err.Error(), c.Restarts+1
+		})
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			s.change(u, func(c *cluster.ComponentStatus) { c.State = cluster.ComponentStopped })
+			return nil
+		}
+		delay = min(2*delay, maxDelay)
+		u.Component = u.Again()
+	}
+}
+
+// once runs the unit's component once and returns for how long it served.
+func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, err error) {
+	s.change(u, func(c *cluster.ComponentStatus) {
+		c.State = cluster.ComponentStarting
+		if c.Began == 0 {
+			c.Began = time.Since(s.Epoch).Seconds()
+		}
+	})
+	var since time.Time
+	var over bool // the component returned: a ready that comes later is a leftover goroutine's
+	var mu sync.Mutex
+	err = call(ctx, u.Component, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over || !since.IsZero() {
+			return
+		}
+		since = time.Now()
+		s.change(u, func(c *cluster.ComponentStatus) {
+			c.State, c.Error = cluster.ComponentServing, ""
+			if c.Ready == 0 {
+				c.Ready = time.Since(s.Epoch).Seconds()
+			}
+		})
+		select {
+		case <-u.served:
+		default:
+			close(u.served)
+		}
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	over = true
+	if !since.IsZero() {
+		served = time.Since(since)
+	}
+	return served, err
+}
+
+// stopAll stops every unit after all that need it have returned, and names those that did not in time.
+func (s *Supervisor) stopAll(sorted []string) error {
+	errs := make([]error, len(sorted))
+	gone := make(map[string]chan struct{}, len(sorted)) // returned or given up on
+	for _, name := range sorted {
+		gone[name] = make(chan struct{})
+	}
+	var wg sync.WaitGroup
+	for i, name := range sorted {
+		u := s.units[name]
+		wg.Go(func() {
+			defer close(gone[name])
+			for _, user := range u.users {
+				<-gone[user.name()]
+			}
+			u.stop()
+			select {
+			case <-u.returned:
+			case <-time.After(u.StopTimeout):
+				errs[i] = fmt.Errorf("stop %s: still running after %s", name, u.StopTimeout)
+				s.Logger.Error("component did not stop in time", "component", name, "timeout", u.StopTimeout)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (s *Supervisor) change(u *unit, edit func(*cluster.ComponentStatus)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := u.status.State
+	edit(&u.status)
+	if u.status.State != before {
+		u.status.Since = time.Now()
+	}
+	if s.Changed != nil {
+		s.Changed(u.status)
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
