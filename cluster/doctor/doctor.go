@@ -1,0 +1,98 @@
+// Package doctor looks at the machine the way a cluster will use it and says what is in the way, and what to do.
+//
+// Every check is a function of a [System], which is the real machine or, in tests, a directory that looks like one.
+//
+//	for _, r := range doctor.Run(ctx, doctor.Host(home), doctor.All()) {
+//		fmt.Println(r.Level, r.Name, r.Detail, r.Fix)
+//	}
+package doctor
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Level is how a check ended.
+type Level string
+
+// The levels, from good to bad.
+const (
+	OK   Level = "ok"
+	Warn Level = "warn" // a cluster starts, but something will be slow, small or missing
+	Fail Level = "fail" // no cluster will start
+)
+
+// Result is what one check found.
+type Result struct {
+	Name   string `json:"name"`
+	Level  Level  `json:"level"`
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"` // what to do; empty if OK
+}
+
+// Check is one question about the machine.
+type Check struct {
+	Name  string
+	Cheap bool // takes milliseconds: kl up asks it too
+	Run   func(ctx context.Context, s System) Result
+}
+
+// checkTimeout bounds one check: an engine that hangs is a finding, not a reason to hang.
+const checkTimeout = 5 * time.Second
+
+// Run asks all checks side by side and returns the results in the order of the checks.
+func Run(ctx context.Context, s System, checks []Check) []Result {
+	results := make([]Result, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+			defer cancel()
+			r := c.Run(ctx, s)
+			r.Name = c.Name
+			results[i] = r
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+// All is every check, in the order a person reads them.
+func All() []Check {
+	return []Check{
+		{Name: "engine", Run: engine},
+		{Name: "kernel", Cheap: true, Run: kernel},
+		{Name: "cgroups", Cheap: true, Run: cgroups},
+		{Name: "inotify", Cheap: true, Run: inotify},
+		{Name: "files", Cheap: true, Run: openFiles},
+		{Name: "disk", Cheap: true, Run: disk},
+		{Name: "memory", Cheap: true, Run: memory},
+		{Name: "subnets", Cheap: true, Run: subnets},
+		{Name: "ports", Cheap: true, Run: ports},
+		{Name: "sockets", Cheap: true, Run: socketPath},
+		{Name: "clock", Cheap: true, Run: clock},
+	}
+}
+
+// Cheap is the part of the checks that kl up asks before it starts anything.
+func Cheap(checks []Check) []Check {
+	var out []Check
+	for _, c := range checks {
+		if c.Cheap {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Worst is the worst level of the results; OK if there are none.
+func Worst(results []Result) Level {
+	worst := OK
+	for _, r := range results {
+		if r.Level == Fail || r.Level == Warn && worst == OK {
+			worst = r.Level
+		}
+	}
+	return worst
+}
