@@ -1,0 +1,95 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// DialNode connects to an address as seen from a node. The network is tcp, tcp4 or tcp6, the address an IP and a port.
+// The connection also has CloseWrite. A node without a session is ErrNotConnected at once; the node's own reason for not
+// connecting is a [RefusedError].
+func (h *Hub) DialNode(ctx context.Context, node, network, address string) (net.Conn, error) {
+	conn, err := h.open(ctx, node, header{Kind: kindDial, Network: network, Address: address})
+	if err != nil {
+		return nil, fmt.Errorf("dial %s on node %s: %w", address, node, err)
+	}
+	return conn, nil
+}
+
+// DialAddress connects to an address of the cluster: through LocalAPI if it is the gateway's, from this process if it
+// is a loopback address, else on the node that Router says owns it, else through Direct.
+func (h *Hub) DialAddress(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", address, err)
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return h.direct(ctx, network, address)
+	case h.LocalAPI != nil && ip.Unmap() == h.Gateway.Unmap():
+		return h.LocalAPI(ctx)
+	case ip.Unmap().IsLoopback():
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}
+	if h.Router != nil {
+		if node, ok := h.Router.Node(ip.Unmap()); ok {
+			return h.DialNode(ctx, node, network, address)
+		}
+	}
+	return h.direct(ctx, network, address)
+}
+
+func (h *Hub) direct(ctx context.Context, network, address string) (net.Conn, error) {
+	if h.Direct == nil {
+		return nil, fmt.Errorf("dial %s: %w", address, ErrNoRoute)
+	}
+	return h.Direct(ctx, network, address)
+}
+
+// AgentTransport sends requests to the HTTP handler of a node's agent; the host of a URL is not looked at. Each request
+// has a stream of its own, so nothing is left open and nothing has to be closed.
+func (h *Hub) AgentTransport(node string) http.RoundTripper {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := h.open(ctx, node, header{Kind: kindAgent})
+			if err != nil {
+				return nil, fmt.Errorf("dial agent of node %s: %w", node, err)
+			}
+			return conn, nil
+		},
+		DisableKeepAlives:     true,
+		DisableCompression:    true,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
+func (h *Hub) open(ctx context.Context, node string, hd header) (net.Conn, error) {
+	h.mu.Lock()
+	session := h.sessions[node]
+	h.mu.Unlock()
+	if session == nil {
+		return nil, ErrNotConnected
+	}
+	conn, err := open(ctx, session, hd)
+	if err != nil && ctx.Err() == nil && sessionOver(session) {
+		return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
+	}
+	return conn, err
+}
+
+func sessionOver(s *yamux.Session) bool {
+	select {
+	case <-s.CloseChan():
+		return true
+	default:
+		return false
+	}
+}

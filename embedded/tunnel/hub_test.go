@@ -1,0 +1,290 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDialNode(t *testing.T) {
+	w := newWorld(t, nil)
+	target := serveTCP(t, echo)
+	free := func() string { // an address at which nobody listens
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}()
+	tests := []struct {
+		name, node, network, address string
+		wantErr                      error
+		wantText                     string
+	}{
+		{name: "connects", node: "n1", network: "tcp", address: target},
+		{name: "unknown node", node: "n9", network: "tcp", address: target, wantErr: ErrNotConnected},
+		{name: "node without a session", node: "n2", network: "tcp", address: target, wantErr: ErrNotConnected},
+		{name: "nobody listens", node: "n1", network: "tcp", address: free, wantText: "connection refused"},
+		{name: "other network", node: "n1", network: "unix", address: "/run/containerd.sock", wantText: "network"},
+		{name: "host name", node: "n1", network: "tcp", address: "localhost:80", wantText: "not an IP"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := w.hub.DialNode(timeout(t), tt.node, tt.network, tt.address)
+			switch {
+			case tt.wantErr != nil:
+				if !errors.Is(err, tt.wantErr) {
+					t.Errorf("error is %v, want %v", err, tt.wantErr)
+				}
+			case tt.wantText != "":
+				var refused *RefusedError
+				if !errors.As(err, &refused) || !strings.Contains(refused.Reason, tt.wantText) {
+					t.Errorf("error is %v, want a refusal with %q", err, tt.wantText)
+				}
+			case err != nil:
+				t.Error(err)
+			default:
+				checkEcho(t, conn, "hello")
+			}
+		})
+	}
+}
+
+func TestManyStreamsAtOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	target := serveTCP(t, echo)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			text := strings.Repeat(fmt.Sprintf("stream %d;", i), 10_000)
+			conn, err := w.hub.DialNode(timeout(t), "n1", "tcp", target)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			checkEcho(t, conn, text)
+		})
+		wg.Go(func() {
+			conn, err := w.agent.DialAPI(timeout(t))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			checkEcho(t, conn, fmt.Sprint("api ", i))
+		})
+	}
+	wg.Wait()
+}
+
+// One reader that does not read must not hold up another, nor make the sender's data pile up.
+func TestBackPressure(t *testing.T) {
+	w := newWorld(t, nil)
+	written := make(chan int64, 1)
+	const size = 64 << 20
+	target := serveTCP(t, func(c *net.TCPConn) {
+		n, _ := io.Copy(c, io.LimitReader(zeros{}, size))
+		written <- n
+	})
+	stuck, err := w.hub.DialNode(timeout(t), "n1", "tcp", target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	other, err := w.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEcho(t, other, strings.Repeat("flows", 1<<20))
+	select {
+	case n := <-written:
+		t.Fatalf("the sender got rid of all %d bytes before anybody read", n)
+	default:
+	}
+	n, err := io.Copy(io.Discard, stuck)
+	if err != nil || n != size {
+		t.Errorf("read %d bytes with error %v, want %d", n, err, size)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestDialAddress(t *testing.T) {
+	named := func(name string) func(context.Context) (net.Conn, error) {
+		return func(context.Context) (net.Conn, error) { return nil, errors.New(name) }
+	}
+	routes := new(Routes)
+	routes.Set("n1", netip.MustParsePrefix("10.244.1.0/24"))
+	loopback := serveTCP(t, echo)
+	direct := func(ctx context.Context, _, _ string) (net.Conn, error) { return named("direct")(ctx) }
+	tests := []struct {
+		name, address string
+		direct        DialFunc
+		want          string
+	}{
+		{name: "gateway", address: "10.245.0.1:6443", want: "api"},
+		{name: "gateway mapped into IPv6", address: "[::ffff:10.245.0.1]:6443", want: "api"},
+		{name: "pod", address: "10.244.1.7:80", want: "dial 10.244.1.7:80 on node n1: node is not connected"},
+		{name: "nobody's", address: "10.9.9.9:80", want: "dial 10.9.9.9:80: no node owns the address"},
+		{name: "nobody's, directly", address: "10.9.9.9:80", direct: direct, want: "direct"},
+		{name: "host name, directly", address: "example.test:443", direct: direct, want: "direct"},
+		{name: "no port", address: "10.9.9.9", direct: direct, want: "dial 10.9.9.9: address 10.9.9.9: missing port in address"},
+		{name: "loopback", address: loopback, direct: direct, want: "connected"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hub := &Hub{LocalAPI: named("api"), Router: routes, Gateway: netip.MustParseAddr("10.245.0.1"), Direct: tt.direct}
+			got := "connected"
+			conn, err := hub.DialAddress(timeout(t), "tcp", tt.address)
+			if err != nil {
+				got = err.Error()
+			} else {
+				checkEcho(t, conn, "loop")
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestRefusedHello(t *testing.T) {
+	dir := t.TempDir()
+	for node, token := range map[string]string{"n1": "secret\n", "empty": "", "up": "secret"} {
+		if err := os.MkdirAll(filepath.Join(dir, "nodes", node), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "nodes", node, "tunnel-token"), []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hub := &Hub{Token: FileTokens(filepath.Join(dir, "nodes"))}
+	socket := filepath.Join(t.TempDir(), "t.sock")
+	l := listenUnix(t, socket)
+	background(t, func(ctx context.Context) error { return hub.Serve(ctx, l) })
+	tests := []struct{ name, hello, want string }{
+		{"right", `{"node":"n1","token":"secret"}` + "\n", `{"ok":true}` + "\n"},
+		{"wrong token", `{"node":"n1","token":"secreT"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
+		{"no token", `{"node":"n1"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
+		{"empty token", `{"node":"empty","token":""}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
+		{"unknown node", `{"node":"n7","token":"secret"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
+		{"path as node", `{"node":"../nodes/up","token":"secret"}` + "\n", `{"error":"bad node name"}` + "\n"},
+		{"not JSON", "GET / HTTP/1.1\r\n\r\n", `{"error":"bad hello"}` + "\n"},
+		{"too long", strings.Repeat("a", maxLine+1), `{"error":"bad hello"}` + "\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := new(net.Dialer).DialContext(timeout(t), "unix", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, tt.hello); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(tt.want))
+			if _, err := io.ReadFull(conn, got); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, string(got)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// A peer that says nothing must not keep a place for ever.
+func TestSilentHelloTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := &Hub{Token: tokens(nil)}
+		l := newConnListener()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- hub.Serve(ctx, l) }()
+		ours, theirs := net.Pipe()
+		l.conns <- theirs
+		began := time.Now()
+		if _, err := io.ReadAll(ours); err != nil {
+			t.Errorf("read until the hub hangs up: %v", err)
+		}
+		if took := time.Since(began); took < handshakeTimeout || took > 2*handshakeTimeout {
+			t.Errorf("the hub hung up after %v, want %v", took, handshakeTimeout)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+}
+
+func TestSecondSessionReplacesFirst(t *testing.T) {
+	w := newWorld(t, nil)
+	conn, err := w.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+
+	// The first agent would come back at once: the second one's dials succeed only while it holds the session.
+	second, theirs := net.Pipe()
+	defer second.Close()
+	ctx, cancel := context.WithCancel(timeout(t))
+	var wg sync.WaitGroup
+	wg.Go(func() { w.hub.serveConn(ctx, theirs, func() {}) })
+	defer wg.Wait()
+	defer cancel()
+	if err := writeLine(second, hello{Node: "n1", Token: "secret1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := readAnswer(second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("read from a stream of the replaced session: %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+}
+
+func TestHubRestart(t *testing.T) {
+	w := newWorld(t, nil)
+	conn, err := w.agent.DialAPI(timeout(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w.stop()
+	if _, err := io.ReadAll(conn); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("read after the hub's death: %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+	waitConnected(t, w.hub)
+	if _, err := w.hub.DialNode(timeout(t), "n1", "tcp", "127.0.0.1:1"); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("dial without a session: %v", err)
+	}
+
+	dialed := make(chan net.Conn, 1)
+	go func() { // waits for the session
+		conn, err := w.agent.DialAPI(timeout(t))
+		if err != nil {
+			t.Error(err)
+		}
+		dialed <- conn
+	}()
+	w.startHub(t)
+	waitConnected(t, w.hub, "n1")
+	if conn := <-dialed; conn != nil {
+		checkEcho(t, conn, "again")
+	}
+}

@@ -1,0 +1,164 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const testTimeout = 30 * time.Second // of a wait that ends at once unless the code is wrong
+
+// background runs f until the test ends and checks that it returned ctx's error.
+func background(t *testing.T, f func(ctx context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("returned %v, want context.Canceled", err)
+			}
+		case <-time.After(testTimeout):
+			t.Error("does not return after its context ended")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func timeout(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func listenUnix(t *testing.T, path string) net.Listener {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// serveTCP runs a server on a loopback port that handles each connection with f and closes it then.
+func serveTCP(t *testing.T, f func(c *net.TCPConn)) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				f(c.(*net.TCPConn))
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func echo(c *net.TCPConn) { _, _ = io.Copy(c, c) }
+
+func dialer(address string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", address)
+	}
+}
+
+// tokens is a Hub.Token of fixed tokens.
+func tokens(m map[string]string) func(string) (string, error) {
+	return func(node string) (string, error) {
+		if token, ok := m[node]; ok {
+			return token, nil
+		}
+		return "", errors.New("no such node")
+	}
+}
+
+// world is a hub with an API server that echoes, and one agent n1.
+type world struct {
+	hub    *Hub
+	agent  *Agent
+	socket string
+	stop   func() // stops the hub
+}
+
+func newWorld(t *testing.T, handler http.Handler) *world {
+	t.Helper()
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	w := &world{socket: filepath.Join(t.TempDir(), "t.sock")}
+	w.hub = &Hub{Token: tokens(map[string]string{"n1": "secret1", "n2": "secret2"}), LocalAPI: dialer(serveTCP(t, echo)), Logger: logger}
+	w.startHub(t)
+	w.agent = &Agent{Node: "n1", Token: "secret1", Socket: w.socket, Handler: handler, Logger: logger}
+	background(t, w.agent.Run)
+	waitConnected(t, w.hub, "n1")
+	return w
+}
+
+func (w *world) startHub(t *testing.T) {
+	l := listenUnix(t, w.socket)
+	w.stop = background(t, func(ctx context.Context) error { return w.hub.Serve(ctx, l) })
+}
+
+// waitConnected waits until exactly these nodes are connected.
+func waitConnected(t *testing.T, h *Hub, want ...string) {
+	t.Helper()
+	ctx := timeout(t)
+	for {
+		nodes, changed := h.Watch()
+		if slices.Equal(nodes, want) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("connected nodes are %v, want %v", nodes, want)
+		}
+	}
+}
+
+// checkEcho checks that c sends back what it is sent, and the end too. It closes c.
+func checkEcho(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	defer c.Close()
+	if _, err := io.Copy(c, strings.NewReader(text)); err != nil {
+		t.Errorf("write: %v", err)
+		return
+	}
+	if err := c.(closeWriter).CloseWrite(); err != nil {
+		t.Errorf("close write: %v", err)
+		return
+	}
+	got, err := io.ReadAll(c)
+	if err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if string(got) != text {
+		t.Errorf("echo of %d bytes has %d bytes or differs", len(text), len(got))
+	}
+}
