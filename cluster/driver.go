@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -50,6 +51,12 @@ type Cleaner interface {
 	DeleteCluster(ctx context.Context, cluster string) error
 }
 
+// Purger is a Driver that keeps something for clusters to come (images). `kl down --all` calls it.
+type Purger interface {
+	// Purge removes what no node uses any more.
+	Purge(ctx context.Context) error
+}
+
 // Preparer is a Driver with slow work that can run beside the start of the control plane (importing an image).
 type Preparer interface {
 	Prepare(ctx context.Context, cluster string, p Payload) error
@@ -88,6 +95,7 @@ type NodeSpec struct {
 	MemoryBytes int64  // 0 means no limit
 	Mounts      []Mount
 	Ports       []Port
+	Avoid       []netip.Prefix    // ranges that the nodes' network must not overlap: pods, services, gateway
 	Labels      map[string]string // Kubernetes labels, kept by the backend so that List can tell them
 }
 

@@ -27,6 +27,15 @@ func (l Layout) path(elem ...string) string {
 	return filepath.Join(append([]string{l.Dir()}, elem...)...)
 }
 
+// LockFile is locked by whoever changes the cluster. It is outside of Dir, so that Dir can be removed under the lock.
+func (l Layout) LockFile() string { return filepath.Join(string(l.Home), "locks", l.Name) }
+
+// FailedFile holds the reason why the last control plane could not go on. It is gone while one runs.
+func (l Layout) FailedFile() string { return l.path("run", "failed") }
+
+// MergedFile lists the kubeconfig files that the cluster was merged into, one a line.
+func (l Layout) MergedFile() string { return l.path("merged") }
+
 // SpecFile is cluster.yaml.
 func (l Layout) SpecFile() string { return l.path("cluster.yaml") }
 

@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Client speaks to a cluster's control plane through its status socket.
+type Client struct{ http *http.Client }
+
+// NewClient returns a client for the cluster; nothing is dialed yet. Close it.
+func NewClient(l Layout) *Client {
+	return &Client{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", l.StatusSocket())
+		},
+	}}}
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks for the present status.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	resp, err := c.Do(ctx, http.MethodGet, "/v1/status", nil)
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		return s, fmt.Errorf("read status: %w", err)
+	}
+	return s, nil
+}
+
+// Watch calls see with the present status and then with each new one, until see returns false (nil is returned), ctx
+// ends or the control plane goes away.
+func (c *Client) Watch(ctx context.Context, see func(Status) bool) error {
+	resp, err := c.Do(ctx, http.MethodGet, "/v1/status?watch=1", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for lines := json.NewDecoder(resp.Body); ; {
+		var s Status
+		if err := lines.Decode(&s); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("watch status: %w", err)
+		}
+		if !see(s) {
+			return nil
+		}
+	}
+}
+
+// Node asks a node's agent, by way of the control plane. The caller closes the response's body.
+func (c *Client) Node(ctx context.Context, node, method, path string, body io.Reader) (*http.Response, error) {
+	return c.Do(ctx, method, "/v1/nodes/"+url.PathEscape(node)+path, body)
+}
+
+// Do sends a request. An answer other than 2xx is an error with its text. The caller closes the response's body.
+func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://kl"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return nil, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, strings.TrimSpace(string(text)))
+	}
+	return resp, nil
+}

@@ -1,0 +1,165 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Down removes a cluster: its control plane, nodes, what they shared, its kubeconfig entries and its files. It works on
+// what is left of a damaged or half-made cluster, and does nothing if there is none. existed tells which it was.
+func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) {
+	if err := CheckName(name); err != nil {
+		return false, err
+	}
+	l := h.Home.Cluster(name)
+	steps := newRecorder(h.Events)
+	held, err := acquire(ctx, l, "kl down", func(who holder) {
+		steps.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it",
+			who.PID, who.Command, name))
+	})
+	if err != nil {
+		return false, err
+	}
+	defer held.release()
+	_, statErr := os.Stat(l.Dir())
+	existed = statErr == nil
+	drivers, err := h.driversOf(ctx, l)
+	if err != nil {
+		return existed, err
+	}
+	found := map[Driver][]Node{}
+	for _, d := range drivers {
+		defer d.Close()
+		nodes, err := d.List(ctx, name)
+		if err != nil {
+			return existed, fmt.Errorf("list nodes: %w", err)
+		}
+		found[d] = nodes
+		existed = existed || len(nodes) > 0
+	}
+	return existed, h.remove(ctx, l, steps, found)
+}
+
+// driversOf opens the driver that a cluster was made with or, if its state does not tell, all that can be opened.
+func (h *Host) driversOf(ctx context.Context, l Layout) ([]Driver, error) {
+	if spec, err := ReadSpec(l); err == nil {
+		d, err := h.OpenDriver(ctx, spec.Driver)
+		return []Driver{d}, err
+	}
+	var drivers []Driver
+	for _, name := range []string{"docker", "embedded"} {
+		if d, err := h.OpenDriver(ctx, name); err == nil {
+			drivers = append(drivers, d)
+		}
+	}
+	return drivers, nil
+}
+
+// remove takes a cluster away; the lock is held.
+func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found map[Driver][]Node) error {
+	var g errgroup.Group
+	g.Go(func() error {
+		if pid, err := ControlPlanePID(l); pid == 0 {
+			return err
+		}
+		return steps.do(StepControlPlane, func() (string, error) { return "stopped", stopControlPlane(ctx, l) })
+	})
+	for d, nodes := range found {
+		g.Go(func() error { return deleteNodes(ctx, steps, d, nodes, l.Name) })
+	}
+	if err := g.Wait(); err != nil {
+		return err // files stay, so that a second down knows what to do
+	}
+	if err := forgetKubeconfig(ctx, l, h.Kubeconfigs); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(l.Dir()); err != nil {
+		return &Error{Op: "remove " + l.Dir(), Err: err, Hint: "remove the directory yourself, as root if a node wrote there"}
+	}
+	return nil
+}
+
+// deleteNodes removes nodes side by side and then what they shared.
+func deleteNodes(ctx context.Context, steps *recorder, d Driver, nodes []Node, cluster string) error {
+	var g errgroup.Group
+	for _, n := range nodes {
+		g.Go(func() error {
+			return steps.do(n.Name, func() (string, error) {
+				if err := d.Delete(ctx, n); err != nil {
+					return "", &Error{Op: "remove node", Node: n.Name, Err: err}
+				}
+				return "removed", nil
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if c, ok := d.(Cleaner); ok {
+		if err := c.DeleteCluster(ctx, cluster); err != nil {
+			return &Error{Op: "remove what the nodes of " + cluster + " shared", Err: err}
+		}
+	}
+	return nil
+}
+
+// undo removes what a failed up made: all of a cluster that did not exist before, and else only the new nodes and the
+// control plane it started.
+func (u *upRun) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
+	defer cancel()
+	if u.opts.Retain || !u.wrote {
+		return nil
+	}
+	quiet := newRecorder(nil)
+	return u.steps.do(StepCleanup, func() (string, error) {
+		var g errgroup.Group
+		if u.plane != nil {
+			g.Go(func() error { return u.plane.stop(ctx) })
+		}
+		g.Go(func() error {
+			if u.driver == nil {
+				return nil
+			}
+			if !u.fresh {
+				return u.undoNodes(ctx, quiet)
+			}
+			nodes, err := u.driver.List(ctx, u.spec.Name)
+			if err != nil {
+				return fmt.Errorf("list nodes: %w", err)
+			}
+			return deleteNodes(ctx, quiet, u.driver, nodes, u.spec.Name)
+		})
+		if err := g.Wait(); err != nil || !u.fresh {
+			return "", err
+		}
+		if u.target != "" {
+			if err := forgetKubeconfig(ctx, u.layout, []string{u.target}); err != nil {
+				return "", err
+			}
+		}
+		return "", os.RemoveAll(u.layout.Dir())
+	})
+}
+
+// undoNodes removes the nodes that this run added to an existing cluster.
+func (u *upRun) undoNodes(ctx context.Context, steps *recorder) error {
+	var g errgroup.Group
+	for _, n := range u.made {
+		g.Go(func() error {
+			return steps.do(n.Name, func() (string, error) { return "", u.driver.Delete(ctx, n) })
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, n := range u.made {
+		if err := os.RemoveAll(u.layout.NodeDir(n.Name)); err != nil {
+			return err
+		}
+	}
+	return WriteSpec(u.layout, u.before)
+}

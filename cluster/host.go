@@ -1,0 +1,139 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Host is a machine that clusters live on. Its methods are safe for concurrent use, from several processes too: what
+// changes a cluster holds that cluster's lock.
+type Host struct {
+	Home Home
+	// OpenDriver returns the driver of that name; auto picks one. The caller closes it.
+	OpenDriver func(ctx context.Context, name string) (Driver, error)
+	// Payload returns what nodes and the control plane are made of, unpacked.
+	Payload func(ctx context.Context) (Payload, error)
+	// Events is told what happens, one call at a time; nil discards.
+	Events func(Event)
+	// Logger gets what a person need not see; nil discards.
+	Logger *slog.Logger
+	// Kubeconfigs are the files kubectl reads ($KUBECONFIG or ~/.kube/config), in its order.
+	Kubeconfigs []string
+}
+
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step.
+const (
+	StepStarted StepState = "Started"
+	StepRunning StepState = "Running" // Message says something new
+	StepDone    StepState = "Done"
+	StepFailed  StepState = "Failed"
+	StepWarning StepState = "Warning" // not a step: Message is advice
+)
+
+// Event is a change in one step of up or down. Steps run side by side.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Step    string    `json:"step"`
+	State   StepState `json:"state"`
+	Seconds float64   `json:"seconds,omitempty"` // how long it took, once Done or Failed
+	Message string    `json:"message,omitempty"`
+}
+
+// Step is a finished step: where the time went.
+type Step struct {
+	Name    string  `json:"name"`
+	Began   float64 `json:"began"`   // seconds after the command began
+	Seconds float64 `json:"seconds"` // how long it took
+}
+
+// recorder turns the progress of steps into events and remembers how long each took.
+type recorder struct {
+	emit  func(Event)
+	begin time.Time
+
+	mu    sync.Mutex
+	open  map[string]time.Time // when a step began; zero once it is over
+	said  map[string]Event     // the last event of a step
+	steps []Step
+}
+
+func newRecorder(emit func(Event)) *recorder {
+	if emit == nil {
+		emit = func(Event) {}
+	}
+	return &recorder{emit: emit, begin: time.Now(), open: map[string]time.Time{}, said: map[string]Event{}}
+}
+
+func (r *recorder) start(step string) { r.say(step, StepStarted, "") }
+func (r *recorder) done(step, message string) {
+	r.say(step, StepDone, message)
+}
+
+// say emits an event. A step that never started starts now; one that is over stays over.
+func (r *recorder) say(step string, state StepState, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	e := Event{Time: now, Step: step, State: state, Message: message}
+	if state == StepWarning {
+		r.emit(e)
+		return
+	}
+	began, ok := r.open[step]
+	if last := r.said[step]; ok && last.State == state && last.Message == message {
+		return
+	}
+	r.said[step] = e
+	switch {
+	case ok && began.IsZero(), ok && state == StepStarted:
+		return
+	case !ok:
+		began = now
+		r.open[step] = began
+	}
+	if state == StepDone || state == StepFailed {
+		took := now.Sub(began)
+		e.Seconds = took.Seconds()
+		r.steps = append(r.steps, Step{Name: step, Began: began.Sub(r.begin).Seconds(), Seconds: took.Seconds()})
+		r.open[step] = time.Time{}
+	}
+	r.emit(e)
+}
+
+// do runs f as a step.
+func (r *recorder) do(step string, f func() (message string, err error)) error {
+	r.start(step)
+	message, err := f()
+	if err != nil {
+		r.say(step, StepFailed, err.Error())
+		return err
+	}
+	r.done(step, message)
+	return nil
+}
+
+// fail ends every step that is still open.
+func (r *recorder) fail(err error) {
+	r.mu.Lock()
+	var open []string
+	for step, began := range r.open {
+		if !began.IsZero() {
+			open = append(open, step)
+		}
+	}
+	r.mu.Unlock()
+	for _, step := range open {
+		r.say(step, StepFailed, err.Error())
+	}
+}
+
+func (r *recorder) finished() (steps []Step, total time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Step(nil), r.steps...), time.Since(r.begin)
+}

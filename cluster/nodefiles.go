@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// nodes returns what the driver is to make, in order.
+func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
+	var nodes []NodeSpec
+	for _, g := range s.Nodes {
+		if g.Simulated {
+			continue
+		}
+		cpus, err := quantity(g.CPUs)
+		if err != nil {
+			return nil, fmt.Errorf("parse cpus %q: %w", g.CPUs, err)
+		}
+		memory, err := quantity(g.Memory)
+		if err != nil {
+			return nil, fmt.Errorf("parse memory %q: %w", g.Memory, err)
+		}
+		for range g.Count {
+			name := fmt.Sprintf("n%d", len(nodes)+1)
+			nodes = append(nodes, NodeSpec{
+				Cluster: s.Name, Name: name, Payload: p, RunDir: l.RunDir(), NodeDir: l.NodeDir(name),
+				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
+				Mounts: g.Mounts, Ports: g.Ports, Labels: g.Labels,
+			})
+		}
+	}
+	return nodes, nil
+}
+
+func quantity(text string) (resource.Quantity, error) {
+	if text == "" {
+		return resource.Quantity{}, nil
+	}
+	return resource.ParseQuantity(text)
+}
+
+// config is what the node is told in node.json.
+func (s Spec) config(n NodeSpec) NodeConfig {
+	taints := map[string][]string{}
+	i := 0
+	for _, g := range s.Nodes {
+		for ; !g.Simulated && g.Count > 0; g.Count-- {
+			i++
+			taints[fmt.Sprintf("n%d", i)] = g.Taints
+		}
+	}
+	return NodeConfig{
+		Cluster: s.Name, Name: n.Name,
+		Gateway: s.Networking.Gateway, APIPort: s.Kubernetes.APIServerPort,
+		PodCIDR: s.Networking.PodCIDR, ServiceCIDR: s.Networking.ServiceCIDR,
+		DNS: s.Networking.DNS, Domain: ClusterDomain, CNI: s.Networking.CNI,
+		MilliCPUs: n.MilliCPUs, MemoryBytes: n.MemoryBytes, Labels: n.Labels, Taints: taints[n.Name],
+		FeatureGates: s.Kubernetes.FeatureGates,
+		KubeletArgs:  s.Kubernetes.ExtraArgs["kubelet"], ProxyArgs: s.Kubernetes.ExtraArgs["kube-proxy"],
+		KubeletPatch: s.Kubernetes.KubeletPatch, Mirrors: s.Containerd.Mirrors, Disable: s.Disable,
+	}
+}
+
+// writeNodeFiles fills a node's directory. A tunnel token that is there is kept: the node may be running.
+func writeNodeFiles(l Layout, s Spec, n NodeSpec) error {
+	if err := os.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700); err != nil {
+		return err
+	}
+	config, err := json.MarshalIndent(s.config(n), "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode node.json: %w", err)
+	}
+	ca, err := os.ReadFile(l.PKI("ca.crt"))
+	if err != nil {
+		return err
+	}
+	token, err := os.ReadFile(l.BootstrapToken())
+	if err != nil {
+		return err
+	}
+	tunnel := filepath.Join(n.NodeDir, filepath.Base(NodeTunnelToken))
+	if _, err := os.Stat(tunnel); errors.Is(err, fs.ErrNotExist) {
+		if err := replaceFile(tunnel, []byte(rand.Text()), 0o600); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		replaceFile(filepath.Join(n.NodeDir, filepath.Base(NodeConfigFile)), config, 0o600),
+		replaceFile(filepath.Join(n.NodeDir, filepath.Base(NodeCAFile)), ca, 0o600),
+		replaceFile(filepath.Join(n.NodeDir, filepath.Base(NodeBootstrap)),
+			bootstrapKubeconfig(s, ca, strings.TrimSpace(string(token))), 0o600))
+}
+
+// bootstrapKubeconfig lets a kubelet ask for its certificate, over the node's own gateway address.
+func bootstrapKubeconfig(s Spec, ca []byte, token string) []byte {
+	return fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+- name: kl
+  cluster:
+    certificate-authority-data: %s
+    server: https://%s:%d
+users:
+- name: bootstrap
+  user:
+    token: %s
+contexts:
+- name: kl
+  context:
+    cluster: kl
+    user: bootstrap
+current-context: kl
+`, base64.StdEncoding.EncodeToString(ca), s.Networking.Gateway, s.Kubernetes.APIServerPort, token)
+}

@@ -1,0 +1,116 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Default fills in what the spec leaves to kl, but for the API server's port, which the first up chooses.
+func (s Spec) Default() Spec {
+	d := DefaultSpec()
+	s.APIVersion, s.Kind = or(s.APIVersion, d.APIVersion), or(s.Kind, d.Kind)
+	s.Name, s.Driver = or(s.Name, d.Name), or(s.Driver, d.Driver)
+	if s.Nodes == nil {
+		s.Nodes = d.Nodes
+	}
+	n, dn := &s.Networking, d.Networking
+	n.PodCIDR, n.ServiceCIDR = or(n.PodCIDR, dn.PodCIDR), or(n.ServiceCIDR, dn.ServiceCIDR)
+	n.Gateway, n.DNS, n.CNI = or(n.Gateway, dn.Gateway), or(n.DNS, dn.DNS), or(n.CNI, dn.CNI)
+	return s
+}
+
+func or(value, fallback string) string {
+	if value != "" {
+		return value
+	}
+	return fallback
+}
+
+// CheckName reports what is wrong with a cluster's name: it becomes part of host names, file names and labels.
+func CheckName(name string) error {
+	valid := len(name) > 0 && len(name) <= 32 && name[0] != '-' && name[len(name)-1] != '-' &&
+		strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	if !valid {
+		return &Error{
+			Op: "use name " + fmt.Sprintf("%q", name), Err: errors.New("not a valid cluster name"),
+			Hint: "use at most 32 of a-z, 0-9 and -, beginning and ending with a letter or digit",
+		}
+	}
+	return nil
+}
+
+// ReadSpec reads cluster.yaml. The error is fs.ErrNotExist if there is no such cluster, and otherwise names the file.
+func ReadSpec(l Layout) (Spec, error) {
+	var s Spec
+	data, err := os.ReadFile(l.SpecFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, &Error{
+			Op: "find cluster " + l.Name, Err: fs.ErrNotExist,
+			Hint: fmt.Sprintf("'kl list' shows the clusters there are; 'kl up --name %s' makes it", l.Name),
+		}
+	}
+	if err != nil {
+		return s, damaged(l, l.SpecFile(), err)
+	}
+	if err := yaml.UnmarshalStrict(data, &s); err != nil {
+		return s, damaged(l, l.SpecFile(), err)
+	}
+	switch {
+	case s.APIVersion != APIVersion || s.Kind != Kind:
+		err = fmt.Errorf("apiVersion and kind are %q and %q, not %q and %q", s.APIVersion, s.Kind, APIVersion, Kind)
+	case s.Name != l.Name:
+		err = fmt.Errorf("name is %q, not %q", s.Name, l.Name)
+	case s.Kubernetes.APIServerPort <= 0 || s.Kubernetes.APIServerPort > 65535:
+		err = fmt.Errorf("kubernetes.apiServerPort is %d", s.Kubernetes.APIServerPort)
+	}
+	if err != nil {
+		return s, damaged(l, l.SpecFile(), err)
+	}
+	return s.Default(), nil
+}
+
+// WriteSpec writes cluster.yaml, all or nothing.
+func WriteSpec(l Layout, s Spec) error {
+	data, err := yaml.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode cluster.yaml: %w", err)
+	}
+	if err := replaceFile(l.SpecFile(), data, 0o600); err != nil {
+		return fmt.Errorf("write cluster.yaml: %w", err)
+	}
+	return nil
+}
+
+// Names returns the names of all clusters that have files below the home directory, sorted, damaged ones too.
+func (h Home) Names() ([]string, error) {
+	entries, err := os.ReadDir(h.ClustersDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && CheckName(e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// NodeNames returns the names of the real nodes in order: n1, n2, …
+func (s Spec) NodeNames() []string {
+	names := make([]string, s.NodeCount())
+	for i := range names {
+		names[i] = fmt.Sprintf("n%d", i+1)
+	}
+	return names
+}

@@ -1,0 +1,289 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// UpOptions says how to bring a cluster up; what to bring up is in the Spec.
+type UpOptions struct {
+	NoWait     bool          // return once the API answers
+	Timeout    time.Duration // 0 means DefaultTimeout
+	Retain     bool          // leave what a failed up made, for a look at it
+	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs
+}
+
+// DefaultTimeout is how long up waits for a cluster to be ready.
+const DefaultTimeout = 3 * time.Minute
+
+// undoTimeout is how long cleaning up may take after a failure or a Ctrl-C.
+const undoTimeout = time.Minute
+
+// Result is what up did.
+type Result struct {
+	Cluster    string  `json:"cluster"`
+	Driver     string  `json:"driver"`
+	Running    bool    `json:"alreadyRunning"` // there was nothing to do
+	Kubernetes string  `json:"kubernetes"`
+	Nodes      int     `json:"nodes"`
+	Context    string  `json:"context"`
+	Kubeconfig string  `json:"kubeconfig"` // the file merged into
+	Seconds    float64 `json:"seconds"`
+	Steps      []Step  `json:"steps"`
+	Status     Status  `json:"-"`
+}
+
+// The steps of up, as events name them; a node's step is its name.
+const (
+	StepPayload      = "payload"
+	StepCertificates = "certificates"
+	StepImage        = "node image"
+	StepControlPlane = "control plane"
+	StepAccount      = "default service account"
+	StepDNS          = "cluster DNS"
+	StepKubeconfig   = "kubeconfig"
+	StepPreflight    = "preflight"
+	StepLock         = "lock"
+	StepCleanup      = "clean up"
+)
+
+// Up makes what is missing of a cluster and returns when it is ready. A field of want that is zero keeps what an
+// existing cluster has, or is kl's choice for a new one. When Up fails, or ctx ends, it removes what it made.
+func (h *Host) Up(ctx context.Context, want Spec, o UpOptions) (*Result, error) {
+	want.Name = or(want.Name, DefaultName)
+	if err := CheckName(want.Name); err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s", o.Timeout))
+	defer cancel()
+	u := &upRun{host: h, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events)}
+	held, err := acquire(ctx, u.layout, "kl up", func(who holder) {
+		u.steps.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it",
+			who.PID, who.Command, want.Name))
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer held.release()
+	defer u.close()
+	result, err := u.run(ctx, want)
+	if err == nil {
+		return result, nil
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	}
+	u.steps.fail(err)
+	return nil, errors.Join(err, u.undo(context.WithoutCancel(ctx)))
+}
+
+// upRun is one run of Up.
+type upRun struct {
+	host    *Host
+	opts    UpOptions
+	layout  Layout
+	steps   *recorder
+	spec    Spec
+	driver  Driver
+	payload Payload
+
+	fresh  bool     // there was no such cluster
+	before Spec     // what there was, if not fresh
+	wrote  bool     // this run wrote files
+	plane  *process // the control plane this run started
+	target string   // the kubeconfig this run merges into
+
+	mu      sync.Mutex
+	made    []Node // nodes this run made
+	changed bool   // a node was made or turned on
+}
+
+func (u *upRun) close() {
+	if u.driver != nil {
+		u.driver.Close()
+	}
+}
+
+func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
+	if err := u.loadState(want); err != nil {
+		return nil, err
+	}
+	var err error
+	if u.driver, err = u.host.OpenDriver(ctx, u.spec.Driver); err != nil {
+		return nil, err
+	}
+	u.spec.Driver = u.driver.Name()
+	warn := func(text string) { u.steps.say(StepPreflight, StepWarning, text) }
+	if err := preflight(u.layout, u.spec.NodeCount(), warn); err != nil {
+		return nil, err
+	}
+	pid, err := ControlPlanePID(u.layout)
+	if err != nil {
+		return nil, err
+	}
+	have, err := u.driver.List(ctx, u.spec.Name)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	if err := u.checkNodes(have); err != nil {
+		return nil, err
+	}
+	if err := u.writeState(pid != 0); err != nil {
+		return nil, err
+	}
+	if err := u.prepare(ctx); err != nil {
+		return nil, err
+	}
+	status, err := u.start(ctx, pid != 0, have)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.steps.do(StepKubeconfig, func() (string, error) { return "", u.kubeconfig(ctx) }); err != nil {
+		return nil, err
+	}
+	return u.result(status, pid != 0 && !u.changed), nil
+}
+
+// loadState takes what an existing cluster was made of; what want says beyond it must be possible.
+func (u *upRun) loadState(want Spec) error {
+	have, err := ReadSpec(u.layout)
+	switch {
+	case err == nil:
+		u.before = have
+		u.spec, err = adopt(have, want)
+		return err
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if _, err := os.Stat(u.layout.PKI("")); err == nil { // certificates come after cluster.yaml, so it was there
+		return damaged(u.layout, u.layout.SpecFile(), fs.ErrNotExist)
+	}
+	u.spec, u.fresh = want.Default(), true
+	return nil
+}
+
+// adopt applies what is asked for to an existing cluster.
+func adopt(have, want Spec) (Spec, error) {
+	refuse := func(what string) error {
+		return &Error{
+			Op: "change cluster " + have.Name, Err: errors.New(what),
+			Hint: fmt.Sprintf("'kl down --name %s' removes the cluster, or choose another --name", have.Name),
+		}
+	}
+	if want.Driver != "" && want.Driver != "auto" && want.Driver != have.Driver {
+		return have, refuse(fmt.Sprintf("its driver is %s, which cannot become %s", have.Driver, want.Driver))
+	}
+	if want.Nodes != nil {
+		if want.NodeCount() < have.NodeCount() {
+			return have, refuse(fmt.Sprintf("it has %d nodes, %d were asked for", have.NodeCount(), want.NodeCount()))
+		}
+		if want.NodeCount() > have.NodeCount() {
+			have.Nodes = want.Nodes
+		}
+	}
+	if port := want.Kubernetes.APIServerPort; port != 0 && port != have.Kubernetes.APIServerPort {
+		return have, refuse("its API server's port is in every node's configuration")
+	}
+	have.Ephemeral = have.Ephemeral || want.Ephemeral
+	return have, nil
+}
+
+// writeState makes the cluster's directory and writes down what was decided.
+func (u *upRun) writeState(running bool) error {
+	u.wrote = true
+	if err := os.MkdirAll(u.layout.Dir(), 0o700); err != nil {
+		return &Error{Op: "make " + u.layout.Dir(), Err: err}
+	}
+	port := &u.spec.Kubernetes.APIServerPort
+	switch {
+	case *port == 0:
+		chosen, err := choosePort(u.host.Home)
+		if err != nil {
+			return err
+		}
+		*port = chosen
+	case !running:
+		if err := checkPort(u.layout, *port); err != nil {
+			return err
+		}
+	}
+	if reflect.DeepEqual(u.spec, u.before) {
+		return nil
+	}
+	if err := WriteSpec(u.layout, u.spec); err != nil {
+		return &Error{Op: "save cluster " + u.spec.Name, Err: err}
+	}
+	return nil
+}
+
+// prepare makes, side by side, what both the control plane and the nodes need.
+func (u *upRun) prepare(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return u.steps.do(StepCertificates, func() (string, error) {
+			if err := EnsurePKI(u.layout, u.spec.Networking, time.Now()); err != nil {
+				return "", err
+			}
+			return "", writeKubeconfig(u.layout, u.spec.Kubernetes.APIServerPort)
+		})
+	})
+	g.Go(func() error {
+		return u.steps.do(StepPayload, func() (string, error) {
+			p, err := u.host.Payload(ctx)
+			u.payload = p
+			return "", err
+		})
+	})
+	return g.Wait()
+}
+
+// start brings up the control plane and the nodes side by side and waits until all of it is ready.
+func (u *upRun) start(ctx context.Context, running bool, have []Node) (Status, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	var status Status
+	g.Go(func() error {
+		if !running {
+			u.steps.start(StepControlPlane)
+			plane, err := spawn(u.layout, u.payload.Engine)
+			if err != nil {
+				return &Error{Op: "start control plane", Err: err}
+			}
+			u.plane = plane
+		}
+		w := newWatcher(u, running)
+		err := w.wait(gctx)
+		status = w.last
+		return err
+	})
+	g.Go(func() error { return u.startNodes(gctx, have) })
+	return status, g.Wait()
+}
+
+func (u *upRun) kubeconfig(ctx context.Context) error {
+	u.target = or(u.opts.Kubeconfig, mergeTarget(u.host.Kubeconfigs))
+	if u.target == "" {
+		return nil
+	}
+	return MergeKubeconfig(ctx, u.layout, u.target)
+}
+
+func (u *upRun) result(status Status, running bool) *Result {
+	steps, total := u.steps.finished()
+	return &Result{
+		Cluster: u.spec.Name, Driver: u.spec.Driver, Running: running,
+		Kubernetes: status.Kubernetes, Nodes: u.spec.NodeCount(),
+		Context: ContextName(u.spec.Name), Kubeconfig: u.target,
+		Seconds: total.Seconds(), Steps: steps, Status: status,
+	}
+}

@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// checkNodes refuses a name that an unknown cluster of the backend has: it would be removed as if it were ours.
+func (u *upRun) checkNodes(have []Node) error {
+	if !u.fresh || len(have) == 0 {
+		return nil
+	}
+	return &Error{
+		Op:   "make cluster " + u.spec.Name,
+		Err:  fmt.Errorf("driver %s has nodes of a cluster of that name, which %s knows nothing about", u.spec.Driver, u.host.Home),
+		Hint: fmt.Sprintf("choose another --name, or remove them with 'kl down --name %s' (with the KL_HOME they were made with)", u.spec.Name),
+	}
+}
+
+// startNodes makes the nodes that are missing and starts those that are off, all side by side.
+func (u *upRun) startNodes(ctx context.Context, have []Node) error {
+	specs, err := u.spec.nodes(u.layout, u.payload)
+	if err != nil {
+		return &Error{Op: "read nodes of cluster " + u.spec.Name, Err: err}
+	}
+	existing := map[string]Node{}
+	for _, n := range have {
+		existing[n.Name] = n
+	}
+	missing := 0
+	for _, spec := range specs {
+		if _, ok := existing[spec.Name]; !ok {
+			missing++
+		}
+		if err := writeNodeFiles(u.layout, u.spec, spec); err != nil {
+			return &Error{Op: "write configuration", Node: spec.Name, Err: err}
+		}
+	}
+	if p, ok := u.driver.(Preparer); ok && missing > 0 {
+		err := u.steps.do(StepImage, func() (string, error) { return "", p.Prepare(ctx, u.spec.Name, u.payload) })
+		if err != nil {
+			return &Error{Op: "prepare node image", Err: err}
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, spec := range specs {
+		g.Go(func() error {
+			if n, ok := existing[spec.Name]; ok {
+				return u.startNode(ctx, n)
+			}
+			return u.makeNode(ctx, spec)
+		})
+	}
+	return g.Wait()
+}
+
+func (u *upRun) makeNode(ctx context.Context, spec NodeSpec) error {
+	u.steps.start(spec.Name)
+	n, err := u.driver.Create(ctx, spec)
+	if err != nil {
+		return &Error{Op: "make node", Node: spec.Name, Err: err}
+	}
+	u.mu.Lock()
+	u.made, u.changed = append(u.made, n), true
+	u.mu.Unlock()
+	u.steps.say(spec.Name, StepRunning, "started")
+	return nil
+}
+
+// startNode turns an existing node on.
+func (u *upRun) startNode(ctx context.Context, n Node) error {
+	if n.State == NodeRunning {
+		return nil
+	}
+	u.steps.start(n.Name)
+	u.mu.Lock()
+	u.changed = true
+	u.mu.Unlock()
+	err := fmt.Errorf("it is %s, and driver %s cannot change that", n.State, u.driver.Name())
+	if d, ok := u.driver.(Starter); ok && n.State == NodeStopped {
+		err = d.Start(ctx, n)
+	}
+	if d, ok := u.driver.(Pauser); ok && n.State == NodePaused {
+		err = d.Resume(ctx, n)
+	}
+	if err != nil {
+		return &Error{Op: "start node", Node: n.Name, Err: err}
+	}
+	return nil
+}
