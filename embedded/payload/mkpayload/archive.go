@@ -1,0 +1,170 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/klkube/kl/embedded/payload"
+)
+
+// window lets the compressor find what the Go programs of the payload have in common.
+const window = 64 << 20
+
+// writeArchive writes the tree to o.out, with the archive's hash beside it. It does nothing if the archive there was made
+// from the same manifest.
+func writeArchive(ctx context.Context, o options, t tree, log io.Writer) error {
+	manifest, err := manifestOf(t, o)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(o.out, payload.ArchiveName)
+	inputs := fmt.Sprintf("%s level %d go %s\n", sum(manifest), o.level, runtime.Version())
+	if upToDate(o.out, inputs) {
+		fmt.Fprintln(log, "mkpayload: payload is up to date")
+		return nil
+	}
+	began := time.Now()
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(o.out, payload.ArchiveName+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // gone after the rename
+	defer tmp.Close()
+	hash := sha256.New()
+	if err := compress(ctx, io.MultiWriter(tmp, hash), t, manifest, o.level); err != nil {
+		return fmt.Errorf("write archive: %w", err)
+	}
+	info, err := tmp.Stat()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(tmp.Chmod(0o644), tmp.Close(), os.Rename(tmp.Name(), path)); err != nil {
+		return fmt.Errorf("write archive: %w", err)
+	}
+	sha := hex.EncodeToString(hash.Sum(nil))
+	if err := os.WriteFile(filepath.Join(o.out, payload.SHAName), []byte(sha+"\n"), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(log, "mkpayload: wrote %s: %.1f MB in %s\n", path, float64(info.Size())/1e6, time.Since(began).Round(time.Second/10))
+	return os.WriteFile(filepath.Join(o.out, inputsName), []byte(inputs+sha+"\n"), 0o644)
+}
+
+// inputsName is the file that remembers what the archive was made from, and its hash.
+const inputsName = "payload.inputs"
+
+// upToDate tells whether dir holds the archive of those inputs, unharmed.
+func upToDate(dir, inputs string) bool {
+	stamp, err := os.ReadFile(filepath.Join(dir, inputsName))
+	if err != nil {
+		return false
+	}
+	sha, ok := strings.CutPrefix(string(stamp), inputs)
+	if !ok {
+		return false
+	}
+	b, err := os.ReadFile(filepath.Join(dir, payload.ArchiveName))
+	if err != nil || sum(b)+"\n" != sha {
+		return false
+	}
+	kept, err := os.ReadFile(filepath.Join(dir, payload.SHAName))
+	return err == nil && string(kept) == sha
+}
+
+// manifestOf lists the tree, sorted by path so that a directory comes before what is in it.
+func manifestOf(t tree, o options) ([]byte, error) {
+	m := payload.Manifest{Arch: o.arch, Versions: o.versions}
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		n := t[name]
+		f := payload.File{Path: name, Mode: n.mode, Link: n.link}
+		if n.mode.IsRegular() {
+			b, err := n.content()
+			if err != nil {
+				return nil, fmt.Errorf("read %s: %w", name, err)
+			}
+			f.Size, f.SHA256 = int64(len(b)), sum(b)
+		}
+		m.Files = append(m.Files, f)
+	}
+	return json.Marshal(m)
+}
+
+func (n node) content() ([]byte, error) {
+	if n.source == "" {
+		return n.data, nil
+	}
+	return os.ReadFile(n.source)
+}
+
+// compress writes the archive: the manifest, then the tree in the manifest's order.
+func compress(ctx context.Context, w io.Writer, t tree, manifest []byte, level int) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevel(level)), zstd.WithWindowSize(window),
+		zstd.WithEncoderConcurrency(2))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	out := tar.NewWriter(z)
+	if err := writeEntry(out, payload.ManifestName, node{mode: 0o644}, manifest); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n := t[name]
+		var content []byte
+		if n.mode.IsRegular() {
+			if content, err = n.content(); err != nil {
+				return err
+			}
+		}
+		if err := writeEntry(out, name, n, content); err != nil {
+			return fmt.Errorf("add %s: %w", name, err)
+		}
+	}
+	return errors.Join(out.Close(), z.Close())
+}
+
+// writeEntry adds one file, owned by root and dated 1970.
+func writeEntry(w *tar.Writer, name string, n node, content []byte) error {
+	h := &tar.Header{
+		Name: name, Mode: int64(n.mode.Perm()), Linkname: n.link, Size: int64(len(content)),
+		ModTime: time.Unix(0, 0), Format: tar.FormatPAX,
+	}
+	switch n.mode.Type() {
+	case fs.ModeDir:
+		h.Typeflag, h.Name = tar.TypeDir, name+"/"
+	case fs.ModeSymlink:
+		h.Typeflag = tar.TypeSymlink
+	default:
+		h.Typeflag = tar.TypeReg
+	}
+	if n.mode&fs.ModeSticky != 0 {
+		h.Mode |= 0o1000
+	}
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := io.Copy(w, bytes.NewReader(content))
+	return err
+}
