@@ -1,0 +1,203 @@
+package observe
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+)
+
+// kind is one sort of object that a snapshot holds.
+type kind struct {
+	name     string // plural
+	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer
+	set      func(*Snapshot, []any)
+}
+
+// kinds lists what is watched. What people look at first comes first.
+func kinds() []kind {
+	type f = informers.SharedInformerFactory
+	return []kind{
+		{"nodes", func(f f) cache.SharedIndexInformer { return f.Core().V1().Nodes().Informer() },
+			func(s *Snapshot, l []any) { s.Nodes = sorted(l, s.Nodes) }},
+		{"namespaces", func(f f) cache.SharedIndexInformer { return f.Core().V1().Namespaces().Informer() },
+			func(s *Snapshot, l []any) { s.Namespaces = sorted(l, s.Namespaces) }},
+		{"pods", func(f f) cache.SharedIndexInformer { return f.Core().V1().Pods().Informer() },
+			func(s *Snapshot, l []any) { s.Pods = sorted(l, s.Pods) }},
+		{"deployments", func(f f) cache.SharedIndexInformer { return f.Apps().V1().Deployments().Informer() },
+			func(s *Snapshot, l []any) { s.Deployments = sorted(l, s.Deployments) }},
+		{"statefulsets", func(f f) cache.SharedIndexInformer { return f.Apps().V1().StatefulSets().Informer() },
+			func(s *Snapshot, l []any) { s.StatefulSets = sorted(l, s.StatefulSets) }},
+		{"daemonsets", func(f f) cache.SharedIndexInformer { return f.Apps().V1().DaemonSets().Informer() },
+			func(s *Snapshot, l []any) { s.DaemonSets = sorted(l, s.DaemonSets) }},
+		{"replicasets", func(f f) cache.SharedIndexInformer { return f.Apps().V1().ReplicaSets().Informer() },
+			func(s *Snapshot, l []any) { s.ReplicaSets = sorted(l, s.ReplicaSets) }},
+		{"controllerrevisions", func(f f) cache.SharedIndexInformer { return f.Apps().V1().ControllerRevisions().Informer() },
+			func(s *Snapshot, l []any) { s.ControllerRevisions = sorted(l, s.ControllerRevisions) }},
+		{"events", func(f f) cache.SharedIndexInformer { return f.Core().V1().Events().Informer() },
+			func(s *Snapshot, l []any) { s.Events = sorted(l, s.Events); sortEvents(s) }},
+		{"networkpolicies", func(f f) cache.SharedIndexInformer { return f.Networking().V1().NetworkPolicies().Informer() },
+			func(s *Snapshot, l []any) { s.Policies = sorted(l, s.Policies) }},
+		{"horizontalpodautoscalers", func(f f) cache.SharedIndexInformer { return f.Autoscaling().V2().HorizontalPodAutoscalers().Informer() },
+			func(s *Snapshot, l []any) { s.Autoscalers = sorted(l, s.Autoscalers) }},
+		{"poddisruptionbudgets", func(f f) cache.SharedIndexInformer { return f.Policy().V1().PodDisruptionBudgets().Informer() },
+			func(s *Snapshot, l []any) { s.Budgets = sorted(l, s.Budgets) }},
+	}
+}
+
+func kindNames() []string {
+	var out []string
+	for _, k := range kinds() {
+		out = append(out, k.name)
+	}
+	return out
+}
+
+// sorted converts a store's list; the second argument only tells the type.
+func sorted[T metav1.Object](list []any, _ []T) []T {
+	out := make([]T, 0, len(list))
+	for _, o := range list {
+		if t, ok := o.(T); ok {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
+}
+
+// sortEvents orders events by time: that is how they are read.
+func sortEvents(s *Snapshot) {
+	slices.SortStableFunc(s.Events, func(a, b *corev1.Event) int { return EventTime(a).Compare(EventTime(b)) })
+}
+
+// feed is one informer of one generation.
+type feed struct {
+	kind     kind
+	informer cache.SharedIndexInformer
+	dirty    atomic.Bool
+	refused  atomic.Bool // forbidden, or not served
+}
+
+// observe runs one generation of informers until ctx is done or a new generation is asked for. Data of the previous one
+// stays in the snapshot until the new lists have arrived.
+func (s *Source) observe(ctx context.Context, restart <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	factory := informers.NewSharedInformerFactoryWithOptions(s.client, 0,
+		informers.WithTransform(trim), informers.WithNamespace(s.cfg.Namespace))
+	var wg sync.WaitGroup
+	var feeds []*feed
+	for _, k := range kinds() {
+		f := &feed{kind: k, informer: k.informer(factory)}
+		s.arm(f)
+		feeds = append(feeds, f)
+		wg.Go(func() {
+			cache.WaitForCacheSync(ctx.Done(), f.informer.HasSynced)
+			f.dirty.Store(true)
+			s.touch()
+		})
+	}
+	s.mu.Lock()
+	s.feeds = feeds
+	s.mu.Unlock()
+	factory.Start(ctx.Done())
+	select {
+	case <-ctx.Done():
+	case <-restart:
+	}
+	cancel()
+	factory.Shutdown()
+	wg.Wait()
+}
+
+func (s *Source) arm(f *feed) {
+	mark := func() {
+		f.dirty.Store(true)
+		s.touch()
+	}
+	_, err := f.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { mark() },
+		UpdateFunc: func(_, _ any) { mark() },
+		DeleteFunc: func(any) { mark() },
+	})
+	if err != nil {
+		s.log.Error("add event handler", "kind", f.kind.name, "err", err)
+	}
+	err = f.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
+			f.refused.Store(true)
+			mark()
+			return
+		}
+		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			return // an ordinary relist
+		}
+		s.log.Debug("watch", "kind", f.kind.name, "err", err)
+		select {
+		case s.probe <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		s.log.Error("set watch error handler", "kind", f.kind.name, "err", err)
+	}
+}
+
+// collect copies what changed in the informers' stores into n. Callers hold s.mu.
+func (s *Source) collect(n *Snapshot) {
+	var loading, forbidden []string
+	for _, f := range s.feeds {
+		synced, refused := f.informer.HasSynced(), f.refused.Load()
+		switch {
+		case synced && f.dirty.Swap(false):
+			f.kind.set(n, f.informer.GetStore().List())
+		case refused && !synced:
+			forbidden = append(forbidden, f.kind.name)
+		}
+		if !synced && !refused && slices.Contains(n.Loading, f.kind.name) {
+			loading = append(loading, f.kind.name)
+		}
+	}
+	if len(s.feeds) > 0 {
+		n.Loading, n.Forbidden = loading, forbidden
+	}
+}
+
+func parseVersion(raw []byte) (string, error) {
+	var v struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return "", fmt.Errorf("parse version: %w", err)
+	}
+	return v.GitVersion, nil
+}
+
+// shortError says why a server does not answer without repeating the URL, which the header shows already.
+func shortError(err error) string {
+	var ue *url.Error
+	var oe *net.OpError
+	switch {
+	case errors.As(err, &oe):
+		return oe.Err.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer within 3 s"
+	case errors.As(err, &ue):
+		return ue.Err.Error()
+	}
+	return strings.TrimSpace(err.Error())
+}

@@ -1,0 +1,115 @@
+package observe
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// watchStatus follows the status socket of a kl cluster; elsewhere it has nothing to do. Without a socket the control
+// plane is not running, and KL says Stopped.
+func (s *Source) watchStatus(ctx context.Context) {
+	if s.cfg.Layout == nil {
+		return
+	}
+	every(ctx, func() time.Duration {
+		err := s.readStatus(ctx, s.cfg.Layout.StatusSocket())
+		if ctx.Err() != nil {
+			return 0
+		}
+		s.log.Debug("watch status", "err", err)
+		s.update(func(n *Snapshot) {
+			st := cluster.Status{Cluster: s.cfg.Layout.Name}
+			if n.KL != nil {
+				st = *n.KL
+			}
+			st.Phase = cluster.PhaseStopped
+			n.KL = &st
+		})
+		return time.Second
+	})
+}
+
+// readStatus passes on every status of the stream until it ends.
+func (s *Source) readStatus(ctx context.Context, socket string) error {
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kl/v1/status?watch=1", nil)
+	if err != nil {
+		return fmt.Errorf("watch status: %w", err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("watch status: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("watch status: %s", resp.Status)
+	}
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var st cluster.Status
+		if err := dec.Decode(&st); err != nil {
+			return fmt.Errorf("watch status: %w", err)
+		}
+		s.update(func(n *Snapshot) { n.KL = &st })
+	}
+}
+
+// Certificate is one certificate of a kl cluster on disk.
+type Certificate struct {
+	Name    string // file name without .crt
+	Expires time.Time
+}
+
+// watchCertificates reads the cluster's certificates now and every ten minutes.
+func (s *Source) watchCertificates(ctx context.Context) {
+	if s.cfg.Layout == nil {
+		return
+	}
+	every(ctx, func() time.Duration {
+		certs := readCertificates(filepath.Dir(s.cfg.Layout.PKI("ca.crt")))
+		s.update(func(n *Snapshot) { n.Certs = certs })
+		return 10 * time.Minute
+	})
+}
+
+// readCertificates returns what can be read below dir, soonest expiry first. Files that are no certificate are skipped.
+func readCertificates(dir string) []Certificate {
+	files, err := filepath.Glob(filepath.Join(dir, "*.crt"))
+	if err != nil {
+		return nil
+	}
+	var out []Certificate
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		block, _ := pem.Decode(raw)
+		if block == nil {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			continue
+		}
+		out = append(out, Certificate{Name: strings.TrimSuffix(filepath.Base(f), ".crt"), Expires: c.NotAfter})
+	}
+	slices.SortFunc(out, func(a, b Certificate) int { return a.Expires.Compare(b.Expires) })
+	return out
+}

@@ -1,0 +1,237 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// Config says what to observe. REST is required.
+type Config struct {
+	REST      *rest.Config
+	Name      string          // shown as the cluster's name
+	Namespace string          // only objects of this namespace; all if empty
+	Layout    *cluster.Layout // of a kl cluster on this machine: adds component states and certificates
+	Logger    *slog.Logger    // discards if nil
+
+	MetricsEvery time.Duration // how often metrics are asked for; 15 s if 0
+	ProbeEvery   time.Duration // how often a live connection is probed; 5 s if 0
+}
+
+// Source keeps a Snapshot current.
+//
+//	New ──Run──► connecting ──► live ◄──► lost ──ctx done──► returned
+//
+// Run is called once and blocks until ctx is done; by the time it returns, its goroutines and connections are gone.
+// Snapshot may be called at any time by any goroutine.
+type Source struct {
+	cfg     Config
+	client  kubernetes.Interface
+	metrics metricsclient.Interface
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	current *Snapshot
+	changed chan struct{} // closed when current is replaced
+	next    Snapshot      // what the next publication will show
+	feeds   []*feed       // informers of this generation
+
+	dirty chan struct{} // one token: something changed since the last publication
+	probe chan struct{} // one token: a watch failed, so ask the server now
+}
+
+// publishEvery bounds how often readers are woken: ten frames a second look live, more only burn CPU.
+const publishEvery = 100 * time.Millisecond
+
+// New prepares a source; nothing is connected before Run.
+func New(cfg Config) (*Source, error) {
+	rc := rest.CopyConfig(cfg.REST)
+	rc.QPS, rc.Burst = 200, 400 // a person at one screen; the defaults of 5 make the first frame wait
+	rc.UserAgent = "kl-ui"
+	typed := rest.CopyConfig(rc)
+	typed.ContentType = "application/vnd.kubernetes.protobuf"
+	typed.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	client, err := kubernetes.NewForConfig(typed)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	mc, err := metricsclient.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("make metrics client: %w", err)
+	}
+	if cfg.MetricsEvery == 0 {
+		cfg.MetricsEvery = 15 * time.Second
+	}
+	if cfg.ProbeEvery == 0 {
+		cfg.ProbeEvery = 5 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Source{
+		cfg: cfg, client: client, metrics: mc, log: cfg.Logger,
+		changed: make(chan struct{}), dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1),
+	}
+	s.next = Snapshot{Name: cfg.Name, Server: rc.Host, Loading: kindNames()}
+	s.next.Conn = Connection{State: Connecting, Since: time.Now()}
+	first := s.next
+	first.Taken = time.Now()
+	s.current = NewSnapshot(first)
+	return s, nil
+}
+
+// Snapshot returns the newest snapshot, never nil, and a channel that is closed when a newer one exists.
+func (s *Source) Snapshot() (*Snapshot, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current, s.changed
+}
+
+// Run observes until ctx is done and returns ctx.Err().
+func (s *Source) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	restart := make(chan struct{}, 1)
+	for _, part := range []func(context.Context){
+		s.publish, s.pollUsage, s.pollPlane, s.watchStatus, s.watchCertificates,
+		func(ctx context.Context) { s.keepProbing(ctx, restart) },
+	} {
+		wg.Go(func() { part(ctx) })
+	}
+	for ctx.Err() == nil {
+		s.observe(ctx, restart)
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// update changes what the next snapshot will show.
+func (s *Source) update(change func(*Snapshot)) {
+	s.mu.Lock()
+	change(&s.next)
+	s.mu.Unlock()
+	s.touch()
+}
+
+func (s *Source) touch() {
+	select {
+	case s.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// publish replaces the current snapshot whenever something changed, at most every publishEvery.
+func (s *Source) publish(ctx context.Context) {
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.dirty:
+		}
+		s.replace()
+		tick.Reset(publishEvery)
+	}
+}
+
+func (s *Source) replace() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.collect(&s.next)
+	snap := s.next
+	snap.Taken = time.Now()
+	s.current = NewSnapshot(snap)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// keepProbing asks the server for its version: every ProbeEvery while it answers, at once when a watch broke, with
+// back-off while it does not. Watches that hang on a dead connection report nothing, so they cannot be relied on. When a
+// lost server answers again it asks for new informers, because the old ones sit in a back-off of up to half a minute.
+func (s *Source) keepProbing(ctx context.Context, restart chan<- struct{}) {
+	wait := time.Duration(0)
+	backoff := time.Second / 2
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-s.probe:
+			timer.Stop()
+		}
+		version, err := s.ask(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			backoff, wait = time.Second/2, s.cfg.ProbeEvery
+			s.connected(version, restart)
+			continue
+		}
+		wait = backoff
+		backoff = min(backoff*2, 8*time.Second)
+		s.disconnected(err, wait)
+		drain(s.probe) // broken watches repeat what is known already; the timer decides
+	}
+}
+
+func (s *Source) connected(version string, restart chan<- struct{}) {
+	s.mu.Lock()
+	was := s.next.Conn.State
+	s.mu.Unlock()
+	if was == Live {
+		return
+	}
+	if was == Lost {
+		select {
+		case restart <- struct{}{}:
+		default:
+		}
+	}
+	s.update(func(n *Snapshot) {
+		n.Version = version
+		n.Conn = Connection{State: Live, Since: time.Now()}
+	})
+}
+
+func (s *Source) disconnected(err error, retry time.Duration) {
+	s.update(func(n *Snapshot) {
+		if n.Conn.State == Live {
+			n.Conn.State, n.Conn.Since = Lost, time.Now()
+		}
+		n.Conn.Err, n.Conn.Retry = shortError(err), time.Now().Add(retry)
+	})
+}
+
+// ask returns the server's version.
+func (s *Source) ask(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	raw, err := s.client.Discovery().RESTClient().Get().AbsPath("/version").SetHeader("Accept", "application/json").DoRaw(ctx)
+	if err != nil {
+		return "", err
+	}
+	return parseVersion(raw)
+}
+
+func drain(c <-chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}
