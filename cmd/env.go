@@ -1,0 +1,113 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// DriverFactory opens a driver. An error that wraps cluster.ErrNoEngine means that this machine cannot, as it is.
+type DriverFactory struct {
+	Name string
+	Open func(context.Context, *slog.Logger) (cluster.Driver, error)
+}
+
+// Env is all that commands know of the world. main fills it in; tests fill in another.
+type Env struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Logger   *slog.Logger // nil discards
+	Getenv   func(string) string
+	UserHome string // where .kube/config is
+	Home     cluster.Home
+	Version  Version
+	Payload  func(context.Context) (cluster.Payload, error)
+	// Drivers are tried in this order by --driver auto.
+	Drivers []DriverFactory
+	// Exec replaces this process, as syscall.Exec does.
+	Exec func(program string, args, environ []string) error
+}
+
+// env is Env as commands see it.
+type env struct {
+	Env
+	name string // --name
+}
+
+func newEnv(e Env) *env {
+	if e.Logger == nil {
+		e.Logger = slog.New(slog.DiscardHandler)
+	}
+	if e.Getenv == nil {
+		e.Getenv = func(string) string { return "" }
+	}
+	return &env{Env: e, name: cluster.DefaultName}
+}
+
+// host returns the machine, telling events to show (which may be nil).
+func (e *env) host(show func(cluster.Event)) *cluster.Host {
+	return &cluster.Host{
+		Home: e.Home, OpenDriver: e.openDriver, Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
+	}
+}
+
+func (e *env) layout() cluster.Layout { return e.Home.Cluster(e.name) }
+
+// openDriver opens the named driver; auto takes the first that this machine has what it needs for.
+func (e *env) openDriver(ctx context.Context, name string) (cluster.Driver, error) {
+	var reasons []string
+	for _, f := range e.Drivers {
+		if name != "auto" && name != f.Name {
+			continue
+		}
+		d, err := f.Open(ctx, e.Logger)
+		if err == nil || name != "auto" {
+			return d, err
+		}
+		reasons = append(reasons, f.Name+": "+err.Error())
+	}
+	if name != "auto" {
+		return nil, usageError{fmt.Errorf("unknown driver %q: use auto, %s", name, strings.Join(e.driverNames(), ", "))}
+	}
+	return nil, &cluster.Error{
+		Op: "choose a driver", Err: fmt.Errorf("%w (%s)", cluster.ErrNoEngine, strings.Join(reasons, "; ")),
+		Hint: "start Docker (or point DOCKER_HOST at an engine), or run kl as root on Linux for nodes without one",
+	}
+}
+
+func (e *env) driverNames() []string {
+	var names []string
+	for _, f := range e.Drivers {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// kubeconfigs are the files that kubectl reads, in its order.
+func (e *env) kubeconfigs() []string {
+	var files []string
+	for _, f := range filepath.SplitList(e.Getenv("KUBECONFIG")) {
+		if f != "" && !slices.Contains(files, f) {
+			files = append(files, f)
+		}
+	}
+	if files == nil && e.UserHome != "" {
+		files = []string{filepath.Join(e.UserHome, ".kube", "config")}
+	}
+	return files
+}
+
+// isTerminal reports whether a stream is one that a person looks at.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

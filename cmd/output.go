@@ -1,0 +1,86 @@
+package cmd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// output is the -o flag: empty for people, json for programs.
+type output string
+
+func (o *output) String() string { return string(*o) }
+
+// Set takes text or json.
+func (o *output) Set(s string) error {
+	switch s {
+	case "text":
+		s = ""
+	case "json":
+	default:
+		return errors.New("use text or json")
+	}
+	*o = output(s)
+	return nil
+}
+
+// Type is what help shows.
+func (o *output) Type() string { return "format" }
+
+func (o *output) isJSON() bool { return *o == "json" }
+
+func addOutput(cmd *cobra.Command, o *output) {
+	cmd.Flags().VarP(o, "output", "o", "output `format`: text or json")
+	mustRegister(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// table prints rows of columns; the first row is the heading.
+func table(w io.Writer, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				fmt.Fprint(tw, "\t")
+			}
+			if cell == "" {
+				cell = "-"
+			}
+			fmt.Fprint(tw, cell)
+		}
+		fmt.Fprintln(tw)
+	}
+	return tw.Flush()
+}
+
+// age is a duration as kubectl prints it.
+func age(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 3*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func megabytes(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d MB", (bytes+500_000)/1_000_000)
+}

@@ -1,0 +1,149 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/ui"
+)
+
+// upFlags is what `kl up` was told.
+type upFlags struct {
+	cluster.UpOptions
+	spec   cluster.Spec
+	nodes  int
+	wait   bool
+	output output
+}
+
+func newUpCmd(e *env) *cobra.Command {
+	f := upFlags{nodes: 1}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the cluster and wait until its nodes are ready",
+		Long: "Start the cluster and wait until its nodes are ready: the API answers, every node is Ready, cluster\n" +
+			"DNS answers and the default ServiceAccount exists. What is there already is kept: on a running cluster\n" +
+			"there is nothing to do, on a stopped or half-made one the job is finished. The cluster is added to your\n" +
+			"kubeconfig as context kl-<name>. If it fails, what it made is removed again.",
+		Example: "  # one node, named kl\n  kl up\n\n  # three nodes, beside it\n  kl up --name big --nodes 3\n\n" +
+			"  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.spec.Name = e.name
+			if cmd.Flags().Changed("nodes") {
+				if f.nodes < 0 {
+					return misuse(cmd, errors.New("--nodes must not be negative"))
+				}
+				f.spec.Nodes = []cluster.NodeGroup{{Count: f.nodes}}
+			}
+			f.NoWait = !f.wait
+			return up(cmd.Context(), e, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.nodes, "nodes", f.nodes, "how many `nodes` to run")
+	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(e.driverNames()))
+	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
+	flags.DurationVar(&f.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
+	flags.BoolVar(&f.Retain, "retain", false, "keep what a failed up made, for a look at it")
+	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, lost on power failure")
+	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "merge into this `file` ($KUBECONFIG or ~/.kube/config)")
+	addOutput(cmd, &f.output)
+	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
+		cobra.FixedCompletions(append([]string{"auto"}, e.driverNames()...), cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
+
+func joinWords(words []string) string {
+	switch n := len(words); n {
+	case 0:
+		return "none"
+	case 1:
+		return words[0]
+	default:
+		return fmt.Sprintf("%s, %s", words[0], joinWords(words[1:]))
+	}
+}
+
+func up(ctx context.Context, e *env, f upFlags) error {
+	progress := e.progress(f.output)
+	result, err := e.host(progress.Event).Up(ctx, f.spec, f.UpOptions)
+	progress.Close()
+	if err != nil {
+		return err
+	}
+	if f.output.isJSON() {
+		return json.NewEncoder(e.Out).Encode(map[string]any{"result": result})
+	}
+	printResult(e.Out, result)
+	return nil
+}
+
+// progress shows events on the error stream, for people, or on the output, for programs.
+func (e *env) progress(o output) *ui.Progress {
+	switch {
+	case o.isJSON():
+		return ui.NewProgress(e.Out, ui.ProgressJSON)
+	case isTerminal(e.Err) && e.Getenv("TERM") != "dumb":
+		return ui.NewProgress(e.Err, ui.ProgressChecklist)
+	}
+	return ui.NewProgress(e.Err, ui.ProgressLines)
+}
+
+// printResult says where the time went and what to type next.
+func printResult(w io.Writer, r *cluster.Result) {
+	if r.Running {
+		fmt.Fprintf(w, "Cluster %s is already running: Kubernetes %s, %s.\n", r.Cluster, r.Kubernetes, plural(r.Nodes, "node"))
+	} else {
+		fmt.Fprintf(w, "\nCluster %s is up in %.1f s: Kubernetes %s, %s (%s).\n",
+			r.Cluster, r.Seconds, r.Kubernetes, plural(r.Nodes, "node"), r.Driver)
+		fmt.Fprintf(w, "  %s\n", whereTimeWent(r))
+	}
+	name := ""
+	if r.Cluster != cluster.DefaultName {
+		name = " --name " + r.Cluster
+	}
+	fmt.Fprintf(w, "\nNext:\n  kubectl --context %s get nodes\n  kl kubectl%s get pods -A\n  kl down%s\n", r.Context, name, name)
+}
+
+// whereTimeWent names the components and steps that took longest.
+func whereTimeWent(r *cluster.Result) string {
+	type part struct {
+		name    string
+		seconds float64
+	}
+	var parts []part
+	for _, s := range r.Steps {
+		if s.Name != cluster.StepControlPlane {
+			parts = append(parts, part{s.Name, s.Seconds})
+		}
+	}
+	for _, c := range r.Status.Components {
+		if c.Ready > c.Began {
+			parts = append(parts, part{c.Name, c.Ready - c.Began})
+		}
+	}
+	sort.SliceStable(parts, func(i, j int) bool { return parts[i].seconds > parts[j].seconds })
+	text := "longest (side by side):"
+	for i, p := range parts[:min(len(parts), 5)] {
+		if i > 0 {
+			text += ","
+		}
+		text += fmt.Sprintf(" %s %.1f s", p.name, p.seconds)
+	}
+	return text
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,198 @@
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/bubbles/spinner"
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// ProgressFormat is how a [Progress] shows what happens.
+type ProgressFormat string
+
+// The formats of progress.
+const (
+	ProgressChecklist ProgressFormat = "checklist" // redrawn in place: for a terminal
+	ProgressLines     ProgressFormat = "lines"     // one line a change, with the time: for logs
+	ProgressJSON      ProgressFormat = "json"      // one JSON document a change
+)
+
+// Progress shows the events of a cluster going up or down. Close ends it; events that come later are dropped.
+//
+//	p := ui.NewProgress(os.Stderr, ui.ProgressChecklist)
+//	host.Events = p.Event
+//	_, err := host.Up(ctx, spec, cluster.UpOptions{})
+//	p.Close()
+type Progress struct {
+	event func(cluster.Event)
+	close func()
+}
+
+// NewProgress returns a Progress that writes to out.
+func NewProgress(out io.Writer, format ProgressFormat) *Progress {
+	switch format {
+	case ProgressJSON:
+		enc := json.NewEncoder(out)
+		return &Progress{func(e cluster.Event) { _ = enc.Encode(e) }, func() {}}
+	case ProgressLines:
+		return &Progress{func(e cluster.Event) { fmt.Fprintln(out, progressLine(e)) }, func() {}}
+	}
+	// Input stays with the terminal's own line discipline, so that Ctrl-C is a signal as in any other command.
+	program := tea.NewProgram(newChecklist(lipgloss.NewRenderer(out), time.Now), tea.WithOutput(out), tea.WithInput(nil),
+		tea.WithoutSignalHandler(), tea.WithFPS(30))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = program.Run() // nothing is lost but a picture
+	}()
+	return &Progress{
+		event: func(e cluster.Event) { program.Send(progressMsg(e)) },
+		close: func() { program.Send(progressEndMsg{}); <-done },
+	}
+}
+
+// Event shows an event. It must not be called by two goroutines at once.
+func (p *Progress) Event(e cluster.Event) { p.event(e) }
+
+// Close draws the last state and gives the terminal back.
+func (p *Progress) Close() { p.close() }
+
+// progressLine is the plain form of an event.
+func progressLine(e cluster.Event) string {
+	var b strings.Builder
+	b.WriteString(e.Time.Format("15:04:05.000 "))
+	switch e.State {
+	case cluster.StepStarted:
+		b.WriteString(e.Step + " …")
+	case cluster.StepDone:
+		fmt.Fprintf(&b, "%s done in %s", e.Step, seconds(e.Seconds))
+	case cluster.StepFailed:
+		fmt.Fprintf(&b, "%s failed after %s", e.Step, seconds(e.Seconds))
+	case cluster.StepWarning:
+		b.WriteString("warning")
+	default:
+		b.WriteString(e.Step)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	return b.String()
+}
+
+func seconds(s float64) string { return fmt.Sprintf("%.2fs", s) }
+
+type (
+	progressMsg    cluster.Event
+	progressEndMsg struct{}
+)
+
+// checklist is the picture: a line a step, in the order they began.
+type checklist struct {
+	styles  progressStyles
+	clock   func() time.Time
+	spinner spinner.Model
+	width   int
+	order   []string
+	steps   map[string]progressStep
+	notes   []string
+}
+
+type progressStep struct {
+	began time.Time
+	last  cluster.Event
+}
+
+type progressStyles struct{ done, failed, busy, note, faint lipgloss.Style }
+
+func newChecklist(r *lipgloss.Renderer, clock func() time.Time) checklist {
+	color := func(light, dark string) lipgloss.Style {
+		return r.NewStyle().Foreground(lipgloss.AdaptiveColor{Light: light, Dark: dark})
+	}
+	return checklist{
+		styles: progressStyles{
+			done: color("2", "10"), failed: color("1", "9"), busy: color("4", "12"), note: color("3", "11"), faint: r.NewStyle().Faint(true),
+		},
+		clock: clock, spinner: spinner.New(spinner.WithSpinner(spinner.MiniDot)), width: 80,
+		steps: map[string]progressStep{},
+	}
+}
+
+func (m checklist) Init() tea.Cmd { return m.spinner.Tick }
+
+func (m checklist) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width = max(msg.Width, 20)
+	case progressEndMsg:
+		return m, tea.Quit
+	case progressMsg:
+		m.take(cluster.Event(msg))
+	case spinner.TickMsg:
+		var cmd tea.Cmd
+		m.spinner, cmd = m.spinner.Update(msg)
+		return m, cmd
+	}
+	return m, nil
+}
+
+func (m *checklist) take(e cluster.Event) {
+	if e.State == cluster.StepWarning {
+		m.notes = append(m.notes, e.Message)
+		return
+	}
+	s, known := m.steps[e.Step]
+	if !known {
+		m.order = append(m.order, e.Step)
+		s.began = e.Time
+	}
+	s.last = e
+	m.steps[e.Step] = s
+}
+
+func (m checklist) View() string {
+	var b strings.Builder
+	for _, note := range m.notes {
+		for i, line := range strings.Split(ansi.Wrap(note, max(m.width-4, 10), ""), "\n") {
+			mark := " "
+			if i == 0 {
+				mark = m.styles.note.Render("!")
+			}
+			b.WriteString(" " + mark + " " + line + "\n")
+		}
+	}
+	for _, name := range m.order {
+		b.WriteString(m.line(name, m.steps[name]) + "\n")
+	}
+	return b.String()
+}
+
+const progressNameWidth = 24
+
+// line is one step: a mark, its name, its time, and what it is at while it lasts, cut to the width.
+func (m checklist) line(name string, s progressStep) string {
+	took, mark, text := s.last.Seconds, "", m.styles.faint.Render(s.last.Message)
+	switch s.last.State {
+	case cluster.StepDone:
+		mark = m.styles.done.Render("✓")
+	case cluster.StepFailed:
+		mark, text = m.styles.failed.Render("✗"), s.last.Message
+	default:
+		mark = m.styles.busy.Render(m.spinner.View())
+		took = max(0, m.clock().Sub(s.began).Seconds())
+	}
+	name = ansi.Truncate(name, progressNameWidth, "…")
+	pad := strings.Repeat(" ", progressNameWidth-ansi.StringWidth(name))
+	line := fmt.Sprintf(" %s %s%s %6s", mark, name, pad, fmt.Sprintf("%.1fs", took))
+	if s.last.Message != "" {
+		line += "  " + strings.ReplaceAll(text, "\n", " ")
+	}
+	return ansi.Truncate(line, m.width, "…")
+}
