@@ -91,7 +91,7 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 
 .PHONY: deps
 deps:
-	@$(PAYLOAD)/mkpayload/debian-deps $(DEBIAN)
+	@.ci/debian-deps $(DEBIAN)
 
 .PHONY: test
 test: deps ## run the whole test suite
