@@ -37,7 +37,7 @@ ETCD       := $(call module-version,go.etcd.io/etcd/server/v3)
 k8s-minor   = $(word 2,$(subst ., ,$(K8S)))
 k8s-ldflags = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
 	-X $(p).gitVersion=$(K8S) -X $(p).gitMajor=1 -X $(p).gitMinor=$(k8s-minor) -X $(p).gitTreeState=clean)
-KL_LDFLAGS     = -s -w -X main.version=$(VERSION) $(k8s-ldflags)
+KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.kubernetesVersion=$(K8S) $(k8s-ldflags)
 ENGINE_LDFLAGS = -s -w -X main.version=$(RELEASE) $(k8s-ldflags) \
 	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)
 
@@ -83,7 +83,7 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 	@for p in main/ptp main/loopback ipam/host-local meta/portmap; do \
 		$(GO) build -ldflags '-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(CNI)' \
 			-o $(PROGS)/$${p#*/} github.com/containernetworking/plugins/plugins/$$p; done
-	@[[ $(PROGS)/pause -nt $(PAYLOAD)/pause.c ]] || $(CC) -Os -s -static -Wall -Werror -o $(PROGS)/pause $(PAYLOAD)/pause.c
+	@[[ $(PROGS)/pause -nt $(PAYLOAD)/pause/pause.c ]] || $(CC) -Os -s -static -Wall -Werror -o $(PROGS)/pause $(PAYLOAD)/pause/pause.c
 	@GOARCH= $(GO) run ./$(PAYLOAD)/mkpayload -arch $(GOARCH) -bin $(PROGS) -debs $(CACHE)/debs -out $(BIN) -level $(LEVEL) \
 		$(MKPAYLOAD_FLAGS) -version kl=$(RELEASE) -version kubernetes=$(K8S) -version containerd=$(CONTAINERD) \
 		-version runc=$(RUNC) -version cni-plugins=$(CNI) -version coredns=$(COREDNS) -version etcd=$(ETCD) \
