@@ -1,0 +1,13 @@
+// Package docker makes nodes that are Docker containers. Everything about them is kept by the engine: labels tell which
+// container is which node, so any process with access to the engine sees the same nodes.
+//
+//	d, err := docker.New(ctx, docker.Options{Logger: log})
+//	if errors.Is(err, cluster.ErrNoEngine) {
+//		… // no Docker on this machine
+//	}
+//	defer d.Close()
+//	n, err := d.Create(ctx, cluster.NodeSpec{Cluster: "kl", Name: "n1", Payload: payload, RunDir: run, NodeDir: dir})
+//
+// A cluster has one bridge network, kl-<cluster>; a node is the container <cluster>-<node> made from the image
+// kl.local/node:<payload hash>, which is imported from the unpacked payload when it is missing.
+package docker

@@ -1,0 +1,175 @@
+package docker_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
+	"github.com/docker/docker/client"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
+	"github.com/klkube/kl/cluster/docker"
+)
+
+// prefix begins the names of all clusters these tests make; the process makes them its own.
+func prefix() string { return fmt.Sprintf("kltest%d-", os.Getpid()) }
+
+// connect returns a driver on the real engine. Without one the test is skipped.
+func connect(t *testing.T) *docker.Driver {
+	t.Helper()
+	d, err := docker.New(t.Context(), docker.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if errors.Is(err, cluster.ErrNoEngine) {
+		t.Skipf("SKIPPED: no Docker engine answers, so nothing here is tested for real: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func engine(t *testing.T) *client.Client {
+	t.Helper()
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// residue names what the engine holds of a cluster.
+func residue(t *testing.T, c *client.Client, name string) string {
+	t.Helper()
+	ctx, label := t.Context(), filters.NewArgs(filters.Arg("label", "dev.kl.cluster="+name))
+	if ctx.Err() != nil { // in a cleanup
+		var cancel func()
+		ctx, cancel = detached(t)
+		defer cancel()
+	}
+	var left strings.Builder
+	containers, err := c.ContainerList(ctx, container.ListOptions{All: true, Filters: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range containers {
+		fmt.Fprintln(&left, "container", c.Names, c.State)
+	}
+	networks, err := c.NetworkList(ctx, network.ListOptions{Filters: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range networks {
+		fmt.Fprintln(&left, "network", n.Name)
+	}
+	volumes, err := c.VolumeList(ctx, volume.ListOptions{Filters: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range volumes.Volumes {
+		fmt.Fprintln(&left, "volume", v.Name)
+	}
+	return left.String()
+}
+
+func TestDriverMeetsTheContract(t *testing.T) {
+	connect(t).Close()
+	p := clustertest.SmallPayload(t, fmt.Sprintf("contract-%d", os.Getpid()))
+	c := engine(t)
+	t.Cleanup(func() { removeImage(t, c, p.SHA) })
+	clustertest.Driver(t, clustertest.Subject{
+		Connect: func(t *testing.T) cluster.Driver { return connect(t) },
+		Payload: p, Prefix: prefix(),
+		Residue: func(t *testing.T, name string) string { return residue(t, c, name) },
+	})
+}
+
+func TestCreateShowsTheLogOfANodeThatEndsAtOnce(t *testing.T) {
+	d := connect(t)
+	defer d.Close()
+	c := engine(t)
+	spec := smallSpec(t, c, "dies")
+	if err := os.WriteFile(filepath.Join(spec.NodeDir, "fail"), []byte("mount /proc: it hurts\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Create(t.Context(), spec)
+	var explained *cluster.Error
+	if !errors.As(err, &explained) {
+		t.Fatalf("error is %v, want a cluster.Error", err)
+	}
+	if log := strings.Join(explained.Log, "\n"); !strings.Contains(log, "first line\nmount /proc: it hurts") {
+		t.Errorf("log is %q", log)
+	}
+	if !strings.Contains(err.Error(), "exit code 3") {
+		t.Errorf("error is %v", err)
+	}
+	if left := residue(t, c, spec.Cluster); left != "" {
+		t.Errorf("the engine still holds:\n%s", left)
+	}
+}
+
+// TestStartAfterNetworkPrune is what `docker network prune` does to a stopped cluster.
+func TestStartAfterNetworkPrune(t *testing.T) {
+	d := connect(t)
+	defer d.Close()
+	c := engine(t)
+	spec := smallSpec(t, c, "prune")
+	n, err := d.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Stop(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.DeleteCluster(t.Context(), spec.Cluster); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Start(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	now, err := c.ContainerInspect(t.Context(), n.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range now.NetworkSettings.Networks {
+		if e.IPAddress != n.IP {
+			t.Errorf("address on %s is %s, was %s", name, e.IPAddress, n.IP)
+		}
+	}
+}
+
+func TestPurgeRemovesUnusedImagesOnly(t *testing.T) {
+	d := connect(t)
+	defer d.Close()
+	c := engine(t)
+	used := smallSpec(t, c, "purge")
+	n, err := d.Create(t.Context(), used)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused := clustertest.SmallPayload(t, used.Payload.SHA+"-unused")
+	if err := d.Prepare(t.Context(), used.Cluster, unused); err != nil {
+		t.Fatal(err)
+	}
+	// Purge removes every unused node image of this machine: also real ones, which the next `kl up` imports again.
+	if err := d.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ImageInspect(t.Context(), "kl.local/node:"+unused.SHA); err == nil {
+		t.Error("the unused image is still there")
+	}
+	if _, err := c.ImageInspect(t.Context(), "kl.local/node:"+used.Payload.SHA); err != nil {
+		t.Errorf("the used image: %v", err)
+	}
+	if err := d.Delete(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,62 @@
+package docker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
+)
+
+func detached(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+}
+
+// smallSpec describes node n1 of a cluster of its own, of which everything is removed when the test ends.
+func smallSpec(t *testing.T, c *client.Client, name string) cluster.NodeSpec {
+	t.Helper()
+	dir := t.TempDir()
+	spec := cluster.NodeSpec{
+		Cluster: prefix() + name, Name: "n1", Payload: clustertest.SmallPayload(t, fmt.Sprintf("%s-%d", name, os.Getpid())),
+		RunDir: filepath.Join(dir, "run"), NodeDir: filepath.Join(dir, "n1"),
+	}
+	for _, dir := range []string{spec.RunDir, spec.NodeDir} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := connect(t)
+	t.Cleanup(func() {
+		ctx, cancel := detached(t)
+		defer cancel()
+		if err := d.Delete(ctx, cluster.Node{Cluster: spec.Cluster, Name: spec.Name}); err != nil {
+			t.Error(err)
+		}
+		if err := d.DeleteCluster(ctx, spec.Cluster); err != nil {
+			t.Error(err)
+		}
+		removeImage(t, c, spec.Payload.SHA)
+		if left := residue(t, c, spec.Cluster); left != "" {
+			t.Errorf("the engine still holds:\n%s", left)
+		}
+		_ = d.Close()
+	})
+	return spec
+}
+
+func removeImage(t *testing.T, c *client.Client, sha string) {
+	ctx, cancel := detached(t)
+	defer cancel()
+	_, err := c.ImageRemove(ctx, "kl.local/node:"+sha, image.RemoveOptions{PruneChildren: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		t.Errorf("remove image: %v", err)
+	}
+}

@@ -1,0 +1,110 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// target is how the engine knows a node.
+func target(n cluster.Node) string {
+	if n.ID != "" {
+		return n.ID
+	}
+	return containerName(n.Cluster, n.Name)
+}
+
+// Delete kills and removes a node's container and its volume.
+func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
+	return wrap("delete node "+n.Name, d.remove(ctx, target(n)))
+}
+
+// remove returns when the container is gone, whoever removed it.
+func (d *Driver) remove(ctx context.Context, id string) error {
+	err := d.client.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	switch {
+	case err == nil, errdefs.IsNotFound(err):
+		return nil
+	case !errdefs.IsConflict(err):
+		return err
+	}
+	gone, lost := d.client.ContainerWait(ctx, id, container.WaitConditionRemoved) // removal is in progress
+	select {
+	case <-gone:
+		return nil
+	case err := <-lost:
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+}
+
+// Start turns a node on. It makes the cluster's network again if someone pruned it while all nodes were stopped.
+func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
+	c, err := d.client.ContainerInspect(ctx, target(n))
+	if err != nil {
+		return wrap("start node "+n.Name, err)
+	}
+	if c.State.Running && !c.State.Restarting {
+		return nil
+	}
+	subnet, err := netip.ParsePrefix(c.Config.Labels[labelSubnet])
+	if err != nil {
+		return fmt.Errorf("start node %s: read its label %s: %w", n.Name, labelSubnet, err)
+	}
+	if _, err := d.ensureNetwork(ctx, n.Cluster, subnet, nil); err != nil {
+		return wrap("start node "+n.Name, err)
+	}
+	return wrap("start node "+n.Name, d.client.ContainerStart(ctx, c.ID, container.StartOptions{}))
+}
+
+// Stop ends a node gracefully, by force after stopTimeout.
+func (d *Driver) Stop(ctx context.Context, n cluster.Node) error {
+	if err := d.Resume(ctx, n); err != nil { // a frozen node cannot end by itself
+		return wrap("stop node "+n.Name, err)
+	}
+	timeout := int(stopTimeout.Seconds())
+	return wrap("stop node "+n.Name, d.client.ContainerStop(ctx, target(n), container.StopOptions{Timeout: &timeout}))
+}
+
+// Kill ends a node at once. It stays off: the engine restarts nodes that end by themselves.
+func (d *Driver) Kill(ctx context.Context, n cluster.Node) error {
+	err := d.client.ContainerKill(ctx, target(n), "KILL")
+	if errdefs.IsConflict(err) { // not running; if it is about to be restarted, it must not be
+		now := 0
+		err = d.client.ContainerStop(ctx, target(n), container.StopOptions{Timeout: &now})
+	}
+	return wrap("kill node "+n.Name, err)
+}
+
+// Pause freezes a node.
+func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
+	paused, err := d.paused(ctx, n)
+	if err == nil && !paused {
+		err = d.client.ContainerPause(ctx, target(n))
+	}
+	return wrap("pause node "+n.Name, err)
+}
+
+// Resume lets a frozen node go on; a node that is not frozen is left as it is.
+func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
+	paused, err := d.paused(ctx, n)
+	if err == nil && paused {
+		err = d.client.ContainerUnpause(ctx, target(n))
+	}
+	return wrap("resume node "+n.Name, err)
+}
+
+func (d *Driver) paused(ctx context.Context, n cluster.Node) (bool, error) {
+	c, err := d.client.ContainerInspect(ctx, target(n))
+	if err != nil {
+		return false, err
+	}
+	return c.State.Paused, nil
+}

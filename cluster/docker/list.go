@@ -1,0 +1,69 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// List reads nodes from the labels of containers.
+func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, error) {
+	label := labelCluster
+	if clusterName != "" {
+		label += "=" + clusterName
+	}
+	list, err := d.client.ContainerList(ctx, container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", label), filters.Arg("label", labelNode)),
+	})
+	if err != nil {
+		return nil, wrap("list nodes", err)
+	}
+	var nodes []cluster.Node
+	for _, c := range list {
+		if c.State != container.StateRemoving {
+			nodes = append(nodes, node(c.ID, string(c.State), time.Unix(c.Created, 0), c.Labels))
+		}
+	}
+	cluster.SortNodes(nodes)
+	return nodes, nil
+}
+
+// inspect reads one node. Its time of creation is in whole seconds, as List has it.
+func (d *Driver) inspect(ctx context.Context, id string) (cluster.Node, error) {
+	c, err := d.client.ContainerInspect(ctx, id)
+	if err != nil {
+		return cluster.Node{}, wrap("inspect node", err)
+	}
+	created, err := time.Parse(time.RFC3339Nano, c.Created)
+	if err != nil {
+		return cluster.Node{}, wrap("inspect node", err)
+	}
+	return node(c.ID, string(c.State.Status), created.Truncate(time.Second).Local(), c.Config.Labels), nil
+}
+
+// node makes a Node of what the engine tells. A label that someone has damaged reads as empty.
+func node(id, state string, created time.Time, labels map[string]string) cluster.Node {
+	n := cluster.Node{
+		Cluster: labels[labelCluster], Name: labels[labelNode], Driver: "docker", ID: id, IP: labels[labelIP],
+		Created: created, PayloadSHA: labels[labelPayload],
+	}
+	n.MilliCPUs, _ = strconv.ParseInt(labels[labelCPUs], 10, 64)
+	n.MemoryBytes, _ = strconv.ParseInt(labels[labelMemory], 10, 64)
+	_ = json.Unmarshal([]byte(labels[labelLabels]), &n.Labels)
+	_ = json.Unmarshal([]byte(labels[labelPorts]), &n.Ports)
+	switch state {
+	case container.StateRunning:
+		n.State = cluster.NodeRunning
+	case container.StatePaused:
+		n.State = cluster.NodePaused
+	default: // created, exited, dead, or restarting: between two starts
+		n.State = cluster.NodeStopped
+	}
+	return n
+}
