@@ -1,0 +1,204 @@
+// Package sim is the driver of simulated nodes: Node objects that kwok's controllers, which run inside the control plane,
+// keep Ready and whose pods they play. A thousand cost less than one container.
+//
+//	d := sim.New(sim.Options{Connect: connect, Clusters: clusters})
+//	err := d.Scale(ctx, "lab", 1000, sim.Shape{}, nil)
+//
+// The backend is the cluster's own API: its control plane must run. Nodes carry the marks kwok users know: label
+// type=kwok, annotation kwok.x-k8s.io/node=fake and a NoSchedule taint of that name, so that only pods that ask for it
+// land on them.
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// The marks of a simulated node, as kwok documents them.
+const (
+	Label         = "type"
+	LabelValue    = "kwok"
+	Selector      = Label + "=" + LabelValue
+	Mark          = "kwok.x-k8s.io/node" // annotation and taint key
+	MarkValue     = "fake"
+	askedMark     = "dev.kl.spec" // annotation: what Create was given, see asked
+	podsPerNode   = "110"
+	defaultCPU    = 32_000    // thousandths of a processor
+	defaultMemory = 256 << 30 // bytes
+)
+
+// Options are what a driver needs of its surroundings.
+type Options struct {
+	// Connect returns a client for the API of a cluster, without a rate limit.
+	Connect func(ctx context.Context, cluster string) (kubernetes.Interface, error)
+	// Clusters names all clusters whose control plane runs.
+	Clusters func(ctx context.Context) ([]string, error)
+}
+
+// Driver makes simulated nodes.
+type Driver struct{ opts Options }
+
+var _ cluster.Driver = (*Driver)(nil)
+
+// New returns a driver; it connects when first used.
+func New(opts Options) *Driver { return &Driver{opts} }
+
+// Name implements cluster.Driver.
+func (d *Driver) Name() string { return "simulated" }
+
+// Create implements cluster.Driver. The node becomes Ready when kwok has seen it.
+func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
+	if len(spec.Mounts) > 0 {
+		return cluster.Node{}, &cluster.Error{Op: "create simulated node", Node: spec.Name,
+			Err: errors.New("it has no files to mount to"), Hint: "remove its mounts, or make it a real node"}
+	}
+	api, err := d.opts.Connect(ctx, spec.Cluster)
+	if err != nil {
+		return cluster.Node{}, err
+	}
+	made, err := api.CoreV1().Nodes().Create(ctx, object(spec), metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return cluster.Node{}, &cluster.Error{Op: "create simulated node", Node: spec.Name, Err: cluster.ErrNodeExists}
+	}
+	if err != nil {
+		return cluster.Node{}, fmt.Errorf("create simulated node %s: %w", spec.Name, err)
+	}
+	return d.node(spec.Cluster, made), nil
+}
+
+// List implements cluster.Driver.
+func (d *Driver) List(ctx context.Context, name string) ([]cluster.Node, error) {
+	names := []string{name}
+	if name == "" {
+		var err error
+		if names, err = d.opts.Clusters(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var out []cluster.Node
+	for _, c := range names {
+		api, err := d.opts.Connect(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		list, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: Selector})
+		if err != nil {
+			return nil, fmt.Errorf("list simulated nodes of %s: %w", c, err)
+		}
+		for i := range list.Items {
+			out = append(out, d.node(c, &list.Items[i]))
+		}
+	}
+	slices.SortFunc(out, func(a, b cluster.Node) int {
+		return cmpOr(strings.Compare(a.Cluster, b.Cluster), naturally(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// Delete implements cluster.Driver.
+func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
+	api, err := d.opts.Connect(ctx, n.Cluster)
+	if err != nil {
+		return err
+	}
+	err = api.CoreV1().Nodes().Delete(ctx, n.Name, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete simulated node %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// Close implements cluster.Driver; there is nothing to release.
+func (d *Driver) Close() error { return nil }
+
+// asked is the part of a NodeSpec that List tells and a Node object has no field for.
+type asked struct {
+	PayloadSHA  string            `json:"payloadSHA,omitempty"`
+	MilliCPUs   int64             `json:"milliCPUs,omitempty"`
+	MemoryBytes int64             `json:"memoryBytes,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Ports       []cluster.Port    `json:"ports,omitempty"`
+}
+
+func object(spec cluster.NodeSpec) *corev1.Node {
+	labels := map[string]string{
+		Label: LabelValue, corev1.LabelHostname: spec.Name,
+		corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
+	}
+	maps.Copy(labels, spec.Labels)
+	note, _ := json.Marshal(asked{spec.Payload.SHA, spec.MilliCPUs, spec.MemoryBytes, spec.Labels, spec.Ports}) // always marshals
+	annotations := map[string]string{Mark: MarkValue, askedMark: string(note)}
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(orDefault(spec.MilliCPUs, defaultCPU), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(orDefault(spec.MemoryBytes, defaultMemory), resource.BinarySI),
+		corev1.ResourcePods:   resource.MustParse(podsPerNode),
+	}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: spec.Name, Labels: labels, Annotations: annotations},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: Mark, Value: MarkValue, Effect: corev1.TaintEffectNoSchedule}}},
+		Status: corev1.NodeStatus{Capacity: capacity, Allocatable: capacity,
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address(spec.Cluster, spec.Name)}}},
+	}
+}
+
+func (d *Driver) node(name string, n *corev1.Node) cluster.Node {
+	var a asked
+	_ = json.Unmarshal([]byte(n.Annotations[askedMark]), &a) // somebody's edit costs the note, not the listing
+	out := cluster.Node{
+		Cluster: name, Name: n.Name, Driver: d.Name(), ID: string(n.UID), State: cluster.NodeRunning,
+		Created: n.CreationTimestamp.Time, PayloadSHA: a.PayloadSHA,
+		MilliCPUs: a.MilliCPUs, MemoryBytes: a.MemoryBytes, Labels: a.Labels, Ports: a.Ports,
+	}
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			out.IP = a.Address
+		}
+	}
+	return out
+}
+
+// address is a node's address, made of its names: nothing answers there. The range is the upper part of the shared address
+// space (RFC 6598) whose lower part kwok gives to pods; two nodes on one address do no harm.
+func address(cluster, name string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(cluster + "/" + name)) // never fails
+	n := h.Sum32()
+	return netip.AddrFrom4([4]byte{100, 112 | byte(n>>16)&0x0f, byte(n >> 8), byte(n)}).String()
+}
+
+func orDefault(v, def int64) int64 {
+	if v > 0 {
+		return v
+	}
+	return def
+}
+
+func cmpOr(a, b int) int {
+	if a != 0 {
+		return a
+	}
+	return b
+}
+
+// naturally orders sim-2 before sim-10: names of equal prefix by length first.
+func naturally(a, b string) int {
+	return cmpOr(len(a)-len(b), strings.Compare(a, b))
+}
+
+// ErrNotRunning is returned by a Connect for a cluster whose control plane does not run.
+var ErrNotRunning = errors.New("the control plane is not running")

@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
+)
+
+// apis are the API servers of some clusters.
+type apis struct {
+	mu  sync.Mutex
+	set map[string]*fake.Clientset
+}
+
+func (a *apis) connect(ctx context.Context, name string) (kubernetes.Interface, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.set[name] == nil {
+		c := fake.NewClientset()
+		c.PrependReactor("create", "nodes", stamp)
+		a.set[name] = c
+	}
+	return a.set[name], nil
+}
+
+// stamp does what every API server does and the fake does not.
+func stamp(action clienttesting.Action) (bool, runtime.Object, error) {
+	n := action.(clienttesting.CreateAction).GetObject().(*corev1.Node)
+	n.CreationTimestamp, n.UID = metav1.Now(), "uid-of-"+n.UID
+	return false, nil, nil
+}
+
+func (a *apis) clusters(context.Context) ([]string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []string
+	for name := range a.set {
+		out = append(out, name)
+	}
+	return out, nil
+}
+
+func newDriver() (*Driver, *apis) {
+	a := &apis{set: map[string]*fake.Clientset{}}
+	return New(Options{Connect: a.connect, Clusters: a.clusters}), a
+}
+
+func TestDriver(t *testing.T) {
+	d, a := newDriver()
+	clustertest.Driver(t, clustertest.Subject{
+		Connect: func(*testing.T) cluster.Driver { return d },
+		Payload: cluster.Payload{SHA: "abc"},
+		Prefix:  "s",
+		Residue: func(t *testing.T, name string) string {
+			api, err := a.connect(context.WithoutCancel(t.Context()), name)
+			if err != nil {
+				return err.Error()
+			}
+			list, err := api.CoreV1().Nodes().List(context.WithoutCancel(t.Context()), metav1.ListOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			var left []string
+			for _, n := range list.Items {
+				left = append(left, n.Name)
+			}
+			return strings.Join(left, "\n")
+		},
+	})
+}
+
+func TestNodesAreMarkedTheKwokWay(t *testing.T) {
+	d, a := newDriver()
+	if _, err := d.Create(t.Context(), cluster.NodeSpec{Cluster: "lab", Name: "sim-1", MilliCPUs: 1500, Labels: map[string]string{"zone": "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	api, _ := a.connect(t.Context(), "lab")
+	n, err := api.CoreV1().Nodes().Get(t.Context(), "sim-1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Labels["type"] != "kwok" || n.Labels["zone"] != "a" || n.Annotations["kwok.x-k8s.io/node"] != "fake" {
+		t.Errorf("labels %v annotations %v", n.Labels, n.Annotations)
+	}
+	want := []corev1.Taint{{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: corev1.TaintEffectNoSchedule}}
+	if diff := cmp.Diff(want, n.Spec.Taints); diff != "" {
+		t.Errorf("taints (-want +got):\n%s", diff)
+	}
+	if got := n.Status.Allocatable.Cpu().MilliValue(); got != 1500 {
+		t.Errorf("allocatable cpu is %dm, want 1500m", got)
+	}
+}
+
+func TestScale(t *testing.T) {
+	d, a := newDriver()
+	ctx := t.Context()
+	names := func() []string {
+		nodes, err := d.List(ctx, "lab")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, n := range nodes {
+			out = append(out, n.Name)
+		}
+		return out
+	}
+	scale := func(n int) {
+		t.Helper()
+		if err := d.Scale(ctx, "lab", n, Shape{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scale(12)
+	if got := names(); len(got) != 12 || got[0] != "sim-1" || got[1] != "sim-2" || got[11] != "sim-12" {
+		t.Errorf("12 nodes in natural order, got %v", got)
+	}
+	scale(3)
+	if diff := cmp.Diff([]string{"sim-1", "sim-2", "sim-3"}, names()); diff != "" {
+		t.Errorf("highest numbers go first (-want +got):\n%s", diff)
+	}
+	if err := d.Delete(ctx, cluster.Node{Cluster: "lab", Name: "sim-2"}); err != nil {
+		t.Fatal(err)
+	}
+	scale(4)
+	if diff := cmp.Diff([]string{"sim-1", "sim-2", "sim-3", "sim-4"}, names()); diff != "" {
+		t.Errorf("holes are filled (-want +got):\n%s", diff)
+	}
+	if err := d.Scale(ctx, "lab", -1, Shape{}, nil); err == nil {
+		t.Error("a negative number is accepted")
+	}
+	a.set["lab"].PrependReactor("create", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("full")
+	})
+	if err := d.Scale(ctx, "lab", 9, Shape{}, nil); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("Scale hides a failed node: %v", err)
+	}
+}
+
+func TestScaleReportsProgress(t *testing.T) {
+	d, _ := newDriver()
+	var mu sync.Mutex
+	var seen []int
+	err := d.Scale(t.Context(), "lab", 50, Shape{}, func(done, of int) {
+		mu.Lock()
+		defer mu.Unlock()
+		if of != 50 {
+			t.Errorf("of %d, want 50", of)
+		}
+		seen = append(seen, done)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(seen)
+	if len(seen) != 50 || seen[0] != 1 || seen[49] != 50 {
+		t.Errorf("progress %v, want each of 1 to 50", seen)
+	}
+}

@@ -1,0 +1,82 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// parallel is how many requests Scale has under way: enough to keep one API server busy, few enough to leave it room.
+const parallel = 16
+
+// Shape is what the nodes of one Scale have in common; zero values mean kwok's usual large node.
+type Shape struct {
+	MilliCPUs   int64
+	MemoryBytes int64
+	Labels      map[string]string
+}
+
+// Scale creates or deletes nodes sim-1, sim-2, … until want of them exist; the highest numbers go first. progress, which
+// may be nil, is called after every node with how many of how many are done, from several goroutines. When it fails,
+// what was done stays, and calling it again finishes the job.
+func (d *Driver) Scale(ctx context.Context, name string, want int, shape Shape, progress func(done, of int)) error {
+	if want < 0 {
+		return fmt.Errorf("scale simulated nodes: %d is negative", want)
+	}
+	have, err := d.List(ctx, name)
+	if err != nil {
+		return err
+	}
+	exists := make(map[string]bool, len(have))
+	for _, n := range have {
+		exists[n.Name] = true
+	}
+	var jobs []func(context.Context) error
+	for i := 1; i <= want; i++ {
+		if spec := shape.spec(name, i); !exists[spec.Name] {
+			jobs = append(jobs, func(ctx context.Context) error {
+				_, err := d.Create(ctx, spec)
+				return err
+			})
+		}
+		delete(exists, shape.spec(name, i).Name)
+	}
+	for i := len(have) - 1; i >= 0; i-- {
+		if n := have[i]; exists[n.Name] {
+			jobs = append(jobs, func(ctx context.Context) error { return d.Delete(ctx, n) })
+		}
+	}
+	return run(ctx, jobs, progress)
+}
+
+func run(ctx context.Context, jobs []func(context.Context) error, progress func(done, of int)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	var done atomic.Int64
+	for _, job := range jobs {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := job(ctx); err != nil {
+				return err
+			}
+			if n := done.Add(1); progress != nil {
+				progress(int(n), len(jobs))
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (s Shape) spec(name string, i int) cluster.NodeSpec {
+	return cluster.NodeSpec{
+		Cluster: name, Name: fmt.Sprintf("sim-%d", i),
+		MilliCPUs: s.MilliCPUs, MemoryBytes: s.MemoryBytes, Labels: s.Labels,
+	}
+}

@@ -1,0 +1,110 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+
+	apiextv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiext "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+	"sigs.k8s.io/kwok/kustomize/crd"
+	nodefast "sigs.k8s.io/kwok/kustomize/stage/node/fast"
+	podfast "sigs.k8s.io/kwok/kustomize/stage/pod/fast"
+	"sigs.k8s.io/kwok/pkg/apis/v1alpha1"
+	"sigs.k8s.io/kwok/pkg/client/clientset/versioned"
+	"sigs.k8s.io/yaml"
+)
+
+// installStages creates the Stage resource and the default stages. It does so once in a cluster's life: where the
+// resource is already there, the stages are whatever its owner made of them.
+func (s *Simulator) installStages(ctx context.Context) error {
+	extensions, err := apiext.NewForConfig(rest.CopyConfig(s.Config))
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	var def apiextv1.CustomResourceDefinition
+	if err := yaml.UnmarshalStrict(crd.Stage, &def); err != nil {
+		return fmt.Errorf("read kwok's Stage definition: %w", err)
+	}
+	_, err = extensions.ApiextensionsV1().CustomResourceDefinitions().Create(ctx, &def, metav1.CreateOptions{})
+	fresh := err == nil
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("install Stage definition: %w", err)
+	}
+	if err := waitServed(ctx, extensions, def.Name); err != nil {
+		return err
+	}
+	if !fresh {
+		return nil
+	}
+	return s.createStages(ctx)
+}
+
+func waitServed(ctx context.Context, c apiext.Interface, name string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, installTimeout, fmt.Errorf("%s is not served after %s", name, installTimeout))
+	defer cancel()
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = "metadata.name=" + name
+			return c.ApiextensionsV1().CustomResourceDefinitions().List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = "metadata.name=" + name
+			return c.ApiextensionsV1().CustomResourceDefinitions().Watch(ctx, o)
+		},
+	}
+	_, err := watchtools.UntilWithSync(ctx, lw, &apiextv1.CustomResourceDefinition{}, nil, func(e watch.Event) (bool, error) {
+		def, ok := e.Object.(*apiextv1.CustomResourceDefinition)
+		return ok && established(def), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for Stage resource: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+func established(def *apiextv1.CustomResourceDefinition) bool {
+	for _, c := range def.Status.Conditions {
+		if c.Type == apiextv1.Established && c.Status == apiextv1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Simulator) createStages(ctx context.Context) error {
+	client, err := versioned.NewForConfig(rest.CopyConfig(s.Config))
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	stages, err := defaultStages()
+	if err != nil {
+		return err
+	}
+	for _, stage := range stages {
+		_, err := client.KwokV1alpha1().Stages().Create(ctx, stage, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("create stage %s: %w", stage.Name, err)
+		}
+	}
+	return nil
+}
+
+// defaultStages are kwok's own fast ones: nodes are Ready and pods Running at once, pods of Jobs complete, deleted pods go.
+func defaultStages() ([]*v1alpha1.Stage, error) {
+	var out []*v1alpha1.Stage
+	for _, text := range []string{nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete} {
+		var stage v1alpha1.Stage
+		if err := yaml.UnmarshalStrict([]byte(text), &stage); err != nil {
+			return nil, fmt.Errorf("read kwok's default stage: %w", err)
+		}
+		out = append(out, &stage)
+	}
+	return out, nil
+}
