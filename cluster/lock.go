@@ -41,8 +41,8 @@ func acquire(ctx context.Context, l Layout, command string, waiting func(holder)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, &Error{Op: "lock cluster " + l.Name, Err: err}
 		}
-		if !told && waiting != nil {
-			waiting(readHolder(path))
+		if who := readHolder(path); !told && waiting != nil && who.PID != 0 { // it may be about to write that
+			waiting(who)
 			told = true
 		}
 		select {

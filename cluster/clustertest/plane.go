@@ -1,0 +1,223 @@
+package clustertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// Plane is a control plane without Kubernetes: a process that keeps the promises of files and sockets that package
+// cluster relies on. A test's own binary plays it, so that nothing has to be built:
+//
+//	func TestMain(m *testing.M) { clustertest.PlaneMain(m) }
+//
+//	host := &cluster.Host{Payload: clustertest.PlanePayload(t), …}
+//	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, host.Home)
+//
+// A node is ready once its directory has the file "running": see [Running].
+type Plane struct {
+	Exit    string   // end at once, for this reason
+	Hang    string   // this component never serves
+	Sick    string   // this component fails for good, and the control plane says so
+	NoDNS   bool     // cluster DNS never answers
+	Lacking []string // nodes that never become ready
+}
+
+const (
+	planeFile   = "plane.json"
+	runningFile = "running"
+	planePause  = 5 * time.Millisecond // between two looks at the nodes' directories
+)
+
+// Install makes every control plane that starts below home behave so.
+func (p Plane) Install(t *testing.T, home cluster.Home) {
+	t.Helper()
+	data, err := json.Marshal(p)
+	must(t, err)
+	must(t, os.MkdirAll(string(home), 0o700))
+	must(t, os.WriteFile(filepath.Join(string(home), planeFile), data, 0o600))
+}
+
+// Running is for Fake.Changed: it makes the fake control plane see nodes that are on as ready.
+func Running(home cluster.Home) func(op string, n cluster.Node) {
+	return func(op string, n cluster.Node) {
+		path := filepath.Join(home.Cluster(n.Cluster).NodeDir(n.Name), runningFile)
+		switch op {
+		case "create", "start", "resume":
+			_ = os.WriteFile(path, nil, 0o600)
+		case "stop", "kill", "pause", "delete":
+			_ = os.Remove(path)
+		}
+	}
+}
+
+// PlanePayload is a payload whose engine is this test's binary.
+func PlanePayload(context.Context) (cluster.Payload, error) {
+	exe, err := os.Executable()
+	return cluster.Payload{SHA: "fake", Engine: exe}, err
+}
+
+// PlaneMain runs the tests, or the control plane if this process was started as one.
+func PlaneMain(m *testing.M) {
+	if len(os.Args) < 4 || os.Args[1] != "control-plane" {
+		os.Exit(m.Run())
+	}
+	if err := runPlane(os.Args[3]); err != nil {
+		fmt.Println("fake control plane:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func runPlane(dir string) error {
+	l := cluster.Home(filepath.Dir(filepath.Dir(dir))).Cluster(filepath.Base(dir))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	fmt.Println("fake control plane starts")
+	var p Plane
+	if data, err := os.ReadFile(filepath.Join(string(l.Home), planeFile)); err == nil {
+		if err := json.Unmarshal(data, &p); err != nil {
+			return err
+		}
+	}
+	pid, err := os.OpenFile(l.PIDFile(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer pid.Close()
+	if err := syscall.Flock(int(pid.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("lock pid file: %w", err)
+	}
+	if err := errors.Join(pid.Truncate(0), writeAt(pid, fmt.Sprintln(os.Getpid()))); err != nil {
+		return err
+	}
+	if p.Exit != "" {
+		return errors.Join(os.WriteFile(l.FailedFile(), []byte(p.Exit+"\n"), 0o600), errors.New(p.Exit))
+	}
+	return p.serve(ctx, l)
+}
+
+func writeAt(f *os.File, text string) error {
+	_, err := f.WriteAt([]byte(text), 0)
+	return err
+}
+
+func (p Plane) serve(ctx context.Context, l cluster.Layout) error {
+	os.Remove(l.StatusSocket())
+	ln, err := net.Listen("unix", l.StatusSocket())
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	started := time.Now()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		enc := json.NewEncoder(w)
+		last := ""
+		for tick := time.NewTicker(planePause); ; {
+			s := p.status(l, started)
+			if text := fmt.Sprint(s); text != last {
+				last = text
+				if enc.Encode(s) != nil || !r.URL.Query().Has("watch") {
+					return
+				}
+				w.(http.Flusher).Flush()
+			}
+			select {
+			case <-r.Context().Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	mux.HandleFunc("/v1/nodes/{node}/v1/{what}", func(w http.ResponseWriter, r *http.Request) { serveNode(w, r, l) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() {
+		<-ctx.Done()
+		srv.Close()
+	}()
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
+	s := cluster.Status{
+		Cluster: l.Name, PID: os.Getpid(), Started: started, Kubernetes: "v1.36.3", Phase: cluster.PhaseReady,
+		Ready:  cluster.Readiness{API: p.Hang == "" && p.Sick == "", DefaultServiceAccount: true, DNS: !p.NoDNS},
+		Memory: 200_000_000,
+	}
+	for i, name := range []string{"etcd", "kube-apiserver"} {
+		c := cluster.ComponentStatus{
+			Name: name, State: cluster.ComponentServing, Since: started, Began: float64(i), Ready: float64(i) + 0.5,
+			LogFile: l.LogFile(name),
+		}
+		switch name {
+		case p.Hang:
+			s.Phase, c.State, c.Ready = cluster.PhaseStarting, cluster.ComponentStarting, 0
+		case p.Sick:
+			s.Phase, s.Reason = cluster.PhaseFailed, name+": it is sick"
+			c.State, c.Error = cluster.ComponentFailed, "it is sick"
+		}
+		s.Components = append(s.Components, c)
+	}
+	dirs, _ := filepath.Glob(l.NodeDir("*"))
+	for _, dir := range dirs {
+		n := cluster.NodeStatus{Name: filepath.Base(dir)}
+		if _, err := os.Stat(filepath.Join(dir, runningFile)); err == nil {
+			ready := !strings.Contains(" "+strings.Join(p.Lacking, " ")+" ", " "+n.Name+" ")
+			n.Connected, n.Registered, n.Ready, n.Kubelet = true, true, ready, "v1.36.3"
+			if !ready {
+				n.Reason = "container runtime is down"
+			}
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
+}
+
+// Files of a node's directory that stand in for its images.
+const (
+	ImagesFile = "images.json" // []cluster.Image that GET answers, if there
+	PostedFile = "posted"      // body of the last POST
+)
+
+// serveNode plays a node's agent.
+func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
+	dir := l.NodeDir(r.PathValue("node"))
+	switch what := r.PathValue("what"); {
+	case what == "info":
+		fmt.Fprintln(w, `{"memoryBytes": 80000000}`)
+	case what == "images" && r.Method == http.MethodPost:
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, PostedFile), body, 0o600)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, "[]")
+	case what == "images":
+		data, err := os.ReadFile(filepath.Join(dir, ImagesFile))
+		if err != nil {
+			data = []byte("[]")
+		}
+		_, _ = w.Write(data)
+	default:
+		http.NotFound(w, r)
+	}
+}

@@ -1,0 +1,98 @@
+// Command kl runs Kubernetes clusters on this machine. See package cmd for what it can do.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/mitchellh/go-homedir"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/docker"
+	"github.com/klkube/kl/cmd"
+	"github.com/klkube/kl/embedded/payload"
+)
+
+// version is set by the linker.
+var version string
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel(cmd.ErrInterrupted) // unwinds
+		<-signals
+		os.Exit(130) // at once
+	}()
+	user, err := homedir.Dir()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kl: find home directory:", err)
+		return 1
+	}
+	home := os.Getenv("KL_HOME")
+	if home == "" {
+		home = filepath.Join(user, ".kl")
+	}
+	if home, err = filepath.Abs(home); err != nil {
+		fmt.Fprintln(os.Stderr, "kl: find $KL_HOME:", err)
+		return 1
+	}
+	return cmd.Main(ctx, cmd.Env{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Logger: logger(), Getenv: os.Getenv, UserHome: user, Home: cluster.Home(home),
+		Version: versions(),
+		Payload: func(ctx context.Context) (cluster.Payload, error) { return payload.Ensure(ctx, cluster.Home(home)) },
+		Drivers: []cmd.DriverFactory{{Name: "docker", Open: openDocker}},
+		Exec:    syscall.Exec,
+	}, os.Args[1:])
+}
+
+func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
+	d, err := docker.New(ctx, docker.Options{Logger: log})
+	if err != nil {
+		return nil, err // not d: a nil pointer in an interface is not nil
+	}
+	return d, nil
+}
+
+// logger discards, unless KL_DEBUG asks for what happens behind the scenes.
+func logger() *slog.Logger {
+	if os.Getenv("KL_DEBUG") == "" {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// versions reads Kubernetes' version off its libraries, which are numbered v0.y.z for v1.y.z.
+func versions() cmd.Version {
+	v := cmd.Version{KL: version}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if v.KL == "" {
+		v.KL = strings.Trim(info.Main.Version, "()")
+	}
+	for _, dep := range info.Deps {
+		if dep.Path != "k8s.io/apimachinery" {
+			continue
+		}
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		v.Kubernetes = strings.Replace(dep.Version, "v0.", "v1.", 1)
+	}
+	return v
+}

@@ -1,0 +1,163 @@
+//go:build e2e
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// script is one script's run.
+type script struct {
+	h      *harness
+	t      *testing.T
+	home   string
+	shared bool
+}
+
+type scriptKey struct{}
+
+func scriptOf(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*script) }
+
+// cleanUp removes what the script made, whether it succeeded or not.
+func (s *script) cleanUp(env []string) {
+	if s.t.Failed() {
+		showLogs(s.t, s.home)
+	}
+	if s.shared {
+		if s.t.Failed() { // the next script shall not suffer
+			showLogs(s.t, s.h.shared.home)
+			s.h.discardShared()
+		}
+	}
+	s.h.removeClusters(s.t, s.home, env)
+}
+
+// removeClusters takes down all clusters of a KL_HOME and then removes it.
+func (h *harness) removeClusters(t *testing.T, home string, env []string) {
+	names, _ := filepath.Glob(filepath.Join(home, "clusters", "*"))
+	for _, path := range names {
+		cmd := exec.Command(filepath.Join(h.bin, "kl"), "down", "--name", filepath.Base(path))
+		cmd.Env = append(append(os.Environ(), env...), "KL_HOME="+home)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("clean up: kl down: %v\n%s", err, text)
+		}
+	}
+	killProcessesOf(t, home)
+	if err := removeTree(home); err != nil {
+		t.Errorf("clean up: %v", err)
+	}
+}
+
+// killProcessesOf ends processes on this machine that were started with that KL_HOME.
+func killProcessesOf(t *testing.T, home string) {
+	for _, p := range processesOf(home) {
+		t.Logf("clean up: kill %s", p)
+		pid, err := strconv.Atoi(strings.Fields(p)[0])
+		if err == nil {
+			if proc, err := os.FindProcess(pid); err == nil {
+				_ = proc.Kill()
+			}
+		}
+	}
+}
+
+// showLogs logs the ends of all log files of a KL_HOME.
+func showLogs(t *testing.T, home string) {
+	for _, pattern := range []string{"clusters/*/logs/*.log", "clusters/*/nodes/*/logs/*.log", "clusters/*/run/failed"} {
+		files, _ := filepath.Glob(filepath.Join(home, pattern))
+		for _, path := range files {
+			text, err := os.ReadFile(path)
+			if err != nil || len(text) == 0 {
+				continue
+			}
+			lines := strings.SplitAfter(string(text), "\n")
+			lines = lines[max(0, len(lines)-25):]
+			t.Logf("== end of %s\n%s", strings.TrimPrefix(path, home+"/"), strings.Join(lines, ""))
+		}
+	}
+}
+
+// sharedCluster is the cluster of scripts that need not have one of their own.
+type sharedCluster struct {
+	name  string // empty if there is none
+	home  string
+	nodes int
+	users int
+	began time.Time
+}
+
+// clusterCommand is "cluster NODES": a running cluster with at least that many nodes, with the images of
+// testdata/images loaded, and a namespace $NS that kubectl uses by default.
+func (h *harness) clusterCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: cluster NODES")
+	}
+	nodes, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	s := scriptOf(ts)
+	s.shared = true
+	if h.shared.name == "" {
+		h.shared.home, err = h.newHome()
+		ts.Check(err)
+		h.shared.name = "e2e-shared-" + strconv.Itoa(os.Getpid()%10000)
+	}
+	h.shared.users++
+	ts.Setenv("KL_HOME", h.shared.home)
+	ts.Setenv("CLUSTER", h.shared.name)
+	// Always up: it is idempotent, merges the context into this script's kubeconfig, and adds missing nodes.
+	h.shared.nodes = max(nodes, h.shared.nodes)
+	ts.Check(ts.Exec("kl", "up", "--name", h.shared.name, "--nodes", strconv.Itoa(h.shared.nodes)))
+	h.imagesCommand(ts, false, nil)
+	images := ts.Getenv("IMAGES")
+	ts.Check(ts.Exec("kl", "image", "load", "--name", h.shared.name, filepath.Join(images, "busybox.tar"), filepath.Join(images, "app.tar")))
+	ns := fmt.Sprintf("s%d", h.shared.users)
+	ts.Setenv("NS", ns)
+	ts.Check(ts.Exec("kl", "kubectl", "--name", h.shared.name, "create", "namespace", ns))
+	ts.Check(ts.Exec("kl", "kubectl", "--name", h.shared.name, "config", "set-context", "--current", "--namespace="+ns))
+	ts.Defer(func() {
+		if !s.t.Failed() {
+			_ = ts.Exec("kl", "kubectl", "--name", h.shared.name, "delete", "namespace", ns, "--wait=false")
+		}
+	})
+}
+
+func (h *harness) discardShared() {
+	if h.shared.name != "" {
+		h.removeClusters(h.t, h.shared.home, nil)
+	}
+	h.shared = sharedCluster{users: h.shared.users}
+}
+
+// processesOf is the processes started with that KL_HOME, as "PID COMMAND LINE", but for the shims of pods, which end
+// with their node.
+func processesOf(home string) []string {
+	var found []string
+	entries, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range entries {
+		env, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if err != nil {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if len(cmdline) == 0 { // a zombie or a kernel thread
+			continue
+		}
+		if bytes.Contains(env, []byte("KL_HOME="+home+"\x00")) || bytes.Contains(cmdline, []byte(home+"/")) {
+			text := strings.TrimSpace(strings.ReplaceAll(string(cmdline), "\x00", " "))
+			found = append(found, filepath.Base(dir)+" "+text)
+		}
+	}
+	slices.Sort(found)
+	return found
+}

@@ -1,0 +1,106 @@
+//go:build e2e
+
+package main
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// machineCommand is "machine save" and "machine same": the second fails if the machine holds anything that it did not
+// hold at the first, or has lost something: containers, networks, volumes, processes with this KL_HOME, mounts, network
+// links, nftables tables. What belongs to another cluster is not looked at: somebody may be working on this machine.
+func machineCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: machine save|same")
+	}
+	path := filepath.Join(ts.Getenv("WORK"), ".machine")
+	now := machine(ts.Getenv("CLUSTER"), ts.Getenv("KL_HOME"))
+	switch args[0] {
+	case "save":
+		ts.Check(os.WriteFile(path, []byte(strings.Join(now, "\n")), 0o600))
+	case "same":
+		data, err := os.ReadFile(path)
+		ts.Check(err)
+		before := strings.Split(string(data), "\n")
+		for _, line := range now {
+			if !slices.Contains(before, line) {
+				ts.Logf("new: %s", line)
+				err = os.ErrExist
+			}
+		}
+		for _, line := range before {
+			if !slices.Contains(now, line) && line != "" {
+				ts.Logf("gone: %s", line)
+				err = os.ErrNotExist
+			}
+		}
+		if err != nil {
+			ts.Fatalf("the machine is not as it was")
+		}
+	default:
+		ts.Fatalf("usage: machine save|same")
+	}
+}
+
+// machine lists what kl could leave behind.
+func machine(cluster, home string) []string {
+	found := map[string]bool{}
+	add := func(kind string, lines []string) {
+		for _, line := range lines {
+			if line != "" {
+				found[kind+" "+line] = true
+			}
+		}
+	}
+	label := func(s string) bool { // what another cluster owns
+		return strings.Contains(s, "dev.kl.cluster=") && !strings.Contains(s, "dev.kl.cluster="+cluster)
+	}
+	drop := func(lines []string) []string { return slices.DeleteFunc(lines, label) }
+	add("container", drop(output("docker", "ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")))
+	add("network", drop(output("docker", "network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Labels}}")))
+	volumes := output("docker", "volume", "ls", "--format", "{{.Name}} {{.Labels}}")
+	for _, line := range output("docker", "ps", "-aq", "--filter", "label=dev.kl.cluster") {
+		for _, other := range output("docker", "inspect", "-f", `{{index .Config.Labels "dev.kl.cluster"}}{{range .Mounts}} {{.Name}}{{end}}`, line) {
+			names := strings.Fields(other)
+			if len(names) > 1 && names[0] != cluster {
+				volumes = slices.DeleteFunc(volumes, func(v string) bool {
+					return slices.ContainsFunc(names[1:], func(n string) bool { return strings.HasPrefix(v, n) })
+				})
+			}
+		}
+	}
+	add("volume", drop(volumes))
+	add("process", processesOf(home))
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, home+"/") || strings.Contains(line, cluster) {
+			add("mount", []string{strings.TrimSpace(line)})
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*" + cluster + "*", "/sys/fs/cgroup/*/*" + cluster + "*", "/sys/fs/cgroup/*/*/*" + cluster + "*", "/var/run/netns/*" + cluster + "*"} {
+		paths, _ := filepath.Glob(pattern)
+		add("path", paths)
+	}
+	if os.Getenv("KL_DRIVER") == "embedded" { // the docker driver makes none itself
+		links, _ := filepath.Glob("/sys/class/net/kl*")
+		add("link", links)
+		add("nftables", slices.DeleteFunc(output("nft", "list", "tables"), func(s string) bool { return !strings.Contains(s, "kl") }))
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// output is the lines of a program's output; none if it cannot be run or fails.
+func output(name string, args ...string) []string {
+	text, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}

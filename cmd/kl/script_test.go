@@ -1,0 +1,179 @@
+//go:build e2e
+
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScript runs testdata/script: each file is one promise to the user, kept by the real program with real nodes.
+//
+//	make build && go test -tags e2e -timeout 30m -run TestScript/exec ./cmd/kl
+//
+// KL_DRIVER names the driver of all clusters; empty is kl's choice. Each script has a home directory, a KL_HOME and a
+// cluster name ($CLUSTER) of its own; whatever it leaves is removed, and shown if the script failed. A script that says
+// "cluster 2" gets a running cluster of two nodes that others use before and after it, and a namespace ($NS) of its own
+// there. Scripts run one after the other: they watch what the machine holds.
+func TestScript(t *testing.T) {
+	h := newHarness(t)
+	testscript.RunT(oneByOne{t}, testscript.Params{
+		Dir:                 "../../testdata/script",
+		Setup:               h.setup,
+		Cmds:                h.commands(),
+		Condition:           h.condition,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// oneByOne is a testing.T whose subtests do not run in parallel.
+type oneByOne struct{ *testing.T }
+
+func (o oneByOne) Parallel()     {}
+func (o oneByOne) Verbose() bool { return testing.Verbose() }
+func (o oneByOne) Run(name string, f func(testscript.T)) {
+	o.T.Run(name, func(t *testing.T) { f(oneByOne{t}) })
+}
+
+// harness is what scripts have in common.
+type harness struct {
+	t      *testing.T
+	source string // the root of the source tree
+	driver string // KL_DRIVER
+	dir    string // short, for sockets live below it
+	bin    string // directory of the kl that scripts call
+
+	images func() (string, error) // builds the test images once
+	shared sharedCluster
+}
+
+func newHarness(t *testing.T) *harness {
+	t.Helper()
+	source, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kl := os.Getenv("KL_BIN")
+	if kl == "" {
+		kl = filepath.Join(source, "bin", "kl")
+	}
+	if _, err := os.Stat(kl); err != nil {
+		t.Fatalf("no kl to test, run make build first: %v", err)
+	}
+	dir, err := os.MkdirTemp("", "kle2e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{t: t, source: source, driver: os.Getenv("KL_DRIVER"), dir: dir, bin: filepath.Join(dir, "bin")}
+	t.Cleanup(func() {
+		h.discardShared()
+		if err := removeTree(dir); err != nil {
+			t.Errorf("remove what scripts left: %v", err)
+		}
+	})
+	for _, d := range []string{h.bin, h.payload()} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writeWrapper(filepath.Join(h.bin, "kl"), kl, h.driver); err != nil {
+		t.Fatal(err)
+	}
+	h.images = sync.OnceValues(h.makeImages)
+	return h
+}
+
+// writeWrapper makes the kl that scripts call: the real one, with the driver asked for.
+func writeWrapper(path, kl, driver string) error {
+	script := "#!/bin/sh\n"
+	if driver != "" {
+		script += fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver)
+	}
+	return os.WriteFile(path, []byte(script+fmt.Sprintf("exec %s \"$@\"\n", kl)), 0o755)
+}
+
+// payload is the directory that KL_HOMEs share, so that only the first script unpacks.
+func (h *harness) payload() string { return filepath.Join(h.dir, "payload") }
+
+// newHome makes a KL_HOME.
+func (h *harness) newHome() (string, error) {
+	home, err := os.MkdirTemp(h.dir, "h")
+	if err != nil {
+		return "", err
+	}
+	return home, os.Symlink(h.payload(), filepath.Join(home, "payload"))
+}
+
+func (h *harness) setup(env *testscript.Env) error {
+	home, err := h.newHome()
+	if err != nil {
+		return err
+	}
+	user := filepath.Join(env.WorkDir, "user")
+	if err := os.MkdirAll(user, 0o700); err != nil {
+		return err
+	}
+	cluster := "e2e-" + strings.ToLower(rand.Text()[:6])
+	env.Setenv("CLUSTER", cluster)
+	env.Setenv("KL_HOME", home)
+	env.Setenv("HOME", user)
+	env.Setenv("KUBECONFIG", "")
+	env.Setenv("MANIFESTS", filepath.Join(h.source, "testdata", "manifests"))
+	env.Setenv("PATH", h.bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR"} {
+		if v := os.Getenv(name); v != "" {
+			env.Setenv(name, v)
+		}
+	}
+	s := &script{h: h, home: home, t: env.T().(oneByOne).T}
+	env.Values[scriptKey{}] = s
+	env.Defer(func() { s.cleanUp(env.Vars) })
+	return nil
+}
+
+func (h *harness) condition(cond string) (bool, error) {
+	if name, ok := strings.CutPrefix(cond, "driver:"); ok {
+		driver := h.driver
+		if driver == "" {
+			driver = "embedded"
+			if exec.Command("docker", "info").Run() == nil {
+				driver = "docker"
+			}
+		}
+		return driver == name, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// makeImages builds the images of testdata/images, from the busybox that nodes have.
+func (h *harness) makeImages() (string, error) {
+	out := filepath.Join(h.dir, "images")
+	args := []string{"run", "./testdata/images/mkimages", "-out", out}
+	if box, _ := filepath.Glob(filepath.Join(h.payload(), "*", "rootfs", "bin", "busybox")); len(box) > 0 {
+		args = append(args, "-busybox", box[0])
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Dir = h.source
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make images: %w\n%s", err, text)
+	}
+	return out, nil
+}
+
+// removeTree is os.RemoveAll for a tree with directories that cannot be written to.
+func removeTree(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = exec.Command("chmod", "-R", "u+w", dir).Run()
+	return os.RemoveAll(dir)
+}
