@@ -107,11 +107,11 @@ test: deps ## run the whole test suite
 
 .PHONY: e2e
 e2e: build ## run the scripts of testdata/script with bin/kl and a real Docker engine
-	KL_E2E=1 KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -count=1 -v -timeout 60m $(E2EFLAGS) ./testdata/...
+	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 60m -run TestScript $(E2EFLAGS) ./cmd/kl
 
 .PHONY: bench
 bench: build ## measure start time, memory and size with bin/kl
-	KL_BENCH=1 KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./testdata/...
+	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 60m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
 
 .PHONY: golden
 golden: ## write the golden files of the tests again

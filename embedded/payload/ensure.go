@@ -107,7 +107,7 @@ func (s Store) fill(ctx context.Context, src source, dir string) error {
 		return err
 	}
 	defer r.Close()
-	m, err := unpack(ctx, r, src.sha, dir, s.Progress)
+	m, err := Unpack(ctx, r, src.sha, dir, s.Progress)
 	if err != nil {
 		return err
 	}

@@ -29,10 +29,11 @@ const (
 // errSpace is wrapped when the disk cannot hold the payload.
 var errSpace = errors.New("not enough disk space")
 
-// unpack reads a payload archive from r into the empty directory dir and returns its manifest. It accepts only what
+// Unpack reads a payload archive from r into the empty directory dir and returns its manifest. It accepts only what
 // mkpayload writes: the manifest first, then exactly the files it lists, in its order, plain files, directories and
-// symbolic links that stay inside. sha is the hash the compressed stream must have. On error dir is left half-filled.
-func unpack(ctx context.Context, r io.Reader, sha, dir string, progress func(done, total int64)) (*Manifest, error) {
+// symbolic links that stay inside. sha is the hash the compressed stream must have; progress may be nil. On error dir is
+// left half-filled. Most callers want [Ensure].
+func Unpack(ctx context.Context, r io.Reader, sha, dir string, progress func(done, total int64)) (*Manifest, error) {
 	sum := sha256.New()
 	raw := io.TeeReader(&contextReader{ctx, r}, sum)
 	z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(maxWindow))

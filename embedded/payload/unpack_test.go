@@ -20,7 +20,7 @@ func unpackInto(t *testing.T, src source, dir string) error {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	_, err = unpack(t.Context(), r, src.sha, dir, nil)
+	_, err = Unpack(t.Context(), r, src.sha, dir, nil)
 	return err
 }
 
@@ -29,7 +29,7 @@ func TestUnpack(t *testing.T) {
 	src := pack(t, good())
 	r, _ := src.open()
 	var seen []int64
-	m, err := unpack(t.Context(), r, src.sha, dir, func(done, total int64) {
+	m, err := Unpack(t.Context(), r, src.sha, dir, func(done, total int64) {
 		if done > total || len(seen) > 0 && done < seen[len(seen)-1] {
 			t.Errorf("progress %d of %d after %v", done, total, seen)
 		}
@@ -149,7 +149,7 @@ func TestUnpackCanceled(t *testing.T) {
 	cancel(reason)
 	src := pack(t, good())
 	r, _ := src.open()
-	if _, err := unpack(ctx, r, src.sha, t.TempDir(), nil); !errors.Is(err, reason) {
+	if _, err := Unpack(ctx, r, src.sha, t.TempDir(), nil); !errors.Is(err, reason) {
 		t.Errorf("unpack: %v, want %v", err, reason)
 	}
 }
