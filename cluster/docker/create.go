@@ -90,10 +90,16 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 		if undo := d.discard(ctx, id); undo != nil {
 			return cluster.Node{}, errors.Join(err, undo)
 		}
-		if !d.modes.refused(err) {
+		switch {
+		case d.modes.refused(err):
+			d.log.Info("engine refuses privileged containers, nodes do without some capabilities", "reason", err)
+		case strings.Contains(err.Error(), "is ambiguous"): // another process is about to remove its twin of the network
+			if err := pause(ctx); err != nil {
+				return cluster.Node{}, err
+			}
+		default:
 			return cluster.Node{}, err
 		}
-		d.log.Info("engine refuses privileged containers, nodes do without some capabilities", "reason", err)
 	}
 }
 

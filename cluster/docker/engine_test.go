@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,7 @@ func prefix() string { return fmt.Sprintf("kltest%d-", os.Getpid()) }
 // connect returns a driver on the real engine. Without one the test is skipped.
 func connect(t *testing.T) *docker.Driver {
 	t.Helper()
-	d, err := docker.New(t.Context(), docker.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	d, err := docker.New(context.WithoutCancel(t.Context()), docker.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if errors.Is(err, cluster.ErrNoEngine) {
 		t.Skipf("SKIPPED: no Docker engine answers, so nothing here is tested for real: %v", err)
 	}

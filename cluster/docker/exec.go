@@ -48,6 +48,10 @@ func (d *Driver) exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec)
 	if cmd.Stdin != nil {
 		go func() { // outlives the command only in a Read of the caller's Stdin
 			_, _ = io.Copy(conn.Conn, cmd.Stdin)
+			if cmd.TTY {
+				_, _ = conn.Conn.Write([]byte{4}) // ^D; the engine drops output once a terminal's input is closed
+				return
+			}
 			_ = conn.CloseWrite()
 		}()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -61,7 +62,31 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	if _, err := d.ensureNetwork(ctx, n.Cluster, subnet, nil); err != nil {
 		return wrap("start node "+n.Name, err)
 	}
+	if err := d.reattach(ctx, c, n.Cluster); err != nil {
+		return wrap("start node "+n.Name, err)
+	}
 	return wrap("start node "+n.Name, d.client.ContainerStart(ctx, c.ID, container.StartOptions{}))
+}
+
+// reattach connects a stopped container with the network that now has the name it knows.
+func (d *Driver) reattach(ctx context.Context, c container.InspectResponse, clusterName string) error {
+	name := networkName(clusterName)
+	list, err := d.clusterNetworks(ctx, clusterName)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if e := c.NetworkSettings.Networks[name]; e != nil {
+		if e.NetworkID == "" || e.NetworkID == list[0].ID {
+			return nil
+		}
+		if err := d.client.NetworkDisconnect(ctx, name, c.ID, true); err != nil {
+			return wrap("leave network "+name, err)
+		}
+	}
+	addr := c.Config.Labels[labelIP]
+	return wrap("join network "+name, d.client.NetworkConnect(ctx, list[0].ID, c.ID, &network.EndpointSettings{
+		IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: addr},
+	}))
 }
 
 // Stop ends a node gracefully, by force after stopTimeout.
