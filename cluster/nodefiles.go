@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,6 +18,8 @@ import (
 // nodes returns what the driver is to make, in order.
 func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
 	var nodes []NodeSpec
+	s.Nodes = slices.Clone(s.Nodes)
+	s.NameNodes()
 	for _, g := range s.Nodes {
 		if g.Simulated {
 			continue
@@ -29,8 +32,7 @@ func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse memory %q: %w", g.Memory, err)
 		}
-		for range g.Count {
-			name := fmt.Sprintf("n%d", len(nodes)+1)
+		for _, name := range g.Names {
 			nodes = append(nodes, NodeSpec{
 				Cluster: s.Name, Name: name, Payload: p, RunDir: l.RunDir(), NodeDir: l.NodeDir(name),
 				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
@@ -50,12 +52,12 @@ func quantity(text string) (resource.Quantity, error) {
 
 // config is what the node is told in node.json.
 func (s Spec) config(n NodeSpec) NodeConfig {
-	taints := map[string][]string{}
-	i := 0
+	var taints []string
+	s.Nodes = slices.Clone(s.Nodes)
+	s.NameNodes()
 	for _, g := range s.Nodes {
-		for ; !g.Simulated && g.Count > 0; g.Count-- {
-			i++
-			taints[fmt.Sprintf("n%d", i)] = g.Taints
+		if slices.Contains(g.Names, n.Name) {
+			taints = g.Taints
 		}
 	}
 	return NodeConfig{
@@ -63,7 +65,7 @@ func (s Spec) config(n NodeSpec) NodeConfig {
 		Gateway: s.Networking.Gateway, APIPort: s.Kubernetes.APIServerPort,
 		PodCIDR: s.Networking.PodCIDR, ServiceCIDR: s.Networking.ServiceCIDR,
 		DNS: s.Networking.DNS, Domain: ClusterDomain, CNI: s.Networking.CNI,
-		MilliCPUs: n.MilliCPUs, MemoryBytes: n.MemoryBytes, Labels: n.Labels, Taints: taints[n.Name],
+		MilliCPUs: n.MilliCPUs, MemoryBytes: n.MemoryBytes, Labels: n.Labels, Taints: taints,
 		FeatureGates: s.Kubernetes.FeatureGates,
 		KubeletArgs:  s.Kubernetes.ExtraArgs["kubelet"], ProxyArgs: s.Kubernetes.ExtraArgs["kube-proxy"],
 		KubeletPatch: s.Kubernetes.KubeletPatch, Mirrors: s.Containerd.Mirrors, Disable: s.Disable,

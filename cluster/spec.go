@@ -1,5 +1,10 @@
 package cluster
 
+import (
+	"fmt"
+	"slices"
+)
+
 // APIVersion and Kind name the format of cluster.yaml and of the file given to `kl up -f`.
 const (
 	APIVersion = "kl.dev/v1alpha1"
@@ -21,9 +26,11 @@ type Spec struct {
 	Ephemeral  bool        `json:"ephemeral,omitempty"` // etcd does not sync to disk; state may be lost on power failure
 }
 
-// NodeGroup is a number of equal nodes. Names run through all groups: n1, n2, …
+// NodeGroup is a number of equal nodes. Nodes without a name get the first of n1, n2, … that is free; simulated ones are
+// sim-1, sim-2, … in any case.
 type NodeGroup struct {
 	Count     int               `json:"count"`
+	Names     []string          `json:"names,omitempty"`  // of the first nodes of the group: DNS labels
 	CPUs      string            `json:"cpus,omitempty"`   // a Kubernetes quantity; empty means no limit
 	Memory    string            `json:"memory,omitempty"` // a Kubernetes quantity; empty means no limit
 	Labels    map[string]string `json:"labels,omitempty"`
@@ -103,4 +110,30 @@ func (s Spec) NodeCount() int {
 		}
 	}
 	return n
+}
+
+// NameNodes gives every real node a name, so that a node keeps its own when others come and go. Names that are there stay.
+func (s *Spec) NameNodes() {
+	taken := map[string]bool{}
+	for _, g := range s.Nodes {
+		for _, name := range g.Names {
+			taken[name] = true
+		}
+	}
+	next := 1
+	for i := range s.Nodes {
+		g := &s.Nodes[i]
+		if g.Simulated {
+			continue
+		}
+		g.Names = slices.Clone(g.Names[:min(len(g.Names), max(g.Count, 0))])
+		for len(g.Names) < g.Count {
+			for taken[fmt.Sprintf("n%d", next)] {
+				next++
+			}
+			name := fmt.Sprintf("n%d", next)
+			taken[name] = true
+			g.Names = append(g.Names, name)
+		}
+	}
 }

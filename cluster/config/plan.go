@@ -101,6 +101,9 @@ func planNodes(old, new []cluster.NodeGroup, note func(string, any, any, Effect)
 			refuse(path+".memory", a.Memory, b.Memory, "a node's size is set when it is made")
 			refuse(path+".mounts", a.Mounts, b.Mounts, "a node's mounts are set when it is made")
 			note(path+".count", a.Count, b.Count, EffectNodes)
+			if len(b.Names) > 0 {
+				note(path+".names", a.Names, b.Names, EffectNodes)
+			}
 			note(path+".labels", a.Labels, b.Labels, EffectLive)
 			note(path+".taints", a.Taints, b.Taints, EffectLive)
 			note(path+".ports", a.Ports, b.Ports, EffectLive)

@@ -65,6 +65,7 @@ func descriptions() map[string]string {
 		"driver":                     "Where nodes come from. auto takes Docker where an engine answers, else embedded.",
 		"nodes":                      "Groups of equal nodes; names run through all groups: n1, n2, …",
 		"nodes[].count":              "Number of nodes in the group.",
+		"nodes[].names":              "Names of the first nodes of the group; the others get n1, n2, …",
 		"nodes[].cpus":               "Processors of each node as a Kubernetes quantity; limits the node and its allocatable.",
 		"nodes[].memory":             "Memory of each node as a Kubernetes quantity; limits the node and its allocatable.",
 		"nodes[].labels":             "Kubernetes labels of the nodes.",

@@ -130,10 +130,11 @@ func (v *validator) address(path, s string) (netip.Addr, bool) {
 
 func (v *validator) nodes(s cluster.Spec) {
 	real, simulated := 0, 0
-	hostPorts := map[string]string{}
+	hostPorts, names := map[string]string{}, map[string]string{}
 	for i, g := range s.Nodes {
 		path := fmt.Sprintf("nodes[%d]", i)
 		v.group(path, g)
+		v.names(path, g, names)
 		if g.Simulated {
 			simulated += max(g.Count, 0)
 		} else {
@@ -182,6 +183,27 @@ func (v *validator) group(path string, g cluster.NodeGroup) {
 	}
 	if g.Simulated && len(g.Mounts)+len(g.Ports) > 0 {
 		v.bad(path, "simulated nodes have no files and no ports: remove mounts and ports")
+	}
+}
+
+// names checks the names of a group's nodes; taken maps those of earlier groups to where they stand.
+func (v *validator) names(path string, g cluster.NodeGroup, taken map[string]string) {
+	if len(g.Names) > g.Count {
+		v.bad(path+".names", "%d names for %d nodes", len(g.Names), g.Count)
+	}
+	if g.Simulated && len(g.Names) > 0 {
+		v.bad(path+".names", "simulated nodes are named sim-1, sim-2, …: remove the names")
+	}
+	for i, name := range g.Names {
+		at := fmt.Sprintf("%s.names[%d]", path, i)
+		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
+			v.bad(at, "%q is not a node name: use a-z, 0-9 and -, beginning and ending with a letter or digit", name)
+		}
+		if first, ok := taken[name]; ok {
+			v.bad(at, "%q stands twice, first as %s", name, first)
+			continue
+		}
+		taken[name] = at
 	}
 }
 
