@@ -23,6 +23,8 @@ type script struct {
 	t      *testing.T
 	home   string
 	shared bool
+
+	listeners listeners
 }
 
 type scriptKey struct{}
@@ -98,7 +100,7 @@ type sharedCluster struct {
 }
 
 // clusterCommand is "cluster NODES": a running cluster with at least that many nodes, with the images of
-// testdata/images loaded, and a namespace $NS that kubectl uses by default.
+// testdata/images loaded, and a namespace $NS.
 func (h *harness) clusterCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: cluster NODES")
@@ -123,11 +125,11 @@ func (h *harness) clusterCommand(ts *testscript.TestScript, neg bool, args []str
 	ts.Check(ts.Exec("kl", "image", "load", "--name", h.shared.name, filepath.Join(images, "busybox.tar"), filepath.Join(images, "app.tar")))
 	ns := fmt.Sprintf("s%d", h.shared.users)
 	ts.Setenv("NS", ns)
-	ts.Check(ts.Exec("kl", "kubectl", "--name", h.shared.name, "create", "namespace", ns))
-	ts.Check(ts.Exec("kl", "kubectl", "--name", h.shared.name, "config", "set-context", "--current", "--namespace="+ns))
+	ts.Check(ts.Exec("k", "create", "namespace", ns))
+	eventually(ts, false, []string{"10s", "k", "get", "serviceaccount", "default"})
 	ts.Defer(func() {
 		if !s.t.Failed() {
-			_ = ts.Exec("kl", "kubectl", "--name", h.shared.name, "delete", "namespace", ns, "--wait=false")
+			_ = ts.Exec("k", "delete", "namespace", ns, "--wait=false")
 		}
 	})
 }

@@ -28,6 +28,7 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"eventually":   eventually,
 		"freeport":     freePort,
 		"occupy":       occupy,
+		"release":      release,
 		"signal":       signalCommand,
 		"machine":      machineCommand,
 		"webhookcerts": webhookCerts,
@@ -70,11 +71,23 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], port)
 }
 
-// occupy is "occupy PORT": listens on it until the script ends.
+// listeners are the ports that a script occupies.
+type listeners map[string]net.Listener
+
+// occupy is "occupy PORT": listens on it until "release PORT" or the end of the script.
 func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:"+args[0])
 	ts.Check(err)
+	scriptOf(ts).listeners[args[0]] = l
 	ts.Defer(func() { l.Close() })
+}
+
+func release(ts *testscript.TestScript, _ bool, args []string) {
+	l := scriptOf(ts).listeners[args[0]]
+	if l == nil {
+		ts.Fatalf("port %s is not occupied", args[0])
+	}
+	ts.Check(l.Close())
 }
 
 // signalCommand is "signal SIGNAL PID": testscript's own kill reaches only what it started.

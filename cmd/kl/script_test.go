@@ -50,7 +50,8 @@ type harness struct {
 	source string // the root of the source tree
 	driver string // KL_DRIVER
 	dir    string // short, for sockets live below it
-	bin    string // directory of the kl that scripts call
+	kl     string // the program under test
+	bin    string // directory of what scripts call: kl with the driver asked for, k
 
 	images func() (string, error) // builds the test images once
 	shared sharedCluster
@@ -73,7 +74,7 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{t: t, source: source, driver: os.Getenv("KL_DRIVER"), dir: dir, bin: filepath.Join(dir, "bin")}
+	h := &harness{t: t, source: source, driver: os.Getenv("KL_DRIVER"), dir: dir, kl: kl, bin: filepath.Join(dir, "bin")}
 	t.Cleanup(func() {
 		h.discardShared()
 		if err := removeTree(dir); err != nil {
@@ -85,20 +86,34 @@ func newHarness(t *testing.T) *harness {
 			t.Fatal(err)
 		}
 	}
-	if err := writeWrapper(filepath.Join(h.bin, "kl"), kl, h.driver); err != nil {
+	if err := writeTools(h.bin, kl, h.driver); err != nil {
 		t.Fatal(err)
 	}
 	h.images = sync.OnceValues(h.makeImages)
 	return h
 }
 
-// writeWrapper makes the kl that scripts call: the real one, with the driver asked for.
-func writeWrapper(path, kl, driver string) error {
-	script := "#!/bin/sh\n"
+// writeTools makes the programs that scripts call:
+//
+//	kl ARGS…    the real one, with the driver asked for
+//	k ARGS…     kubectl on $CLUSTER, in namespace $NS
+//	ready NODE  succeeds once the node has been ready for a moment
+//	stopped     succeeds once the control plane of $CLUSTER is gone
+func writeTools(dir, kl, driver string) error {
 	if driver != "" {
-		script += fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver)
+		driver = fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver)
 	}
-	return os.WriteFile(path, []byte(script+fmt.Sprintf("exec %s \"$@\"\n", kl)), 0o755)
+	for name, text := range map[string]string{
+		"kl":      driver + "exec " + kl + ` "$@"`,
+		"k":       "exec " + kl + ` --name "$CLUSTER" kubectl --namespace "$NS" "$@"`,
+		"ready":   kl + ` --name "$CLUSTER" status -o json | grep -A20 "\"name\": \"$1\"" | grep -q '"ready": true'`,
+		"stopped": `f="$KL_HOME/clusters/$CLUSTER/run/control-plane.pid"; test ! -e "$f" || flock -n -s "$f" true`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // payload is the directory that KL_HOMEs share, so that only the first script unpacks.
@@ -124,6 +139,7 @@ func (h *harness) setup(env *testscript.Env) error {
 	}
 	cluster := "e2e-" + strings.ToLower(rand.Text()[:6])
 	env.Setenv("CLUSTER", cluster)
+	env.Setenv("KL", h.kl)
 	env.Setenv("KL_HOME", home)
 	env.Setenv("HOME", user)
 	env.Setenv("KUBECONFIG", "")
@@ -134,7 +150,7 @@ func (h *harness) setup(env *testscript.Env) error {
 			env.Setenv(name, v)
 		}
 	}
-	s := &script{h: h, home: home, t: env.T().(oneByOne).T}
+	s := &script{h: h, home: home, t: env.T().(oneByOne).T, listeners: listeners{}}
 	env.Values[scriptKey{}] = s
 	env.Defer(func() { s.cleanUp(env.Vars) })
 	return nil

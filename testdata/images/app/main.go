@@ -1,0 +1,134 @@
+// Command app is what the test images run: a web server that says who it is, a validating webhook, and the clients that
+// ask them. It is static, so that an image needs nothing else.
+//
+//	app serve -addr :8080                        # GET / tells the pod's name, GET /client the caller's address
+//	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
+//	app lookup -for 20s web.default.svc.cluster.local
+//	app get -for 20s http://web/
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "app:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	flags := flag.NewFlagSet("app "+args[0], flag.ContinueOnError)
+	addr := flags.String("addr", ":8080", "address to listen on")
+	cert := flags.String("cert", "/tls/tls.crt", "certificate of the webhook")
+	key := flags.String("key", "/tls/tls.key", "its key")
+	patience := flags.Duration("for", 0, "how long to try again")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "serve":
+		return serve(ctx, *addr, http.HandlerFunc(tell), func(s *http.Server, l net.Listener) error { return s.Serve(l) })
+	case "webhook":
+		return serve(ctx, *addr, http.HandlerFunc(review), func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, *cert, *key) })
+	case "lookup":
+		return retry(ctx, *patience, func(ctx context.Context) error { return lookup(ctx, out, flags.Arg(0)) })
+	case "get":
+		return retry(ctx, *patience, func(ctx context.Context) error { return get(ctx, out, flags.Arg(0)) })
+	}
+	return fmt.Errorf("no such command: %s", args[0])
+}
+
+func serve(ctx context.Context, addr string, h http.Handler, run func(*http.Server, net.Listener) error) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving on", l.Addr())
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := run(server, l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	fmt.Println("stopped")
+	return nil
+}
+
+// tell answers what tests want to know about a server.
+func tell(w http.ResponseWriter, r *http.Request) {
+	fmt.Println(r.Method, r.URL.Path)
+	switch r.URL.Path {
+	case "/client":
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		fmt.Fprintln(w, host)
+	case "/echo":
+		_, _ = io.Copy(w, r.Body)
+	default:
+		name, _ := os.Hostname()
+		fmt.Fprintln(w, "hello from", name)
+	}
+}
+
+// retry tries f until it succeeds, at most for patience.
+func retry(ctx context.Context, patience time.Duration, f func(context.Context) error) error {
+	began := time.Now()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := f(attempt)
+		cancel()
+		if err == nil || time.Since(began) >= patience {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func lookup(ctx context.Context, out io.Writer, name string) error {
+	addrs, err := net.DefaultResolver.LookupHost(ctx, name)
+	if err != nil {
+		return err
+	}
+	slices.Sort(addrs)
+	fmt.Fprintln(out, strings.Join(addrs, " "))
+	return nil
+}
+
+func get(ctx context.Context, out io.Writer, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("get %s: %s", url, resp.Status)
+	}
+	_, err = io.Copy(out, resp.Body)
+	return err
+}
