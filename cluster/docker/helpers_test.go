@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 
@@ -55,8 +56,13 @@ func smallSpec(t *testing.T, c *client.Client, name string) cluster.NodeSpec {
 func removeImage(t *testing.T, c *client.Client, sha string) {
 	ctx, cancel := detached(t)
 	defer cancel()
-	_, err := c.ImageRemove(ctx, "kl.local/node:"+sha, image.RemoveOptions{PruneChildren: true})
-	if err != nil && !errdefs.IsNotFound(err) {
-		t.Errorf("remove image: %v", err)
+	images, err := c.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "dev.kl.payload="+sha))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range images { // more than one if two processes imported it at once
+		if _, err := c.ImageRemove(ctx, i.ID, image.RemoveOptions{PruneChildren: true}); err != nil && !errdefs.IsNotFound(err) {
+			t.Errorf("remove image: %v", err)
+		}
 	}
 }

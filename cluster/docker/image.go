@@ -89,8 +89,8 @@ func (d *Driver) Purge(ctx context.Context) error {
 	var errs []error
 	for _, i := range images {
 		refs := i.RepoTags
-		if len(refs) == 0 {
-			refs = []string{i.ID} // two processes imported it at once
+		if len(refs) == 0 || refs[0] == "<none>:<none>" {
+			refs = []string{i.ID} // two processes imported it at once, and the other one has the name
 		}
 		for _, ref := range refs {
 			_, err := d.client.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
