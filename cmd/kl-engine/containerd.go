@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/boot"
+	"github.com/klkube/kl/embedded/node"
+	"github.com/klkube/kl/embedded/node/containerd"
+)
+
+// runContainerd is the containerd role. With arguments it is the upstream command, which also serves the shims that call
+// it back to publish events; without, it is the daemon of the node it runs in. It handles signals itself.
+func runContainerd(_ context.Context, args []string) error {
+	if len(args) > 0 {
+		return containerd.Run(args)
+	}
+	config, err := node.ReadConfig(cluster.NodeConfigFile)
+	if err != nil {
+		return err
+	}
+	facts, err := boot.ReadFacts(boot.FactsFile)
+	if err != nil {
+		return fmt.Errorf("read facts: %w", err)
+	}
+	if err := containerd.WriteConfig("/", facts, config.Mirrors); err != nil {
+		return fmt.Errorf("write containerd configuration: %w", err)
+	}
+	return containerd.Run([]string{"--config", containerd.ConfigFile, "--log-level", "warn"})
+}

@@ -1,0 +1,115 @@
+// kl-init is PID 1 of a node: it makes the container a machine, runs containerd and the node's own program, reaps what
+// they orphan, and ends everything when it is told to.
+//
+//	kl-init # in a container with kl's node file system; takes no arguments
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/klkube/kl/embedded/boot"
+)
+
+const (
+	engine     = "/usr/local/bin/kl-engine"
+	nodeConfig = "/kl/node/node.json"
+	logDir     = "/kl/node/logs"
+	maxLog     = 8 << 20 // bytes in one log file; two are kept
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "kl-init:", err)
+		os.Exit(1)
+	}
+}
+
+// run prepares the machine and supervises its programs until ctx is done.
+func run(ctx context.Context) error {
+	if os.Getpid() != 1 {
+		return errors.New("start node: kl-init must be PID 1 of a container")
+	}
+	if err := os.MkdirAll(logDir, 0o755); err != nil {
+		return fmt.Errorf("make log directory: %w", err)
+	}
+	initLog, err := boot.OpenLog(filepath.Join(logDir, "init.log"), maxLog)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer initLog.Close()
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, initLog), nil))
+
+	gateway, err := readGateway(nodeConfig)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", nodeConfig, err)
+	}
+	machine := boot.Machine{Root: "/", Kernel: boot.Linux{}, Gateway: gateway, Logger: log}
+	facts, err := machine.Prepare()
+	if err != nil {
+		return fmt.Errorf("prepare machine: %w", err)
+	}
+	log.Info("prepared machine", "cgroups", facts.CgroupVersion, "restrictOOMScoreAdj", facts.RestrictOOMScoreAdj)
+
+	programs, err := programs()
+	if err != nil {
+		return err
+	}
+	reaping, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReaping()
+	supervisor := boot.Supervisor{Processes: boot.NewChildren(reaping), Programs: programs, Logger: log}
+	return errors.Join(supervisor.Run(ctx), machine.Release())
+}
+
+// programs are what a node runs, in order of start. They start at the same moment; each waits for what it needs.
+func programs() ([]boot.Program, error) {
+	var programs []boot.Program
+	for _, role := range []string{"containerd", "node"} {
+		file, err := boot.OpenLog(filepath.Join(logDir, role+".log"), maxLog)
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		out, _, err := file.Pipe() // for as long as kl-init lives
+		if err != nil {
+			return nil, fmt.Errorf("pipe log: %w", err)
+		}
+		programs = append(programs, boot.Program{
+			Name: role, Path: engine, Args: []string{role}, Env: environment(), Output: out,
+		})
+	}
+	return programs, nil
+}
+
+// environment is the engine's: an image that was imported has no PATH of its own.
+func environment() []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "TZ"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// readGateway reads the one field of node.json that matters here; the node's program checks the rest.
+func readGateway(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	var config struct {
+		Gateway string `json:"gateway"`
+	}
+	err = json.Unmarshal(data, &config)
+	return config.Gateway, err
+}

@@ -1,0 +1,81 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// imageStore is what the agent needs of the node's images.
+type imageStore interface {
+	Import(ctx context.Context, archive io.Reader) ([]cluster.Image, error)
+	List(ctx context.Context) ([]cluster.Image, error)
+}
+
+// Info is GET /v1/info.
+type Info struct {
+	Node    string     `json:"node"`
+	Version string     `json:"version"`
+	Memory  Memory     `json:"memory"`
+	Total   int64      `json:"totalBytes"` // of Memory
+	Load    [3]float64 `json:"load"`       // of the machine: 1, 5 and 15 minutes
+	Images  int        `json:"images"`
+}
+
+// agentHandler answers the control plane's questions, which come through the tunnel:
+//
+//	GET  /v1/images  []cluster.Image
+//	POST /v1/images  an archive in the body; the imported []cluster.Image
+//	GET  /v1/info    Info
+//
+// Errors are plain text with a fitting status.
+func agentHandler(node, version string, store imageStore, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/images", func(w http.ResponseWriter, r *http.Request) {
+		list, err := store.List(r.Context())
+		answer(w, log, list, err, http.StatusServiceUnavailable)
+	})
+	mux.HandleFunc("POST /v1/images", func(w http.ResponseWriter, r *http.Request) {
+		list, err := store.Import(r.Context(), r.Body)
+		answer(w, log, list, err, http.StatusUnprocessableEntity)
+	})
+	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, r *http.Request) {
+		info, err := readInfo(r.Context(), node, version, store)
+		answer(w, log, info, err, http.StatusInternalServerError)
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, log *slog.Logger, value any, err error, status int) {
+	if err != nil {
+		log.Warn("answer the control plane", "err", err)
+		http.Error(w, err.Error(), status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(value) // the asker is gone
+}
+
+func readInfo(ctx context.Context, node, version string, store imageStore) (Info, error) {
+	memory, err := readMemory("/proc")
+	if err != nil {
+		return Info{}, fmt.Errorf("read memory: %w", err)
+	}
+	info := Info{Node: node, Version: version, Memory: memory, Total: memory.Total()}
+	if list, err := store.List(ctx); err == nil { // containerd may be starting
+		info.Images = len(list)
+	}
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return Info{}, fmt.Errorf("read load: %w", err)
+	}
+	_, err = fmt.Fscan(strings.NewReader(string(data)), &info.Load[0], &info.Load[1], &info.Load[2])
+	return info, err
+}

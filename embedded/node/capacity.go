@@ -1,0 +1,65 @@
+package node
+
+import (
+	"context"
+
+	cadvisorapi "github.com/google/cadvisor/info/v1"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/cmd/kubelet/app/options"
+	"k8s.io/kubernetes/pkg/kubelet/cadvisor"
+	"k8s.io/kubernetes/pkg/kubelet/cm"
+)
+
+// capacity is the size of a node that is smaller than its machine. A container that is limited still sees the whole
+// machine in /proc, so the kubelet must be told: capacity, allocatable and the limits of the pods' cgroup follow.
+type capacity struct {
+	cores       int   // whole ones, which is how the kubelet counts; 0 means the machine's
+	reserved    int64 // millicores of the last core that are not the node's
+	memoryBytes int64 // 0 means the machine's
+}
+
+func newCapacity(milliCPUs, memoryBytes int64) capacity {
+	cores := (milliCPUs + 999) / 1000
+	return capacity{cores: int(cores), reserved: cores*1000 - milliCPUs, memoryBytes: memoryBytes}
+}
+
+// limit returns the machine as the node is to see it.
+func (c capacity) limit(machine cadvisorapi.MachineInfo) cadvisorapi.MachineInfo {
+	if c.cores > 0 && c.cores < machine.NumCores {
+		machine.NumCores = c.cores
+	}
+	if c.memoryBytes > 0 && uint64(c.memoryBytes) < machine.MemoryCapacity {
+		machine.MemoryCapacity = uint64(c.memoryBytes)
+	}
+	return machine
+}
+
+// limitedMachine is the kubelet's view of the machine with the node's size.
+type limitedMachine struct {
+	cadvisor.Interface
+	capacity capacity
+}
+
+// MachineInfo implements cadvisor.Interface.
+func (l limitedMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
+	machine, err := l.Interface.MachineInfo()
+	if err != nil {
+		return nil, err
+	}
+	limited := l.capacity.limit(*machine)
+	return &limited, nil
+}
+
+// newMachine makes the kubelet's source of machine facts and statistics, as the kubelet itself would.
+func newMachine(ctx context.Context, s *options.KubeletServer, c capacity) (cadvisor.Interface, error) {
+	roots := []string{cm.NodeAllocatableRoot(s.CgroupRoot, s.CgroupsPerQOS, s.CgroupDriver)}
+	ca, err := cadvisor.New(klog.FromContext(ctx), cadvisor.NewImageFsInfoProvider(s.ContainerRuntimeEndpoint), s.RootDirectory,
+		roots, cadvisor.UsingLegacyCadvisorStats(s.ContainerRuntimeEndpoint), s.LocalStorageCapacityIsolation)
+	if err != nil {
+		return nil, err
+	}
+	if c.cores == 0 && c.memoryBytes == 0 {
+		return ca, nil
+	}
+	return limitedMachine{Interface: ca, capacity: c}, nil
+}

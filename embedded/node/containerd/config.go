@@ -1,0 +1,81 @@
+package containerd
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/klkube/kl/embedded/boot"
+)
+
+// Files of the daemon in the node.
+const (
+	ConfigFile = "/etc/containerd/config.toml"
+	CertsDir   = "/etc/containerd/certs.d"
+	Socket     = "/run/containerd/containerd.sock"
+	PauseImage = "kl.local/pause:1"
+)
+
+// Config is the contents of ConfigFile.
+func Config(facts boot.Facts) string {
+	return fmt.Sprintf(`version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = %q
+  [plugins."io.containerd.cri.v1.images".registry]
+    config_path = %q
+
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = %t
+  max_container_log_line_size = 16384
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/opt/cni/bin"]
+    conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+`, PauseImage, CertsDir, facts.RestrictOOMScoreAdj)
+}
+
+// MirrorFiles are the files below CertsDir that have images of a registry pulled from its mirrors first, in the order
+// given: path relative to CertsDir → contents. The registry itself stays the last resort.
+func MirrorFiles(mirrors map[string][]string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, registry := range slices.Sorted(maps.Keys(mirrors)) {
+		if registry == "" || strings.ContainsAny(registry, "/\\ ") || strings.HasPrefix(registry, ".") {
+			return nil, fmt.Errorf("mirrors: %q is not a registry", registry)
+		}
+		dir, server := registry, "https://"+registry
+		switch registry {
+		case "*":
+			dir, server = "_default", ""
+		case "docker.io":
+			server = "https://registry-1.docker.io"
+		}
+		var b strings.Builder
+		if server != "" {
+			fmt.Fprintf(&b, "server = %q\n", server)
+		}
+		for _, endpoint := range mirrors[registry] {
+			u, err := url.Parse(endpoint)
+			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+				return nil, fmt.Errorf("mirrors: %s: %q is not an http or https URL", registry, endpoint)
+			}
+			fmt.Fprintf(&b, "\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", endpoint)
+		}
+		files[dir+"/hosts.toml"] = b.String()
+	}
+	return files, nil
+}

@@ -1,0 +1,54 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/containerd/containerd/v2/cmd/containerd/command"
+
+	"github.com/klkube/kl/embedded/boot"
+)
+
+// The daemon idles most of its life: a small heap matters more than the time spent collecting it.
+const (
+	gcPercent   = 60
+	memoryLimit = 256 << 20 // bytes; beyond it the collector works harder, nothing fails
+)
+
+// WriteConfig writes ConfigFile and the registries' files below root, which is "/" but for tests.
+func WriteConfig(root string, facts boot.Facts, mirrors map[string][]string) error {
+	files, err := MirrorFiles(mirrors)
+	if err != nil {
+		return err
+	}
+	certs := filepath.Join(root, CertsDir)
+	if err := os.RemoveAll(certs); err != nil { // mirrors that are no longer wanted
+		return err
+	}
+	all := map[string]string{filepath.Join(root, ConfigFile): Config(facts)}
+	for name, data := range files {
+		all[filepath.Join(certs, name)] = data
+	}
+	var errs []error
+	for name, data := range all {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		errs = append(errs, os.WriteFile(name, []byte(data), 0o644))
+	}
+	return errors.Join(errs...)
+}
+
+// Run is the daemon, with the arguments of its command line. It ends by SIGTERM or SIGINT, which it handles itself;
+// containers live on.
+func Run(args []string) error {
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
+	if err := command.App().Run(append([]string{"containerd"}, args...)); err != nil {
+		return fmt.Errorf("run containerd: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// dnsRelay answers DNS on the gateway address by asking the node's own resolver, for engines whose resolver exists in the
+// node's network namespace alone. Pods cannot reach that one; the gateway they can. It passes messages on unread.
+type dnsRelay struct {
+	listen   netip.AddrPort
+	upstream string // host:port
+}
+
+const (
+	dnsTimeout    = 5 * time.Second // a resolver that has not answered by then never will
+	dnsMaxMessage = 65535
+	dnsMaxPending = 256 // questions at once; more are dropped, and asked again by who asked
+)
+
+func (d *dnsRelay) Name() string { return "dns-relay" }
+
+// Run is a lifecycle.Component.
+func (d *dnsRelay) Run(ctx context.Context, ready func()) error {
+	var lc net.ListenConfig
+	packets, err := lc.ListenPacket(ctx, "udp4", d.listen.String())
+	if err != nil {
+		return fmt.Errorf("listen for DNS: %w", err)
+	}
+	defer packets.Close()
+	streams, err := lc.Listen(ctx, "tcp4", d.listen.String())
+	if err != nil {
+		return fmt.Errorf("listen for DNS: %w", err)
+	}
+	defer streams.Close()
+	stop := context.AfterFunc(ctx, func() { packets.Close(); streams.Close() })
+	defer stop()
+	ready()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	failed := make(chan error, 2)
+	wg.Go(func() { failed <- d.servePackets(ctx, packets) })
+	wg.Go(func() { failed <- d.serveStreams(ctx, streams) })
+	err = <-failed
+	packets.Close()
+	streams.Close()
+	return errors.Join(ctx.Err(), err)
+}
+
+func (d *dnsRelay) servePackets(ctx context.Context, packets net.PacketConn) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	pending := make(chan struct{}, dnsMaxPending)
+	buf := make([]byte, dnsMaxMessage)
+	for {
+		n, from, err := packets.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		select {
+		case pending <- struct{}{}:
+		default:
+			continue
+		}
+		question := append([]byte(nil), buf[:n]...)
+		wg.Go(func() {
+			defer func() { <-pending }()
+			if answer, err := d.ask(ctx, question); err == nil {
+				_, _ = packets.WriteTo(answer, from)
+			}
+		})
+	}
+}
+
+// ask sends one question from a port of its own, so that an answer cannot be taken for another's.
+func (d *dnsRelay) ask(ctx context.Context, question []byte) ([]byte, error) {
+	dialer := net.Dialer{Timeout: dnsTimeout}
+	conn, err := dialer.DialContext(ctx, "udp4", d.upstream)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if err := conn.SetDeadline(time.Now().Add(dnsTimeout)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(question); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, dnsMaxMessage)
+	n, err := conn.Read(answer)
+	return answer[:n], err
+}
+
+func (d *dnsRelay) serveStreams(ctx context.Context, streams net.Listener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		conn, err := streams.Accept()
+		if err != nil {
+			return err
+		}
+		wg.Go(func() {
+			defer conn.Close()
+			dialer := net.Dialer{Timeout: dnsTimeout}
+			up, err := dialer.DialContext(ctx, "tcp4", d.upstream)
+			if err != nil {
+				return
+			}
+			defer up.Close()
+			stop := context.AfterFunc(ctx, func() { conn.Close(); up.Close() })
+			defer stop()
+			_ = conn.SetDeadline(time.Now().Add(2 * dnsTimeout))
+			_ = up.SetDeadline(time.Now().Add(2 * dnsTimeout))
+			pipe(conn, up)
+		})
+	}
+}

@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+)
+
+// gatewayLink is the interface that holds the gateway address. It is the same address on every node: who connects to it
+// reaches the agent of the node it is on.
+const gatewayLink = "kl0"
+
+// gateway offers the API server on the gateway address: each connection is piped through the tunnel.
+type gateway struct {
+	address netip.AddrPort
+	dialAPI func(ctx context.Context) (net.Conn, error)
+	log     *slog.Logger
+}
+
+func (g *gateway) Name() string { return "gateway" }
+
+// Run is a lifecycle.Component.
+func (g *gateway) Run(ctx context.Context, ready func()) error {
+	if err := ensureGateway(g.address.Addr()); err != nil {
+		return fmt.Errorf("make interface %s: %w", gatewayLink, err)
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp4", g.address.String())
+	if err != nil {
+		return fmt.Errorf("listen on gateway: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	defer stop()
+	ready()
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("accept on gateway: %w", err)
+		}
+		conns.Go(func() { g.serve(ctx, conn) })
+	}
+}
+
+func (g *gateway) serve(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	api, err := g.dialAPI(ctx)
+	if err != nil {
+		g.log.Debug("dial API server", "err", err)
+		return
+	}
+	defer api.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close(); api.Close() })
+	defer stop()
+	pipe(conn, api)
+}
+
+// pipe copies both ways until both are at their end, or one fails.
+func pipe(a, b net.Conn) {
+	var wg sync.WaitGroup
+	wg.Go(func() { copyHalf(a, b) })
+	copyHalf(b, a)
+	wg.Wait()
+}
+
+// copyHalf copies until src ends, and passes on the end alone: the other direction stays open.
+func copyHalf(dst, src net.Conn) {
+	if _, err := io.Copy(dst, src); err != nil {
+		dst.Close()
+		src.Close()
+		return
+	}
+	half, ok := dst.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		dst.Close()
+	}
+}
+
+// ensureGateway makes the interface with the address, if it does not exist.
+func ensureGateway(addr netip.Addr) error {
+	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: gatewayLink}}
+	if err := netlink.LinkAdd(link); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return err
+	}
+	found, err := netlink.LinkByName(gatewayLink)
+	if err != nil {
+		return err
+	}
+	err = netlink.AddrAdd(found, &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(32, 32)}})
+	if err != nil && !errors.Is(err, syscall.EEXIST) {
+		return fmt.Errorf("add address %s: %w", addr, err)
+	}
+	return netlink.LinkSetUp(found)
+}
+
+// uplink is how the node reaches the others: the interface of its default route.
+type uplink struct {
+	addr netip.Addr
+	mtu  int
+}
+
+// findUplink looks at the default route; a network without one (an internal one) has a single interface besides ours.
+func findUplink() (uplink, error) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+	if err != nil {
+		return uplink{}, fmt.Errorf("list default routes: %w", err)
+	}
+	for _, r := range routes {
+		link, err := netlink.LinkByIndex(r.LinkIndex)
+		if err != nil {
+			continue
+		}
+		if u, ok := uplinkOf(link); ok {
+			return u, nil
+		}
+	}
+	link, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return uplink{}, errors.New("no default route and no eth0")
+	}
+	if u, ok := uplinkOf(link); ok {
+		return u, nil
+	}
+	return uplink{}, errors.New("no IPv4 address on the default route's interface")
+}
+
+func uplinkOf(link netlink.Link) (uplink, bool) {
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return uplink{}, false
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && ip.IsGlobalUnicast() {
+			return uplink{addr: ip, mtu: link.Attrs().MTU}, true
+		}
+	}
+	return uplink{}, false
+}

@@ -1,0 +1,173 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
+	kubeletapis "k8s.io/kubelet/pkg/apis"
+	"k8s.io/kubernetes/cmd/kubelet/app/options"
+	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
+	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
+	utilcodec "k8s.io/kubernetes/pkg/kubelet/kubeletconfig/util/codec"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/boot"
+)
+
+// Files of the kubelet in the node.
+const (
+	certDir           = "/var/lib/kubelet/pki"
+	kubeconfigFile    = "/var/lib/kubelet/kubeconfig" // the node's credentials, written by TLS bootstrap
+	containerdSocket  = "/run/containerd/containerd.sock"
+	criEndpoint       = "unix://" + containerdSocket
+	minFreeMemory     = "50Mi" // a node below it evicts pods
+	fullPercent       = 100    // image garbage collection off: an image that was loaded by hand cannot be pulled again
+	staticPods        = "/etc/kubernetes/manifests"
+	kubeletHealthPort = 10248
+)
+
+// kubeletConfiguration is what kl asks of the kubelet, before the user's patch.
+func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubeletv1beta1.KubeletConfiguration, error) {
+	taints, err := parseTaints(c.Taints)
+	if err != nil {
+		return nil, err
+	}
+	k := &kubeletv1beta1.KubeletConfiguration{
+		TypeMeta: metav1.TypeMeta{APIVersion: kubeletv1beta1.SchemeGroupVersion.String(), Kind: "KubeletConfiguration"},
+		Authentication: kubeletv1beta1.KubeletAuthentication{
+			X509:      kubeletv1beta1.KubeletX509Authentication{ClientCAFile: cluster.NodeCAFile},
+			Webhook:   kubeletv1beta1.KubeletWebhookAuthentication{Enabled: new(true)},
+			Anonymous: kubeletv1beta1.KubeletAnonymousAuthentication{Enabled: new(false)},
+		},
+		Authorization:            kubeletv1beta1.KubeletAuthorization{Mode: kubeletv1beta1.KubeletAuthorizationModeWebhook},
+		RotateCertificates:       true,
+		ServerTLSBootstrap:       true,
+		CgroupDriver:             "cgroupfs",
+		CgroupRoot:               boot.CgroupRoot,
+		FailCgroupV1:             new(false),
+		FailSwapOn:               new(false),
+		ClusterDNS:               []string{c.DNS},
+		ClusterDomain:            c.Domain,
+		ResolverConfig:           new(boot.ResolvConf),
+		ContainerRuntimeEndpoint: criEndpoint,
+		StaticPodPath:            staticPods,
+		RegisterWithTaints:       taints,
+		FeatureGates:             maps.Clone(c.FeatureGates),
+		MakeIPTablesUtilChains:   new(false), // there is no iptables in a node
+		HealthzPort:              new(int32(kubeletHealthPort)),
+		// The disk is the host's: its fill level says nothing about the node.
+		EvictionHard: map[string]string{
+			"memory.available": minFreeMemory, "nodefs.available": "0%", "nodefs.inodesFree": "0%",
+			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
+		},
+		ImageGCHighThresholdPercent: new(int32(fullPercent)),
+	}
+	if reservedMilliCPUs > 0 {
+		k.SystemReserved = map[string]string{"cpu": fmt.Sprintf("%dm", reservedMilliCPUs)}
+	}
+	return k, nil
+}
+
+// decodeKubelet merges the user's patch into the configuration and decodes it as the kubelet would decode a file: a
+// field that does not exist is an error.
+func decodeKubelet(ctx context.Context, k *kubeletv1beta1.KubeletConfiguration, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
+	data, err := json.Marshal(k)
+	if err != nil {
+		return nil, err
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	if data, err = json.Marshal(mergePatch(doc, patch)); err != nil {
+		return nil, err
+	}
+	_, codecs, err := kubeletscheme.NewSchemeAndCodecs(serializer.EnableStrict)
+	if err != nil {
+		return nil, err
+	}
+	return utilcodec.DecodeKubeletConfiguration(ctx, codecs, data)
+}
+
+// mergePatch is RFC 7386: objects are merged, null deletes, everything else replaces.
+func mergePatch(doc, patch map[string]any) map[string]any {
+	if doc == nil {
+		doc = map[string]any{}
+	}
+	for key, value := range patch {
+		switch v := value.(type) {
+		case nil:
+			delete(doc, key)
+		case map[string]any:
+			inner, _ := doc[key].(map[string]any)
+			doc[key] = mergePatch(inner, v)
+		default:
+			doc[key] = v
+		}
+	}
+	return doc
+}
+
+// nodeLabels splits the labels asked for into those a kubelet may give its own node, as --node-labels takes them, and
+// those that only an administrator may (node-role.kubernetes.io/… and others of Kubernetes' own namespaces).
+func nodeLabels(labels map[string]string) (flag string, refused []string) {
+	var own []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		ns, _, qualified := strings.Cut(key, "/")
+		if !qualified {
+			ns = ""
+		}
+		reserved := ns == "kubernetes.io" || strings.HasSuffix(ns, ".kubernetes.io") ||
+			ns == "k8s.io" || strings.HasSuffix(ns, ".k8s.io")
+		if reserved && !kubeletapis.IsKubeletLabel(key) {
+			refused = append(refused, key)
+			continue
+		}
+		own = append(own, key+"="+labels[key])
+	}
+	return strings.Join(own, ","), refused
+}
+
+// applyKubeletArgs sets flags of the kubelet as its command line does, on top of the configuration. Flags that name the
+// node, its files and its credentials are kl's.
+func applyKubeletArgs(flags *options.KubeletFlags, config *kubeletconfig.KubeletConfiguration, args map[string]string) error {
+	fs := pflag.NewFlagSet("kubelet", pflag.ContinueOnError)
+	gates := maps.Clone(config.FeatureGates)
+	flags.AddFlags(fs)
+	options.AddKubeletConfigFlags(fs, config)
+	options.AddGlobalFlags(fs)
+	err := setFlags(fs, args, "config", "config-dir", "kubeconfig", "bootstrap-kubeconfig", "cert-dir", "hostname-override")
+	for gate, on := range gates { // the flag replaces the map
+		if _, ok := config.FeatureGates[gate]; !ok {
+			config.FeatureGates[gate] = on
+		}
+	}
+	return err
+}
+
+// setFlags sets each flag by name, in order of name, except those that are kl's own.
+func setFlags(fs *pflag.FlagSet, args map[string]string, own ...string) error {
+	names := slices.Collect(maps.Keys(args))
+	sort.Strings(names)
+	var errs []error
+	for _, name := range names {
+		if slices.Contains(own, name) {
+			errs = append(errs, fmt.Errorf("flag --%s is set by kl", name))
+			continue
+		}
+		if err := fs.Set(name, args[name]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/knftables"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// network keeps what the node must know about the cluster's nodes: its own pod range in the CNI configuration, a route
+// to the pods of each other node, and the masquerade rule.
+type network struct {
+	config cluster.NodeConfig
+	mtu    int
+	log    *slog.Logger
+
+	hasNode   chan struct{} // closed when the own Node has an address
+	nodeReady chan struct{} // closed when the own Node is Ready for the first time
+	onceNode  sync.Once
+	onceReady sync.Once
+}
+
+// retryNetwork is the pause after a change that could not be applied.
+const retryNetwork = time.Second
+
+func newNetwork(c cluster.NodeConfig, mtu int, log *slog.Logger) *network {
+	return &network{config: c, mtu: mtu, log: log, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
+}
+
+func (n *network) Name() string { return "network" }
+
+// Run is a lifecycle.Component: ready when it knows the nodes that exist. The own one may not be among them yet.
+func (n *network) Run(ctx context.Context, ready func()) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfigFile)
+	if err != nil {
+		return fmt.Errorf("read credentials: %w", err)
+	}
+	config.UserAgent = "kl-agent"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	nft, err := knftables.New(knftables.IPv4Family, masqueradeTable)
+	if err != nil {
+		return fmt.Errorf("find nft: %w", err)
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trimNode))
+	nodes := factory.Core().V1().Nodes()
+	changed := make(chan struct{}, 1)
+	note := func() {
+		select {
+		case changed <- struct{}{}:
+		default: // one is noted already
+		}
+	}
+	if _, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { note() },
+		UpdateFunc: func(any, any) { note() },
+		DeleteFunc: func(any) { note() },
+	}); err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	defer factory.Shutdown()
+	if !cache.WaitForCacheSync(ctx.Done(), nodes.Informer().HasSynced) {
+		return ctx.Err()
+	}
+	ready()
+	return n.follow(ctx, nodes.Lister(), nft, changed)
+}
+
+// follow applies the nodes again whenever one changed, and after a failure.
+func (n *network) follow(ctx context.Context, nodes corelisters.NodeLister, nft knftables.Interface, changed <-chan struct{}) error {
+	var masqueraded []netip.Addr
+	for {
+		list, err := nodes.List(labels.Everything())
+		if err != nil {
+			return err
+		}
+		masqueraded, err = n.apply(ctx, list, nft, masqueraded)
+		var retry <-chan time.Time
+		if err != nil {
+			n.log.Warn("apply network, trying on", "err", err)
+			retry = time.After(retryNetwork)
+		}
+		select {
+		case <-changed:
+		case <-retry:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// apply brings the node in line with the list. It returns the addresses the masquerade rule now spares.
+func (n *network) apply(ctx context.Context, list []*corev1.Node, nft knftables.Interface, spared []netip.Addr) ([]netip.Addr, error) {
+	self := n.self(list)
+	if n.config.CNI != "kl" {
+		return nil, nil
+	}
+	var errs []error
+	if cidr, ok := podRange(self); ok {
+		errs = append(errs, n.writeCNI(cidr))
+	}
+	addrs := nodeAddresses(list)
+	if spared == nil || !slices.Equal(spared, addrs) {
+		if err := writeMasquerade(ctx, nft, n.config.PodCIDR, addrs); err != nil {
+			errs = append(errs, fmt.Errorf("write masquerade rule: %w", err))
+		} else {
+			spared = addrs
+		}
+	}
+	changed, err := applyRoutes(wantedRoutes(n.config.Name, list))
+	if changed > 0 {
+		n.log.Info("changed routes", "count", changed, "nodes", len(list))
+	}
+	return spared, errors.Join(append(errs, err)...)
+}
+
+// self finds the own node, empty if it does not exist, and tells who waits for it.
+func (n *network) self(list []*corev1.Node) *corev1.Node {
+	for _, node := range list {
+		if node.Name != n.config.Name {
+			continue
+		}
+		if _, ok := internalIP(node); ok {
+			n.onceNode.Do(func() { close(n.hasNode) })
+		}
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+				n.onceReady.Do(func() { close(n.nodeReady) })
+			}
+		}
+		return node
+	}
+	return &corev1.Node{}
+}
+
+func (n *network) writeCNI(podCIDR netip.Prefix) error {
+	data, err := cniConfig(podCIDR, n.mtu)
+	if err != nil {
+		return err
+	}
+	changed, err := replaceFile(cniFile, data, os.FileMode(0o644))
+	if err != nil {
+		return fmt.Errorf("write CNI configuration: %w", err)
+	}
+	if changed {
+		n.log.Info("wrote CNI configuration", "podCIDR", podCIDR)
+	}
+	return nil
+}
+
+// trimNode drops what the agent never reads before a Node is cached.
+func trimNode(obj any) (any, error) {
+	if node, ok := obj.(*corev1.Node); ok {
+		node.ManagedFields, node.Annotations = nil, nil
+		node.Status.Images, node.Status.VolumesInUse, node.Status.VolumesAttached = nil, nil, nil
+	}
+	return obj, nil
+}
