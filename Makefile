@@ -13,12 +13,25 @@ export GOFLAGS := -trimpath -mod=readonly -buildvcs=false
 export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 
-BIN     := bin
-CACHE   := .cache/payload
-PROGS   := $(CACHE)/bin
-PAYLOAD := embedded/payload
-GOARCH  ?= $(shell $(GO) env GOARCH)
+HOSTARCH := $(shell $(GO) env GOHOSTARCH)
+GOARCH   ?= $(HOSTARCH)
 export GOARCH
+BIN      := bin
+CACHE    := .cache/payload/$(GOARCH)
+PROGS    := $(CACHE)/bin
+PAYLOAD  := embedded/payload
+EMBED    := $(PAYLOAD)/payload_$(GOARCH)
+
+# Debian packages: to build the payload, and to fetch the ones that are in it.
+DEBIAN   := gcc libc6-dev libseccomp-dev ca-certificates git
+ifneq ($(GOARCH),$(HOSTARCH))
+CROSS    := $(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu
+CC       := $(CROSS)-gcc
+BIN      := bin/$(GOARCH)
+DEBIAN   := gcc-$(subst _,-,$(CROSS)) libc6-dev-$(GOARCH)-cross libseccomp-dev:$(GOARCH) ca-certificates git
+export PKG_CONFIG_LIBDIR := /usr/lib/$(CROSS)/pkgconfig
+endif
+export CC
 # zstd level of the payload: 3 is quick, 4 (releases) a tenth smaller
 LEVEL   ?= 3
 
@@ -41,9 +54,6 @@ KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.kubernetesVersion=$(K8
 ENGINE_LDFLAGS = -s -w -X main.version=$(RELEASE) $(k8s-ldflags) \
 	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)
 
-# Debian packages: to build the payload, and to fetch the ones that are in it.
-DEBIAN := gcc libc6-dev libseccomp-dev ca-certificates git
-
 # Packages whose test links the control plane or another of the big programs: tested without the race detector, whose
 # build of them takes the better part of an hour.
 BIG   := k8s.io/kubernetes/|k8s.io/apiserver/|go.etcd.io/etcd/server/|github.com/containerd/containerd/v2/|github.com/coredns/coredns/
@@ -58,11 +68,21 @@ up: build ## build kl and start a cluster
 	$(BIN)/kl up
 
 .PHONY: build
-build: payload ## build bin/kl, one file with the payload inside
-	@cmp -s $(BIN)/payload.tar.zst $(PAYLOAD)/payload.tar.zst || cp $(BIN)/payload.tar.zst $(PAYLOAD)/payload.tar.zst
-	@cmp -s $(BIN)/payload.sha256 $(PAYLOAD)/payload.sha256 || cp $(BIN)/payload.sha256 $(PAYLOAD)/payload.sha256
+build: embed ## build bin/kl, one file with the payload inside
 	$(GO) build -tags payload -ldflags '$(KL_LDFLAGS)' -o $(BIN)/kl ./cmd/kl
 	@ls -l $(BIN)/kl | awk '{printf "$(BIN)/kl: %.1f MB\n", $$5 / 1e6}'
+
+.PHONY: embed
+embed: payload
+	@cmp -s $(BIN)/payload.tar.zst $(EMBED).tar.zst || cp $(BIN)/payload.tar.zst $(EMBED).tar.zst
+	@cmp -s $(BIN)/payload.sha256 $(EMBED).sha256 || cp $(BIN)/payload.sha256 $(EMBED).sha256
+
+# With GOARCH=arm64 on amd64, or the other way round, this needs the packages of DEBIAN above: dpkg is told about the other
+# architecture, from which runc's libseccomp and the tools of a node come. Compiling everything once more takes as long as
+# the first time.
+.PHONY: release-payload
+release-payload: ## the payload as releases carry it: smallest, and from the tested Debian packages alone
+	$(MAKE) embed LEVEL=4 MKPAYLOAD_FLAGS=-strict
 
 .PHONY: engine
 engine: deps ## build bin/kl-engine alone
@@ -84,7 +104,7 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 		$(GO) build -ldflags '-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(CNI)' \
 			-o $(PROGS)/$${p#*/} github.com/containernetworking/plugins/plugins/$$p; done
 	@[[ $(PROGS)/pause -nt $(PAYLOAD)/pause/pause.c ]] || $(CC) -Os -s -static -Wall -Werror -o $(PROGS)/pause $(PAYLOAD)/pause/pause.c
-	@GOARCH= $(GO) run ./$(PAYLOAD)/mkpayload -arch $(GOARCH) -bin $(PROGS) -debs $(CACHE)/debs -out $(BIN) -level $(LEVEL) \
+	@GOARCH=$(HOSTARCH) $(GO) run ./$(PAYLOAD)/mkpayload -arch $(GOARCH) -bin $(PROGS) -debs $(CACHE)/debs -out $(BIN) -level $(LEVEL) \
 		$(MKPAYLOAD_FLAGS) -version kl=$(RELEASE) -version kubernetes=$(K8S) -version containerd=$(CONTAINERD) \
 		-version runc=$(RUNC) -version cni-plugins=$(CNI) -version coredns=$(COREDNS) -version etcd=$(ETCD) \
 		-version go=$$($(GO) env GOVERSION)
@@ -127,4 +147,4 @@ lint: ## gofmt, go vet, and golangci-lint or staticcheck
 
 .PHONY: clean
 clean: ## remove what was built, not Go's caches
-	rm -rf $(BIN) .cache dist $(PAYLOAD)/payload.tar.zst $(PAYLOAD)/payload.sha256
+	rm -rf bin .cache dist $(PAYLOAD)/payload_*.tar.zst $(PAYLOAD)/payload_*.sha256

@@ -1,0 +1,11 @@
+//go:build payload
+
+package payload
+
+import _ "embed"
+
+//go:embed payload_amd64.tar.zst
+var archive string
+
+//go:embed payload_amd64.sha256
+var archiveSHA string
