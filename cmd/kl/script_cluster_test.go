@@ -43,10 +43,29 @@ func (s *script) cleanUp(env []string) {
 		}
 	}
 	s.h.removeClusters(s.t, s.home, env)
+	for _, v := range env { // the script's own; the shared one is not in s.home
+		if name, ok := strings.CutPrefix(v, "CLUSTER="); ok && !s.shared {
+			removeLeftovers(s.t, name)
+		}
+	}
+}
+
+// removeLeftovers removes what kl down should have, and reports it.
+func removeLeftovers(t testing.TB, cluster string) {
+	for _, kind := range []struct{ list, remove []string }{
+		{[]string{"ps", "-aq"}, []string{"rm", "-fv"}},
+		{[]string{"network", "ls", "-q"}, []string{"network", "rm"}},
+	} {
+		ids := output("docker", append(kind.list, "--filter", "label=dev.kl.cluster="+cluster)...)
+		if ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" }); len(ids) > 0 {
+			t.Errorf("clean up: left behind: docker %v: %v", kind.list, ids)
+			output("docker", append(kind.remove, ids...)...)
+		}
+	}
 }
 
 // removeClusters takes down all clusters of a KL_HOME and then removes it.
-func (h *harness) removeClusters(t *testing.T, home string, env []string) {
+func (h *harness) removeClusters(t testing.TB, home string, env []string) {
 	names, _ := filepath.Glob(filepath.Join(home, "clusters", "*"))
 	for _, path := range names {
 		cmd := exec.Command(filepath.Join(h.bin, "kl"), "down", "--name", filepath.Base(path))
@@ -62,7 +81,7 @@ func (h *harness) removeClusters(t *testing.T, home string, env []string) {
 }
 
 // killProcessesOf ends processes on this machine that were started with that KL_HOME.
-func killProcessesOf(t *testing.T, home string) {
+func killProcessesOf(t testing.TB, home string) {
 	for _, p := range processesOf(home) {
 		t.Logf("clean up: kill %s", p)
 		pid, err := strconv.Atoi(strings.Fields(p)[0])
@@ -75,7 +94,7 @@ func killProcessesOf(t *testing.T, home string) {
 }
 
 // showLogs logs the ends of all log files of a KL_HOME.
-func showLogs(t *testing.T, home string) {
+func showLogs(t testing.TB, home string) {
 	for _, pattern := range []string{"clusters/*/logs/*.log", "clusters/*/nodes/*/logs/*.log", "clusters/*/run/failed"} {
 		files, _ := filepath.Glob(filepath.Join(home, pattern))
 		for _, path := range files {
@@ -137,6 +156,7 @@ func (h *harness) clusterCommand(ts *testscript.TestScript, neg bool, args []str
 func (h *harness) discardShared() {
 	if h.shared.name != "" {
 		h.removeClusters(h.t, h.shared.home, nil)
+		removeLeftovers(h.t, h.shared.name)
 	}
 	h.shared = sharedCluster{users: h.shared.users}
 }

@@ -46,7 +46,7 @@ func (o oneByOne) Run(name string, f func(testscript.T)) {
 
 // harness is what scripts have in common.
 type harness struct {
-	t      *testing.T
+	t      testing.TB
 	source string // the root of the source tree
 	driver string // KL_DRIVER
 	dir    string // short, for sockets live below it
@@ -57,7 +57,7 @@ type harness struct {
 	shared sharedCluster
 }
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t testing.TB) *harness {
 	t.Helper()
 	source, err := filepath.Abs("../..")
 	if err != nil {
@@ -105,8 +105,8 @@ func writeTools(dir, kl, driver string) error {
 	}
 	for name, text := range map[string]string{
 		"kl":      driver + "exec " + kl + ` "$@"`,
-		"k":       "exec " + kl + ` --name "$CLUSTER" kubectl --namespace "$NS" "$@"`,
-		"ready":   kl + ` --name "$CLUSTER" status -o json | grep -A20 "\"name\": \"$1\"" | grep -q '"ready": true'`,
+		"k":       "exec " + kl + ` kubectl --name "$CLUSTER" --namespace "$NS" "$@"`,
+		"ready":   kl + ` status --name "$CLUSTER" -o json | grep -A20 "\"name\": \"$1\"" | grep -q '"ready": true'`,
 		"stopped": `f="$KL_HOME/clusters/$CLUSTER/run/control-plane.pid"; test ! -e "$f" || flock -n -s "$f" true`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
