@@ -63,6 +63,10 @@ func (i *Info) ask(ctx context.Context, l Layout) error {
 		}
 		return nil
 	}
+	if frozen(pid) {
+		i.Phase = PhasePaused
+		return nil
+	}
 	i.Phase = PhaseStarting
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()

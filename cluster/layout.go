@@ -79,3 +79,9 @@ func (l Layout) AuditLog() string { return l.path("audit.log") }
 
 // EncryptionConfig configures encryption of Secrets at rest.
 func (l Layout) EncryptionConfig() string { return l.path("encryption.yaml") }
+
+// NodeStoppedFile exists while a node is off on purpose: nothing turns it on again but who removes the file.
+func (l Layout) NodeStoppedFile(node string) string { return l.path("nodes", node, "stopped") }
+
+// NodePartitionFile exists while a node is cut from the control plane and from its peers; its agent watches for it.
+func (l Layout) NodePartitionFile(node string) string { return l.path("nodes", node, "partitioned") }

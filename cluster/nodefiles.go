@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,10 @@ import (
 
 // nodes returns what the driver is to make, in order.
 func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
+	avoid, err := s.ranges()
+	if err != nil {
+		return nil, err
+	}
 	var nodes []NodeSpec
 	s.Nodes = slices.Clone(s.Nodes)
 	s.NameNodes()
@@ -36,11 +41,28 @@ func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
 			nodes = append(nodes, NodeSpec{
 				Cluster: s.Name, Name: name, Payload: p, RunDir: l.RunDir(), NodeDir: l.NodeDir(name),
 				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
-				Mounts: g.Mounts, Ports: g.Ports, Labels: g.Labels,
+				Mounts: g.Mounts, Ports: g.Ports, Labels: g.Labels, Avoid: avoid,
 			})
 		}
 	}
 	return nodes, nil
+}
+
+// ranges are the addresses that the cluster uses inside.
+func (s Spec) ranges() ([]netip.Prefix, error) {
+	var ranges []netip.Prefix
+	for _, text := range []string{s.Networking.PodCIDR, s.Networking.ServiceCIDR} {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("parse range: %w", err)
+		}
+		ranges = append(ranges, p.Masked())
+	}
+	gateway, err := netip.ParseAddr(s.Networking.Gateway)
+	if err != nil {
+		return nil, fmt.Errorf("parse gateway: %w", err)
+	}
+	return append(ranges, netip.PrefixFrom(gateway, gateway.BitLen())), nil
 }
 
 func quantity(text string) (resource.Quantity, error) {

@@ -97,6 +97,9 @@ func stopControlPlane(ctx context.Context, l Layout) error {
 		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("stop control plane (process %d): %w", pid, err)
 		}
+		if err := thaw(pid); err != nil && !errors.Is(err, syscall.ESRCH) { // a paused process acts on no other signal
+			return fmt.Errorf("stop control plane (process %d): %w", pid, err)
+		}
 		if gone, err := waitGone(ctx, l); gone || err != nil {
 			return err
 		}

@@ -106,11 +106,15 @@ func (h Home) Names() ([]string, error) {
 	return names, nil
 }
 
-// NodeNames returns the names of the real nodes in order: n1, n2, …
+// NodeNames returns the names of the real nodes in order.
 func (s Spec) NodeNames() []string {
-	names := make([]string, s.NodeCount())
-	for i := range names {
-		names[i] = fmt.Sprintf("n%d", i+1)
+	s.Nodes = slices.Clone(s.Nodes)
+	s.NameNodes()
+	var names []string
+	for _, g := range s.Nodes {
+		if !g.Simulated {
+			names = append(names, g.Names...)
+		}
 	}
 	return names
 }

@@ -12,6 +12,7 @@ const (
 	PhaseDegraded Phase = "Degraded" // it was ready, and a component is being restarted
 	PhaseFailed   Phase = "Failed"   // it cannot go on: see Reason
 	PhaseStopping Phase = "Stopping"
+	PhasePaused   Phase = "Paused"  // frozen by kl pause: made up by the reader of the socket
 	PhaseStopped  Phase = "Stopped" // no process: made up by the reader of the socket
 )
 
@@ -77,7 +78,8 @@ type NodeStatus struct {
 
 // Image is one image of a node.
 type Image struct {
-	Names  []string `json:"names"`  // tags and digests
-	Digest string   `json:"digest"` // of the manifest
-	Size   int64    `json:"size"`   // bytes
+	Names  []string `json:"names"`            // tags and digests
+	Digest string   `json:"digest"`           // of the manifest
+	Config string   `json:"config,omitempty"` // digest of the configuration: the image's ID for Docker and the CRI
+	Size   int64    `json:"size"`             // bytes
 }

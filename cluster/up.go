@@ -145,7 +145,7 @@ func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
-	status, err := u.start(ctx, pid != 0, have)
+	status, err := u.start(ctx, pid, have)
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +162,7 @@ func (u *upRun) loadState(want Spec) error {
 	case err == nil:
 		u.before = have
 		u.spec, err = adopt(have, want)
+		u.spec.NameNodes()
 		return err
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
@@ -170,6 +171,7 @@ func (u *upRun) loadState(want Spec) error {
 		return damaged(u.layout, u.layout.SpecFile(), fs.ErrNotExist)
 	}
 	u.spec, u.fresh = want.Default(), true
+	u.spec.NameNodes()
 	return nil
 }
 
@@ -249,10 +251,14 @@ func (u *upRun) prepare(ctx context.Context) error {
 }
 
 // start brings up the control plane and the nodes side by side and waits until all of it is ready.
-func (u *upRun) start(ctx context.Context, running bool, have []Node) (Status, error) {
+func (u *upRun) start(ctx context.Context, pid int, have []Node) (Status, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	var status Status
 	g.Go(func() error {
+		if err := thaw(pid); err != nil {
+			return &Error{Op: "resume control plane", Err: err}
+		}
+		running := pid != 0
 		if !running {
 			u.steps.start(StepControlPlane)
 			plane, err := spawn(u.layout, u.payload.Engine)

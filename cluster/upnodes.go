@@ -71,6 +71,9 @@ func (u *upRun) makeNode(ctx context.Context, spec NodeSpec) error {
 
 // startNode turns an existing node on.
 func (u *upRun) startNode(ctx context.Context, n Node) error {
+	if err := unmark(u.layout.NodeStoppedFile(n.Name)); err != nil {
+		return err
+	}
 	if n.State == NodeRunning {
 		return nil
 	}
