@@ -56,7 +56,7 @@ func removeLeftovers(t testing.TB, cluster string) {
 		{[]string{"ps", "-aq"}, []string{"rm", "-fv"}},
 		{[]string{"network", "ls", "-q"}, []string{"network", "rm"}},
 	} {
-		ids := output("docker", append(kind.list, "--filter", "label=dev.kl.cluster="+cluster)...)
+		ids := output("docker", append(kind.list, "--filter", "name="+cluster)...)
 		if ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" }); len(ids) > 0 {
 			t.Errorf("clean up: left behind: docker %v: %v", kind.list, ids)
 			output("docker", append(kind.remove, ids...)...)

@@ -77,6 +77,9 @@ func newHarness(t testing.TB) *harness {
 	h := &harness{t: t, source: source, driver: os.Getenv("KL_DRIVER"), dir: dir, kl: kl, bin: filepath.Join(dir, "bin")}
 	t.Cleanup(func() {
 		h.discardShared()
+		for _, image := range output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "kl.test/*") {
+			output("docker", "rmi", image)
+		}
 		if err := removeTree(dir); err != nil {
 			t.Errorf("remove what scripts left: %v", err)
 		}
