@@ -205,6 +205,21 @@ func MergeKubeconfig(ctx context.Context, l Layout, path string) error {
 	return editKubeconfig(ctx, path, func(doc *yaml.Node) bool { e.into(doc); return true })
 }
 
+// MergeKubeconfig merges a cluster into the file that kubectl would write a new context to, and returns its name.
+func (h *Host) MergeKubeconfig(ctx context.Context, name string) (string, error) {
+	target := mergeTarget(h.Kubeconfigs)
+	if target == "" {
+		return "", errors.New("find kubeconfig: neither $KUBECONFIG nor a home directory is set")
+	}
+	l := h.Home.Cluster(name)
+	held, err := acquire(ctx, l, "kl kubeconfig", nil)
+	if err != nil {
+		return "", err
+	}
+	defer held.release()
+	return target, MergeKubeconfig(ctx, l, target)
+}
+
 // forgetKubeconfig removes the cluster's context from every file it was merged into and from those given.
 func forgetKubeconfig(ctx context.Context, l Layout, files []string) error {
 	var errs []error

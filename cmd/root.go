@@ -84,16 +84,35 @@ func newRootCmd(e *env) *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
 	root.PersistentFlags().StringVar(&e.name, "name", cluster.DefaultName, "name of the cluster")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return cluster.CheckName(e.name) }
 	mustRegister(root.RegisterFlagCompletionFunc("name", e.completeClusters))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, err) })
 	root.AddCommand(
-		newUpCmd(e), newDownCmd(e), newListCmd(e), newStatusCmd(e), newVersionCmd(e),
+		newUpCmd(e), newDownCmd(e), newListCmd(e), newStatusCmd(e), newLogsCmd(e), newKubeconfigCmd(e),
+		newKubectlCmd(e), newNodeCmd(e), newImageCmd(e), newVersionCmd(e),
 	)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	giveExamples(root)
 	tidy(root)
 	return root
+}
+
+// giveExamples adds what cobra's own commands lack.
+func giveExamples(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Example = "  kl help up"
+		case "completion":
+			c.Short = "Print the completion script of a shell"
+			c.Example = "  source <(kl completion bash)"
+			for _, shell := range c.Commands() {
+				shell.Example = "  kl completion " + shell.Name()
+			}
+		}
+	}
 }
 
 // tidy makes wrong arguments of every command below root usage errors, and says where the help is.

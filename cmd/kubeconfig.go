@@ -1,0 +1,54 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+)
+
+func newKubeconfigCmd(e *env) *cobra.Command {
+	var merge, show bool
+	cmd := &cobra.Command{
+		Use:   "kubeconfig",
+		Short: "Print the cluster's kubeconfig, or merge it into yours",
+		Long: "Print the cluster's kubeconfig, or merge it into yours ($KUBECONFIG or ~/.kube/config) as context\n" +
+			"kl-<name>, which 'kl up' does too. Other entries of the file are left as they are.",
+		Example: "  kl kubeconfig > config.yaml\n  kl kubeconfig --merge",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if merge && show {
+				return misuse(cmd, errors.New("--merge and --print exclude each other"))
+			}
+			return kubeconfig(cmd.Context(), e, merge)
+		},
+	}
+	cmd.Flags().BoolVar(&merge, "merge", false, "merge into your kubeconfig and make it the current context")
+	cmd.Flags().BoolVar(&show, "print", false, "print it (default)")
+	return cmd
+}
+
+func kubeconfig(ctx context.Context, e *env, merge bool) error {
+	l := e.layout()
+	if _, err := cluster.ReadSpec(l); err != nil {
+		return err
+	}
+	if merge {
+		file, err := e.host(nil).MergeKubeconfig(ctx, e.name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.Err, "Context %s is in %s and current.\n", cluster.ContextName(e.name), file)
+		return nil
+	}
+	data, err := os.ReadFile(l.Kubeconfig())
+	if err != nil {
+		return fmt.Errorf("read kubeconfig: %w", err)
+	}
+	_, err = e.Out.Write(data)
+	return err
+}

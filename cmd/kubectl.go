@@ -1,0 +1,121 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+)
+
+func newKubectlCmd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubectl [--name NAME] COMMAND…",
+		Short: "Run the built-in kubectl on the cluster",
+		Long: "Run the built-in kubectl on the cluster, whatever context your kubeconfig has. All that follows is\n" +
+			"kubectl's: 'kl kubectl help' shows its commands. --name comes first.",
+		Example: "  kl kubectl get pods -A\n  kl kubectl --name big apply -f app.yaml\n  kl kubectl exec -it web-0 -- sh",
+		// Flags are kubectl's own, and it has a --name of its own in places.
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+				return cmd.Help()
+			}
+			args, err := e.takeName(args)
+			if err != nil {
+				return misuse(cmd, err)
+			}
+			return kubectl(cmd.Context(), e, args)
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			return completeKubectl(cmd.Context(), e, args, word)
+		},
+	}
+}
+
+// takeName reads --name off the front of a command line that is not kl's.
+func (e *env) takeName(args []string) ([]string, error) {
+	for len(args) > 0 {
+		value, ok := strings.CutPrefix(args[0], "--name=")
+		switch {
+		case ok:
+			args = args[1:]
+		case args[0] == "--name" && len(args) > 1:
+			value, args = args[1], args[2:]
+		case args[0] == "--name":
+			return nil, fmt.Errorf("flag needs an argument: --name")
+		default:
+			return args, nil
+		}
+		if err := cluster.CheckName(value); err != nil {
+			return nil, err
+		}
+		e.name = value
+	}
+	return args, nil
+}
+
+// kubectl turns this process into kubectl, which so has the terminal, the signals and the exit code to itself.
+func kubectl(ctx context.Context, e *env, args []string) error {
+	engine, environ, err := e.kubectlProgram(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.Exec(engine, append([]string{"kl-engine", "kubectl"}, args...), environ); err != nil {
+		return fmt.Errorf("run kubectl: %w", err)
+	}
+	return nil
+}
+
+func (e *env) kubectlProgram(ctx context.Context) (engine string, environ []string, err error) {
+	l := e.layout()
+	if _, err := cluster.ReadSpec(l); err != nil {
+		return "", nil, err
+	}
+	p, err := e.Payload(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "KUBECONFIG=") {
+			environ = append(environ, entry)
+		}
+	}
+	return p.Engine, append(environ, "KUBECONFIG="+l.Kubeconfig()), nil
+}
+
+// completeKubectl asks kubectl, which completes as cobra does.
+func completeKubectl(ctx context.Context, e *env, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	args, err := e.takeName(args)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	engine, environ, err := e.kubectlProgram(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	cmd := exec.CommandContext(ctx, engine, append(append([]string{"kubectl", "__complete"}, args...), word)...)
+	cmd.Env = environ
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return parseCompletion(out)
+}
+
+// parseCompletion reads what cobra's __complete prints: a suggestion a line, and the directive after a colon.
+func parseCompletion(out []byte) ([]string, cobra.ShellCompDirective) {
+	lines := strings.Split(string(bytes.TrimSpace(out)), "\n")
+	last := lines[len(lines)-1]
+	directive, err := strconv.Atoi(strings.TrimPrefix(last, ":"))
+	if err != nil || !strings.HasPrefix(last, ":") {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return lines[:len(lines)-1], cobra.ShellCompDirective(directive)
+}
