@@ -60,6 +60,13 @@ func (h *Host) driversOf(ctx context.Context, l Layout) ([]Driver, error) {
 
 // remove takes a cluster away; the lock is held.
 func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found map[Driver][]Node) error {
+	for _, nodes := range found {
+		for _, n := range nodes { // or the control plane turns on again what goes off
+			if err := mark(l.NodeStoppedFile(n.Name)); err != nil {
+				return err
+			}
+		}
+	}
 	var g errgroup.Group
 	g.Go(func() error {
 		if pid, err := ControlPlanePID(l); pid == 0 {

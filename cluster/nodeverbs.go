@@ -118,6 +118,9 @@ func (h *Host) RemoveNode(ctx context.Context, cluster, node string) error {
 			}
 		}
 		return c.steps.do(node, func() (string, error) {
+			if err := mark(c.layout.NodeStoppedFile(node)); err != nil { // or it is turned on again while it goes off
+				return "", err
+			}
 			if err := c.driver.Delete(ctx, n); err != nil {
 				return "", &Error{Op: "remove node", Node: node, Err: err}
 			}

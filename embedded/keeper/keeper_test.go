@@ -1,0 +1,144 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
+)
+
+// links plays the tunnel: which nodes are connected.
+type links struct {
+	mu      sync.Mutex
+	nodes   []string
+	changed chan struct{}
+}
+
+func (l *links) watch() ([]string, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.nodes, l.changed
+}
+
+func (l *links) set(nodes ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.nodes, l.changed = nodes, make(chan struct{})
+}
+
+type bench struct {
+	*Keeper
+	fake  *clustertest.Fake
+	links *links
+	node  cluster.Node
+}
+
+// run starts a keeper over one connected node n1 and calls f in a bubble of fake time.
+func run(t *testing.T, f func(t *testing.T, b *bench)) {
+	layout := cluster.Home(t.TempDir()).Cluster("demo")
+	if err := os.MkdirAll(layout.NodeDir("n1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{fake: clustertest.NewFake(), links: &links{nodes: []string{"n1"}, changed: make(chan struct{})}}
+		b.Keeper = &Keeper{
+			Layout: layout, Connected: b.links.watch, Logger: slog.New(slog.DiscardHandler),
+			Open: func(context.Context) (cluster.Driver, error) { return b.fake, nil },
+		}
+		var err error
+		b.node, err = b.fake.Create(t.Context(), cluster.NodeSpec{Cluster: "demo", Name: "n1", NodeDir: layout.NodeDir("n1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx, func() {}) }()
+		synctest.Wait() // it has seen n1
+		f(t, b)
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+func (b *bench) kill(t *testing.T) {
+	t.Helper()
+	if err := b.fake.Kill(t.Context(), b.node); err != nil {
+		t.Fatal(err)
+	}
+	b.links.set()
+}
+
+func (b *bench) state(t *testing.T) cluster.NodeState {
+	t.Helper()
+	nodes, err := b.fake.List(t.Context(), "demo")
+	if err != nil || len(nodes) != 1 {
+		t.Fatalf("list: %v, %v", nodes, err)
+	}
+	return nodes[0].State
+}
+
+func TestAKilledNodeIsStarted(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.kill(t)
+		time.Sleep(grace + time.Second)
+		if s := b.state(t); s != cluster.NodeRunning {
+			t.Errorf("node is %s", s)
+		}
+	})
+}
+
+func TestANodeThatIsOffOnPurposeStaysOff(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		if err := os.WriteFile(b.Layout.NodeStoppedFile("n1"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.kill(t)
+		time.Sleep(10 * interval)
+		if s := b.state(t); s != cluster.NodeStopped {
+			t.Errorf("node is %s", s)
+		}
+	})
+}
+
+func TestAConnectedClusterCostsTheEngineNothing(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.Open = func(context.Context) (cluster.Driver, error) {
+			t.Error("the driver was opened")
+			return b.fake, nil
+		}
+		time.Sleep(10 * interval)
+	})
+}
+
+func TestANodeThatDiesAgainIsTriedLessAndLess(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		starts := 0
+		b.fake.Hook = func(_ context.Context, op string, _ cluster.Node) error {
+			if op == "start" {
+				starts++
+				return errors.New("no memory")
+			}
+			return nil
+		}
+		b.kill(t)
+		time.Sleep(5 * time.Minute)
+		if starts < 8 || starts > 12 { // 1+2+4+8+16+32+60+60+60+… seconds
+			t.Errorf("%d attempts in five minutes", starts)
+		}
+		b.fake.Hook = nil
+		time.Sleep(2 * maxBackOff)
+		if s := b.state(t); s != cluster.NodeRunning {
+			t.Errorf("node is %s", s)
+		}
+	})
+}
