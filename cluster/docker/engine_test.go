@@ -160,9 +160,10 @@ func TestPurgeRemovesUnusedImagesOnly(t *testing.T) {
 	if err := d.Prepare(t.Context(), used.Cluster, unused); err != nil {
 		t.Fatal(err)
 	}
-	// Purge removes every unused node image of this machine: also real ones, which the next `kl up` imports again.
-	if err := d.Purge(t.Context()); err != nil {
-		t.Fatal(err)
+	for _, sha := range []string{used.Payload.SHA, unused.SHA} {
+		if err := d.PurgePayload(t.Context(), sha); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := c.ImageInspect(t.Context(), "kl.local/node:"+unused.SHA); err == nil {
 		t.Error("the unused image is still there")

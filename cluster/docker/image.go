@@ -81,8 +81,11 @@ func streamError(r io.Reader) error {
 }
 
 // Purge removes node images that no container uses, also those of other versions of kl.
-func (d *Driver) Purge(ctx context.Context) error {
-	images, err := d.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelPayload))})
+func (d *Driver) Purge(ctx context.Context) error { return d.purge(ctx, labelPayload) }
+
+// purge removes the unused ones among the images with a label.
+func (d *Driver) purge(ctx context.Context, label string) error {
+	images, err := d.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
 	if err != nil {
 		return wrap("list node images", err)
 	}

@@ -2,16 +2,14 @@ package docker
 
 import (
 	"context"
-	"fmt"
-	"math/bits"
 	"net"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/docker/docker/api/types/container"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // privileges remembers how nodes get the rights they need from this engine.
@@ -34,7 +32,9 @@ func (p *privileges) missingCaps() []string {
 	if !p.decided {
 		p.decided = true
 		if path, ok := strings.CutPrefix(p.host, "unix://"); ok {
-			p.missing = capsMissingFrom(boundingSet(peer(path)), lastCap())
+			if pid := peer(path); pid != 0 {
+				_, p.missing, _ = cluster.Capabilities(strconv.Itoa(pid)) // else: find out by trying
+			}
 		}
 	}
 	return p.missing
@@ -66,29 +66,6 @@ func (p *privileges) apply(h *container.HostConfig) {
 	h.DeviceCgroupRules = []string{"a *:* rwm"}
 }
 
-// capNames are the capabilities by number, see capabilities(7).
-func capNames() []string {
-	return strings.Fields(`CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
-		NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE
-		SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL
-		SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE`)
-}
-
-// capsMissingFrom names the capabilities up to the kernel's last one that are not in a bounding set. An unknown set
-// (0) lacks none.
-func capsMissingFrom(set uint64, last int) []string {
-	if set == 0 {
-		return nil
-	}
-	var missing []string
-	for i, name := range capNames() {
-		if i <= last && set&(1<<i) == 0 {
-			missing = append(missing, name)
-		}
-	}
-	return slices.Clip(missing)
-}
-
 // peer returns the process that listens on a unix socket, 0 if it cannot be told (another PID namespace, no access).
 func peer(socket string) int {
 	conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", socket) //nolint:contextcheck // local, at once
@@ -97,32 +74,4 @@ func peer(socket string) int {
 	}
 	defer conn.Close()
 	return peerPID(conn.(*net.UnixConn))
-}
-
-// boundingSet reads the capability bounding set of a process, 0 if it cannot be told.
-func boundingSet(pid int) uint64 {
-	if pid == 0 {
-		return 0
-	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "CapBnd:"); ok {
-			set, _ := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return set
-		}
-	}
-	return 0
-}
-
-// lastCap is the number of the last capability that the kernel knows.
-func lastCap() int {
-	if data, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
-		if n, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
-			return min(n, bits.UintSize-1)
-		}
-	}
-	return 0
 }
