@@ -60,6 +60,8 @@ type recorder struct {
 	open  map[string]time.Time // when a step began; zero once it is over
 	said  map[string]Event     // the last event of a step
 	steps []Step
+
+	failed bool // a step has failed
 }
 
 func newRecorder(emit func(Event)) *recorder {
@@ -87,6 +89,12 @@ func (r *recorder) say(step string, state StepState, message string) {
 	began, ok := r.open[step]
 	if last := r.said[step]; ok && last.State == state && last.Message == message {
 		return
+	}
+	if state == StepFailed {
+		if r.failed {
+			e.Message = "" // what ends because something else failed has nothing to say
+		}
+		r.failed = true
 	}
 	r.said[step] = e
 	switch {
