@@ -138,8 +138,9 @@ golden: ## write the golden files of the tests again
 	$(GO) test ./ui/... ./cmd/... -update
 
 .PHONY: docs
-docs: ## check that the commands of README.md are commands of bin/kl
-	$(GO) test -count=1 -run 'TestReadme|TestDocs' ./...
+docs: ## write THIRD_PARTY.md again
+	$(GO) run ./$(PAYLOAD)/thirdparty > THIRD_PARTY.md.new
+	mv THIRD_PARTY.md.new THIRD_PARTY.md
 
 .PHONY: lint
 lint: ## gofmt, go vet, and golangci-lint or staticcheck

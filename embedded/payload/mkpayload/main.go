@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -71,6 +72,8 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	}
 	for _, p := range packages {
 		o.versions["debian/"+p.name] = p.version
+		licence := filepath.Join("usr/share/doc", p.name, "copyright")
+		tree.add(licence, node{mode: 0o644, source: filepath.Join(p.dir, licence)})
 	}
 	return writeArchive(ctx, o, tree, log)
 }
