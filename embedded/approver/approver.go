@@ -1,0 +1,149 @@
+package approver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	certsv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+)
+
+// patience is how long a request may wait for its node to appear with the addresses it asks for. A kubelet asks as soon
+// as it knows its addresses itself, which may be before its Node says so.
+const patience = time.Minute
+
+// Approver watches requests of the signer kubernetes.io/kubelet-serving and approves or denies each.
+type Approver struct {
+	Client kubernetes.Interface
+	Logger *slog.Logger // slog.Default() if nil
+}
+
+// Name is the component's name.
+func (a *Approver) Name() string { return "approver" }
+
+// Run works until ctx is done. It is ready once it has seen the requests that are already there.
+func (a *Approver) Run(ctx context.Context, ready func()) error {
+	if a.Logger == nil {
+		a.Logger = slog.Default()
+	}
+	queue := workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[string](20*time.Millisecond, time.Second))
+	lw := cache.NewListWatchFromClient(a.Client.CertificatesV1().RESTClient(), "certificatesigningrequests",
+		metav1.NamespaceAll, fields.OneTermEqualSelector("spec.signerName", certsv1.KubeletServingSignerName))
+	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: lw, ObjectType: &certsv1.CertificateSigningRequest{},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(o any) { queue.Add(o.(*certsv1.CertificateSigningRequest).Name) },
+			UpdateFunc: func(_, o any) { queue.Add(o.(*certsv1.CertificateSigningRequest).Name) },
+		},
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		informer.RunWithContext(ctx)
+	}()
+	defer func() { <-done }()
+	defer queue.ShutDown()
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return ctx.Err()
+	}
+	ready()
+	// One worker: requests are few, and a node's are better judged in order.
+	stop := context.AfterFunc(ctx, queue.ShutDown)
+	defer stop()
+	for {
+		name, closed := queue.Get()
+		if closed {
+			return ctx.Err()
+		}
+		item, ok, _ := store.GetByKey(name)
+		again := false
+		if ok {
+			again = a.handle(ctx, item.(*certsv1.CertificateSigningRequest))
+		}
+		if again && ctx.Err() == nil {
+			queue.AddRateLimited(name)
+		} else {
+			queue.Forget(name)
+		}
+		queue.Done(name)
+	}
+}
+
+// handle judges one request and says whether to come back to it.
+func (a *Approver) handle(ctx context.Context, csr *certsv1.CertificateSigningRequest) (again bool) {
+	if decided(csr) {
+		return false
+	}
+	logger := a.Logger.With("csr", csr.Name, "requester", csr.Spec.Username)
+	node, err := a.node(ctx, NodeName(csr))
+	if err != nil {
+		logger.WarnContext(ctx, "node of a request cannot be read", "error", err)
+		return true
+	}
+	verdict, reason := Review(csr, node)
+	if verdict == Wait {
+		if time.Since(csr.CreationTimestamp.Time) < patience {
+			return true
+		}
+		verdict = Deny
+	}
+	if err := a.decide(ctx, csr, verdict, reason); err != nil {
+		if apierrors.IsNotFound(err) {
+			return false
+		}
+		logger.WarnContext(ctx, "request cannot be decided", "error", err)
+		return true
+	}
+	if verdict == Deny {
+		logger.WarnContext(ctx, "serving certificate denied", "reason", reason)
+	} else {
+		logger.InfoContext(ctx, "serving certificate approved")
+	}
+	return false
+}
+
+func (a *Approver) node(ctx context.Context, name string) (*corev1.Node, error) {
+	if name == "" {
+		return nil, nil
+	}
+	node, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read node %s: %w", name, err)
+	}
+	return node, nil
+}
+
+func (a *Approver) decide(ctx context.Context, csr *certsv1.CertificateSigningRequest, v Verdict, reason string) error {
+	csr = csr.DeepCopy() // the store's is shared
+	condition := certsv1.CertificateSigningRequestCondition{
+		Type: certsv1.CertificateApproved, Status: corev1.ConditionTrue,
+		Reason: "KubeletServingNames", Message: reason, LastUpdateTime: metav1.Now(),
+	}
+	if v == Deny {
+		condition.Type = certsv1.CertificateDenied
+	}
+	csr.Status.Conditions = append(csr.Status.Conditions, condition)
+	_, err := a.Client.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, csr.Name, csr, metav1.UpdateOptions{})
+	return err
+}
+
+func decided(csr *certsv1.CertificateSigningRequest) bool {
+	for _, c := range csr.Status.Conditions {
+		if c.Type == certsv1.CertificateApproved || c.Type == certsv1.CertificateDenied {
+			return true
+		}
+	}
+	return len(csr.Status.Certificate) > 0
+}

@@ -1,0 +1,103 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/component-base/configz"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/lifecycle"
+)
+
+// controllers is kube-controller-manager. It has no port: its metrics are those of the process, which the API server
+// shows, and a certificate for it would be half a second of CPU.
+type controllers struct {
+	layout cluster.Layout
+	files  files
+	spec   cluster.Spec
+	client kubernetes.Interface
+	logger klog.Logger
+}
+
+var _ lifecycle.Component = (*controllers)(nil)
+
+func (c *controllers) Name() string { return nameController }
+
+// Run is ready when the default ServiceAccount exists, the first thing of the controllers' that a user waits for. Over
+// data of an earlier run that is at once.
+func (c *controllers) Run(ctx context.Context, ready func()) error {
+	ctx = klog.NewContext(ctx, c.logger)
+	o, err := options.NewKubeControllerManagerOptions()
+	if err != nil {
+		return fmt.Errorf("make options: %w", err)
+	}
+	known, disabled, aliases := app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()
+	if err := c.args().with(c.spec, nameController).parse(nameController, o.Flags(known, disabled, aliases)); err != nil {
+		return err
+	}
+	config, err := o.Config(ctx, known, disabled, aliases)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	waiting, stopWaiting := context.WithCancel(ctx)
+	defer stopWaiting()
+	go func() {
+		if awaitDefaultServiceAccount(waiting, c.client) == nil {
+			ready()
+		}
+	}()
+	defer configz.Delete(app.ConfigzName) // a second registration in one process is refused
+	if err := app.Run(ctx, config.Complete()); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+func (c *controllers) args() args {
+	pki := func(file string) string { return absolute(c.layout.PKI(file)) }
+	return args{
+		"kubeconfig":     c.files.kubeconfig(nameController),
+		"leader-elect":   "false", // on lost leadership it would exit the process
+		"secure-port":    "0",
+		"kube-api-qps":   fmt.Sprint(clientQPS),
+		"kube-api-burst": fmt.Sprint(clientBurst),
+		"controllers":    "*,bootstrap-signer-controller,token-cleaner-controller",
+
+		"allocate-node-cidrs":      "true",
+		"cluster-cidr":             c.spec.Networking.PodCIDR,
+		"node-cidr-mask-size":      "24",
+		"service-cluster-ip-range": c.spec.Networking.ServiceCIDR,
+
+		"root-ca-file":                     pki("ca.crt"),
+		"cluster-signing-cert-file":        pki("ca.crt"),
+		"cluster-signing-key-file":         pki("ca.key"),
+		"service-account-private-key-file": pki("sa.key"),
+		"use-service-account-credentials":  "true",
+		"controller-shutdown-timeout":      "2s",
+	}
+}
+
+// awaitDefaultServiceAccount returns when pods can be made in the default namespace.
+func awaitDefaultServiceAccount(ctx context.Context, client kubernetes.Interface) error {
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "serviceaccounts", metav1.NamespaceDefault,
+		fields.OneTermEqualSelector("metadata.name", "default"))
+	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.ServiceAccount{}, nil, func(e watch.Event) (bool, error) {
+		return e.Type == watch.Added || e.Type == watch.Modified, nil
+	})
+	return err
+}
+
+// stopSlack is added to what a component promises for its own stop.
+const stopSlack = 500 * time.Millisecond

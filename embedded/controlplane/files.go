@@ -1,0 +1,170 @@
+package controlplane
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// files is what the upstream components read from disk besides the PKI, and their sockets. It is written anew at each
+// start, into a directory of its own: the run directory is shown to the nodes, and a node must not reach etcd.
+type files struct {
+	dir string // absolute
+}
+
+// privateDir is a directory that no node sees.
+const privateDir = "private"
+
+func (f files) path(name string) string     { return filepath.Join(f.dir, name) }
+func (f files) etcdSocket() string          { return f.path("etcd.sock") }
+func (f files) etcdPeerSocket() string      { return f.path("peer.sock") }
+func (f files) egressSocket() string        { return f.path("egress.sock") }
+func (f files) egress() string              { return f.path("egress.yaml") }
+func (f files) audit() string               { return f.path("audit-policy.yaml") }
+func (f files) scheduler() string           { return f.path("scheduler.yaml") }
+func (f files) kubeconfig(of string) string { return f.path(of + ".kubeconfig") }
+
+// maxSocketPath is the longest path that the kernel takes for a unix socket.
+const maxSocketPath = 107
+
+// writeFiles writes the configuration files of the upstream components.
+func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
+	dir, err := filepath.Abs(filepath.Join(l.Dir(), privateDir))
+	if err != nil {
+		return files{}, err
+	}
+	f := files{dir: dir}
+	if n := len(f.egressSocket()); n > maxSocketPath {
+		return f, fmt.Errorf("the path of socket %s is %d bytes long, more than %d: use a shorter directory", f.egressSocket(), n, maxSocketPath)
+	}
+	for _, d := range []string{dir, l.RunDir(), filepath.Dir(l.LogFile("x")), l.EtcdDir()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return f, err
+		}
+	}
+	write := map[string]string{
+		f.egress(): fmt.Sprintf(egressConfig, f.egressSocket()),
+		f.audit():  auditPolicy,
+	}
+	if spec.Kubernetes.Scheduler != "" {
+		config, err := schedulerConfig(spec.Kubernetes.Scheduler, f.kubeconfig(nameScheduler))
+		if err != nil {
+			return f, err
+		}
+		write[f.scheduler()] = config
+	}
+	for path, content := range write {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			return f, err
+		}
+	}
+	for component, identity := range map[string]string{nameController: "controller-manager", nameScheduler: "scheduler"} {
+		if err := clientcmd.WriteToFile(*kubeconfig(l, spec, identity), f.kubeconfig(component)); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// kubeconfig is a kubeconfig of an identity of the PKI, by paths.
+func kubeconfig(l cluster.Layout, spec cluster.Spec, identity string) *clientcmdapi.Config {
+	c := clientcmdapi.NewConfig()
+	c.Clusters["kl"] = &clientcmdapi.Cluster{
+		Server:               fmt.Sprintf("https://127.0.0.1:%d", spec.Kubernetes.APIServerPort),
+		CertificateAuthority: absolute(l.PKI("ca.crt")),
+	}
+	c.AuthInfos["kl"] = &clientcmdapi.AuthInfo{
+		ClientCertificate: absolute(l.PKI(identity + ".crt")), ClientKey: absolute(l.PKI(identity + ".key")),
+	}
+	c.Contexts["kl"] = &clientcmdapi.Context{Cluster: "kl", AuthInfo: "kl"}
+	c.CurrentContext = "kl"
+	return c
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// schedulerConfig completes a KubeSchedulerConfiguration, given as YAML or as the absolute path of a file, with what kl
+// decides: how to reach the API, and no leader election, since the scheduler would exit the process when it loses.
+func schedulerConfig(given, kubeconfig string) (string, error) {
+	if filepath.IsAbs(given) && !strings.Contains(given, "\n") {
+		data, err := os.ReadFile(given)
+		if err != nil {
+			return "", fmt.Errorf("read scheduler configuration: %w", err)
+		}
+		given = string(data)
+	}
+	config := map[string]any{}
+	if err := yaml.Unmarshal([]byte(given), &config); err != nil {
+		return "", fmt.Errorf("read scheduler configuration: %w", err)
+	}
+	if config["kind"] != "KubeSchedulerConfiguration" {
+		return "", fmt.Errorf("read scheduler configuration: kind is %v, want KubeSchedulerConfiguration", config["kind"])
+	}
+	client, _ := config["clientConnection"].(map[string]any)
+	if client == nil {
+		client = map[string]any{}
+	}
+	client["kubeconfig"] = kubeconfig
+	for key, value := range map[string]any{"qps": clientQPS, "burst": clientBurst} {
+		if _, ok := client[key]; !ok {
+			client[key] = value
+		}
+	}
+	config["clientConnection"] = client
+	config["leaderElection"] = map[string]any{"leaderElect": false}
+	out, err := yaml.Marshal(config)
+	return string(out), err
+}
+
+// egressConfig leads what the API server dials in the cluster (kubelets, webhooks, aggregated APIs, proxied Services)
+// through the tunnel.
+const egressConfig = `apiVersion: apiserver.k8s.io/v1beta1
+kind: EgressSelectorConfiguration
+egressSelections:
+- name: cluster
+  connection:
+    proxyProtocol: HTTPConnect
+    transport:
+      uds:
+        udsName: %s
+`
+
+// auditPolicy tells who did what to what, without bodies; it leaves out what machinery reads and renews all the time.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+omitManagedFields: true
+rules:
+- level: None
+  nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi*", "/metrics"]
+- level: None
+  resources:
+  - {group: coordination.k8s.io, resources: [leases]}
+  - {group: "", resources: [events]}
+  - {group: events.k8s.io, resources: [events]}
+  - {group: authorization.k8s.io, resources: [subjectaccessreviews]}
+  - {group: authentication.k8s.io, resources: [tokenreviews]}
+- level: None
+  userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
+  verbs: [get, list, watch]
+- level: None
+  users: ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"]
+  verbs: [get, list, watch]
+- level: None
+  userGroups: ["system:nodes"]
+  resources:
+  - {group: "", resources: [nodes/status]}
+- level: Metadata
+`
