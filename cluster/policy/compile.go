@@ -32,7 +32,7 @@ func Compile(o Objects, opts Options) *Model {
 	c := &compiler{
 		m: &Model{
 			Peers: map[string]*PeerSet{}, Named: map[string]*NamedPort{}, Groups: map[string]*Group{},
-			byAddr: map[netip.Addr]*Pod{}, byName: map[string]*Pod{}, nodes: map[netip.Addr]string{},
+			byAddr: map[netip.Addr]*Pod{}, byName: map[string]*Pod{}, nodes: map[netip.Addr]string{}, nodeAddr: map[string]netip.Addr{},
 			gateway: opts.Gateway,
 		},
 	}
@@ -64,6 +64,9 @@ func (c *compiler) addNodes(nodes []*corev1.Node) {
 		for _, a := range n.Status.Addresses {
 			if ip, err := netip.ParseAddr(a.Address); err == nil {
 				c.m.nodes[ip.Unmap()] = n.Name
+				if !c.m.nodeAddr[n.Name].IsValid() {
+					c.m.nodeAddr[n.Name] = ip.Unmap()
+				}
 			}
 		}
 		// The node's end of its pods' links has the first address of its pod range.

@@ -26,10 +26,11 @@ type Model struct {
 	Groups   map[string]*Group     // by ID
 	Problems []string              // what could not be understood and therefore matches nothing
 
-	byAddr  map[netip.Addr]*Pod
-	byName  map[string]*Pod
-	nodes   map[netip.Addr]string
-	gateway netip.Addr
+	byAddr   map[netip.Addr]*Pod
+	byName   map[string]*Pod
+	nodes    map[netip.Addr]string
+	nodeAddr map[string]netip.Addr // the first one its status shows
+	gateway  netip.Addr
 }
 
 // Pod is a pod that takes part in traffic.

@@ -1,0 +1,85 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The node agent's HTTP API, reached through the control plane at /v1/nodes/{node}/v1/policy/…:
+//
+//	GET counters                                   → Counters
+//	GET denials[?watch=1]                          → Denial documents, a line each; with watch new ones as they happen
+//	GET explain?from=&to=&port=&protocol=          → Verdict; an end is namespace/name of a pod, node/name, gateway or an address
+//
+// Every agent knows the whole cluster, so any of them can explain; counters and denials are those of its node's pods.
+const (
+	CountersPath = "/v1/policy/counters"
+	DenialsPath  = "/v1/policy/denials"
+	ExplainPath  = "/v1/policy/explain"
+)
+
+// Counters is what a node has counted since its agent started.
+type Counters struct {
+	Node     string          `json:"node"`
+	Policies []PolicyCounter `json:"policies"`
+	Pairs    []PairCounter   `json:"pairs"`
+	Unknown  uint64          `json:"unknownPackets"` // dropped packets of pods that were not programmed yet
+	Table    TableStats      `json:"table"`
+	Problems []string        `json:"problems,omitempty"` // what the compiler did not understand
+}
+
+// PolicyCounter counts what a policy did. Denied packets are counted for every policy that isolates the pod.
+type PolicyCounter struct {
+	Policy    string    `json:"policy"` // namespace/name
+	Direction Direction `json:"direction"`
+	Allowed   uint64    `json:"allowedConnections"`
+	Denied    uint64    `json:"deniedPackets"`
+}
+
+// PairCounter counts connections between two ends. It is made of samples: beyond 50 connections a second and policy,
+// some are missing. Pairs not seen for long are forgotten.
+type PairCounter struct {
+	Direction Direction       `json:"direction"`
+	From      string          `json:"from"`
+	To        string          `json:"to"`
+	Protocol  corev1.Protocol `json:"protocol"`
+	Port      uint16          `json:"port"`
+	Policies  []string        `json:"policies,omitempty"` // the one that allows, or all that isolate
+	Allowed   uint64          `json:"allowedConnections"`
+	Denied    uint64          `json:"deniedConnections"`
+	Last      time.Time       `json:"last"`
+}
+
+// Denial is a connection that was not allowed.
+type Denial struct {
+	Seq       uint64          `json:"seq"` // increases by one with each denial of a node
+	Time      time.Time       `json:"time"`
+	Node      string          `json:"node"`
+	Direction Direction       `json:"direction"` // which side denied it
+	From      string          `json:"from"`      // as in Verdict
+	To        string          `json:"to"`
+	FromAddr  netip.Addr      `json:"fromAddr"`
+	ToAddr    netip.Addr      `json:"toAddr"`
+	Protocol  corev1.Protocol `json:"protocol"`
+	Port      uint16          `json:"port"`
+	Policies  []string        `json:"policies,omitempty"` // that isolate the pod
+	Reason    string          `json:"reason"`             // in words
+	Packets   uint64          `json:"packets"`            // with the retries seen so far
+}
+
+// TableStats describes the packet filter of a node.
+type TableStats struct {
+	Rules         int     `json:"rules"`
+	Elements      int     `json:"elements"` // of sets and maps
+	Chains        int     `json:"chains"`
+	Sets          int     `json:"sets"`
+	Applies       int     `json:"applies"`     // transactions since the agent started
+	LastApply     float64 `json:"lastApply"`   // seconds the last transaction took
+	LastCompile   float64 `json:"lastCompile"` // seconds from objects to rules
+	LastLatency   float64 `json:"lastLatency"` // seconds from seeing the change to having it enforced
+	LogsLost      uint64  `json:"logsLost"`    // log messages the kernel could not deliver
+	LastError     string  `json:"lastError,omitempty"`
+	LogsAvailable bool    `json:"logsAvailable"` // false: the kernel has no nflog; counters still count
+}

@@ -1,0 +1,227 @@
+package policy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster/policy"
+	"sigs.k8s.io/knftables"
+)
+
+// TableName is the name of the inet table that the agent owns.
+const TableName = "kl-policy"
+
+// Table keeps the nftables table in step with a ruleset. It is not safe for concurrent use.
+type Table struct {
+	nft     knftables.Interface
+	current *ruleset // what is in the kernel; nil if that is not known
+	base    map[string]uint64
+	gen     uint32 // 24 bits
+	stats   policy.TableStats
+}
+
+// NewTable returns a Table that knows nothing of what is in the kernel.
+func NewTable(nft knftables.Interface) *Table {
+	var b [4]byte
+	rand.Read(b[:])
+	return &Table{nft: nft, gen: binary.NativeEndian.Uint32(b[:]) & 0xffffff, base: map[string]uint64{}}
+}
+
+// Exists tells whether the table is in the kernel.
+func (t *Table) Exists(ctx context.Context) bool {
+	chains, err := t.nft.List(ctx, "chains")
+	return err == nil && slices.Contains(chains, chainJudge)
+}
+
+// Apply makes the kernel's table equal to want, in one transaction: there is no moment at which only half of it holds.
+// If want is what is there already, nothing is done. After an error the next Apply replaces the whole table, again in one
+// transaction; until then the old rules hold.
+func (t *Table) Apply(ctx context.Context, want *ruleset) error {
+	start := time.Now()
+	tx := t.nft.NewTransaction()
+	if t.current == nil {
+		t.keepCounters(ctx, nil)
+		tx.Add(&knftables.Table{})
+		tx.Delete(&knftables.Table{})
+		t.current = newRuleset()
+	}
+	if !t.fill(tx, want) {
+		return nil
+	}
+	if err := t.nft.Run(ctx, tx); err != nil {
+		t.current = nil
+		return fmt.Errorf("program table %s: %w", TableName, err)
+	}
+	old := t.current
+	t.current = want
+	t.stats.Rules, t.stats.Elements = want.size()
+	t.stats.Chains, t.stats.Sets = len(want.chains), len(want.sets)
+	t.stats.Applies++
+	t.stats.LastApply = time.Since(start).Seconds()
+	return t.collect(ctx, old)
+}
+
+// fill adds to tx what leads from current to want. It is false if that is nothing.
+func (t *Table) fill(tx *knftables.Transaction, want *ruleset) bool {
+	tx.Add(&knftables.Table{Comment: knftables.PtrTo("NetworkPolicies of kl")})
+	header := tx.NumOperations()
+	t.declare(tx, want)
+	for _, name := range slices.Sorted(maps.Keys(want.sets)) {
+		fillSet(tx, name, t.current.sets[name], want.sets[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(want.chains)) {
+		have, ok := t.current.chains[name]
+		if ok && slices.Equal(have.rules, want.chains[name].rules) {
+			continue
+		}
+		rewrite(tx, name, want.chains[name].rules)
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.current.chains)) {
+		if _, ok := want.chains[name]; !ok {
+			tx.Flush(&knftables.Chain{Name: name})
+		}
+	}
+	if tx.NumOperations() == header {
+		return false
+	}
+	t.gen = t.gen%0xffffff + 1
+	rewrite(tx, chainFresh, []string{fmt.Sprintf("ct mark & 0xffffff00 == %#08x accept", t.gen<<8)})
+	rewrite(tx, chainApprove, []string{fmt.Sprintf("ct mark set ct mark & 0x000000ff | %#08x", t.gen<<8), "accept"})
+	return true
+}
+
+// declare adds counters, sets and chains that are new, empty, so that what follows may refer to them in any order.
+func (t *Table) declare(tx *knftables.Transaction, want *ruleset) {
+	for _, name := range slices.Sorted(maps.Keys(want.counters)) {
+		if !t.current.counters[name] {
+			tx.Add(&knftables.Counter{Name: name})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(want.sets)) {
+		if _, ok := t.current.sets[name]; !ok {
+			tx.Add(want.sets[name].object(name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(want.chains)) {
+		if _, ok := t.current.chains[name]; ok {
+			continue
+		}
+		c := &knftables.Chain{Name: name}
+		if hook := want.chains[name].hook; hook != "" {
+			c.Type = knftables.PtrTo(knftables.FilterType)
+			c.Hook = knftables.PtrTo(knftables.BaseChainHook(hook))
+			c.Priority = knftables.PtrTo(knftables.FilterPriority + "-10")
+		}
+		tx.Add(c)
+	}
+}
+
+func rewrite(tx *knftables.Transaction, chain string, rules []string) {
+	tx.Flush(&knftables.Chain{Name: chain})
+	for _, r := range rules {
+		tx.Add(&knftables.Rule{Chain: chain, Rule: r})
+	}
+}
+
+// fillSet deletes before it adds, because a verdict cannot be changed in place.
+func fillSet(tx *knftables.Transaction, name string, have, want set) {
+	for _, k := range slices.Sorted(maps.Keys(have.elements)) {
+		if v, ok := want.elements[k]; !ok || v != have.elements[k] {
+			tx.Delete(have.element(name, k))
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(want.elements)) {
+		if v, ok := have.elements[k]; !ok || v != want.elements[k] {
+			tx.Add(want.element(name, k))
+		}
+	}
+}
+
+func (s set) object(name string) knftables.Object {
+	if s.verdicts {
+		return &knftables.Map{Name: name, Type: s.keyType}
+	}
+	o := &knftables.Set{Name: name, Type: s.keyType}
+	if s.interval {
+		o.Flags = []knftables.SetFlag{knftables.IntervalFlag}
+	}
+	return o
+}
+
+func (s set) element(name, key string) *knftables.Element {
+	e := &knftables.Element{Key: strings.Split(key, " . ")}
+	if !s.verdicts {
+		e.Set = name
+		return e
+	}
+	e.Map, e.Value = name, []string{s.elements[key]}
+	return e
+}
+
+// collect deletes what nothing refers to any more. It is a transaction of its own: kernels before 6.2 refuse to delete
+// a chain in the transaction that removes the map element leading to it.
+func (t *Table) collect(ctx context.Context, old *ruleset) error {
+	tx := t.nft.NewTransaction()
+	for _, name := range slices.Sorted(maps.Keys(old.chains)) {
+		if _, ok := t.current.chains[name]; !ok {
+			tx.Delete(&knftables.Chain{Name: name})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(old.sets)) {
+		if _, ok := t.current.sets[name]; !ok {
+			tx.Delete(old.sets[name].object(name))
+		}
+	}
+	var counters []string
+	for _, name := range slices.Sorted(maps.Keys(old.counters)) {
+		if !t.current.counters[name] {
+			counters = append(counters, name)
+			tx.Delete(&knftables.Counter{Name: name})
+		}
+	}
+	if tx.NumOperations() == 0 {
+		return nil
+	}
+	if len(counters) > 0 {
+		t.keepCounters(ctx, counters)
+	}
+	if err := t.nft.Run(ctx, tx); err != nil {
+		t.current = nil
+		return fmt.Errorf("delete unused chains and sets of table %s: %w", TableName, err)
+	}
+	return nil
+}
+
+// keepCounters adds the values of counters that are about to go to what Counters reports; all of them if names is nil.
+func (t *Table) keepCounters(ctx context.Context, names []string) {
+	counters, err := t.nft.ListCounters(ctx)
+	if err != nil {
+		return // there is no table yet
+	}
+	for _, c := range counters {
+		if c.Packets != nil && (names == nil || slices.Contains(names, c.Name)) {
+			t.base[c.Name] += *c.Packets
+		}
+	}
+}
+
+// Counters returns the packets counted under each name, those of counters that are gone included.
+func (t *Table) Counters(ctx context.Context) (map[string]uint64, error) {
+	out := maps.Clone(t.base)
+	counters, err := t.nft.ListCounters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list counters: %w", err)
+	}
+	for _, c := range counters {
+		if c.Packets != nil {
+			out[c.Name] += *c.Packets
+		}
+	}
+	return out, nil
+}
