@@ -54,10 +54,11 @@ KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.kubernetesVersion=$(K8
 ENGINE_LDFLAGS = -s -w -X main.version=$(RELEASE) $(k8s-ldflags) \
 	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)
 
-# Packages whose test links the control plane or another of the big programs: tested without the race detector, whose
-# build of them takes the better part of an hour.
+# Packages that link, or whose tests link, the control plane or another of the big programs: tested without the race
+# detector, whose build of them takes the better part of an hour.
 BIG   := k8s.io/kubernetes/|k8s.io/apiserver/|go.etcd.io/etcd/server/|github.com/containerd/containerd/v2/|github.com/coredns/coredns/
-HEAVY = $(GO) list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | sed -n -E '/ ($(subst /,\/,$(BIG)))/s/\.test .*//p' | sort -u
+HEAVY = $(GO) list -test -f '{{if .ForTest}}{{.ForTest}}{{else}}{{.ImportPath}}{{end}} {{join .Deps " "}}' ./... | \
+	sed -n -E '/ ($(subst /,\/,$(BIG)))/s/(\.test)? .*//p' | sort -u
 
 .PHONY: help
 help: ## list the targets
@@ -116,7 +117,7 @@ deps:
 .PHONY: test
 test: deps ## run the whole test suite
 	@echo "== light packages: race detector, shuffled"
-	@all=$$($(GO) list ./...); heavy=$$($(HEAVY) || true); \
+	@all=$$($(GO) list ./...); heavy=$$($(HEAVY)); \
 	light=$$(comm -23 <(sort <<<"$$all") <(sort <<<"$$heavy")); status=0; \
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(TESTFLAGS) $$light || status=1; \
 	if [[ -n $$heavy ]]; then \
