@@ -24,8 +24,8 @@ type Info struct {
 	Node    string     `json:"node"`
 	Version string     `json:"version"`
 	Memory  Memory     `json:"memory"`
-	Total   int64      `json:"totalBytes"` // of Memory
-	Load    [3]float64 `json:"load"`       // of the machine: 1, 5 and 15 minutes
+	Total   int64      `json:"memoryBytes"` // of Memory in all
+	Load    [3]float64 `json:"load"`        // of the machine: 1, 5 and 15 minutes
 	Images  int        `json:"images"`
 }
 
