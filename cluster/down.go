@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -30,17 +31,34 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 	if err != nil {
 		return existed, err
 	}
-	found := map[Driver][]Node{}
+	var found []driverNodes
 	for _, d := range drivers {
 		defer d.Close()
 		nodes, err := d.List(ctx, name)
 		if err != nil {
 			return existed, fmt.Errorf("list nodes: %w", err)
 		}
-		found[d] = nodes
+		found = append(found, driverNodes{d, nodes})
 		existed = existed || len(nodes) > 0
 	}
 	return existed, h.remove(ctx, l, steps, found)
+}
+
+// Purge removes what drivers keep for clusters to come: images that no node uses. Drivers that cannot be opened here
+// have nothing to remove.
+func (h *Host) Purge(ctx context.Context, drivers []string) error {
+	var errs []error
+	for _, name := range drivers {
+		d, err := h.OpenDriver(ctx, name)
+		if err != nil {
+			continue
+		}
+		if p, ok := d.(Purger); ok {
+			errs = append(errs, p.Purge(ctx))
+		}
+		errs = append(errs, d.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // driversOf opens the driver that a cluster was made with or, if its state does not tell, all that can be opened.
@@ -58,10 +76,16 @@ func (h *Host) driversOf(ctx context.Context, l Layout) ([]Driver, error) {
 	return drivers, nil
 }
 
+// driverNodes are the nodes of a cluster that one driver knows.
+type driverNodes struct {
+	driver Driver
+	nodes  []Node
+}
+
 // remove takes a cluster away; the lock is held.
-func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found map[Driver][]Node) error {
-	for _, nodes := range found {
-		for _, n := range nodes { // or the control plane turns on again what goes off
+func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found []driverNodes) error {
+	for _, f := range found {
+		for _, n := range f.nodes { // or the control plane turns on again what goes off
 			if err := mark(l.NodeStoppedFile(n.Name)); err != nil {
 				return err
 			}
@@ -74,8 +98,8 @@ func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found map[
 		}
 		return steps.do(StepControlPlane, func() (string, error) { return "stopped", stopControlPlane(ctx, l) })
 	})
-	for d, nodes := range found {
-		g.Go(func() error { return deleteNodes(ctx, steps, d, nodes, l.Name) })
+	for _, f := range found {
+		g.Go(func() error { return deleteNodes(ctx, steps, f.driver, f.nodes, l.Name) })
 	}
 	if err := g.Wait(); err != nil {
 		return err // files stay, so that a second down knows what to do

@@ -29,10 +29,14 @@ func newDownCmd(e *env) *cobra.Command {
 					return err
 				}
 			}
-			return down(cmd.Context(), e, names, o)
+			err := down(cmd.Context(), e, names, o)
+			if all && err == nil {
+				err = e.host(nil).Purge(cmd.Context(), e.driverNames())
+			}
+			return err
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "remove every cluster")
+	cmd.Flags().BoolVar(&all, "all", false, "remove every cluster, and node images that are not in use")
 	addOutput(cmd, &o)
 	return cmd
 }

@@ -16,6 +16,8 @@ import (
 
 func newKubectlCmd(e *env) *cobra.Command {
 	return &cobra.Command{
+		DisableFlagsInUseLine: true,
+
 		Use:   "kubectl [--name NAME] COMMAND…",
 		Short: "Run the built-in kubectl on the cluster",
 		Long: "Run the built-in kubectl on the cluster, whatever context your kubeconfig has. All that follows is\n" +

@@ -82,7 +82,7 @@ func progressLine(e cluster.Event) string {
 		b.WriteString(e.Step)
 	}
 	if e.Message != "" {
-		b.WriteString(": " + e.Message)
+		b.WriteString(": " + strings.ReplaceAll(e.Message, "\n", " "))
 	}
 	return b.String()
 }

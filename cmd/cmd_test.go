@@ -1,0 +1,415 @@
+package cmd
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/charmbracelet/x/exp/golden"
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
+)
+
+func TestMain(m *testing.M) { clustertest.PlaneMain(m) }
+
+// world is a machine with a fake driver that commands run on.
+type world struct {
+	t    *testing.T
+	fake *clustertest.Fake
+	env  Env
+	ran  []string // what Exec was asked to become
+}
+
+// imageDriver is a driver whose engine has images.
+type imageDriver struct {
+	*clustertest.Fake
+	images map[string][]byte
+}
+
+func (d imageDriver) SaveImages(_ context.Context, names []string) (io.ReadCloser, error) {
+	data, ok := d.images[names[0]]
+	if !ok {
+		return nil, cluster.ErrNoImage
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kl") // short: socket paths are limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, fake: clustertest.NewFake()}
+	home := cluster.Home(filepath.Join(dir, "home"))
+	w.fake.Changed = clustertest.Running(home)
+	driver := imageDriver{w.fake, map[string][]byte{"app:1": imageTar(t)}}
+	w.env = Env{
+		UserHome: dir, Home: home, Payload: clustertest.PlanePayload,
+		Getenv:  func(string) string { return "" },
+		Version: Version{KL: "v0.1.0", Kubernetes: "v1.36.3"},
+		Drivers: []DriverFactory{{Name: "docker", Open: func(context.Context, *slog.Logger) (cluster.Driver, error) { return driver, nil }}},
+		Exec: func(program string, args, environ []string) error {
+			i := slices.IndexFunc(environ, func(s string) bool { return strings.HasPrefix(s, "KUBECONFIG=") })
+			w.ran = append([]string{filepath.Base(program), strings.TrimPrefix(environ[i], "KUBECONFIG="+string(home)+"/")}, args...)
+			return nil
+		},
+	}
+	t.Cleanup(func() {
+		w.run("down", "--all")
+		os.RemoveAll(dir)
+	})
+	return w
+}
+
+func imageTar(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	manifest := `[{"Config":"c0ffee.json","RepoTags":["app:1"]}]`
+	if err := tw.WriteHeader(&tar.Header{Name: "manifest.json", Mode: 0o644, Size: int64(len(manifest))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tw.Write([]byte(manifest)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// run runs a command line to its end.
+func (w *world) run(args ...string) (stdout, stderr string, code int) { return w.runWith("", args...) }
+
+func (w *world) runWith(stdin string, args ...string) (stdout, stderr string, code int) {
+	var out, errs bytes.Buffer
+	e := w.env
+	e.In, e.Out, e.Err = strings.NewReader(stdin), &out, &errs
+	code = Main(context.WithoutCancel(w.t.Context()), e, args)
+	return out.String(), errs.String(), code
+}
+
+// must runs a command line that succeeds, and returns what it printed.
+func (w *world) must(args ...string) string {
+	w.t.Helper()
+	stdout, stderr, code := w.run(args...)
+	if code != exitOK {
+		w.t.Fatalf("kl %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+func TestHelp(t *testing.T) {
+	e := newEnv(newWorld(t).env)
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		t.Run(strings.ReplaceAll(c.CommandPath(), " ", "-"), func(t *testing.T) {
+			if c.Example == "" {
+				t.Error("no example")
+			}
+			if c.Parent() != nil && strings.HasSuffix(c.Parent().Name(), "completion") {
+				return // cobra's words
+			}
+			w := newWorld(t)
+			args := append(strings.Fields(c.CommandPath())[1:], "--help")
+			golden.RequireEqual(t, []byte(w.must(args...)))
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRootCmd(e))
+}
+
+func TestUsageErrors(t *testing.T) {
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"upp"}, `unknown command "upp" for "kl"`},
+		{[]string{"up", "now"}, `unknown command "now" for "kl up"`},
+		{[]string{"up", "--nods", "2"}, "unknown flag: --nods"},
+		{[]string{"up", "--nodes", "two"}, `invalid argument "two" for "--nodes" flag`},
+		{[]string{"up", "--nodes", "-1"}, "--nodes must not be negative"},
+		{[]string{"up", "--driver", "podman"}, `unknown driver "podman": use auto, docker`},
+		{[]string{"up", "-o", "yaml"}, "use text or json"},
+		{[]string{"list", "-o", "wide"}, "use text or json"},
+		{[]string{"down", "--all", "--name", "x"}, "--all and --name exclude each other"},
+		{[]string{"kubeconfig", "--merge", "--print"}, "--merge and --print exclude each other"},
+		{[]string{"logs", "a", "b"}, "accepts at most 1 arg(s), received 2"},
+		{[]string{"node", "shell"}, "give one node"},
+		{[]string{"node", "shell", "n1", "ls"}, "a command only after --"},
+		{[]string{"node", "shel"}, `unknown command "shel" for "kl node"`},
+		{[]string{"image", "load"}, "requires at least 1 arg(s)"},
+		{[]string{"kubectl", "--name"}, "flag needs an argument: --name"},
+	}
+	for _, tt := range tests {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			stdout, stderr, code := newWorld(t).run(tt.args...)
+			if code != exitUsage || !strings.Contains(stderr, tt.want) || stdout != "" {
+				t.Errorf("exit code %d, want %d and %q in %q", code, exitUsage, tt.want, stderr)
+			}
+			if strings.Contains(stderr, "Usage:") {
+				t.Error("the whole help is in the way of the message")
+			}
+		})
+	}
+}
+
+func TestNoCluster(t *testing.T) {
+	for _, args := range [][]string{
+		{"status"}, {"logs"}, {"kubeconfig"}, {"kubeconfig", "--merge"}, {"kubectl", "get", "pods"},
+		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			_, stderr, code := newWorld(t).run(args...)
+			want := "kl: find cluster kl: file does not exist\n    'kl list' shows the clusters there are; 'kl up --name kl' makes it\n"
+			if code != exitFailed || stderr != want {
+				t.Errorf("exit code %d, %q", code, stderr)
+			}
+		})
+	}
+}
+
+// TestStory is a cluster's life as a user sees it.
+func TestStory(t *testing.T) {
+	w := newWorld(t)
+	stdout, stderr, code := w.run("up", "--nodes", "2")
+	if code != exitOK {
+		t.Fatal(stderr)
+	}
+	for _, want := range []string{"Cluster kl is up in ", "Kubernetes v1.36.3, 2 nodes (docker)", "kubectl --context kl-kl get nodes", "kl kubectl get pods -A"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in:\n%s", want, stdout)
+		}
+	}
+	if !strings.Contains(stderr, "control plane done in") {
+		t.Errorf("no progress in:\n%s", stderr)
+	}
+	t.Run("up again", func(t *testing.T) {
+		if out := w.must("up"); !strings.HasPrefix(out, "Cluster kl is already running: Kubernetes v1.36.3, 2 nodes.\n") {
+			t.Error(out)
+		}
+	})
+	t.Run("list", func(t *testing.T) {
+		fields := strings.Fields(strings.Split(w.must("list"), "\n")[1])
+		if diff := cmp.Diff([]string{"kl", "Ready", "2", "v1.36.3", "docker"}, fields[:5]); diff != "" {
+			t.Error(diff)
+		}
+		var infos []cluster.Info
+		decode(t, w.must("list", "-o", "json"), &infos)
+		if len(infos) != 1 || infos[0].Name != "kl" || len(infos[0].Nodes) != 2 {
+			t.Errorf("infos are %+v", infos)
+		}
+	})
+	t.Run("status", func(t *testing.T) {
+		out := w.must("status")
+		for _, want := range []string{"state       Ready", "driver      docker", "memory      200 MB", "kube-apiserver   Serving", "80 MB"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in:\n%s", want, out)
+			}
+		}
+		var got struct {
+			Phase string
+			Nodes []nodeRow
+		}
+		decode(t, w.must("status", "-o", "json"), &got)
+		if got.Phase != "Ready" || len(got.Nodes) != 2 || !got.Nodes[1].Ready || got.Nodes[1].Memory != 80_000_000 {
+			t.Errorf("status is %+v", got)
+		}
+	})
+	t.Run("node list", func(t *testing.T) {
+		fields := strings.Fields(strings.Split(w.must("node", "list"), "\n")[2])
+		if diff := cmp.Diff([]string{"n2", "Running", "yes"}, fields[:3]); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("node shell", func(t *testing.T) {
+		out, _, code := w.runWith("hello\n", "node", "shell", "n2", "--", "cat")
+		if out != "hello\n" || code != 0 {
+			t.Errorf("exit code %d, %q", code, out)
+		}
+		if _, stderr, code := w.run("node", "shell", "n2", "--", "false"); code != 1 || stderr != "" {
+			t.Errorf("false: exit code %d, %q", code, stderr)
+		}
+		if _, stderr, code := w.run("node", "shell", "n9"); code != exitFailed || !strings.Contains(stderr, "has no such node") {
+			t.Errorf("n9: exit code %d, %q", code, stderr)
+		}
+	})
+	t.Run("logs", func(t *testing.T) { testLogs(t, w) })
+	t.Run("kubeconfig", func(t *testing.T) {
+		if out := w.must("kubeconfig"); !strings.Contains(out, "current-context: kl-kl") {
+			t.Error(out)
+		}
+		path := filepath.Join(w.env.UserHome, ".kube", "config")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		w.must("kubeconfig", "--merge")
+		if data, err := os.ReadFile(path); err != nil || !bytes.Contains(data, []byte("current-context: kl-kl")) {
+			t.Errorf("%s, %v", data, err)
+		}
+	})
+	t.Run("kubectl", func(t *testing.T) {
+		w.must("kubectl", "get", "pods", "-A", "--help")
+		want := []string{filepath.Base(os.Args[0]), "clusters/kl/kubeconfig", "kl-engine", "kubectl", "get", "pods", "-A", "--help"}
+		if diff := cmp.Diff(want, w.ran); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("image load", func(t *testing.T) { testImageLoad(t, w) })
+	t.Run("completion", func(t *testing.T) {
+		for args, want := range map[string]string{
+			"node shell ":         "n1\nn2\n:4\n",
+			"status --name ":      "kl\n:4\n",
+			"up --driver ":        "auto\ndocker\n:4\n",
+		} {
+			if out := w.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); out != want {
+				t.Errorf("%s: %q, want %q", args, out, want)
+			}
+		}
+	})
+	if out := w.must("down"); out != "Cluster kl is removed.\n" {
+		t.Error(out)
+	}
+	if out := w.must("down"); out != "There is no cluster kl.\n" {
+		t.Error(out)
+	}
+}
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+}
+
+func testLogs(t *testing.T, w *world) {
+	l := w.env.Home.Cluster("kl")
+	if out := w.must("logs"); out != "fake control plane starts\n" {
+		t.Errorf("control plane: %q", out)
+	}
+	for path, text := range map[string]string{
+		l.LogFile("etcd"): "1\n2\n3\n", l.NodeLogFile("n1", "node"): "node\n", l.NodeLogFile("n1", "containerd"): "containerd\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for args, want := range map[string]string{
+		"etcd": "1\n2\n3\n", "etcd --tail 2": "2\n3\n", "etcd --tail 0": "", "etcd --tail 9": "1\n2\n3\n",
+		"n1": "node\n", "n1/containerd": "containerd\n",
+	} {
+		if out := w.must(append([]string{"logs"}, strings.Fields(args)...)...); out != want {
+			t.Errorf("%s: %q, want %q", args, out, want)
+		}
+	}
+	_, stderr, code := w.run("logs", "../../pki/ca.key")
+	if want := "there are: control-plane, etcd, n1/containerd, n1, n1/node\n"; code != exitFailed || !strings.HasSuffix(stderr, want) {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}
+
+func testImageLoad(t *testing.T, w *world) {
+	const want = "n1 got docker.io/library/app:1 in 0.0 s\nn2 got docker.io/library/app:1 in 0.0 s\n"
+	file := filepath.Join(t.TempDir(), "app.tar")
+	if err := os.WriteFile(file, imageTar(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "kl-image-*"))
+	for name, run := range map[string]func() (string, string, int){
+		"by name": func() (string, string, int) { return w.run("image", "load", "app:1") },
+		"a file":  func() (string, string, int) { return w.run("image", "load", file) },
+		"stdin":   func() (string, string, int) { return w.runWith(string(imageTar(t)), "image", "load", "-") },
+	} {
+		if out, stderr, code := run(); code != exitOK || out != want {
+			t.Errorf("%s: exit code %d, %q, %q", name, code, out, stderr)
+		}
+	}
+	_, stderr, code := w.run("image", "load", "app:2")
+	if code != exitFailed || !strings.Contains(stderr, "find app:2: no such image\n    it is neither a file nor an image of docker") {
+		t.Errorf("unknown: exit code %d, %q", code, stderr)
+	}
+	if after, _ := filepath.Glob(filepath.Join(os.TempDir(), "kl-image-*")); len(after) > len(before) {
+		t.Errorf("left: %q", after)
+	}
+}
+
+func TestUpJSON(t *testing.T) {
+	w := newWorld(t)
+	var steps []string
+	var result cluster.Result
+	for dec := json.NewDecoder(strings.NewReader(w.must("up", "--name", "big", "-o", "json"))); dec.More(); {
+		var line struct {
+			cluster.Event
+			Result *cluster.Result
+		}
+		if err := dec.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		if line.Result != nil {
+			result = *line.Result
+			continue
+		}
+		steps = append(steps, line.Step+" "+string(line.State))
+	}
+	if result.Cluster != "big" || result.Context != "kl-big" || result.Seconds <= 0 {
+		t.Errorf("result is %+v", result)
+	}
+	for _, want := range []string{"payload Started", "certificates Done", "control plane Done", "n1 Done", "kubeconfig Done"} {
+		if !slices.Contains(steps, want) {
+			t.Errorf("no %q in %q", want, steps)
+		}
+	}
+}
+
+func TestFailedUpShowsTheLog(t *testing.T) {
+	w := newWorld(t)
+	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, w.env.Home)
+	_, stderr, code := w.run("up")
+	for _, want := range []string{
+		"kl: run control plane: etcd: database is corrupt\n",
+		"    the whole log: " + w.env.Home.Cluster("kl").LogFile("control-plane"),
+		"  | fake control plane starts\n",
+	} {
+		if !strings.Contains(stderr, want) || code != exitFailed {
+			t.Errorf("exit code %d, no %q in:\n%s", code, want, stderr)
+		}
+	}
+}
+
+func TestAutoDriver(t *testing.T) {
+	fail := func(name, why string) DriverFactory {
+		return DriverFactory{name, func(context.Context, *slog.Logger) (cluster.Driver, error) {
+			return nil, fmt.Errorf("%s: %w", why, cluster.ErrNoEngine)
+		}}
+	}
+	works := DriverFactory{"embedded", func(context.Context, *slog.Logger) (cluster.Driver, error) { return clustertest.NewFake(), nil }}
+	e := newEnv(Env{Drivers: []DriverFactory{fail("docker", "socket missing"), works}})
+	if _, err := e.openDriver(t.Context(), "auto"); err != nil {
+		t.Error(err)
+	}
+	e = newEnv(Env{Drivers: []DriverFactory{fail("docker", "socket missing"), fail("embedded", "not root")}})
+	_, err := e.openDriver(t.Context(), "auto")
+	if !errors.Is(err, cluster.ErrNoEngine) || !strings.Contains(err.Error(), "socket missing") || !strings.Contains(err.Error(), "not root") {
+		t.Errorf("error is %v", err)
+	}
+	var ce *cluster.Error
+	if !errors.As(err, &ce) || !strings.Contains(ce.Hint, "Docker") || !strings.Contains(ce.Hint, "root") {
+		t.Errorf("the hint does not name both ways out: %v", ce)
+	}
+}
