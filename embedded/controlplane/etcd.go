@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"net/url"
-	"path/filepath"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -54,20 +53,18 @@ func (e *etcd) config() (*embed.Config, error) {
 			return nil, fmt.Errorf("set flag %s: %w", name, err)
 		}
 	}
-	client := url.URL{Scheme: "unix", Path: e.files.etcdSocket()}
-	peer := url.URL{Scheme: "unix", Path: e.files.etcdPeerSocket()}
+	// What the member advertises is remembered in its data, and a cluster's directory may be moved or cloned: it is a
+	// fixed name of the form that etcd asks for, never dialed because there is one member.
+	nowhere := []url.URL{{Scheme: "unix", Host: "kl:1"}}
 	c.Name = "kl"
 	c.Dir = absolute(e.layout.EtcdDir())
-	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	// The member's own address is remembered in its data, and a cluster's directory may be moved or cloned: the URL that
-	// counts is a fixed name, never dialed because there is one member.
-	c.AdvertisePeerUrls = []url.URL{{Scheme: "unix", Path: filepath.Join("/kl", e.spec.Name)}}
+	c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: e.files.etcdSocket()}}
+	c.ListenPeerUrls = []url.URL{{Scheme: "unix", Path: e.files.etcdPeerSocket()}}
+	c.AdvertiseClientUrls, c.AdvertisePeerUrls = nowhere, nowhere
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.UnsafeNoFsync = e.spec.Ephemeral
 	// A single member still waits a whole election, a second by default, before it serves.
 	c.TickMs, c.ElectionMs = 10, 50
-	c.AutoCompactionMode, c.AutoCompactionRetention = "", "0" // the API server compacts
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(e.logger)
 	return c, nil
 }
