@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/charmbracelet/x/exp/golden"
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
@@ -23,7 +23,10 @@ import (
 	"github.com/klkube/kl/cluster/clustertest"
 )
 
-func TestMain(m *testing.M) { clustertest.PlaneMain(m) }
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write the golden files")
+	clustertest.PlaneMain(m)
+}
 
 // world is a machine with a fake driver that commands run on.
 type world struct {
@@ -113,6 +116,24 @@ func (w *world) must(args ...string) string {
 	return stdout
 }
 
+// checkGolden compares with testdata/<test>.golden, which -update writes.
+func checkGolden(t *testing.T, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", t.Name()+".golden")
+	if flag.Lookup("update").Value.String() == "true" {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("not as in %s (-want +got):\n%s", path, diff)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	e := newEnv(newWorld(t).env)
 	var walk func(c *cobra.Command)
@@ -126,7 +147,7 @@ func TestHelp(t *testing.T) {
 			}
 			w := newWorld(t)
 			args := append(strings.Fields(c.CommandPath())[1:], "--help")
-			golden.RequireEqual(t, []byte(w.must(args...)))
+			checkGolden(t, w.must(args...))
 		})
 		for _, sub := range c.Commands() {
 			walk(sub)
