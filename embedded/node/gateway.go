@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -54,9 +55,15 @@ func (g *gateway) Run(ctx context.Context, ready func()) error {
 	}
 }
 
+// dialPatience is how long a connection waits while the control plane is away: clients that try again every few seconds
+// for hours must not pile up.
+const dialPatience = 10 * time.Second
+
 func (g *gateway) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
-	api, err := g.dialAPI(ctx)
+	dialCtx, cancel := context.WithTimeout(ctx, dialPatience)
+	api, err := g.dialAPI(dialCtx)
+	cancel()
 	if err != nil {
 		g.log.Debug("dial API server", "err", err)
 		return
@@ -88,10 +95,15 @@ func copyHalf(dst, src net.Conn) {
 	}
 }
 
-// ensureGateway makes the interface with the address, if it does not exist.
+// ensureGateway makes the interface with the address, if it does not exist. Kernels of small virtual machines may have
+// no dummy interfaces; a bridge without ports does as well, and nodes in containers are on one themselves.
 func ensureGateway(addr netip.Addr) error {
-	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: gatewayLink}}
-	if err := netlink.LinkAdd(link); err != nil && !errors.Is(err, syscall.EEXIST) {
+	attrs := netlink.LinkAttrs{Name: gatewayLink}
+	err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs})
+	if errors.Is(err, syscall.EOPNOTSUPP) {
+		err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+	}
+	if err != nil && !errors.Is(err, syscall.EEXIST) {
 		return err
 	}
 	found, err := netlink.LinkByName(gatewayLink)

@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	supervisor := &lifecycle.Supervisor{Units: units, Logger: o.Logger}
 	supervisor.Changed = func(s cluster.ComponentStatus) {
-		o.Logger.Info("component", "name", s.Name, "state", s.State, "ready", s.Ready, "err", s.Error)
+		o.Logger.Info("component", "name", s.Name, "state", s.State, "began", s.Began, "ready", s.Ready, "err", s.Error)
 	}
 	return supervisor.Run(ctx)
 }
