@@ -46,7 +46,7 @@ func (h *Host) change(ctx context.Context, name, command string, f func(context.
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	if err := f(ctx, c); err != nil {
-		c.steps.fail(err)
+		c.steps.fail()
 		return err
 	}
 	return nil

@@ -60,8 +60,6 @@ type recorder struct {
 	open  map[string]time.Time // when a step began; zero once it is over
 	said  map[string]Event     // the last event of a step
 	steps []Step
-
-	failed bool // a step has failed
 }
 
 func newRecorder(emit func(Event)) *recorder {
@@ -89,12 +87,6 @@ func (r *recorder) say(step string, state StepState, message string) {
 	began, ok := r.open[step]
 	if last := r.said[step]; ok && last.State == state && last.Message == message {
 		return
-	}
-	if state == StepFailed {
-		if r.failed {
-			e.Message = "" // what ends because something else failed has nothing to say
-		}
-		r.failed = true
 	}
 	r.said[step] = e
 	switch {
@@ -125,8 +117,23 @@ func (r *recorder) do(step string, f func() (message string, err error)) error {
 	return nil
 }
 
-// fail ends every step that is still open.
-func (r *recorder) fail(err error) {
+// within is do for a step among others: if it fails because ctx ended, the reason is told elsewhere.
+func (r *recorder) within(ctx context.Context, step string, f func() (message string, err error)) error {
+	r.start(step)
+	message, err := f()
+	switch {
+	case err == nil:
+		r.done(step, message)
+	case ctx.Err() != nil:
+		r.say(step, StepFailed, "")
+	default:
+		r.say(step, StepFailed, err.Error())
+	}
+	return err
+}
+
+// fail ends every step that is still open. Why is told with the error that the command returns.
+func (r *recorder) fail() {
 	r.mu.Lock()
 	var open []string
 	for step, began := range r.open {
@@ -136,7 +143,7 @@ func (r *recorder) fail(err error) {
 	}
 	r.mu.Unlock()
 	for _, step := range open {
-		r.say(step, StepFailed, err.Error())
+		r.say(step, StepFailed, "")
 	}
 }
 

@@ -84,7 +84,7 @@ func (h *Host) Up(ctx context.Context, want Spec, o UpOptions) (*Result, error) 
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 	}
-	u.steps.fail(err)
+	u.steps.fail()
 	return nil, errors.Join(err, u.undo(context.WithoutCancel(ctx)))
 }
 
@@ -149,7 +149,7 @@ func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := u.steps.do(StepKubeconfig, func() (string, error) { return "", u.kubeconfig(ctx) }); err != nil {
+	if err := u.steps.within(ctx, StepKubeconfig, func() (string, error) { return "", u.kubeconfig(ctx) }); err != nil {
 		return nil, err
 	}
 	return u.result(status, pid != 0 && !u.changed), nil
@@ -233,7 +233,7 @@ func (u *upRun) writeState(running bool) error {
 func (u *upRun) prepare(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return u.steps.do(StepCertificates, func() (string, error) {
+		return u.steps.within(ctx, StepCertificates, func() (string, error) {
 			if err := EnsurePKI(u.layout, u.spec.Networking, time.Now()); err != nil {
 				return "", err
 			}
@@ -241,7 +241,7 @@ func (u *upRun) prepare(ctx context.Context) error {
 		})
 	})
 	g.Go(func() error {
-		return u.steps.do(StepPayload, func() (string, error) {
+		return u.steps.within(ctx, StepPayload, func() (string, error) {
 			p, err := u.host.Payload(ctx)
 			u.payload = p
 			return "", err

@@ -39,7 +39,7 @@ func (u *upRun) startNodes(ctx context.Context, have []Node) error {
 		}
 	}
 	if p, ok := u.driver.(Preparer); ok && missing > 0 {
-		err := u.steps.do(StepImage, func() (string, error) { return "", p.Prepare(ctx, u.spec.Name, u.payload) })
+		err := u.steps.within(ctx, StepImage, func() (string, error) { return "", p.Prepare(ctx, u.spec.Name, u.payload) })
 		if err != nil {
 			return &Error{Op: "prepare node image", Err: err}
 		}
