@@ -1,20 +1,21 @@
-package policy
+package policy_test
 
 import (
 	"net"
-	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/klkube/kl/cluster/policy"
 )
 
 // oracle judges a connection straight from the objects, as the API's documentation reads: slow, and sharing no code
 // with the compiler, label matching included.
 type oracle struct {
-	Objects
+	policy.Objects
 	gateway string
 }
 
@@ -236,5 +237,3 @@ func matches(s metav1.LabelSelector, l map[string]string) bool {
 	}
 	return true
 }
-
-func addr(s string) netip.Addr { return netip.MustParseAddr(s) }

@@ -227,3 +227,5 @@ func exampleModel(t *testing.T) *Model {
 	o.load(t, readFile(t, "testdata/example.yaml"))
 	return Compile(o, Options{Gateway: netip.MustParseAddr("10.245.0.1")})
 }
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }

@@ -46,7 +46,9 @@ func (t *Table) Apply(ctx context.Context, want *ruleset) error {
 	start := time.Now()
 	tx := t.nft.NewTransaction()
 	if t.current == nil {
-		t.keepCounters(ctx, nil)
+		if t.Exists(ctx) {
+			t.keepCounters(ctx, nil)
+		}
 		tx.Add(&knftables.Table{})
 		tx.Delete(&knftables.Table{})
 		t.current = newRuleset()
@@ -202,10 +204,10 @@ func (t *Table) collect(ctx context.Context, old *ruleset) error {
 func (t *Table) keepCounters(ctx context.Context, names []string) {
 	counters, err := t.nft.ListCounters(ctx)
 	if err != nil {
-		return // there is no table yet
+		return // then a few counts are lost
 	}
 	for _, c := range counters {
-		if c.Packets != nil && (names == nil || slices.Contains(names, c.Name)) {
+		if c != nil && c.Packets != nil && (names == nil || slices.Contains(names, c.Name)) {
 			t.base[c.Name] += *c.Packets
 		}
 	}
@@ -219,7 +221,7 @@ func (t *Table) Counters(ctx context.Context) (map[string]uint64, error) {
 		return nil, fmt.Errorf("list counters: %w", err)
 	}
 	for _, c := range counters {
-		if c.Packets != nil {
+		if c != nil && c.Packets != nil { // knftables' Fake lists nils
 			out[c.Name] += *c.Packets
 		}
 	}
