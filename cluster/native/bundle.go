@@ -1,0 +1,184 @@
+//go:build linux
+
+package native
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// bundle is one node's directory: config.json for runc, and the node's own files. It is all that is known about a node.
+type bundle struct{ dir string }
+
+func (d *Driver) bundle(clusterName, node string) bundle {
+	return bundle{filepath.Join(d.root, clusterName, node)}
+}
+
+func (b bundle) name() string       { return filepath.Base(b.dir) }
+func (b bundle) clusterDir() string { return filepath.Dir(b.dir) }
+func (b bundle) scope() scope       { return scopeOf(b.clusterDir()) }
+func (b bundle) config() string     { return filepath.Join(b.dir, "config.json") }
+func (b bundle) rootfs() string     { return filepath.Join(b.dir, "rootfs") } // where the overlay is mounted
+func (b bundle) upper() string      { return filepath.Join(b.dir, "upper") }
+func (b bundle) work() string       { return filepath.Join(b.dir, "work") }
+func (b bundle) varDir() string     { return filepath.Join(b.dir, "var") }
+func (b bundle) console() string    { return filepath.Join(b.dir, "console.log") }
+func (b bundle) pidFile() string    { return filepath.Join(b.dir, "init.pid") }
+func (b bundle) offFile() string    { return filepath.Join(b.dir, "off") } // the node was turned off, by Stop or Kill
+func (b bundle) guard() string      { return filepath.Join(b.dir, "supervisor") }
+
+// record is what is remembered about a node, as one annotation of its bundle.
+type record struct {
+	Spec    cluster.NodeSpec `json:"spec"`
+	Subnet  netip.Prefix     `json:"subnet"`
+	Addr    netip.Addr       `json:"addr"`
+	Created time.Time        `json:"created"`
+}
+
+const recordAnnotation = "dev.kl.record"
+
+// writeTo writes the bundle's configuration to a file that is going to be the bundle's.
+func (b bundle) writeTo(file string, r record) error {
+	spec, err := ociSpec(b, r)
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(spec, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode bundle: %w", err)
+	}
+	return os.WriteFile(file, data, 0o600)
+}
+
+// read returns errGone if there is no such node.
+func (b bundle) read() (record, error) {
+	data, err := os.ReadFile(b.config())
+	if os.IsNotExist(err) {
+		return record{}, errGone
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("read bundle: %w", err)
+	}
+	var config struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	var r record
+	if err := json.Unmarshal(data, &config); err != nil {
+		return record{}, fmt.Errorf("read %s: %w", b.config(), err)
+	}
+	if err := json.Unmarshal([]byte(config.Annotations[recordAnnotation]), &r); err != nil {
+		return record{}, fmt.Errorf("read %s: annotation %s: %w", b.config(), recordAnnotation, err)
+	}
+	return r, nil
+}
+
+// ociSpec describes a node to runc. The node gets all that this process may hand on: it runs the machine in which pods
+// are confined, and is not itself a boundary.
+func ociSpec(b bundle, r record) (*specs.Spec, error) {
+	have, _, err := cluster.Capabilities("self")
+	if err != nil {
+		return nil, err
+	}
+	caps := make([]string, len(have))
+	for i, c := range have {
+		caps[i] = "CAP_" + c
+	}
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode bundle: %w", err)
+	}
+	kmsg := specs.LinuxDevice{Path: "/dev/kmsg", Type: "c", Major: 1, Minor: 11}
+	return &specs.Spec{
+		Version:  "1.0.2", // understood by every runc since 1.0
+		Hostname: r.Spec.Name,
+		Root:     &specs.Root{Path: b.rootfs()},
+		Process: &specs.Process{
+			Args: []string{"/usr/local/bin/kl-init"}, Cwd: "/",
+			Env:          []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=kl"},
+			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
+		},
+		Mounts:      mounts(b, r.Spec),
+		Annotations: map[string]string{recordAnnotation: string(encoded)},
+		Linux: &specs.Linux{
+			CgroupsPath: b.scope().cgroup() + "/" + b.name(),
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.CgroupNamespace},
+			},
+			Devices: []specs.LinuxDevice{kmsg}, Resources: resources(r.Spec), RootfsPropagation: "private",
+		},
+	}, nil
+}
+
+func mounts(b bundle, spec cluster.NodeSpec) []specs.Mount {
+	list := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc"},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime"}},
+		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755"}},
+		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}},
+		bind(b.varDir(), "/var", false),
+		bind(spec.RunDir, cluster.RunMountDir, false),
+		bind(spec.NodeDir, cluster.NodeMountDir, false),
+	}
+	for _, m := range spec.Mounts {
+		list = append(list, bind(m.Host, m.Node, m.ReadOnly))
+	}
+	return list
+}
+
+func bind(host, node string, readOnly bool) specs.Mount {
+	m := specs.Mount{Destination: node, Type: "bind", Source: host, Options: []string{"rbind", "rw", "rprivate"}}
+	if readOnly {
+		m.Options[1] = "ro"
+	}
+	return m
+}
+
+// resources allows all devices, as a privileged container has them, and limits the node's share of the machine.
+func resources(spec cluster.NodeSpec) *specs.LinuxResources {
+	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}
+	if spec.MemoryBytes > 0 {
+		r.Memory = &specs.LinuxMemory{Limit: &spec.MemoryBytes}
+		if swapIsAccounted() {
+			r.Memory.Swap = &spec.MemoryBytes // memory and swap together: no swap on top
+		}
+	}
+	if spec.MilliCPUs > 0 {
+		period, quota := uint64(100_000), spec.MilliCPUs*100
+		r.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
+	}
+	return r
+}
+
+// node is what List tells about a node that is in some state.
+func (r record) node(id string, state cluster.NodeState) cluster.Node {
+	return cluster.Node{
+		Cluster: r.Spec.Cluster, Name: r.Spec.Name, Driver: "embedded", ID: id, IP: r.Addr.String(), State: state,
+		Created: r.Created, PayloadSHA: r.Spec.Payload.SHA, MilliCPUs: r.Spec.MilliCPUs, MemoryBytes: r.Spec.MemoryBytes,
+		Labels: r.Spec.Labels, Ports: r.Spec.Ports,
+	}
+}
+
+// lastLines is the end of what the node's init has written.
+func (b bundle) lastLines() []string {
+	data, err := os.ReadFile(b.console())
+	if err != nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return lines[max(0, len(lines)-20):]
+}

@@ -1,0 +1,225 @@
+//go:build linux
+
+package native
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// Create makes the directory of a node and starts its supervisor. Everything is made aside and renamed into place, so
+// that a crash leaves either nothing that counts or a node that Delete takes.
+func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
+	n, err := d.create(ctx, spec)
+	if err == nil {
+		return n, nil
+	}
+	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	var explained *cluster.Error
+	if errors.As(err, &explained) && explained.Hint != "" {
+		return cluster.Node{}, err
+	}
+	e := &cluster.Error{Op: "create node", Node: spec.Name, Err: err}
+	if explained != nil {
+		e.Log = explained.Log
+	}
+	if errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "address already in use") {
+		e.Hint = "another program uses the port: choose another one, see `ss -lntp`"
+	}
+	return cluster.Node{}, e
+}
+
+func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
+	if err := errors.Join(ctx.Err(), checkPaths(spec)); err != nil {
+		return cluster.Node{}, err
+	}
+	b := d.bundle(spec.Cluster, spec.Name)
+	unlock, r, err := d.place(ctx, b, spec)
+	if err != nil {
+		return cluster.Node{}, err
+	}
+	defer unlock()
+	err = d.launch(ctx, b)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		return r.node(b.id(), cluster.NodeRunning), nil
+	}
+	undo, cancel := detach(ctx)
+	defer cancel()
+	return cluster.Node{}, errors.Join(err, d.destroy(undo, b), d.cleanUp(undo, spec.Cluster, false))
+}
+
+func (b bundle) id() string { return b.scope().id + "-" + b.name() }
+
+// checkPaths finds out early, and says clearly, what runc would refuse.
+func checkPaths(spec cluster.NodeSpec) error {
+	paths := []string{spec.RunDir, spec.NodeDir, spec.Payload.Rootfs, spec.Payload.Runc}
+	for _, m := range spec.Mounts {
+		paths = append(paths, m.Host)
+	}
+	for _, p := range paths {
+		if !filepath.IsAbs(p) {
+			return fmt.Errorf("path %q is not absolute", p)
+		}
+		if _, err := os.Stat(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place makes the node's directory, locked.
+func (d *Driver) place(ctx context.Context, b bundle, spec cluster.NodeSpec) (unlock func(), r record, err error) {
+	if err := os.MkdirAll(d.root, 0o711); err != nil {
+		return nil, r, err
+	}
+	aside, err := os.MkdirTemp(d.root, ".new-")
+	if err != nil {
+		return nil, r, err
+	}
+	unlock, err = lockDir(ctx, aside) // a lock follows its directory when that is renamed
+	if err == nil {
+		err = stage(bundle{aside}, spec)
+	}
+	if err == nil {
+		r, err = d.settle(ctx, b, aside, spec)
+	}
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(aside))
+		if unlock != nil {
+			unlock()
+		}
+		undo, cancel := detach(ctx)
+		defer cancel()
+		return nil, r, errors.Join(err, d.cleanUp(undo, spec.Cluster, false))
+	}
+	return unlock, r, nil
+}
+
+// stage fills a directory with all that does not depend on the node's address.
+func stage(b bundle, spec cluster.NodeSpec) error {
+	if err := os.Chmod(b.dir, 0o711); err != nil { // runc and programs with other users' rights look through it
+		return err
+	}
+	for _, dir := range []string{b.upper(), b.work(), b.varDir(), b.rootfs()} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	from := filepath.Join(spec.Payload.Rootfs, "var")
+	if err := os.CopyFS(b.varDir(), os.DirFS(from)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("fill the node's /var: %w", err)
+	}
+	return nil
+}
+
+// settle chooses the address of a node, under the lock of all that make nodes on this machine, and gives it its name.
+func (d *Driver) settle(ctx context.Context, b bundle, aside string, spec cluster.NodeSpec) (record, error) {
+	unlock, err := lockMade(ctx, runDir)
+	if err != nil {
+		return record{}, err
+	}
+	defer unlock()
+	if _, err := os.Stat(b.dir); err == nil {
+		return record{}, cluster.ErrNodeExists
+	}
+	records, err := d.records()
+	if err != nil {
+		return record{}, err
+	}
+	subnet, err := d.subnet(spec, records)
+	if err != nil {
+		return record{}, err
+	}
+	addr, err := cluster.NodeAddress(subnet, spec.Name, func(a netip.Addr) bool {
+		for _, r := range records {
+			if r.Spec.Cluster == spec.Cluster && r.Addr == a {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return record{}, err
+	}
+	r := record{Spec: spec, Subnet: subnet, Addr: addr, Created: time.Now().Truncate(time.Second)}
+	if err := b.writeTo(filepath.Join(aside, "config.json"), r); err != nil {
+		return record{}, err
+	}
+	if err := os.MkdirAll(b.clusterDir(), 0o711); err != nil {
+		return record{}, err
+	}
+	return r, os.Rename(aside, b.dir)
+}
+
+// subnet is that of the cluster's nodes, else of its bridge, else one that is free.
+func (d *Driver) subnet(spec cluster.NodeSpec, records []record) (netip.Prefix, error) {
+	taken, err := cluster.HostPrefixes()
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	for _, r := range records {
+		if r.Spec.Cluster == spec.Cluster {
+			return r.Subnet, nil
+		}
+		taken = append(taken, r.Subnet) // its bridge may be off
+	}
+	if p, ok := d.scope(spec.Cluster).bridgeSubnet(); ok {
+		return p, nil
+	}
+	return cluster.FreeSubnet(append(taken, spec.Avoid...))
+}
+
+// launch starts the supervisor of a node and waits for its report.
+func (d *Driver) launch(ctx context.Context, b bundle) error {
+	log, err := os.OpenFile(filepath.Join(b.dir, "supervisor.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ours.Close()
+	cmd := exec.Command(d.supervisor, SuperviseCommand, b.dir) //nolint:noctx // it outlives us
+	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=1", "GOGC=50"}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNS}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return fmt.Errorf("start the node's supervisor: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // reaps it, should we live that long
+	stop := context.AfterFunc(ctx, func() { _ = ours.SetReadDeadline(time.Now()) })
+	defer stop()
+	var answer report
+	if err := json.NewDecoder(ours).Decode(&answer); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		complaint, _ := os.ReadFile(log.Name())
+		return &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(complaint)), "\n")}
+	}
+	if answer.Error != "" {
+		return &cluster.Error{Op: "start node", Node: b.name(), Err: errors.New(answer.Error), Log: answer.Log}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+package native
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// runDir holds runc's state. It is lost when the machine restarts, as the nodes' processes are.
+const runDir = "/run/kl"
+
+// Driver makes nodes with runc and the kernel. It is safe for concurrent use, also by several processes.
+type Driver struct {
+	root       string // Home/embedded
+	log        *slog.Logger
+	supervisor string
+}
+
+var (
+	_ cluster.Driver  = (*Driver)(nil)
+	_ cluster.Starter = (*Driver)(nil)
+	_ cluster.Pauser  = (*Driver)(nil)
+	_ cluster.Execer  = (*Driver)(nil)
+	_ cluster.Cleaner = (*Driver)(nil)
+)
+
+// New checks that nodes can be made here: Linux and root. The error wraps [cluster.ErrNoEngine] if not.
+func New(_ context.Context, o Options) (*Driver, error) {
+	if !filepath.IsAbs(o.Home) {
+		return nil, fmt.Errorf("make nodes without an engine: home %q is not an absolute path", o.Home)
+	}
+	if os.Geteuid() != 0 {
+		return nil, &cluster.Error{
+			Op: "make nodes without an engine", Err: fmt.Errorf("%w and you are not root", cluster.ErrNoEngine),
+			Hint: "use sudo, or start Docker and use --driver docker",
+		}
+	}
+	d := &Driver{root: filepath.Join(o.Home, "embedded"), log: o.Logger, supervisor: o.Supervisor}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	if d.supervisor == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find this program: %w", err)
+		}
+		d.supervisor = exe
+	}
+	return d, nil
+}
+
+// Name is embedded.
+func (d *Driver) Name() string { return "embedded" }
+
+// Close does nothing: there is no connection, and nodes live on.
+func (d *Driver) Close() error { return nil }
+
+// scope names what the kernel holds for a cluster.
+type scope struct{ id string }
+
+func (d *Driver) scope(clusterName string) scope { return scopeOf(filepath.Join(d.root, clusterName)) }
+
+// scopeOf derives the names from a cluster's directory: two homes may each have a cluster of one name.
+func scopeOf(clusterDir string) scope {
+	sum := sha256.Sum256([]byte(clusterDir))
+	return scope{hex.EncodeToString(sum[:4])}
+}
+
+func (s scope) bridge() string { return "kl-" + s.id } // an interface's name has at most 15 characters
+func (s scope) table() string  { return "kl-" + s.id }
+func (s scope) cgroup() string { return "/kl-" + s.id }
+func (s scope) runc() string   { return filepath.Join(runDir, s.id) }
+
+// veth is the host's end of a node's cable.
+func (s scope) veth(node string) string {
+	sum := sha256.Sum256([]byte(s.id + "/" + node))
+	return "klv" + hex.EncodeToString(sum[:6])
+}
+
+// mac is a locally administered address that stays the same when an interface is made again, so that no neighbour's
+// cache is wrong.
+func (s scope) mac(name string) []byte {
+	sum := sha256.Sum256([]byte(s.id + "/mac/" + name))
+	return append([]byte{0x02}, sum[:5]...)
+}

@@ -1,0 +1,181 @@
+//go:build linux
+
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// Exec runs a command in a node. When ctx ends the command is killed.
+func (d *Driver) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (int, error) {
+	code, err := d.exec(ctx, d.bundle(n.Cluster, n.Name), cmd)
+	if err != nil {
+		return 0, fmt.Errorf("exec in node %s: %w", n.Name, err)
+	}
+	return code, nil
+}
+
+func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int, error) {
+	r, c, err := b.inspect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if c.Status != "running" {
+		return 0, fmt.Errorf("it is %s", strings.ToLower(string(stateOf(c))))
+	}
+	dir, err := os.MkdirTemp("", "kl-exec-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	pidFile := filepath.Join(dir, "pid")
+	args := []string{"exec", "--pid-file", pidFile}
+	if spec.TTY {
+		args = append(args, "--tty", "--env", "TERM=xterm-256color")
+	}
+	cmd := r.runc(b.scope()).command(ctx, append(append(args, b.name()), spec.Cmd...)...)
+	cmd.Cancel = func() error { return killCommand(cmd, pidFile) }
+	if spec.TTY {
+		err = runOnTerminal(ctx, cmd, spec)
+	} else {
+		err = runPlain(cmd, spec)
+	}
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case errors.As(err, &exit):
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// killCommand ends runc and the command it started: killed alone, runc would leave it running.
+func killCommand(cmd *exec.Cmd, pidFile string) error {
+	if text, err := os.ReadFile(pidFile); err == nil {
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	return cmd.Process.Kill()
+}
+
+// runPlain runs a command without a terminal. Unlike cmd.Run it does not wait for a Stdin that never ends.
+func runPlain(cmd *exec.Cmd, spec cluster.ExecSpec) error {
+	cmd.Stdout, cmd.Stderr = spec.Stdout, spec.Stderr
+	if spec.Stdin != nil {
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return err
+		}
+		go func() { // outlives the command only in a Read of the caller's Stdin
+			_, _ = io.Copy(in, spec.Stdin)
+			_ = in.Close()
+		}()
+	}
+	return cmd.Run()
+}
+
+// runOnTerminal runs runc on a terminal of its own, which runc connects with the one it makes in the node.
+func runOnTerminal(ctx context.Context, cmd *exec.Cmd, spec cluster.ExecSpec) error {
+	master, slave, err := openTerminal()
+	if err != nil {
+		return fmt.Errorf("open a terminal: %w", err)
+	}
+	defer master.Close()
+	defer slave.Close()
+	select { // a size that is known already counts from the beginning
+	case s, ok := <-spec.Resize:
+		if ok {
+			resize(master, s)
+		}
+	default:
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	slave.Close() // so that reading ends when runc does
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case s, ok := <-spec.Resize:
+				if !ok {
+					return
+				}
+				resize(master, s)
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	if spec.Stdin != nil {
+		go func() {
+			_, _ = io.Copy(master, spec.Stdin)
+			_, _ = master.Write([]byte{4}) // ^D
+		}()
+	}
+	out := spec.Stdout
+	if out == nil {
+		out = io.Discard
+	}
+	_, copyErr := io.Copy(out, master)
+	if errors.Is(copyErr, unix.EIO) { // how a terminal says that nobody is left at its other end
+		copyErr = nil
+	}
+	return errors.Join(cmd.Wait(), copyErr)
+}
+
+func resize(terminal *os.File, s cluster.TermSize) {
+	raw, err := terminal.SyscallConn() // not Fd, which would make reading block for ever
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(s.Height), Col: uint16(s.Width)})
+	})
+}
+
+// openTerminal makes a pair of terminals: what one end writes the other one reads.
+func openTerminal() (master, slave *os.File, err error) {
+	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		return nil, nil, err
+	}
+	raw, err := master.SyscallConn()
+	if err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	var number int
+	var callErr error
+	err = raw.Control(func(fd uintptr) {
+		if callErr = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); callErr == nil {
+			number, callErr = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	})
+	if err = errors.Join(err, callErr); err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	return master, slave, nil
+}
