@@ -91,6 +91,7 @@ func newRootCmd(e *env) *cobra.Command {
 	root.AddCommand(
 		newUpCmd(e), newDownCmd(e), newListCmd(e), newStatusCmd(e), newLogsCmd(e), newKubeconfigCmd(e),
 		newKubectlCmd(e), newNodeCmd(e), newImageCmd(e), newVersionCmd(e),
+		newUICmd(e), newWatchCmd(e), newTopCmd(e),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

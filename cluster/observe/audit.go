@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"sigs.k8s.io/yaml"
 )
 
 // AuditEntry is one finished request in the API server's audit log.
@@ -148,4 +150,13 @@ func readAudit(path string, offset, tail int64) (int64, []AuditEntry, error) {
 			out = append(out, e)
 		}
 	}
+}
+
+// AuditYAML writes an entry whole, for reading.
+func AuditYAML(e AuditEntry) (string, error) {
+	raw, err := yaml.JSONToYAML([]byte(e.Raw))
+	if err != nil {
+		return "", fmt.Errorf("decode audit entry: %w", err)
+	}
+	return string(raw), nil
 }

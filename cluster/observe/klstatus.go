@@ -76,15 +76,32 @@ type Certificate struct {
 	Expires time.Time
 }
 
-// watchCertificates reads the cluster's certificates now and every ten minutes.
-func (s *Source) watchCertificates(ctx context.Context) {
+// Disk is what the files of a kl cluster tell.
+type Disk struct {
+	Certificates []Certificate // soonest expiry first
+	AuditLog     string        // its path; empty if the API server writes none
+	Encrypted    bool          // Secrets are encrypted at rest
+}
+
+// watchDisk reads the cluster's files now and every few seconds.
+func (s *Source) watchDisk(ctx context.Context) {
 	if s.cfg.Layout == nil {
 		return
 	}
+	var last Disk
 	every(ctx, func() time.Duration {
-		certs := readCertificates(filepath.Dir(s.cfg.Layout.PKI("ca.crt")))
-		s.update(func(n *Snapshot) { n.Certs = certs })
-		return 10 * time.Minute
+		d := Disk{Certificates: readCertificates(filepath.Dir(s.cfg.Layout.PKI("ca.crt")))}
+		if _, err := os.Stat(s.cfg.Layout.AuditLog()); err == nil {
+			d.AuditLog = s.cfg.Layout.AuditLog()
+		}
+		if _, err := os.Stat(s.cfg.Layout.EncryptionConfig()); err == nil {
+			d.Encrypted = true
+		}
+		if !slices.Equal(d.Certificates, last.Certificates) || d.AuditLog != last.AuditLog || d.Encrypted != last.Encrypted {
+			last = d
+			s.update(func(n *Snapshot) { n.Disk = &d })
+		}
+		return 10 * time.Second
 	})
 }
 

@@ -43,7 +43,7 @@ type Snapshot struct {
 	Usage *Usage          // CPU and memory with their history; nil until metrics.k8s.io answered
 	Plane *Plane          // the control plane's own metrics; nil until /metrics answered
 	KL    *cluster.Status // component states of a kl cluster; nil elsewhere
-	Certs []Certificate   // certificates of a kl cluster, soonest expiry first
+	Disk  *Disk           // what a kl cluster keeps on disk; nil elsewhere
 
 	index *index
 }

@@ -1,0 +1,171 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui"
+)
+
+// targetFlags say which cluster a command looks at: kl's own, or any context of a kubeconfig.
+type targetFlags struct {
+	context, kubeconfig, namespace string
+}
+
+func (f *targetFlags) add(cmd *cobra.Command, namespace string) {
+	cmd.Flags().StringVar(&f.context, "context", "", "look at this context of the kubeconfig instead of a cluster of kl's")
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file to take the context from")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", namespace)
+	mustRegister(cmd.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		targets, err := observe.Targets("", f.kubeconfig)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var names []string
+		for _, t := range targets {
+			names = append(names, t.Context)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}))
+}
+
+// target finds what the flags name: a context if one is given, else the kl cluster of --name, else, if that was not given
+// either, the only kl cluster or the kubeconfig's current context.
+func (f *targetFlags) target(e *env, named bool) (observe.Target, error) {
+	targets, err := observe.Targets(e.Home, f.kubeconfig)
+	if err != nil {
+		return observe.Target{}, err
+	}
+	foreign := f.context != "" || f.kubeconfig != ""
+	var current *observe.Target
+	for i, t := range targets {
+		switch {
+		case foreign && t.Layout == nil && (t.Context == f.context || f.context == "" && t.Current):
+			return t, nil
+		case !foreign && t.Layout != nil && t.Name == e.name:
+			return t, nil
+		case t.Current && (current == nil || t.Layout != nil):
+			current = &targets[i]
+		}
+	}
+	switch {
+	case foreign:
+		return observe.Target{}, &cluster.Error{Op: "find context", Err: fmt.Errorf("the kubeconfig has no context %q", f.context), Hint: "see 'kubectl config get-contexts'"}
+	case !named && current != nil:
+		return *current, nil
+	}
+	return observe.Target{}, &cluster.Error{Op: "find cluster", Err: fmt.Errorf("there is no cluster %s", e.name), Hint: "start it with 'kl up', or give --context"}
+}
+
+// options are what every view shares.
+func (f *targetFlags) options(e *env, named bool) (ui.Options, error) {
+	t, err := f.target(e, named)
+	if err != nil {
+		return ui.Options{}, err
+	}
+	return ui.Options{
+		Target: t, Namespace: f.namespace, In: e.In, Out: e.Out, Logger: e.Logger,
+		Targets:  func(context.Context) ([]observe.Target, error) { return observe.Targets(e.Home, f.kubeconfig) },
+		NodeVerb: nodeVerb, NodeShell: nodeShellCmd,
+	}, nil
+}
+
+// nodeVerb runs `kl node VERB NODE`, so that the dashboard does exactly what the command does.
+func nodeVerb(ctx context.Context, t observe.Target, node, verb string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("%s node %s: %w", verb, node, err)
+	}
+	out, err := exec.CommandContext(ctx, self, "--name", t.Name, "node", verb, node).CombinedOutput()
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("%s node %s: %s", verb, node, lines[0])
+	}
+	return nil
+}
+
+func nodeShellCmd(ctx context.Context, t observe.Target, node string) *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		self = "kl"
+	}
+	return exec.CommandContext(ctx, self, "--name", t.Name, "node", "shell", node)
+}
+
+// uiFlags are the flags of kl ui.
+type uiFlags struct {
+	target   targetFlags
+	only     bool
+	screen   string
+	snapshot string
+	size     string
+	output   string
+	light    bool
+	keys     []string
+}
+
+func newUICmd(e *env) *cobra.Command {
+	var f uiFlags
+	cmd := &cobra.Command{
+		Use:   "ui",
+		Short: "Open the dashboard: rollouts, policies, metrics, workloads",
+		Long: "Open the dashboard of a cluster: rollouts and why they are stuck, who may reach whom, where CPU and memory\n" +
+			"go, any resource with its YAML, logs and shell. It works on kl's clusters with everything, and on any\n" +
+			"cluster of a kubeconfig. Press ? for the keys. With --snapshot it draws one frame and ends.",
+		Example: "  kl ui\n  kl ui --context prod --screen rollouts\n  kl ui --snapshot overview --size 120x40 -o svg > overview.svg",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runUI(cmd.Context(), e, f, cmd.Flags().Changed("name"))
+		},
+	}
+	f.target.add(cmd, "namespace to begin with")
+	cmd.Flags().BoolVar(&f.only, "only", false, "ask for nothing outside --namespace, for those with rights in one")
+	cmd.Flags().StringVar(&f.screen, "screen", "", "screen to begin with: "+strings.Join(ui.Screens(), ", "))
+	cmd.Flags().StringVar(&f.snapshot, "snapshot", "", "draw one frame of this screen and end")
+	cmd.Flags().StringVar(&f.size, "size", "120x40", "size of the frame in columns and lines")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "ansi", "format of the frame: ansi, text or svg")
+	cmd.Flags().BoolVar(&f.light, "light", false, "colours of the frame for a light background")
+	cmd.Flags().StringSliceVar(&f.keys, "keys", nil, "keys pressed before the frame is drawn, as in enter,down,v")
+	screens := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return ui.Screens(), cobra.ShellCompDirectiveNoFileComp
+	}
+	mustRegister(cmd.RegisterFlagCompletionFunc("screen", screens))
+	mustRegister(cmd.RegisterFlagCompletionFunc("snapshot", screens))
+	return cmd
+}
+
+func runUI(ctx context.Context, e *env, f uiFlags, named bool) error {
+	o, err := f.target.options(e, named)
+	if err != nil {
+		return err
+	}
+	o.Only, o.Screen = f.only, f.screen
+	if f.snapshot != "" {
+		o.Screen = f.snapshot
+	}
+	if !ui.HasScreen(o.Screen) {
+		return usageError{fmt.Errorf("unknown screen %q: use %s", o.Screen, strings.Join(ui.Screens(), ", "))}
+	}
+	if f.snapshot == "" {
+		if !isTerminal(e.In) || !isTerminal(e.Out) {
+			return &cluster.Error{Op: "open the dashboard", Err: fmt.Errorf("standard input and output are not a terminal"), Hint: "draw one frame with --snapshot SCREEN"}
+		}
+		return ui.Run(ctx, o)
+	}
+	w, h, err := ui.ParseSize(f.size)
+	if err != nil {
+		return usageError{err}
+	}
+	format := ui.FrameFormat(f.output)
+	if format != ui.FrameANSI && format != ui.FrameText && format != ui.FrameSVG {
+		return usageError{fmt.Errorf("unknown format %q: use ansi, text or svg", f.output)}
+	}
+	return ui.Frame(ctx, o, ui.FrameOptions{Width: w, Height: h, Format: format, Light: f.light, Keys: f.keys})
+}

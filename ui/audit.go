@@ -1,0 +1,209 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// auditLimit is how many entries are kept.
+const auditLimit = 3000
+
+// audit is the live feed of the API server's audit log, newest first.
+type audit struct {
+	m       *Model
+	w       *world
+	list    []observe.AuditEntry // newest last
+	shown   []int                // indices into list, newest first
+	seen    int                  // entries ever
+	held    int                  // seen when it was frozen
+	denied  bool
+	changes bool
+	frozen  bool
+	table   table
+}
+
+// auditMsg brings new entries.
+type auditMsg struct {
+	session *session
+	entries []observe.AuditEntry
+	from    <-chan []observe.AuditEntry
+}
+
+func newAudit(m *Model) *audit {
+	a := &audit{m: m}
+	a.table.setCols([]column{{title: "time"}, {title: "code", right: true}, {title: "verb", max: 16}, {title: "resource", min: 8, max: 36},
+		{title: "object", min: 10, grow: true}, {title: "user", min: 10, max: 44}, {title: "agent", drop: 2, max: 24}, {title: "took", right: true, drop: 1}, {title: "from", drop: 3}})
+	return a
+}
+
+func (a *audit) title() string { return "Audit" }
+func (a *audit) keys() []binding {
+	k := a.m.k
+	return []binding{k.open, k.onlyDenied, k.onlyChanges, k.freeze}
+}
+
+func (a *audit) hears(msg tea.Msg) bool { _, ok := msg.(auditMsg); return ok }
+
+// start follows the log of a kl cluster from the moment the session opens.
+func (a *audit) start() tea.Cmd {
+	s := a.m.session
+	if s == nil || s.target.Layout == nil {
+		return nil
+	}
+	path := s.target.Layout.AuditLog()
+	return s.run(func(ctx context.Context) tea.Msg {
+		out := make(chan []observe.AuditEntry)
+		go func() {
+			defer close(out)
+			_ = observe.TailAudit(ctx, path, func(batch []observe.AuditEntry) {
+				select {
+				case out <- batch:
+				case <-ctx.Done():
+				}
+			}) // a log that cannot be read looks like one that is not kept: the screen says so
+		}()
+		return nextAudit(s, out)
+	})
+}
+
+func nextAudit(s *session, from <-chan []observe.AuditEntry) tea.Msg {
+	batch, ok := <-from
+	if !ok {
+		return nil
+	}
+	return auditMsg{s, batch, from}
+}
+
+func (a *audit) set(w *world) {
+	a.w = w
+	if a.frozen && a.w.filter == "" && len(a.shown) > 0 {
+		return
+	}
+	a.shown = a.shown[:0]
+	for i := len(a.list) - 1; i >= 0; i-- {
+		e := &a.list[i]
+		if a.denied && !e.Denied() || a.changes && !e.Change() {
+			continue
+		}
+		if ns, _, ok := strings.Cut(e.Object, "/"); ok && !w.in(ns) {
+			continue
+		}
+		if w.matches(e.User, e.Verb, e.Resource, e.Object, strconv.Itoa(e.Code), e.Agent) {
+			a.shown = append(a.shown, i)
+		}
+	}
+	shown, list := a.shown, a.list
+	a.table.setRows(len(shown), func(i int) string { return strconv.Itoa(a.seen - len(list) + shown[i]) },
+		func(i int) []cell { return auditRow(&list[shown[i]]) })
+}
+
+func auditRow(e *observe.AuditEntry) []cell {
+	code := cell{text: strconv.Itoa(e.Code), look: func(st *styles) lipgloss.Style {
+		switch {
+		case e.Denied() || e.Code >= 500:
+			return st.bad
+		case e.Code >= 400:
+			return st.warn
+		}
+		return st.good
+	}}
+	verb := soft(e.Verb)
+	if e.Change() {
+		verb = txt(e.Verb)
+	}
+	return []cell{soft(e.Time.Local().Format(time.TimeOnly)), code, verb, txt(e.Resource), txt(e.Object), txt(e.User), soft(e.Agent),
+		soft(secs(e.Latency.Seconds())), soft(e.Source)}
+}
+
+func (a *audit) update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case auditMsg:
+		return a.take(msg)
+	case tea.KeyMsg:
+		k := a.m.k
+		switch {
+		case k.onlyDenied.match(msg):
+			a.denied = !a.denied
+		case k.onlyChanges.match(msg):
+			a.changes = !a.changes
+		case k.freeze.match(msg):
+			a.frozen, a.held = !a.frozen, a.seen
+		case k.open.match(msg):
+			return a.openEntry()
+		default:
+			a.table.handle(msg, k)
+			return nil
+		}
+		a.shown = a.shown[:0]
+		a.set(a.w)
+	default:
+		a.table.handle(msg, a.m.k)
+	}
+	return nil
+}
+
+func (a *audit) take(msg auditMsg) tea.Cmd {
+	if msg.session != a.m.session {
+		return nil
+	}
+	a.seen += len(msg.entries)
+	if !a.frozen {
+		follow := a.table.cursor == 0
+		a.list = append(a.list, msg.entries...)
+		if n := len(a.list) - auditLimit; n > 0 {
+			a.list = append([]observe.AuditEntry(nil), a.list[n:]...)
+		}
+		if a.w != nil {
+			a.set(a.w)
+		}
+		if follow {
+			a.table.cursor = 0
+		}
+	}
+	s, from := msg.session, msg.from
+	return func() tea.Msg { return nextAudit(s, from) }
+}
+
+// openEntry shows an entry whole.
+func (a *audit) openEntry() tea.Cmd {
+	if a.table.cursor >= len(a.shown) || a.m.session == nil {
+		return nil
+	}
+	e := a.list[a.shown[a.table.cursor]]
+	return a.m.openPager("audit "+e.Verb+" "+e.Resource, pagerYAML, func(context.Context) (string, error) { return observe.AuditYAML(e) })
+}
+
+func (a *audit) view(st *styles, ar area) string {
+	t := a.m.session
+	switch {
+	case t != nil && t.target.Layout == nil:
+		return st.empty("The audit log of this cluster is not on this machine", "kl keeps one for its own clusters", ar)
+	case len(a.list) == 0 && a.w.snap.Disk != nil && a.w.snap.Disk.AuditLog == "":
+		return st.empty("This cluster keeps no audit log", "kl audit on starts one", ar)
+	case len(a.list) == 0:
+		return st.skeleton("waiting for the first request", a.w.frame, ar)
+	}
+	var flags []string
+	if a.denied {
+		flags = append(flags, "only refused")
+	}
+	if a.changes {
+		flags = append(flags, "only changes")
+	}
+	if a.frozen {
+		flags = append(flags, "frozen, f goes on")
+	}
+	head := spread(" "+st.dim.Render(fmt.Sprintf("%d of %s", len(a.shown), count(len(a.list), "request"))), st.warn.Render(strings.Join(flags, " · "))+" ", ar.w)
+	if len(a.shown) == 0 {
+		return head + "\n" + st.empty("No request matches", "x and w lift the filters, esc clears the words", area{ar.w, ar.h - 1})
+	}
+	return head + "\n" + a.table.view(st, area{ar.w, ar.h - 1}, 1, true)
+}

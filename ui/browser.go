@@ -1,0 +1,240 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// browser lists any resource the server serves, with the columns kubectl shows, and follows its changes.
+type browser struct {
+	m         *Model
+	w         *world
+	res       observe.Resource
+	namespace string // of the running watch
+	run       int
+	loaded    bool
+	err       string
+	data      observe.Table
+	rows      []observe.TableRow
+	table     table
+	columns   []int
+	cancel    context.CancelFunc
+}
+
+// tableMsg brings a new table of a browser.
+type tableMsg struct {
+	b    *browser
+	run  int
+	data observe.Table
+	err  error
+	next <-chan tableMsg
+}
+
+func newBrowser(m *Model, res observe.Resource) *browser { return &browser{m: m, res: res, run: -1} }
+
+func (b *browser) title() string { return b.res.Label() }
+
+func (b *browser) keys() []binding {
+	k := b.m.k
+	return []binding{k.open, k.describe, k.yaml, k.events, k.remove, k.resource}
+}
+
+func (b *browser) hears(msg tea.Msg) bool {
+	m, ok := msg.(tableMsg)
+	return ok && m.b == b
+}
+
+func (b *browser) close() {
+	if b.cancel != nil {
+		b.cancel()
+	}
+}
+
+func (b *browser) set(w *world) {
+	b.w = w
+	b.rows = b.rows[:0]
+	for _, r := range b.data.Rows {
+		if w.in(r.Namespace) || !b.res.Namespaced {
+			if w.matches(append([]string{r.Namespace}, r.Cells...)...) {
+				b.rows = append(b.rows, r)
+			}
+		}
+	}
+	rows := b.rows
+	b.table.setRows(len(rows), func(i int) string { return rows[i].UID }, func(i int) []cell {
+		var out []cell
+		if b.res.Namespaced {
+			out = append(out, soft(rows[i].Namespace))
+		}
+		for _, c := range b.columns {
+			if c < len(rows[i].Cells) {
+				out = append(out, txt(rows[i].Cells[c]))
+			}
+		}
+		return out
+	})
+}
+
+// start begins to watch. Each table replaces one that has not been seen yet, so a busy resource cannot flood the screen.
+func (b *browser) start() tea.Cmd {
+	b.run++
+	run, act, res := b.run, b.m.session.act, b.res
+	stop := make(chan struct{})
+	stopped := false
+	b.cancel = func() {
+		if !stopped {
+			stopped = true
+			close(stop)
+		}
+	}
+	return b.m.session.run(func(ctx context.Context) tea.Msg {
+		ctx, cancel := context.WithCancel(ctx)
+		out := make(chan tableMsg, 1)
+		go func() {
+			defer cancel()
+			select {
+			case <-stop:
+			case <-ctx.Done():
+			}
+		}()
+		go follow(ctx, b, run, act, res, out)
+		return waitTable(ctx, out)
+	})
+}
+
+func follow(ctx context.Context, b *browser, run int, act *observe.Actions, res observe.Resource, out chan tableMsg) {
+	put := func(m tableMsg) bool {
+		m.next = out
+		select {
+		case <-out: // an unseen older one
+		default:
+		}
+		select {
+		case out <- m:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for ctx.Err() == nil {
+		err := act.WatchTable(ctx, res, "", func(t observe.Table) bool { return put(tableMsg{b: b, run: run, data: t}) })
+		if err != nil && ctx.Err() == nil {
+			put(tableMsg{b: b, run: run, err: err})
+		}
+		timer := time.NewTimer(2 * time.Second)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+func waitTable(ctx context.Context, from <-chan tableMsg) tea.Msg {
+	select {
+	case <-ctx.Done():
+		return nil
+	case m := <-from:
+		return m
+	}
+}
+
+func (b *browser) update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case tableMsg:
+		return b.take(msg)
+	case tickMsg:
+		return nil
+	}
+	if b.table.handle(msg, b.m.k) {
+		return nil
+	}
+	key, ok := msg.(tea.KeyMsg)
+	if !ok || b.m.session == nil {
+		return nil
+	}
+	k := b.m.k
+	if k.resource.match(key) {
+		return open(newPicker("Resource", "pods, deploy, crd, secret…", b.m.resourceChoices()))
+	}
+	if b.table.cursor >= len(b.rows) {
+		return nil
+	}
+	r := b.rows[b.table.cursor]
+	switch {
+	case k.open.match(key), k.describe.match(key):
+		return b.m.inspect(keyPress("d"), b.res, b.res.Kind, r.Namespace, r.Name)
+	case k.yaml.match(key), k.events.match(key):
+		return b.m.inspect(key, b.res, b.res.Kind, r.Namespace, r.Name)
+	case k.remove.match(key):
+		return b.m.confirmDelete(b.res, r.Namespace, r.Name, "What it owns goes with it.")
+	}
+	return nil
+}
+
+func (b *browser) take(msg tableMsg) tea.Cmd {
+	if msg.run != b.run {
+		return nil
+	}
+	b.loaded = true
+	if msg.err != nil {
+		b.err = refusal(msg.err)
+	} else {
+		b.err, b.data = "", msg.data
+		b.chooseColumns()
+		if b.w != nil {
+			b.set(b.w)
+		}
+	}
+	next := msg.next
+	return b.m.session.run(func(ctx context.Context) tea.Msg { return waitTable(ctx, next) })
+}
+
+// chooseColumns lays out the server's columns once.
+func (b *browser) chooseColumns() {
+	var cols []column
+	var at []int
+	if b.res.Namespaced {
+		cols = append(cols, column{title: "namespace", min: 7, max: 20, drop: 20})
+	}
+	for i, c := range b.data.Columns {
+		col := column{title: c.Name, max: 48}
+		switch {
+		case i == 0:
+			col.min, col.grow = 12, true
+		case c.Name == "Age":
+			col.right, col.drop = true, 1
+		case c.Wide:
+			col.drop = 40 + i
+		default:
+			col.drop = 2 + i
+		}
+		cols, at = append(cols, col), append(at, i)
+	}
+	if slices.Equal(at, b.columns) && len(b.table.cols) == len(cols) {
+		return
+	}
+	b.columns = at
+	b.table.setCols(cols)
+}
+
+func (b *browser) view(st *styles, a area) string {
+	switch {
+	case b.err != "":
+		return st.empty("Cannot list "+b.res.Label(), clean(b.err), a)
+	case !b.loaded:
+		return st.skeleton("loading "+b.res.Label(), b.w.frame, a)
+	case len(b.rows) == 0 && b.w.filter != "":
+		return st.empty("Nothing matches /"+clean(b.w.filter), "esc clears the filter", a)
+	case len(b.rows) == 0:
+		return st.empty("There are no "+b.res.Label()+" here", "r chooses another resource, n another namespace", a)
+	}
+	sum := " " + st.dim.Render(fmt.Sprintf("%d %s", len(b.rows), b.res.Label()))
+	return fit(sum, a.w) + "\n" + b.table.view(st, area{a.w, a.h - 1}, 1, true)
+}

@@ -1,0 +1,107 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	tea "github.com/charmbracelet/bubbletea"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// forward is a local port that leads to a pod for as long as the session lives or until it is ended.
+type forward struct {
+	namespace, pod string
+	port           int
+	local          atomic.Int64
+	cancel         context.CancelFunc
+}
+
+// startForward adds a forward to the session's list and keeps it until it ends.
+func (m *Model) startForward(namespace, pod string, local, port int) tea.Cmd {
+	s := m.session
+	f := &forward{namespace: namespace, pod: pod, port: port}
+	f.local.Store(int64(local))
+	ready := make(chan int, 1)
+	run := s.run(func(ctx context.Context) tea.Msg {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		f.cancel = cancel
+		s.mu.Lock()
+		s.forwards = append(s.forwards, f)
+		s.mu.Unlock()
+		err := s.act.Forward(ctx, namespace, pod, local, port, func(local int) {
+			f.local.Store(int64(local))
+			ready <- local
+		})
+		s.mu.Lock()
+		s.forwards = slices.DeleteFunc(s.forwards, func(x *forward) bool { return x == f })
+		s.mu.Unlock()
+		close(ready)
+		if ctx.Err() != nil {
+			return toastMsg{fmt.Sprintf("forward to %s:%d ended", pod, port), observe.Idle}
+		}
+		return toastMsg{refusal(err), observe.Bad}
+	})
+	said := s.run(func(ctx context.Context) tea.Msg {
+		select {
+		case <-ctx.Done():
+			return nil
+		case local, ok := <-ready:
+			if !ok {
+				return nil
+			}
+			return toastMsg{fmt.Sprintf("http://127.0.0.1:%d → %s:%d (F lists forwards)", local, pod, port), observe.Good}
+		}
+	})
+	return tea.Batch(run, said)
+}
+
+// forwards lists the session's port-forwards.
+type forwards struct {
+	m     *Model
+	list  []*forward
+	table table
+}
+
+func newForwards(m *Model) *forwards {
+	f := &forwards{m: m}
+	f.table.setCols([]column{{title: "local", min: 20}, {title: "pod", min: 12, grow: true}, {title: "port", right: true}, {title: "namespace", drop: 1}})
+	return f
+}
+
+func (f *forwards) title() string   { return "Port-forwards" }
+func (f *forwards) keys() []binding { return []binding{bind("D", "end it", "D")} }
+
+func (f *forwards) set(*world) {
+	if f.m.session == nil {
+		return
+	}
+	f.m.session.mu.Lock()
+	f.list = slices.Clone(f.m.session.forwards)
+	f.m.session.mu.Unlock()
+	list := f.list
+	f.table.setRows(len(list), func(i int) string { return strconv.Itoa(int(list[i].local.Load())) }, func(i int) []cell {
+		return []cell{txt(fmt.Sprintf("127.0.0.1:%d", list[i].local.Load())), txt(list[i].pod), txt(strconv.Itoa(list[i].port)), soft(list[i].namespace)}
+	})
+}
+
+func (f *forwards) update(msg tea.Msg) tea.Cmd {
+	if f.table.handle(msg, f.m.k) {
+		return nil
+	}
+	if key, ok := msg.(tea.KeyMsg); ok && key.String() == "D" && f.table.cursor < len(f.list) {
+		f.list[f.table.cursor].cancel()
+	}
+	return nil
+}
+
+func (f *forwards) view(st *styles, a area) string {
+	if len(f.list) == 0 {
+		return st.empty("No port is forwarded", "f on a pod forwards a local port to it", a)
+	}
+	return f.table.view(st, a, 0, true)
+}

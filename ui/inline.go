@@ -1,0 +1,257 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// ErrStuck is wrapped by WatchRollout when a rollout does not go on by itself.
+var ErrStuck = errors.New("rollout is stuck")
+
+// WatchOptions say which rollout to watch.
+type WatchOptions struct {
+	Kind, Name string        // Kind may be empty: any that has the name
+	Patience   time.Duration // how long a rollout may be stuck before the watch gives up; 30 s if 0
+	Live       bool          // Out is a terminal: redraw in place instead of a line a change
+}
+
+// WatchRollout shows one rollout of Options.Namespace until it is complete. On a terminal it draws a bar and the pods in
+// place; elsewhere it writes a line whenever something changed.
+func WatchRollout(ctx context.Context, o Options, wo WatchOptions) error {
+	if wo.Patience == 0 {
+		wo.Patience = 30 * time.Second
+	}
+	var stuck time.Time
+	return inline(ctx, o, wo.Live, func(st *styles, w *world, width int) (string, bool, error) {
+		if !w.snap.Has("deployments") || !w.snap.Has("statefulsets") || !w.snap.Has("daemonsets") || !w.snap.Has("pods") || !w.snap.Has("replicasets") {
+			return "", false, nil
+		}
+		r := findRollout(w, o.Namespace, wo)
+		if r == nil {
+			return "", true, fmt.Errorf("watch rollout: no Deployment, StatefulSet or DaemonSet %s/%s", o.Namespace, wo.Name)
+		}
+		if r.State != observe.RolloutStuck {
+			stuck = time.Time{}
+		} else if stuck.IsZero() {
+			stuck = w.now
+		}
+		view := rolloutLine(st, r, w)
+		if wo.Live {
+			view = rolloutBlock(st, r, w, width)
+		}
+		switch {
+		case !r.Moving():
+			return view, true, nil
+		case !stuck.IsZero() && w.now.Sub(stuck) >= wo.Patience:
+			return view, true, fmt.Errorf("%w: %s", ErrStuck, r.Why)
+		}
+		return view, false, nil
+	})
+}
+
+func findRollout(w *world, namespace string, wo WatchOptions) *observe.Rollout {
+	for _, r := range observe.Rollouts(w.snap, w.now) {
+		if r.Namespace == namespace && r.Name == wo.Name && (wo.Kind == "" || strings.EqualFold(r.Kind, wo.Kind) || shortKind(r.Kind) == wo.Kind) {
+			return &r
+		}
+	}
+	return nil
+}
+
+// rolloutLine is one line for a log; it says nothing that changes without the rollout changing.
+func rolloutLine(st *styles, r *observe.Rollout, _ *world) string {
+	s := fmt.Sprintf("%s/%s  revision %d  %d desired, %d updated, %d ready, %d available  %s", r.Namespace, r.Name, r.Revision, r.Desired, r.Updated, r.Ready, r.Available, r.State)
+	if r.Why != "" {
+		s += ": " + clean(r.Why)
+	}
+	return st.text.Render(s)
+}
+
+// rolloutBlock is a bar with the pods below it.
+func rolloutBlock(st *styles, r *observe.Rollout, w *world, width int) string {
+	width = min(width, 100)
+	lines := []string{
+		st.dot(r.Level) + " " + st.title.Render(r.Namespace+"/"+r.Name) + "  " + statusText(st, r),
+		"  " + progressBar(st, r, max(10, min(50, width-40))) + st.dim.Render(fmt.Sprintf("  %d/%d ready, %d updated", r.Ready, r.Desired, r.Updated)),
+	}
+	for _, rev := range observe.Revisions(w.snap, r) {
+		if len(rev.Pods) == 0 {
+			continue
+		}
+		dots := ""
+		for i, p := range rev.Pods {
+			if i == 40 {
+				dots += "…"
+				break
+			}
+			dots += st.dot(observe.PodStateOf(p, w.now).Level)
+		}
+		lines = append(lines, st.dim.Render(fit(fmt.Sprintf("  revision %d", rev.Number), 16))+dots+st.dim.Render("  "+count(len(rev.Pods), "pod")))
+	}
+	for i, l := range lines {
+		lines[i] = cut(l, width)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// TopOptions say what to list.
+type TopOptions struct {
+	Nodes bool // nodes instead of pods
+	N     int  // rows; 20 if 0
+	Live  bool // Out is a terminal: keep redrawing until the person quits
+}
+
+// Top lists the pods (of Options.Namespace, or all) or nodes that use most CPU, once, or again and again on a terminal.
+func Top(ctx context.Context, o Options, to TopOptions) error {
+	if to.N == 0 {
+		to.N = 20
+	}
+	x := newMetrics(nil)
+	if to.Nodes {
+		x.part = metricNodes
+	}
+	since := o.clock()
+	return inline(ctx, o, to.Live, func(st *styles, w *world, width int) (string, bool, error) {
+		u := w.snap.Usage
+		if u == nil || len(u.Pods) == 0 && u.Err == "" || !w.snap.Has("pods") || !w.snap.Has("nodes") {
+			return st.dim.Render("asking metrics.k8s.io …"), false, nil
+		}
+		if u.Err != "" && len(u.Pods) == 0 {
+			if w.now.Sub(since) < 20*time.Second && strings.Contains(u.Err, "not ready") {
+				return st.dim.Render("metrics are not there yet …"), false, nil
+			}
+			return "", true, fmt.Errorf("read metrics: %s", u.Err)
+		}
+		w.namespace = o.Namespace
+		x.set(w)
+		x.pods.cursor = -1
+		lines := strings.Split(x.pods.view(st, area{min(width, 140), min(to.N, len(x.rows)) + 1}, 0, false), "\n")
+		return strings.TrimRight(strings.Join(lines, "\n"), "\n"), !to.Live, nil
+	})
+}
+
+// inline draws what step says about each snapshot, below the prompt, until step ends it. The last view stays.
+func inline(ctx context.Context, o Options, live bool, step func(*styles, *world, int) (string, bool, error)) error {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s, err := connect(ctx, o.Target, o.only(), o.Logger)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	st := newStyles(lipgloss.NewRenderer(o.Out))
+	if !live {
+		return inlinePlain(ctx, o, s, st, step)
+	}
+	m := &inlineModel{s: s, st: st, step: step, opts: o, width: 80}
+	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithOutput(o.Out), tea.WithFPS(15)}
+	if o.In != nil {
+		opts = append(opts, tea.WithInput(o.In))
+	}
+	if _, err := tea.NewProgram(m, opts...).Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("run the view: %w", err)
+	}
+	return m.err
+}
+
+// inlinePlain writes a view whenever it changed.
+func inlinePlain(ctx context.Context, o Options, s *session, st *styles, step func(*styles, *world, int) (string, bool, error)) error {
+	last := ""
+	for {
+		snap, changed := s.source.Snapshot()
+		if c := snap.Conn; c.State == observe.Connecting && c.Err != "" {
+			return fmt.Errorf("connect to %s: %s", o.Target.Name, c.Err)
+		}
+		w := &world{snap: snap, now: o.clock()}
+		view, end, err := step(st, w, 160)
+		text := trimRight(ansi.Strip(view))
+		if text != last && text != "" && !strings.HasSuffix(text, "…") {
+			last = text
+			if _, err := io.WriteString(o.Out, text+"\n"); err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+		}
+		if end {
+			return err
+		}
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-changed:
+		case <-timer.C: // patience is a matter of time
+		}
+		timer.Stop()
+	}
+}
+
+// inlineModel redraws a view in place.
+type inlineModel struct {
+	s     *session
+	st    *styles
+	step  func(*styles, *world, int) (string, bool, error)
+	opts  Options
+	w     world
+	width int
+	text  string
+	err   error
+}
+
+// Init implements tea.Model.
+func (m *inlineModel) Init() tea.Cmd { return tea.Batch(m.s.first(), tick()) }
+
+// Update implements tea.Model.
+func (m *inlineModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	var cmd tea.Cmd
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width = msg.Width
+		return m, nil
+	case tea.KeyMsg:
+		switch msg.String() {
+		case "q", "ctrl+c", "esc":
+			return m, tea.Quit
+		}
+		return m, nil
+	case snapshotMsg:
+		m.w.snap = msg.snap
+		cmd = m.s.next(msg.changed)
+	case tickMsg:
+		cmd = tick()
+	default:
+		return m, nil
+	}
+	if m.w.snap == nil {
+		return m, cmd
+	}
+	m.w.now = m.opts.clock()
+	view, end, err := m.step(m.st, &m.w, m.width)
+	m.text = view
+	if c := m.w.snap.Conn; c.State != observe.Live && c.Err != "" {
+		m.text = m.st.warn.Render("▲ no connection: "+clean(c.Err)) + "\n" + m.st.dim.Render(ansi.Strip(view))
+	}
+	if end {
+		m.err = err
+		return m, tea.Quit
+	}
+	return m, cmd
+}
+
+// View implements tea.Model.
+func (m *inlineModel) View() string { return m.text + "\n" }

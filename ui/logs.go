@@ -1,0 +1,295 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/ansi"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// logLimit is how many lines of a log are kept.
+const logLimit = 5000
+
+// logs follows the logs of one or more pods, each container in its own colour.
+type logs struct {
+	m        *Model
+	w        *world
+	name     string
+	sources  []observe.LogSource
+	lines    []observe.LogLine
+	dropped  int
+	follow   bool
+	previous bool
+	wrapped  bool
+	ended    bool
+	offset   int
+	height   int
+	run      int // generation of the streams: older messages are ignored
+	cancel   context.CancelFunc
+}
+
+// logMsg brings lines that arrived together.
+type logMsg struct {
+	logs  *logs
+	run   int
+	lines []observe.LogLine
+	from  <-chan observe.LogLine
+	done  bool
+}
+
+// openLogs pushes the logs of all containers of some pods.
+func (m *Model) openLogs(name string, pods []*corev1.Pod) tea.Cmd {
+	if len(pods) == 0 {
+		return toast(observe.Warn, "%s has no pods", name)
+	}
+	l := &logs{m: m, name: name, follow: true}
+	for _, p := range pods {
+		for _, c := range p.Spec.Containers {
+			l.sources = append(l.sources, observe.LogSource{Namespace: p.Namespace, Pod: p.Name, Container: c.Name})
+		}
+	}
+	const most = 50
+	if len(l.sources) > most {
+		l.sources = l.sources[:most]
+	}
+	return tea.Batch(push(l), l.stream())
+}
+
+// stream opens the logs; what arrives comes back in batches.
+func (l *logs) stream() tea.Cmd {
+	l.run++
+	l.lines, l.offset, l.ended = nil, 0, false
+	run, act, sources := l.run, l.m.session.act, l.sources
+	tail := int64(max(50, 1000/len(sources)))
+	o := observe.LogOptions{Follow: !l.previous, Previous: l.previous, Tail: tail}
+	if l.cancel != nil {
+		l.cancel()
+	}
+	stop := make(chan struct{})
+	var once bool
+	l.cancel = func() {
+		if !once {
+			once = true
+			close(stop)
+		}
+	}
+	return l.m.session.run(func(ctx context.Context) tea.Msg {
+		ctx, cancel := context.WithCancel(ctx)
+		go func() {
+			defer cancel()
+			select {
+			case <-stop:
+			case <-ctx.Done():
+			}
+		}()
+		return readLogs(l, run, act.Logs(ctx, sources, o))
+	})
+}
+
+// readLogs waits for a line and takes what else is there within a tenth of a second.
+func readLogs(l *logs, run int, from <-chan observe.LogLine) tea.Msg {
+	first, ok := <-from
+	if !ok {
+		return logMsg{logs: l, run: run, done: true}
+	}
+	batch := []observe.LogLine{first}
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	for len(batch) < logLimit {
+		select {
+		case line, ok := <-from:
+			if !ok {
+				return logMsg{logs: l, run: run, lines: batch, done: true}
+			}
+			batch = append(batch, line)
+		case <-timer.C:
+			return logMsg{logs: l, run: run, lines: batch, from: from}
+		}
+	}
+	return logMsg{logs: l, run: run, lines: batch, from: from}
+}
+
+func (l *logs) title() string { return "logs " + l.name }
+
+func (l *logs) close() {
+	if l.cancel != nil {
+		l.cancel()
+	}
+}
+
+func (l *logs) hears(msg tea.Msg) bool {
+	m, ok := msg.(logMsg)
+	return ok && m.logs == l
+}
+
+func (l *logs) keys() []binding {
+	k := l.m.k
+	return []binding{k.follow, k.previous, k.wrapLines, k.up, k.down, k.end}
+}
+
+func (l *logs) set(w *world) { l.w = w }
+
+func (l *logs) update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case logMsg:
+		return l.take(msg)
+	case tea.KeyMsg:
+		return l.key(msg)
+	case tea.MouseMsg:
+		switch msg.Button {
+		case tea.MouseButtonWheelUp:
+			l.scroll(-3)
+		case tea.MouseButtonWheelDown:
+			l.scroll(3)
+		}
+	}
+	return nil
+}
+
+func (l *logs) take(msg logMsg) tea.Cmd {
+	if msg.run != l.run {
+		return nil
+	}
+	l.lines = append(l.lines, msg.lines...)
+	if n := len(l.lines) - logLimit; n > 0 {
+		l.dropped += n
+		l.lines = append([]observe.LogLine(nil), l.lines[n:]...)
+		if !l.follow {
+			l.offset = max(0, l.offset-n)
+		}
+	}
+	if msg.done {
+		l.ended = true
+		return nil
+	}
+	run, from := msg.run, msg.from
+	return func() tea.Msg { return readLogs(l, run, from) }
+}
+
+func (l *logs) key(key tea.KeyMsg) tea.Cmd {
+	k := l.m.k
+	switch {
+	case k.follow.match(key):
+		l.follow = !l.follow
+	case k.previous.match(key):
+		l.previous = !l.previous
+		return l.stream()
+	case k.wrapLines.match(key):
+		l.wrapped = !l.wrapped
+	case k.up.match(key):
+		l.scroll(-1)
+	case k.down.match(key):
+		l.scroll(1)
+	case k.pageUp.match(key):
+		l.scroll(-l.height)
+	case k.pageDown.match(key):
+		l.scroll(l.height)
+	case k.home.match(key):
+		l.follow, l.offset = false, 0
+	case k.end.match(key):
+		l.follow = true
+	}
+	return nil
+}
+
+func (l *logs) scroll(by int) {
+	l.offset = max(0, l.offset+by)
+	l.follow = false
+}
+
+// shown are the lines the filter lets through.
+func (l *logs) shown() []observe.LogLine {
+	if l.w.filter == "" {
+		return l.lines
+	}
+	var out []observe.LogLine
+	for _, x := range l.lines {
+		if l.w.matches(x.Text, x.Source.Pod) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (l *logs) view(st *styles, a area) string {
+	lines := l.shown()
+	l.height = max(1, a.h-1)
+	if l.follow || l.offset > len(lines)-l.height {
+		l.offset = max(0, len(lines)-l.height)
+	}
+	state := st.good.Render("following")
+	switch {
+	case l.ended:
+		state = st.dim.Render("ended")
+	case !l.follow:
+		state = st.warn.Render("held · f follows")
+	}
+	if l.previous {
+		state = st.warn.Render("previous run") + " " + state
+	}
+	head := spread(" "+st.dim.Render(fmt.Sprintf("%s · %s", count(len(l.sources), "container"), count(len(lines), "line"))), state+" ", a.w)
+	if len(lines) == 0 {
+		text := "waiting for the first line"
+		if l.ended {
+			text = "the log is empty"
+		}
+		if l.w.filter != "" {
+			text = "no line matches /" + clean(l.w.filter)
+		}
+		return head + "\n" + st.empty(text, "p shows the previous run of a container", area{a.w, a.h - 1})
+	}
+	var out []string
+	for _, x := range lines[l.offset:] {
+		out = append(out, l.line(st, x, a.w)...)
+		if len(out) >= l.height && !l.follow {
+			break
+		}
+	}
+	if len(out) > l.height && l.follow {
+		out = out[len(out)-l.height:]
+	}
+	return block(head+"\n"+strings.Join(out, "\n"), a)
+}
+
+// line is a line of a log with the short name of where it comes from; several if it is wrapped.
+func (l *logs) line(st *styles, x observe.LogLine, w int) []string {
+	prefix := ""
+	if len(l.sources) > 1 {
+		for i, s := range l.sources {
+			if s == x.Source {
+				prefix = st.palette[i%len(st.palette)].Render(fit(clean(shortPod(x.Source)), min(24, w/4))) + " "
+			}
+		}
+	}
+	text, style := clean(x.Text), st.text
+	if x.Err != nil {
+		text, style = clean(refusal(x.Err)), st.bad
+	} else if lower := strings.ToLower(text[:min(len(text), 80)]); strings.Contains(lower, "error") || strings.Contains(lower, "fatal") || strings.Contains(lower, "panic") {
+		style = st.bad
+	} else if strings.Contains(lower, "warn") {
+		style = st.warn
+	}
+	if !l.wrapped {
+		return []string{cut(" "+prefix+style.Render(text), w)}
+	}
+	var out []string
+	for part := range strings.SplitSeq(ansi.Hardwrap(text, max(10, w-width(prefix)-2), true), "\n") {
+		out = append(out, cut(" "+prefix+style.Render(part), w))
+	}
+	return out
+}
+
+// shortPod is the end of a pod's name, which tells replicas apart, and the container.
+func shortPod(s observe.LogSource) string {
+	name := s.Pod
+	if parts := strings.Split(name, "-"); len(parts) > 2 {
+		name = parts[0] + "-" + parts[len(parts)-1]
+	}
+	return name + "/" + s.Container
+}

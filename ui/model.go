@@ -1,0 +1,477 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/bubbles/textinput"
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// world is what a screen is told: the newest snapshot, the time, and what of it the person wants to see.
+type world struct {
+	snap      *observe.Snapshot
+	now       time.Time
+	namespace string // empty means all
+	filter    string
+	frame     int // of spinners
+}
+
+// in reports whether a namespace is shown.
+func (w *world) in(namespace string) bool { return w.namespace == "" || w.namespace == namespace }
+
+// matches reports whether every word of the filter occurs in one of the fields; a word with ! in front must not.
+func (w *world) matches(fields ...string) bool {
+	if w.filter == "" {
+		return true
+	}
+	text := strings.ToLower(strings.Join(fields, "\x00"))
+	for word := range strings.FieldsSeq(strings.ToLower(w.filter)) {
+		bare, not := strings.CutPrefix(word, "!")
+		if bare != "" && strings.Contains(text, bare) == not {
+			return false
+		}
+	}
+	return true
+}
+
+// screen is one view. The model gives it the world whenever that changed, keys and messages while it is on top, and an
+// area to draw into. A screen that holds something open also has close().
+type screen interface {
+	title() string
+	set(w *world)
+	update(msg tea.Msg) tea.Cmd
+	view(st *styles, a area) string
+	keys() []binding
+}
+
+// closer is a screen that holds something open.
+type closer interface{ close() }
+
+// listener is a screen that wants some messages even when another is on top.
+type listener interface{ hears(msg tea.Msg) bool }
+
+// Model is the whole interface. It is a tea.Model and is used by one program.
+type Model struct {
+	opts    Options
+	st      *styles
+	k       *keyMap
+	open    func(observe.Target) tea.Cmd // starts a session
+	targets tea.Cmd                      // lists the clusters
+
+	size    area
+	w       world
+	session *session
+	main    []screen
+	active  int
+	stack   []screen // screens opened from the active one
+	dialog  dialog
+
+	filter    textinput.Model
+	filtering bool
+	toast     toastMsg
+	toastEnds time.Time
+	resources []observe.Resource
+	failed    string // why no session could be opened
+	spinning  bool
+	served    *session // whose resources have been asked for
+}
+
+// screenNames are the main screens in the order of their number keys.
+func screenNames() []string {
+	return []string{"Overview", "Rollouts", "Policies", "Metrics", "Workloads", "Nodes", "Audit"}
+}
+
+func newModel(opts Options, st *styles) *Model {
+	in := textinput.New()
+	in.Prompt = "/"
+	m := &Model{opts: opts, st: st, k: newKeyMap(), filter: in, w: world{now: opts.clock(), namespace: opts.Namespace}}
+	m.w.snap = observe.NewSnapshot(observe.Snapshot{Name: opts.Target.Name, Taken: m.w.now})
+	m.reset()
+	for i, n := range screenNames() {
+		if strings.EqualFold(n, opts.Screen) {
+			m.active = i
+		}
+	}
+	return m
+}
+
+// reset makes fresh screens, as a newly opened cluster needs them.
+func (m *Model) reset() {
+	for _, s := range append(m.stack, m.main...) {
+		if c, ok := s.(closer); ok {
+			c.close()
+		}
+	}
+	m.stack = nil
+	m.main = []screen{newOverview(m), newRollouts(m), newPolicies(m), newMetrics(m), newWorkloads(m), newNodes(m), newAudit(m)}
+}
+
+// Init opens the first session.
+func (m *Model) Init() tea.Cmd {
+	return tea.Batch(m.open(m.opts.Target), tick(), m.spin())
+}
+
+func tick() tea.Cmd { return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tickMsg(t) }) }
+
+// spin turns the spinner as long as something loads.
+func (m *Model) spin() tea.Cmd {
+	if m.spinning || m.w.snap.Synced() {
+		return nil
+	}
+	m.spinning = true
+	return tea.Tick(120*time.Millisecond, func(time.Time) tea.Msg { return spinMsg{} })
+}
+
+// top is the screen that is seen.
+func (m *Model) top() screen {
+	if n := len(m.stack); n > 0 {
+		return m.stack[n-1]
+	}
+	return m.main[m.active]
+}
+
+func (m *Model) refresh() { m.top().set(&m.w) }
+
+// Update implements tea.Model. It never blocks.
+func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.size = area{msg.Width, msg.Height}
+		return m, nil
+	case tickMsg:
+		m.w.now = m.opts.clock()
+		m.refresh()
+		return m, tea.Batch(tick(), m.forward(msg))
+	case spinMsg:
+		m.spinning = false
+		m.w.frame++
+		m.refresh()
+		return m, m.spin()
+	case connectedMsg, snapshotMsg, resourcesMsg, targetsMsg:
+		return m, m.data(msg)
+	case quitMsg:
+		return m, m.quit()
+	case tea.KeyMsg:
+		return m, m.key(msg)
+	case tea.MouseMsg:
+		return m, m.mouse(msg)
+	}
+	if cmd, ok := m.navigate(msg); ok {
+		return m, cmd
+	}
+	return m, m.forward(msg)
+}
+
+// navigate answers the messages by which screens ask for other screens.
+func (m *Model) navigate(msg tea.Msg) (tea.Cmd, bool) {
+	switch msg := msg.(type) {
+	case pushMsg:
+		return m.push(msg.screen), true
+	case localMsg:
+		return tea.ExecProcess(msg.command, ended), true
+	case execMsg:
+		return tea.Exec(msg.command, ended), true
+	case popMsg:
+		m.pop()
+	case gotoMsg:
+		m.show(msg.screen)
+	case dialogMsg:
+		m.dialog = msg.dialog
+	case toastMsg:
+		m.toast, m.toastEnds = msg, m.opts.clock().Add(8*time.Second)
+	case namespaceMsg:
+		m.w.namespace = msg.name
+		m.refresh()
+	default:
+		return nil, false
+	}
+	return nil, true
+}
+
+// forward gives a message to the dialog and the screens that wait for it.
+func (m *Model) forward(msg tea.Msg) tea.Cmd {
+	var cmds []tea.Cmd
+	if m.dialog != nil {
+		cmd, closed := m.dialog.update(msg)
+		if closed {
+			m.dialog = nil
+		}
+		cmds = append(cmds, cmd)
+	}
+	top := m.top()
+	for _, s := range append(append([]screen{}, m.main...), m.stack...) {
+		if l, ok := s.(listener); s == top || ok && l.hears(msg) {
+			cmds = append(cmds, s.update(msg))
+		}
+	}
+	return tea.Batch(cmds...)
+}
+
+// data takes what commands have found.
+func (m *Model) data(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case connectedMsg:
+		return m.connected(msg)
+	case snapshotMsg:
+		if msg.session != m.session {
+			return nil // of a cluster that was left
+		}
+		m.w.snap, m.w.now = msg.snap, m.opts.clock()
+		m.refresh()
+		return tea.Batch(msg.session.next(msg.changed), m.spin(), m.discover())
+	case resourcesMsg:
+		if msg.session == m.session && msg.err == nil {
+			m.resources = msg.resources
+		}
+	case targetsMsg:
+		if msg.err != nil {
+			m.toast, m.toastEnds = toastMsg{msg.err.Error(), observe.Bad}, m.opts.clock().Add(8*time.Second)
+			return nil
+		}
+		m.dialog = m.clusterPicker(msg.targets)
+	}
+	return nil
+}
+
+func (m *Model) connected(msg connectedMsg) tea.Cmd {
+	if msg.err != nil {
+		m.failed = msg.err.Error()
+		m.toast, m.toastEnds = toastMsg{msg.err.Error(), observe.Bad}, m.opts.clock().Add(time.Minute)
+		return nil
+	}
+	old := m.session
+	m.session, m.failed, m.resources, m.w.filter = msg.session, "", nil, ""
+	m.filter.SetValue("")
+	if old != nil {
+		m.w.namespace = ""
+	}
+	m.w.snap = observe.NewSnapshot(observe.Snapshot{Name: msg.target.Name, Taken: m.opts.clock()})
+	m.reset()
+	m.refresh()
+	cmds := []tea.Cmd{msg.session.first(), m.spin()}
+	for _, s := range m.main {
+		if st, ok := s.(starter); ok {
+			cmds = append(cmds, st.start())
+		}
+	}
+	if old != nil {
+		cmds = append(cmds, func() tea.Msg { old.close(); return nil })
+	}
+	return tea.Batch(cmds...)
+}
+
+// discover asks once a session what the server serves, as soon as it answers.
+func (m *Model) discover() tea.Cmd {
+	s := m.session
+	if m.served == s || m.w.snap.Conn.State != observe.Live {
+		return nil
+	}
+	m.served = s
+	return s.run(func(ctx context.Context) tea.Msg {
+		list, err := s.act.Resources(ctx)
+		return resourcesMsg{s, list, err}
+	})
+}
+
+// starter is a screen that fetches something as soon as it is shown.
+type starter interface{ start() tea.Cmd }
+
+func (m *Model) push(s screen) tea.Cmd {
+	m.stack = append(m.stack, s)
+	m.clearFilter()
+	m.refresh()
+	if st, ok := s.(starter); ok && m.session != nil {
+		return st.start()
+	}
+	return nil
+}
+
+func (m *Model) pop() {
+	n := len(m.stack)
+	if n == 0 {
+		return
+	}
+	if c, ok := m.stack[n-1].(closer); ok {
+		c.close()
+	}
+	m.stack = m.stack[:n-1]
+	m.clearFilter()
+	m.refresh()
+}
+
+func (m *Model) show(i int) {
+	for len(m.stack) > 0 {
+		m.pop()
+	}
+	m.active = (i + len(m.main)) % len(m.main)
+	m.clearFilter()
+	m.refresh()
+}
+
+func (m *Model) clearFilter() {
+	m.w.filter, m.filtering = "", false
+	m.filter.SetValue("")
+	m.filter.Blur()
+}
+
+func (m *Model) quit() tea.Cmd {
+	for _, s := range append(m.stack, m.main...) {
+		if c, ok := s.(closer); ok {
+			c.close()
+		}
+	}
+	return tea.Quit
+}
+
+// key routes a key: to the dialog, the filter, what works everywhere, or the screen on top.
+func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
+	k := m.k
+	if m.dialog != nil {
+		cmd, closed := m.dialog.update(msg)
+		if closed {
+			m.dialog = nil
+		}
+		return cmd
+	}
+	if m.filtering {
+		return m.typeFilter(msg)
+	}
+	switch {
+	case k.quit.match(msg):
+		return m.quit()
+	case k.help.match(msg):
+		groups := []group{{m.top().title(), m.top().keys()}, k.list(), k.global()}
+		m.dialog = &helpBox{groups: []group{groups[2], groups[0], groups[1]}}
+	case k.palette.match(msg):
+		m.dialog = m.commandPalette()
+	case k.namespace.match(msg):
+		m.dialog = m.namespacePicker()
+	case k.cluster.match(msg):
+		return m.targets
+	case k.filter.match(msg):
+		m.filtering = true
+		return m.filter.Focus()
+	case k.back.match(msg):
+		m.back()
+	case k.next.match(msg):
+		m.show(m.active + 1)
+	case k.prev.match(msg):
+		m.show(m.active - 1)
+	case k.screens.match(msg):
+		m.show(int(msg.String()[0] - '1'))
+	default:
+		return m.top().update(msg)
+	}
+	return nil
+}
+
+// back undoes the last thing that narrowed the view: the filter, then the screen on top.
+func (m *Model) back() {
+	switch {
+	case m.w.filter != "":
+		m.clearFilter()
+		m.refresh()
+	case len(m.stack) > 0:
+		m.pop()
+	case m.toast.text != "":
+		m.toast = toastMsg{}
+	}
+}
+
+func (m *Model) typeFilter(msg tea.KeyMsg) tea.Cmd {
+	var cmd tea.Cmd
+	switch msg.String() {
+	case "esc", "ctrl+c":
+		m.clearFilter()
+	case "enter", "up", "down", "tab":
+		m.filtering = false
+		m.filter.Blur()
+	default:
+		m.filter, cmd = m.filter.Update(msg)
+		m.w.filter = m.filter.Value()
+	}
+	m.refresh()
+	return cmd
+}
+
+func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
+	if m.dialog != nil {
+		return nil
+	}
+	if msg.Y < 2 {
+		if msg.Action == tea.MouseActionPress && msg.Button == tea.MouseButtonLeft && msg.Y == 1 {
+			if i := m.tabAt(msg.X); i >= 0 {
+				m.show(i)
+			}
+		}
+		return nil
+	}
+	msg.Y -= m.bodyTop()
+	return m.top().update(msg)
+}
+
+// View implements tea.Model.
+func (m *Model) View() string {
+	if m.size.w < 20 || m.size.h < 6 {
+		return block("kl needs a larger window", m.size)
+	}
+	a := area{m.size.w, m.size.h - m.bodyTop() - 1}
+	body := block(m.body(a), a)
+	if m.w.snap.Stale() {
+		body = m.greyed(body)
+	}
+	parts := []string{m.header(), m.tabs()}
+	if m.bodyTop() == 3 {
+		parts = append(parts, m.banner())
+	}
+	frame := strings.Join(append(parts, body, m.footer()), "\n")
+	if m.dialog != nil {
+		box := m.dialog.view(m.st, area{m.size.w, m.size.h - 2})
+		bw, bh := width(strings.SplitN(box, "\n", 2)[0]), strings.Count(box, "\n")+1
+		frame = over(frame, box, (m.size.w-bw)/2, max(1, (m.size.h-bh)/3))
+	}
+	return frame
+}
+
+func (m *Model) body(a area) string {
+	if m.failed != "" && m.session == nil {
+		return m.st.empty("Cannot open this cluster", m.failed+" · press c to choose another", a)
+	}
+	return m.top().view(m.st, a)
+}
+
+// greyed takes the colour out of what may no longer be true.
+func (m *Model) greyed(body string) string {
+	lines := strings.Split(ansi.Strip(body), "\n")
+	for i, l := range lines {
+		lines[i] = m.st.dim.Render(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (m *Model) bodyTop() int {
+	if m.w.snap.Conn.State != observe.Live && m.w.snap.Conn.Err != "" {
+		return 3
+	}
+	return 2
+}
+
+func (m *Model) banner() string {
+	c := m.w.snap.Conn
+	text := " ▲ no connection: " + c.Err
+	if c.State == observe.Lost {
+		text = fmt.Sprintf(" ▲ connection lost %s ago: %s · what you see is stale", observe.Span(m.w.now.Sub(c.Since)), c.Err)
+	}
+	if wait := c.Retry.Sub(m.w.now); wait > 0 {
+		text += fmt.Sprintf(" · retry in %s", observe.Span(wait))
+	} else {
+		text += " · retrying"
+	}
+	return m.st.banner.Render(fit(clean(text), m.size.w))
+}

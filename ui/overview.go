@@ -1,0 +1,307 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// overview is the cluster at a glance: what it consists of, its nodes, what rolls out, and what went wrong lately.
+type overview struct {
+	m        *Model
+	w        *world
+	nodes    []observe.NodeState
+	rollouts []observe.Rollout // not complete
+	all      int               // of rollouts
+	warnings []*corev1.Event
+	table    table
+}
+
+func newOverview(m *Model) *overview {
+	o := &overview{m: m}
+	o.table.setCols([]column{{title: "", min: 1}, {title: "name", min: 10, max: 40}, {title: "progress", min: 8, max: 20},
+		{title: "ready", right: true}, {title: "status", min: 10, grow: true}})
+	return o
+}
+
+func (o *overview) title() string { return "Overview" }
+
+func (o *overview) keys() []binding {
+	if len(o.rollouts) == 0 {
+		return []binding{o.m.k.screens, o.m.k.namespace, o.m.k.cluster}
+	}
+	return append([]binding{o.m.k.open}, o.m.rolloutKeys()...)
+}
+
+func (o *overview) set(w *world) {
+	o.w = w
+	o.nodes = observe.Nodes(w.snap, w.now)
+	o.rollouts, o.all = o.rollouts[:0], 0
+	for _, r := range observe.Rollouts(w.snap, w.now) {
+		if !w.in(r.Namespace) {
+			continue
+		}
+		o.all++
+		if r.Moving() && w.matches(r.Namespace, r.Name, r.Why) {
+			o.rollouts = append(o.rollouts, r)
+		}
+	}
+	list := o.rollouts
+	o.table.setRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []cell {
+		r := &list[i]
+		return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.Level) }}, txt(r.Namespace + "/" + r.Name),
+			{draw: func(st *styles, w int) string { return progressBar(st, r, w) }}, txt(fmt.Sprintf("%d/%d", r.Ready, r.Desired)),
+			{draw: func(st *styles, w int) string { return cut(statusText(st, r), w) }}}
+	})
+	o.warnings = o.warnings[:0]
+	for i := len(w.snap.Events) - 1; i >= 0 && len(o.warnings) < 100; i-- {
+		e := w.snap.Events[i]
+		if w.now.Sub(observe.EventTime(e)) > 15*time.Minute {
+			break
+		}
+		if e.Type == corev1.EventTypeWarning && w.in(e.InvolvedObject.Namespace) && w.matches(e.Message, e.Reason, e.InvolvedObject.Name) {
+			o.warnings = append(o.warnings, e)
+		}
+	}
+}
+
+func (o *overview) update(msg tea.Msg) tea.Cmd {
+	if o.table.handle(msg, o.m.k) {
+		return nil
+	}
+	if key, ok := msg.(tea.KeyMsg); ok && o.table.cursor < len(o.rollouts) {
+		r := &o.rollouts[o.table.cursor]
+		if o.m.k.open.match(key) {
+			return push(newRolloutDetail(o.m, r.Key()))
+		}
+		return o.m.rolloutAction(key, r, o.w)
+	}
+	return nil
+}
+
+func (o *overview) view(st *styles, a area) string {
+	if a.w < 70 || a.h < 17 {
+		return o.small(st, a)
+	}
+	left := min(56, a.w*45/100)
+	if a.w < 100 {
+		left = a.w / 2
+	}
+	componentRows := 3
+	if k := o.w.snap.KL; k != nil {
+		componentRows = len(k.Components) + 3
+	}
+	top := max(8, min(max(componentRows, len(o.nodes)+1, 7)+2, a.h/2))
+	rest := a.h - top
+	roll := max(4, min(len(o.rollouts)+3, rest/2))
+	if len(o.rollouts) == 0 {
+		roll = 3
+	}
+	rows := beside(
+		st.panel("Cluster", o.uptime(), o.cluster(st, area{left - 4, top - 2}), area{left, top}, false),
+		st.panel("Nodes", o.nodeNote(), o.nodeBars(st, area{a.w - left - 4, top - 2}), area{a.w - left, top}, false))
+	note := fmt.Sprintf("%d of %s complete", o.all-len(o.rollouts), count(o.all, "rollout"))
+	rows += "\n" + st.panel("Not complete", note, o.moving(st, area{a.w - 4, roll - 2}, top+1), area{a.w, roll}, len(o.rollouts) > 0)
+	return rows + "\n" + st.panel("Warnings", "last 15 minutes", o.warned(st, area{a.w - 4, rest - roll - 2}), area{a.w, rest - roll}, false)
+}
+
+// small is for windows without room for frames: one line each of what matters most.
+func (o *overview) small(st *styles, a area) string {
+	ready := 0
+	for i := range o.nodes {
+		if o.nodes[i].Level == observe.Good {
+			ready++
+		}
+	}
+	level, word := health(o.w.snap)
+	lines := []string{
+		" " + st.dot(level) + " " + st.text.Render(word) + st.dim.Render(fmt.Sprintf(" · %d/%d nodes · %s", ready, len(o.nodes), count(len(o.w.snap.Pods), "pod"))),
+	}
+	if len(o.rollouts) > 0 {
+		n := min(len(o.rollouts)+1, max(2, (a.h-1)*2/3))
+		lines = append(lines, strings.Split(o.table.view(st, area{a.w, n}, 1, true), "\n")...)
+	} else if o.w.snap.Has("deployments") {
+		lines = append(lines, " "+st.dot(observe.Good)+" "+st.dim.Render(fmt.Sprintf("all %s complete", count(o.all, "rollout"))))
+	}
+	for _, e := range o.warnings[:min(len(o.warnings), max(0, a.h-len(lines)))] {
+		lines = append(lines, " "+eventLine(st, e, o.w.now, a.w-1, true))
+	}
+	return block(strings.Join(lines, "\n"), a)
+}
+
+func (o *overview) uptime() string {
+	if k := o.w.snap.KL; k != nil && !k.Started.IsZero() {
+		return "up " + observe.Span(o.w.now.Sub(k.Started))
+	}
+	return ""
+}
+
+func (o *overview) nodeNote() string {
+	if len(o.nodes) == 0 {
+		return ""
+	}
+	if u := o.w.snap.Usage; u != nil && u.Err == "" {
+		return "cpu · memory · pods"
+	}
+	return "requested"
+}
+
+// cluster is the panel of components and state.
+func (o *overview) cluster(st *styles, a area) string {
+	s := o.w.snap
+	var lines []string
+	if s.KL != nil {
+		lines = append(lines, o.components(st, a)...)
+	} else {
+		if s.Version == "" {
+			return st.skeleton("connecting to "+clean(s.Server), o.w.frame, a)
+		}
+		lines = append(lines, field(st, "server", clean(s.Server)), field(st, "version", clean(s.Version)))
+	}
+	lines = append(lines, field(st, "objects", fmt.Sprintf("%s · %s", count(len(s.Pods), "pod"), count(len(s.Namespaces), "namespace"))))
+	if s.KL == nil {
+		lines = append(lines, st.dim.Render("component states, audit log and certificates"), st.dim.Render("are known for kl's own clusters"))
+	}
+	if d := s.Disk; d != nil {
+		lines = append(lines, o.safety(st, d)...)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func field(st *styles, name, value string) string {
+	return st.dim.Render(fit(name, 9)) + st.text.Render(value)
+}
+
+// components draws when each part of the control plane started and was ready, on one scale.
+func (o *overview) components(st *styles, a area) []string {
+	k := o.w.snap.KL
+	longest := 0.001
+	name := 10
+	for _, c := range k.Components {
+		longest = max(longest, c.Ready, c.Began)
+		name = max(name, width(shortComponent(c.Name)))
+	}
+	name = min(name, 20)
+	var lines []string
+	if k.Phase != cluster.PhaseReady {
+		lines = append(lines, st.warn.Render(string(k.Phase))+" "+st.dim.Render(clean(k.Reason)))
+	}
+	bar := max(4, a.w-name-10)
+	for _, c := range k.Components {
+		level := observe.Good
+		switch c.State {
+		case cluster.ComponentWaiting, cluster.ComponentStarting:
+			level = observe.Busy
+		case cluster.ComponentRestarting:
+			level = observe.Warn
+		case cluster.ComponentFailed:
+			level = observe.Bad
+		case cluster.ComponentStopped:
+			level = observe.Idle
+		}
+		l := st.dot(level) + " " + st.text.Render(fit(shortComponent(c.Name), name)) + " "
+		if c.Error != "" {
+			lines = append(lines, l+st.bad.Render(clean(c.Error)))
+			continue
+		}
+		from := min(bar-1, int(c.Began/longest*float64(bar)))
+		to := max(from+1, min(bar, int(c.Ready/longest*float64(bar))))
+		when := ""
+		if c.Ready > 0 {
+			when = fmt.Sprintf("%.2fs", c.Ready)
+		}
+		lines = append(lines, l+st.faint.Render(strings.Repeat("·", from))+st.accent.Render(strings.Repeat("━", to-from))+
+			st.faint.Render(strings.Repeat("·", bar-to))+st.dim.Render(fitRight(when, 7)))
+	}
+	return lines
+}
+
+func shortComponent(s string) string {
+	s = strings.TrimPrefix(s, "kube-")
+	return strings.Replace(s, "controller-manager", "controllers", 1)
+}
+
+// safety is what protects the cluster's data: certificates, encryption, audit.
+func (o *overview) safety(st *styles, d *observe.Disk) []string {
+	on := func(b bool) string {
+		if b {
+			return st.good.Render("on")
+		}
+		return st.dim.Render("off")
+	}
+	lines := []string{st.dim.Render("encryption ") + on(d.Encrypted) + st.dim.Render(" · audit ") + on(d.AuditLog != "")}
+	if len(d.Certificates) > 0 {
+		c := d.Certificates[0]
+		left := c.Expires.Sub(o.w.now)
+		style := st.dim
+		switch {
+		case left < 0:
+			lines[0] += st.bad.Render(" · " + c.Name + " certificate expired")
+			return lines
+		case left < 7*24*time.Hour:
+			style = st.bad
+		case left < 30*24*time.Hour:
+			style = st.warn
+		}
+		lines[0] += st.dim.Render(" · certs ") + style.Render(observe.Span(left))
+	}
+	return lines
+}
+
+func (o *overview) nodeBars(st *styles, a area) string {
+	if len(o.nodes) == 0 {
+		if !o.w.snap.Has("nodes") {
+			return st.skeleton("loading nodes", o.w.frame, a)
+		}
+		return st.dim.Render("no nodes")
+	}
+	name := 4
+	for i := range o.nodes {
+		name = max(name, min(18, width(clean(o.nodes[i].Name))))
+	}
+	var lines []string
+	bar := max(0, (a.w-name-3-7-4)/2)
+	for i := range o.nodes {
+		n := &o.nodes[i]
+		if len(lines) == a.h-1 && i < len(o.nodes)-1 {
+			lines = append(lines, st.dim.Render(fmt.Sprintf("… and %d more (6)", len(o.nodes)-i)))
+			break
+		}
+		head := st.dot(n.Level) + " " + st.text.Render(fit(clean(n.Name), name)) + " "
+		if n.Level == observe.Bad {
+			lines = append(lines, head+st.bad.Render(n.Text)+" "+st.dim.Render(clean(n.Why)))
+			continue
+		}
+		lines = append(lines, head+meter(st, n.MilliCPUUsed, n.MilliCPURequested, n.MilliCPU, n.Measured, cpu, bar)+"  "+
+			meter(st, n.MemoryUsed, n.MemoryRequested, n.Memory, n.Measured, mem, bar)+" "+st.dim.Render(fitRight(fmt.Sprintf("%d/%d", n.Pods, n.PodLimit), 7)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (o *overview) moving(st *styles, a area, top int) string {
+	switch {
+	case len(o.rollouts) > 0:
+		return o.table.view(st, a, top, true)
+	case !o.w.snap.Has("deployments"):
+		return st.skeleton("loading rollouts", o.w.frame, a)
+	case o.all == 0:
+		return st.dim.Render("nothing is deployed yet")
+	}
+	return st.good.Render("✓") + st.dim.Render(" every rollout is complete")
+}
+
+func (o *overview) warned(st *styles, a area) string {
+	if len(o.warnings) == 0 {
+		if !o.w.snap.Has("events") {
+			return st.skeleton("loading events", o.w.frame, a)
+		}
+		return st.good.Render("✓") + st.dim.Render(" no warnings")
+	}
+	return eventLines(st, o.warnings, o.w.now, a, true)
+}

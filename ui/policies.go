@@ -1,0 +1,432 @@
+package ui
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/cluster/policy"
+)
+
+// policies shows NetworkPolicies in words, and who may reach whom as a matrix of workloads or namespaces, computed from
+// the very model that kl's nodes enforce.
+type policies struct {
+	m        *Model
+	w        *world
+	model    *policy.Model
+	from     [3]any // what the model was compiled from
+	compiled time.Time
+	part     policyPart
+	ports    portChoice
+	peers    []peer
+	row, col int
+	top      int // first row and column seen
+	left     int
+	rows     int // seen last
+	cols     int
+	list     []*networkingv1.NetworkPolicy
+	table    table
+}
+
+type policyPart int
+
+const (
+	partMatrix policyPart = iota
+	partNamespaces
+	partPolicies
+)
+
+// portChoice is the port a matrix is about.
+type portChoice struct {
+	proto corev1.Protocol
+	port  uint16
+}
+
+func (p portChoice) String() string {
+	return fmt.Sprintf("%s %d", strings.ToLower(string(p.proto)), p.port)
+}
+
+// peer is a line of the matrix: pods that behave alike stand for each other.
+type peer struct {
+	name string
+	pods []*policy.Pod // empty: outside the cluster
+}
+
+// outside is an address that belongs to nobody (TEST-NET-1).
+func outside() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 1}) }
+
+func newPolicies(m *Model) *policies {
+	p := &policies{m: m, ports: portChoice{corev1.ProtocolTCP, 80}}
+	p.table.setCols([]column{{title: "namespace", min: 7, max: 20, drop: 2}, {title: "name", min: 10, max: 36}, {title: "selects", right: true},
+		{title: "in words", min: 20, grow: true}, {title: "age", right: true, drop: 1}})
+	return p
+}
+
+func (p *policies) title() string { return "Policies" }
+
+func (p *policies) keys() []binding {
+	k := p.m.k
+	keys := []binding{bind("m", "workloads/namespaces/policies", "m")}
+	if p.part == partPolicies {
+		return append(keys, k.describe, k.yaml, k.remove)
+	}
+	return append(keys, bind("↑↓←→", "choose a pair", "up"), k.port, k.explain)
+}
+
+func (p *policies) set(w *world) {
+	p.w = w
+	s := w.snap
+	first := func(n int, get func() any) any {
+		if n == 0 {
+			return nil
+		}
+		return get()
+	}
+	now := [3]any{first(len(s.Pods), func() any { return &s.Pods[0] }), first(len(s.Policies), func() any { return &s.Policies[0] }),
+		first(len(s.Namespaces), func() any { return &s.Namespaces[0] })}
+	if p.model == nil || now != p.from && (len(s.Pods) < 1000 || w.now.Sub(p.compiled) >= 2*time.Second) {
+		p.from, p.compiled = now, w.now
+		p.model = policy.Compile(policy.Objects{Pods: s.Pods, Namespaces: s.Namespaces, Policies: s.Policies, Nodes: s.Nodes}, policy.Options{})
+	}
+	p.peers = p.collect()
+	p.row, p.col = min(p.row, max(0, len(p.peers)-1)), min(p.col, max(0, len(p.peers)-1))
+	p.list = p.list[:0]
+	for _, np := range s.Policies {
+		if w.in(np.Namespace) && w.matches(np.Namespace, np.Name, policyWords(np)) {
+			p.list = append(p.list, np)
+		}
+	}
+	list := p.list
+	selects := map[string]int{}
+	for _, x := range p.model.Policies {
+		selects[x.Key()] = x.Selects
+	}
+	p.table.setRows(len(list), func(i int) string { return list[i].Namespace + "/" + list[i].Name }, func(i int) []cell {
+		np := list[i]
+		return []cell{soft(np.Namespace), txt(np.Name), txt(count(selects[np.Namespace+"/"+np.Name], "pod")), txt(policyWords(np)),
+			soft(observe.Span(w.now.Sub(np.CreationTimestamp.Time)))}
+	})
+}
+
+// collect groups pods that behave alike: replicas of one workload, or all of a namespace.
+func (p *policies) collect() []peer {
+	var out []peer
+	at := map[string]int{}
+	owners := map[string]string{}
+	for _, pod := range p.w.snap.Pods {
+		owners[pod.Namespace+"/"+pod.Name] = workloadOf(pod)
+	}
+	for _, pod := range p.model.Pods {
+		if !p.w.in(pod.Namespace) || pod.HostNetwork || len(pod.Addrs) == 0 {
+			continue
+		}
+		name := pod.Namespace
+		if p.part == partMatrix {
+			name = owners[pod.Key()]
+			if p.w.namespace == "" {
+				name = pod.Namespace + "/" + name
+			}
+		}
+		if !p.w.matches(name) {
+			continue
+		}
+		i, ok := at[name]
+		if !ok {
+			i = len(out)
+			at[name] = i
+			out = append(out, peer{name: name})
+		}
+		if sample := &out[i]; len(sample.pods) < 6 || !slices.ContainsFunc(sample.pods, func(x *policy.Pod) bool { return x.Ingress == pod.Ingress && x.Egress == pod.Egress }) {
+			sample.pods = append(sample.pods, pod)
+		}
+	}
+	slices.SortFunc(out, func(a, b peer) int { return strings.Compare(a.name, b.name) })
+	if len(out) > 0 && p.w.matches("outside") {
+		out = append(out, peer{name: "(outside)"})
+	}
+	return out
+}
+
+// workloadOf names what made a pod, without the hashes that tell replicas apart.
+func workloadOf(p *corev1.Pod) string {
+	for _, o := range p.OwnerReferences {
+		if o.Controller == nil || !*o.Controller {
+			continue
+		}
+		if hash := p.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" {
+			return strings.TrimSuffix(o.Name, "-"+hash)
+		}
+		return o.Name
+	}
+	return p.Name
+}
+
+// reach judges a pair of peers: how many of the sampled connections are allowed, and one verdict that decides: a denial if
+// there is one.
+func (p *policies) reach(from, to peer) (allowed, all int, v policy.Verdict) {
+	addrs := func(x peer) []netip.Addr {
+		if len(x.pods) == 0 {
+			return []netip.Addr{outside()}
+		}
+		var out []netip.Addr
+		for _, pod := range x.pods {
+			out = append(out, pod.Addrs[0])
+		}
+		return out
+	}
+	denied := false
+	for _, a := range addrs(from) {
+		for _, b := range addrs(to) {
+			if a == b && len(addrs(from)) > 1 {
+				continue // a pod and itself says nothing
+			}
+			w := p.model.Verdict(a, b, p.ports.proto, p.ports.port)
+			all++
+			if w.Allowed {
+				allowed++
+			}
+			if all == 1 || !w.Allowed && !denied {
+				v = w
+			}
+			denied = denied || !w.Allowed
+		}
+	}
+	return allowed, all, v
+}
+
+func (p *policies) update(msg tea.Msg) tea.Cmd {
+	key, ok := msg.(tea.KeyMsg)
+	k := p.m.k
+	if ok && key.String() == "m" {
+		p.part = (p.part + 1) % 3
+		p.row, p.col, p.top, p.left = 0, 0, 0, 0
+		p.set(p.w)
+		return nil
+	}
+	if p.part == partPolicies {
+		return p.updateList(msg)
+	}
+	if mouse, isMouse := msg.(tea.MouseMsg); isMouse && mouse.Button == tea.MouseButtonLeft && mouse.Action == tea.MouseActionPress {
+		p.click(mouse)
+		return nil
+	}
+	if !ok {
+		p.choose(msg)
+		return nil
+	}
+	n := len(p.peers) - 1
+	switch {
+	case k.up.match(key):
+		p.row = max(0, p.row-1)
+	case k.down.match(key):
+		p.row = max(0, min(n, p.row+1))
+	case k.left.match(key):
+		p.col = max(0, p.col-1)
+	case k.right.match(key):
+		p.col = max(0, min(n, p.col+1))
+	case k.pageUp.match(key):
+		p.row = max(0, p.row-p.rows)
+	case k.pageDown.match(key):
+		p.row = max(0, min(n, p.row+p.rows))
+	case k.home.match(key):
+		p.row, p.col = 0, 0
+	case k.end.match(key):
+		p.row, p.col = max(0, n), max(0, n)
+	case k.port.match(key):
+		return open(newPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", strings.Replace(p.ports.String(), "tcp ", "", 1), func(v string) error {
+			_, err := parsePortChoice(v)
+			return err
+		}, func(v string) tea.Cmd {
+			return send(portMsg{v})
+		}))
+	case k.explain.match(key):
+		return p.choosePair()
+	}
+	return nil
+}
+
+// portMsg sets the port of a matrix.
+type portMsg struct{ value string }
+
+// pairMsg puts the cursor on a pair; an index below zero is left as it is.
+type pairMsg struct{ row, col int }
+
+func (p *policies) hears(msg tea.Msg) bool {
+	switch msg.(type) {
+	case portMsg, pairMsg:
+		return true
+	}
+	return false
+}
+
+// choose answers the dialogs.
+func (p *policies) choose(msg tea.Msg) {
+	switch msg := msg.(type) {
+	case portMsg:
+		if c, err := parsePortChoice(msg.value); err == nil {
+			p.ports = c
+		}
+	case pairMsg:
+		if msg.row >= 0 {
+			p.row = msg.row
+		}
+		if msg.col >= 0 {
+			p.col = msg.col
+		}
+	}
+}
+
+// choosePair asks from where and to where, and puts the cursor there: the explanation is below the matrix.
+func (p *policies) choosePair() tea.Cmd {
+	var from []choice
+	for i, a := range p.peers {
+		var to []choice
+		for j, b := range p.peers {
+			to = append(to, choice{name: b.name, then: send(pairMsg{-1, j})})
+		}
+		from = append(from, choice{name: a.name, note: count(len(a.pods), "pod"),
+			then: tea.Sequence(send(pairMsg{i, -1}), open(newPicker("From "+a.name+" to", "who is connected to", to)))})
+	}
+	return open(newPicker("Who connects", "part of a name", from))
+}
+
+func parsePortChoice(v string) (portChoice, error) {
+	v = strings.ToLower(strings.Join(strings.Fields(v), "/"))
+	c := portChoice{proto: corev1.ProtocolTCP}
+	for part := range strings.SplitSeq(v, "/") {
+		switch part {
+		case "tcp", "udp", "sctp":
+			c.proto = corev1.Protocol(strings.ToUpper(part))
+		default:
+			n, err := strconv.ParseUint(part, 10, 16)
+			if err != nil || n == 0 {
+				return c, fmt.Errorf("a port from 1 to 65535, with /udp or /sctp after it if it is not TCP")
+			}
+			c.port = uint16(n)
+		}
+	}
+	if c.port == 0 {
+		return c, fmt.Errorf("a port is missing")
+	}
+	return c, nil
+}
+
+func (p *policies) updateList(msg tea.Msg) tea.Cmd {
+	if p.table.handle(msg, p.m.k) {
+		return nil
+	}
+	key, ok := msg.(tea.KeyMsg)
+	if !ok || p.table.cursor >= len(p.list) || p.m.session == nil {
+		return nil
+	}
+	np := p.list[p.table.cursor]
+	k := p.m.k
+	res := observe.Resource{GVR: networkingv1.SchemeGroupVersion.WithResource("networkpolicies"), Kind: "NetworkPolicy", Namespaced: true}
+	switch {
+	case k.open.match(key), k.describe.match(key):
+		return p.m.inspect(keyPress("d"), res, "NetworkPolicy", np.Namespace, np.Name)
+	case k.yaml.match(key):
+		return p.m.inspect(key, res, "NetworkPolicy", np.Namespace, np.Name)
+	case k.remove.match(key):
+		return p.m.confirmDelete(res, np.Namespace, np.Name, "What it forbade is allowed again, unless another policy forbids it.")
+	}
+	return nil
+}
+
+// policyWords says what a policy does.
+func policyWords(np *networkingv1.NetworkPolicy) string {
+	who := "every pod"
+	if s := metav1.FormatLabelSelector(&np.Spec.PodSelector); s != "" && s != "<none>" {
+		who = "pods " + s
+	}
+	ingress := len(np.Spec.PolicyTypes) == 0 || slices.Contains(np.Spec.PolicyTypes, networkingv1.PolicyTypeIngress)
+	egress := slices.Contains(np.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) || len(np.Spec.PolicyTypes) == 0 && len(np.Spec.Egress) > 0
+	var parts []string
+	if ingress {
+		var rules []string
+		for _, r := range np.Spec.Ingress {
+			rules = append(rules, ruleWords(r.From, r.Ports, "anywhere"))
+		}
+		parts = append(parts, words("may be reached from", "may not be reached", rules))
+	}
+	if egress {
+		var rules []string
+		for _, r := range np.Spec.Egress {
+			rules = append(rules, ruleWords(r.To, r.Ports, "anywhere"))
+		}
+		parts = append(parts, words("may reach", "may reach nothing", rules))
+	}
+	return who + " " + strings.Join(parts, "; ")
+}
+
+func words(some, none string, rules []string) string {
+	if len(rules) == 0 {
+		return none
+	}
+	return some + " " + strings.Join(rules, " or ")
+}
+
+func ruleWords(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, any string) string {
+	var who []string
+	for _, x := range peers {
+		who = append(who, peerWords(x))
+	}
+	if len(who) == 0 {
+		who = []string{any}
+	}
+	s := strings.Join(who, ", ")
+	var on []string
+	for _, x := range ports {
+		on = append(on, portWords(x))
+	}
+	if len(on) > 0 {
+		s += " on " + strings.Join(on, ", ")
+	}
+	return s
+}
+
+func portWords(x networkingv1.NetworkPolicyPort) string {
+	proto := "tcp"
+	if x.Protocol != nil {
+		proto = strings.ToLower(string(*x.Protocol))
+	}
+	switch {
+	case x.Port == nil:
+		return "any " + proto + " port"
+	case x.EndPort != nil:
+		return fmt.Sprintf("%s %s–%d", proto, x.Port, *x.EndPort)
+	}
+	return proto + " " + x.Port.String()
+}
+
+func peerWords(x networkingv1.NetworkPolicyPeer) string {
+	if x.IPBlock != nil {
+		s := x.IPBlock.CIDR
+		if len(x.IPBlock.Except) > 0 {
+			s += " without " + strings.Join(x.IPBlock.Except, ", ")
+		}
+		return s
+	}
+	pods := "every pod"
+	if x.PodSelector != nil {
+		if s := metav1.FormatLabelSelector(x.PodSelector); s != "" && s != "<none>" {
+			pods = "pods " + s
+		}
+	}
+	if x.NamespaceSelector == nil {
+		return pods + " here"
+	}
+	if s := metav1.FormatLabelSelector(x.NamespaceSelector); s != "" && s != "<none>" {
+		return pods + " of namespaces " + strings.ReplaceAll(s, "kubernetes.io/metadata.name=", "")
+	}
+	return pods + " of any namespace"
+}

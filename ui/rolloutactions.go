@@ -1,0 +1,148 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	tea "github.com/charmbracelet/bubbletea"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+func resourceOf(kind string) observe.Resource {
+	plural := strings.ToLower(kind) + "s"
+	return observe.Resource{GVR: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: plural}, Kind: kind, Namespaced: true}
+}
+
+// podsOfRollout returns the pods of all revisions.
+func podsOfRollout(s *observe.Snapshot, r *observe.Rollout) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, rev := range observe.Revisions(s, r) {
+		out = append(out, rev.Pods...)
+	}
+	return out
+}
+
+// previousRevision is what undo goes back to: the newest that is not the present one.
+func previousRevision(list []observe.Revision) *observe.Revision {
+	for i := range list {
+		if !list[i].Current {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func (m *Model) confirmRestart(ref observe.Ref) tea.Cmd {
+	s := m.session
+	return open(&confirm{title: "Restart " + ref.Name, verb: "restart", lines: []string{
+		"All pods of " + ref.String() + " are replaced, following its strategy."},
+		then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, m.opts.clock()) })})
+}
+
+func (m *Model) confirmPause(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+	if r.Kind != observe.KindDeployment {
+		return toast(observe.Warn, "only a Deployment can be paused; a StatefulSet has a partition (C)")
+	}
+	s, verb, what := m.session, "pause", "Changes of the template wait until it is resumed."
+	if r.Paused {
+		verb, what = "resume", "Changes of the template that waited roll out now."
+	}
+	paused := !r.Paused
+	return open(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, verb: verb, lines: []string{what},
+		then: s.do(verb+"d "+ref.Name, func(ctx context.Context) error { return s.act.Pause(ctx, ref, paused) })})
+}
+
+func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Revision) tea.Cmd {
+	switch {
+	case to == nil:
+		return toast(observe.Warn, "%s has no earlier revision", ref.Name)
+	case to.Current:
+		return toast(observe.Warn, "revision %d is the present one", to.Number)
+	case r.Paused:
+		return toast(observe.Warn, "%s is paused: resume it first (P)", ref.Name)
+	}
+	s, rev := m.session, *to
+	lines := []string{fmt.Sprintf("The pod template becomes that of revision %d again:", rev.Number)}
+	changes := 0
+	for _, d := range observe.Diff(observe.TemplateYAML(r.Template), observe.TemplateYAML(rev.Template)) {
+		if d.Op == ' ' {
+			continue
+		}
+		if changes++; changes > 6 {
+			lines = append(lines, "  …")
+			break
+		}
+		lines = append(lines, "  "+strings.TrimSpace(d.Left)+" → "+strings.TrimSpace(d.Right))
+	}
+	return open(&confirm{title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), verb: "undo", lines: lines,
+		then: s.do(fmt.Sprintf("undid %s to revision %d", ref.Name, rev.Number), func(ctx context.Context) error { return s.act.Undo(ctx, ref, rev) })})
+}
+
+func (m *Model) askScale(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+	if r.Kind == observe.KindDaemonSet {
+		return toast(observe.Warn, "a DaemonSet has one pod a node and cannot be scaled")
+	}
+	s := m.session
+	return open(newPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), number(0, 10000),
+		func(v string) tea.Cmd {
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return nil
+			}
+			return s.do("scaled "+ref.Name+" to "+v, func(ctx context.Context) error { return s.act.Scale(ctx, ref, int32(n)) })
+		}))
+}
+
+func (m *Model) askPartition(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+	if r.Kind != observe.KindStatefulSet {
+		return toast(observe.Warn, "only a StatefulSet has a partition; a Deployment can be paused (P)")
+	}
+	s, n := m.session, int(r.Desired)
+	return open(&slider{title: "Canary of " + ref.Name, value: int(r.Partition), top: n,
+		meaning: func(p int) string {
+			switch {
+			case p == 0:
+				return "every pod gets the new revision"
+			case p >= n:
+				return "no pod gets the new revision"
+			case p == n-1:
+				return fmt.Sprintf("pod %d is the canary; 0–%d stay on the old revision", p, p-1)
+			}
+			return fmt.Sprintf("pods %d–%d get the new revision; 0–%d stay", p, n-1, p-1)
+		},
+		then: func(p int) tea.Cmd {
+			return s.do(fmt.Sprintf("partition of %s is %d", ref.Name, p), func(ctx context.Context) error { return s.act.Partition(ctx, ref, int32(p)) })
+		}})
+}
+
+func (m *Model) askImage(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+	if r.Template == nil || len(r.Template.Spec.Containers) == 0 {
+		return nil
+	}
+	ask := func(c corev1.Container) dialog {
+		s := m.session
+		return newPrompt("Image of "+ref.Name+" · "+c.Name, "a new image starts a rollout", c.Image, func(v string) error {
+			if v == "" || strings.ContainsAny(v, " \t") {
+				return errors.New("an image name, as in registry/name:tag")
+			}
+			return nil
+		}, func(v string) tea.Cmd {
+			return s.do("image of "+ref.Name+" is "+v, func(ctx context.Context) error { return s.act.SetImage(ctx, ref, c.Name, v) })
+		})
+	}
+	containers := r.Template.Spec.Containers
+	if len(containers) == 1 {
+		return open(ask(containers[0]))
+	}
+	var list []choice
+	for _, c := range containers {
+		list = append(list, choice{name: c.Name, note: c.Image, then: open(ask(c))})
+	}
+	return open(newPicker("Container of "+ref.Name, "", list))
+}

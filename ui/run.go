@@ -1,0 +1,112 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// Options say what to show and where. Target and Out are required.
+type Options struct {
+	Target    observe.Target
+	Targets   func(context.Context) ([]observe.Target, error) // what one can switch to
+	Namespace string                                          // to begin with; empty means all
+	Screen    string                                          // to begin with; empty means Overview
+	Only      bool                                            // ask for nothing outside Namespace: for people with rights in one
+	In        io.Reader                                       // the terminal; nil means standard input
+	Out       io.Writer
+	Logger    *slog.Logger // never the terminal; nil discards
+
+	// NodeVerb runs one of kl's verbs (stop, start, kill, partition, heal) on a node; nil where there are none.
+	NodeVerb func(ctx context.Context, t observe.Target, node, verb string) error
+	// NodeShell is the command that opens a shell in a node.
+	NodeShell func(ctx context.Context, t observe.Target, node string) *exec.Cmd
+
+	Clock func() time.Time // time.Now if nil
+}
+
+func (o *Options) clock() time.Time {
+	if o.Clock == nil {
+		return time.Now()
+	}
+	return o.Clock()
+}
+
+// only is the namespace that everything asked for is limited to.
+func (o *Options) only() string {
+	if o.Only {
+		return o.Namespace
+	}
+	return ""
+}
+
+// Run shows the dashboard until the person quits or ctx is done. The terminal is as it was when it returns, whatever
+// happened; a panic of the interface comes back as an error.
+func Run(ctx context.Context, o Options) error {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	renderer := lipgloss.NewRenderer(o.Out)
+	m := newModel(o, newStyles(renderer))
+	m.connectWith(ctx)
+	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithOutput(o.Out), tea.WithFPS(60)}
+	if o.In != nil {
+		opts = append(opts, tea.WithInput(o.In))
+	}
+	_, err := tea.NewProgram(m, opts...).Run()
+	if m.session != nil {
+		m.session.close()
+	}
+	switch {
+	case errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("run the interface: %w", err)
+	}
+	return nil
+}
+
+// connectWith gives the model the commands that need ctx.
+func (m *Model) connectWith(ctx context.Context) {
+	opts := m.opts
+	m.open = func(t observe.Target) tea.Cmd {
+		return func() tea.Msg {
+			s, err := connect(ctx, t, opts.only(), opts.Logger)
+			return connectedMsg{s, t, err}
+		}
+	}
+	m.targets = func() tea.Msg {
+		if opts.Targets == nil {
+			return targetsMsg{targets: []observe.Target{opts.Target}}
+		}
+		list, err := opts.Targets(ctx)
+		return targetsMsg{list, err}
+	}
+}
+
+// Screens lists the names of the screens, as Options.Screen takes them.
+func Screens() []string {
+	var out []string
+	for _, n := range screenNames() {
+		out = append(out, strings.ToLower(n))
+	}
+	return out
+}
+
+// HasScreen reports whether there is a screen of that name; the empty name is the first.
+func HasScreen(name string) bool {
+	return name == "" || slices.Contains(Screens(), strings.ToLower(name))
+}

@@ -1,0 +1,92 @@
+package ui
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	tea "github.com/charmbracelet/bubbletea"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// session is the connection to one cluster: its source of snapshots, what can be done to it, and the port-forwards that
+// live as long as it.
+type session struct {
+	target observe.Target
+	source *observe.Source
+	act    *observe.Actions
+	run    func(func(context.Context) tea.Msg) tea.Cmd // a command that ends with the session
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu       sync.Mutex
+	forwards []*forward
+}
+
+// connect opens a session below ctx. It does not wait for the server to answer.
+func connect(ctx context.Context, t observe.Target, namespace string, log *slog.Logger) (*session, error) {
+	rc, err := t.REST()
+	if err != nil {
+		return nil, err
+	}
+	src, err := observe.New(observe.Config{REST: rc, Name: t.Name, Namespace: namespace, Layout: t.Layout, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	act, err := observe.NewActions(rc)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(ctx, t, src, act), nil
+}
+
+func newSession(ctx context.Context, t observe.Target, src *observe.Source, act *observe.Actions) *session {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &session{target: t, source: src, act: act, cancel: cancel, done: make(chan struct{})}
+	s.run = func(f func(context.Context) tea.Msg) tea.Cmd {
+		return func() tea.Msg { return f(ctx) }
+	}
+	go func() {
+		defer close(s.done)
+		_ = src.Run(ctx) // ends only with ctx
+	}()
+	return s
+}
+
+// close ends everything the session started and waits for it.
+func (s *session) close() {
+	s.cancel()
+	<-s.done
+}
+
+// first is the command that brings the present snapshot at once.
+func (s *session) first() tea.Cmd {
+	return s.run(func(context.Context) tea.Msg {
+		snap, changed := s.source.Snapshot()
+		return snapshotMsg{s, snap, changed}
+	})
+}
+
+// next is the command that waits for a snapshot newer than the one that came with changed.
+func (s *session) next(changed <-chan struct{}) tea.Cmd {
+	return s.run(func(ctx context.Context) tea.Msg {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+		snap, again := s.source.Snapshot()
+		return snapshotMsg{s, snap, again}
+	})
+}
+
+// do is a command that changes the cluster and says how it went.
+func (s *session) do(what string, f func(context.Context) error) tea.Cmd {
+	return s.run(func(ctx context.Context) tea.Msg {
+		if err := f(ctx); err != nil {
+			return toastMsg{refusal(err), observe.Bad}
+		}
+		return toastMsg{what, observe.Good}
+	})
+}

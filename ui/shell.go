@@ -1,0 +1,106 @@
+package ui
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/term"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// shell suspends the interface and runs the best shell a container has.
+func (m *Model) shell(p *corev1.Pod, container string) tea.Cmd {
+	s := m.session
+	name, namespace := p.Name, p.Namespace
+	// The context reaches the command through run, so that leaving the cluster ends the shell.
+	return s.run(func(ctx context.Context) tea.Msg {
+		return execMsg{&remoteShell{ctx: ctx, act: s.act, options: observe.ExecOptions{
+			Namespace: namespace, Pod: name, Container: container, TTY: true,
+			Command: []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh"},
+		}}}
+	})
+}
+
+// execMsg asks the model to hand the terminal to a command.
+type execMsg struct{ command tea.ExecCommand }
+
+// localMsg asks the model to hand the terminal to a program of this machine.
+type localMsg struct{ command *exec.Cmd }
+
+func ended(err error) tea.Msg {
+	if err != nil {
+		return toastMsg{"the shell ended: " + err.Error(), observe.Warn}
+	}
+	return toastMsg{"the shell ended", observe.Idle}
+}
+
+// remoteShell is a tea.ExecCommand that runs in a container.
+type remoteShell struct {
+	ctx     context.Context // of the session; a tea.ExecCommand is run without one
+	act     *observe.Actions
+	options observe.ExecOptions
+}
+
+var _ tea.ExecCommand = (*remoteShell)(nil)
+
+// SetStdin implements tea.ExecCommand.
+func (r *remoteShell) SetStdin(in io.Reader) { r.options.Stdin = in }
+
+// SetStdout implements tea.ExecCommand.
+func (r *remoteShell) SetStdout(out io.Writer) { r.options.Stdout = out }
+
+// SetStderr implements tea.ExecCommand.
+func (r *remoteShell) SetStderr(out io.Writer) { r.options.Stderr = out }
+
+// Run puts the terminal into raw mode, runs the shell, and restores the terminal whatever happens.
+func (r *remoteShell) Run() error {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	in, ok := r.options.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(in.Fd()) {
+		r.options.TTY = false
+		return r.act.Exec(ctx, r.options)
+	}
+	old, err := term.MakeRaw(in.Fd())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = term.Restore(in.Fd(), old) }()
+	r.options.Resize = &sizes{ctx: ctx, fd: in.Fd()}
+	return r.act.Exec(ctx, r.options)
+}
+
+// sizes tells the size of the terminal whenever it has changed. It looks twice a second, which works on every system.
+type sizes struct {
+	ctx  context.Context
+	fd   uintptr
+	last remotecommand.TerminalSize
+}
+
+// Next implements remotecommand.TerminalSizeQueue.
+func (s *sizes) Next() *remotecommand.TerminalSize {
+	for {
+		w, h, err := term.GetSize(s.fd)
+		if err != nil {
+			return nil
+		}
+		if now := (remotecommand.TerminalSize{Width: uint16(w), Height: uint16(h)}); now != s.last {
+			s.last = now
+			return &now
+		}
+		timer := time.NewTimer(500 * time.Millisecond)
+		select {
+		case <-s.ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
