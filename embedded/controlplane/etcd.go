@@ -65,6 +65,7 @@ func (e *etcd) config() (*embed.Config, error) {
 	c.UnsafeNoFsync = e.spec.Ephemeral
 	// A single member still waits a whole election, a second by default, before it serves.
 	c.TickMs, c.ElectionMs = 10, 50
+	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // zero, as it is here, warns of every request
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(e.logger)
 	return c, nil
 }

@@ -1,0 +1,180 @@
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/manifests"
+)
+
+func TestBoard(t *testing.T) {
+	b := newBoard(cluster.Status{Phase: cluster.PhaseStarting})
+	report := b.component(cluster.Home("/h").Cluster("c"))
+	phases := []struct {
+		name  string
+		state cluster.ComponentState
+		want  cluster.Phase
+	}{
+		{nameEtcd, cluster.ComponentServing, cluster.PhaseReady},
+		{nameAPIServer, cluster.ComponentStarting, cluster.PhaseDegraded},
+		{nameAPIServer, cluster.ComponentServing, cluster.PhaseReady},
+	}
+	for _, p := range phases {
+		_, changed := b.read()
+		report(cluster.ComponentStatus{Name: p.name, State: p.state})
+		select {
+		case <-changed:
+		default:
+			t.Errorf("%s %s: nobody was told", p.name, p.state)
+		}
+		if s, _ := b.read(); s.Phase != p.want {
+			t.Errorf("%s %s: phase %s, want %s", p.name, p.state, s.Phase, p.want)
+		}
+	}
+	before, changed := b.read()
+	report(cluster.ComponentStatus{Name: nameAPIServer, State: cluster.ComponentServing, LogFile: "ignored"})
+	select {
+	case <-changed:
+		t.Error("watchers were told of no change")
+	default:
+	}
+	b.update(func(s *cluster.Status) { s.Phase = cluster.PhaseStopping })
+	report(cluster.ComponentStatus{Name: nameEtcd, State: cluster.ComponentStopped})
+	if s, _ := b.read(); s.Phase != cluster.PhaseStopping {
+		t.Errorf("phase %s, want Stopping until the end", s.Phase)
+	}
+	if before.Components[0].State != cluster.ComponentServing {
+		t.Error("a status that was read before has changed")
+	}
+}
+
+func TestNodeStatuses(t *testing.T) {
+	ready := func(name string, status corev1.ConditionStatus) *corev1.Node {
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       corev1.NodeSpec{PodCIDRs: []string{"10.244.3.0/24"}},
+			Status: corev1.NodeStatus{
+				Addresses:  []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}, {Type: corev1.NodeInternalIP, Address: "172.18.0.2"}},
+				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, Reason: "R", Message: "m"}},
+			},
+		}
+	}
+	fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n3", Labels: map[string]string{"type": "kwok"}}}
+	got := nodeStatuses([]*corev1.Node{ready("n10", corev1.ConditionTrue), ready("n2", corev1.ConditionUnknown), fresh}, []string{"n1", "n10"})
+	want := []cluster.NodeStatus{
+		{Name: "n1", Connected: true},
+		{Name: "n2", IP: "172.18.0.2", Registered: true, Reason: "R: m"},
+		{Name: "n3", Registered: true, Simulated: true, Reason: "kubelet has not reported yet"},
+		{Name: "n10", IP: "172.18.0.2", Connected: true, Ready: true, Registered: true},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("nodeStatuses (-want +got):\n%s", d)
+	}
+	prefixes := []netip.Prefix{netip.MustParsePrefix("172.18.0.2/32"), netip.MustParsePrefix("10.244.3.0/24")}
+	if d := cmp.Diff(prefixes, owned(ready("n2", corev1.ConditionTrue)), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("owned (-want +got):\n%s", d)
+	}
+}
+
+func TestDNSEndpoints(t *testing.T) {
+	port, name, yes, no := int32(53), "dns-tcp", true, false
+	slice := func(port *int32, endpoints ...discoveryv1.Endpoint) any {
+		return &discoveryv1.EndpointSlice{Ports: []discoveryv1.EndpointPort{{Name: &name, Port: port}}, Endpoints: endpoints}
+	}
+	endpoint := func(address string, ready *bool) discoveryv1.Endpoint {
+		return discoveryv1.Endpoint{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: ready}}
+	}
+	got := dnsEndpoints([]any{
+		slice(&port, endpoint("10.244.0.2", &yes), endpoint("10.244.0.3", &no), endpoint("10.244.0.4", nil)),
+		slice(nil, endpoint("10.244.0.5", &yes)),
+	})
+	if d := cmp.Diff([]string{"10.244.0.2:53", "10.244.0.4:53"}, got); d != "" {
+		t.Errorf("dnsEndpoints (-want +got):\n%s", d)
+	}
+}
+
+func TestSchedulerConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "s.yaml")
+	given := "kind: KubeSchedulerConfiguration\nleaderElection: {leaderElect: true}\nclientConnection: {qps: 5, kubeconfig: /x}\nparallelism: 3\n"
+	if err := os.WriteFile(file, []byte(given), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range []string{given, file} {
+		out, err := schedulerConfig(g, "/kubeconfig")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]any{}
+		if err := yaml.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]any{
+			"kind": "KubeSchedulerConfiguration", "parallelism": 3.0,
+			"leaderElection":   map[string]any{"leaderElect": false},
+			"clientConnection": map[string]any{"qps": 5.0, "burst": 2000.0, "kubeconfig": "/kubeconfig"},
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("schedulerConfig (-want +got):\n%s", d)
+		}
+	}
+	if _, err := schedulerConfig("kind: Pod", ""); err == nil || !strings.Contains(err.Error(), "Pod") {
+		t.Errorf("schedulerConfig of a Pod = %v", err)
+	}
+}
+
+func TestArgs(t *testing.T) {
+	spec := cluster.Spec{Kubernetes: cluster.Kubernetes{ExtraArgs: map[string]map[string]string{"c": {"b": "2", "z": "", "v": "4"}, "other": {"a": "9"}}}}
+	got := args{"a": "1", "b": "1"}.with(spec, "c").list()
+	if d := cmp.Diff([]string{"--a=1", "--b=2", "--z="}, got); d != "" {
+		t.Errorf("args (-want +got):\n%s", d)
+	}
+}
+
+func TestParseRssAnon(t *testing.T) {
+	for in, want := range map[string]int64{
+		"VmRSS:\t  10 kB\nRssAnon:\t    1234 kB\nRssFile:\t 5 kB\n": 1234 << 10, "VmRSS: 1 kB\n": 0, "RssAnon: x kB\n": 0,
+	} {
+		if got := parseRssAnon([]byte(in)); got != want {
+			t.Errorf("parseRssAnon(%q) = %d, want %d", in, got, want)
+		}
+	}
+	if anonymousMemory() <= 0 {
+		t.Error("this process has no memory")
+	}
+}
+
+func TestLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	unlock, err := lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(path); !errors.Is(err, ErrRunning) {
+		t.Errorf("second lock = %v, want ErrRunning", err)
+	}
+	unlock()
+	again, err := lock(path)
+	if err != nil {
+		t.Fatalf("lock after unlock: %v", err)
+	}
+	again()
+}
+
+func TestOnlyConflicts(t *testing.T) {
+	conflict := fmt.Errorf("apply ConfigMap: %w", manifests.ErrConflict)
+	if !onlyConflicts(errors.Join(conflict, conflict)) || onlyConflicts(errors.Join(conflict, errors.New("refused"))) {
+		t.Error("a conflict is told from another error wrongly")
+	}
+}

@@ -1,0 +1,394 @@
+package controlplane
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// A process runs one Plane, so the test starts itself again for each run.
+const planeEnv = "KL_TEST_PLANE_HOME"
+
+func TestMain(m *testing.M) {
+	if home := os.Getenv(planeEnv); home != "" {
+		os.Exit(planeProcess(cluster.Home(home).Cluster("t")))
+	}
+	os.Exit(m.Run())
+}
+
+// planeProcess runs a plane and tells what of kl's own goroutines is left when it has returned.
+func planeProcess(l cluster.Layout) int {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	if err := (&Plane{Layout: l, Version: "test"}).Run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if left := ownGoroutines(); left != "" {
+		fmt.Fprintln(os.Stderr, "goroutines of kl are left:\n"+left)
+		return 3
+	}
+	return 0
+}
+
+// ownGoroutines is the stacks that have a function of kl in them, other than the caller's. Upstream's are not counted:
+// informers and metric loops of the API server have no way to be stopped.
+func ownGoroutines() string {
+	ours := regexp.MustCompile(`(?m)^github\.com/klkube/kl/`)
+	var left string
+	for range 20 { // a goroutine that has been told to end may need a moment
+		buf := make([]byte, 4<<20)
+		buf = buf[:runtime.Stack(buf, true)]
+		left = ""
+		for _, stack := range strings.Split(string(buf), "\n\n") {
+			if ours.MatchString(stack) && !strings.Contains(stack, "ownGoroutines") {
+				left += stack + "\n\n"
+			}
+		}
+		if left == "" {
+			return ""
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return left
+}
+
+// newCluster writes what `kl up` writes before it starts a control plane.
+func newCluster(t *testing.T, home string, edit func(*cluster.Spec)) (cluster.Layout, cluster.Spec) {
+	t.Helper()
+	l := cluster.Home(home).Cluster("t")
+	spec := cluster.DefaultSpec()
+	spec.Name = "t"
+	spec.Kubernetes.APIServerPort = freePort(t)
+	edit(&spec)
+	for _, dir := range []string{l.RunDir(), l.NodeDir("n1"), filepath.Dir(l.LogFile("x"))} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cluster.EnsurePKI(l, spec.Networking, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	data, err := yaml.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(l.SpecFile(), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return l, spec
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// shortDir is a temporary directory with a path short enough for sockets.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// process is a running plane.
+type process struct {
+	cmd  *exec.Cmd
+	log  string
+	http *http.Client
+}
+
+func startPlane(t *testing.T, home string, l cluster.Layout) *process {
+	t.Helper()
+	log, err := os.OpenFile(l.LogFile("control-plane"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := &process{cmd: exec.Command(os.Args[0]), log: log.Name(), http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", l.StatusSocket())
+		},
+		DisableKeepAlives: true,
+	}}}
+	p.cmd.Env = append(os.Environ(), planeEnv+"="+home)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() })
+	return p
+}
+
+// await reads the status stream until ok.
+func (p *process) await(t *testing.T, ok func(cluster.Status) bool) cluster.Status {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var last cluster.Status
+	err := poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kl/v1/status?watch=1", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := p.http.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		lines := bufio.NewScanner(resp.Body)
+		for lines.Scan() {
+			if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
+				return err
+			}
+			if last.Phase == cluster.PhaseFailed {
+				t.Fatalf("control plane failed: %s\n%s", last.Reason, p.tail())
+			}
+			if ok(last) {
+				return nil
+			}
+		}
+		return io.ErrUnexpectedEOF
+	})
+	if err != nil {
+		t.Fatalf("wait for status: %v; last %+v\n%s", err, last, p.tail())
+	}
+	return last
+}
+
+func (p *process) tail() string {
+	data, _ := os.ReadFile(p.log)
+	return string(data[max(0, len(data)-4000):])
+}
+
+// end waits for the process and checks that it left with code 0, which planeProcess returns only if nothing is left.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	begin := time.Now()
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatalf("control plane ended with %v\n%s", err, p.tail())
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("stop took %s, want at most 10s", took)
+	}
+}
+
+func serving(s cluster.Status) bool {
+	return s.Phase == cluster.PhaseReady && s.Ready.API && s.Ready.DefaultServiceAccount
+}
+
+func adminClient(t *testing.T, l cluster.Layout, spec cluster.Spec) kubernetes.Interface {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(&rest.Config{
+		Host: fmt.Sprintf("https://127.0.0.1:%d", spec.Kubernetes.APIServerPort),
+		TLSClientConfig: rest.TLSClientConfig{
+			CAFile: l.PKI("ca.crt"), CertFile: l.PKI("admin.crt"), KeyFile: l.PKI("admin.key"),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// TestPlane starts a whole control plane, stops it in each of the ways it can end, and starts it again over its data.
+func TestPlane(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a control plane three times")
+	}
+	home := shortDir(t)
+	l, spec := newCluster(t, home, func(s *cluster.Spec) {
+		s.Kubernetes.FeatureGates = map[string]bool{"MutatingAdmissionPolicy": true}
+		s.Kubernetes.ExtraArgs = map[string]map[string]string{
+			nameAPIServer:  {"event-ttl": "2h"},
+			nameController: {"terminated-pod-gc-threshold": "7"},
+		}
+		s.Kubernetes.Scheduler = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n"
+	})
+	ctx := t.Context()
+
+	p := startPlane(t, home, l)
+	s := p.await(t, serving)
+	if s.PID != p.cmd.Process.Pid || s.Memory == 0 || len(s.Components) != 9 {
+		t.Errorf("status = %+v", s)
+	}
+	for _, c := range s.Components {
+		if c.Ready <= 0 || c.Ready < c.Began || c.LogFile == "" {
+			t.Errorf("component %+v has no timeline or log", c)
+		}
+	}
+	client := adminClient(t, l, spec)
+	checkFirstObjects(t, client)
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}, Data: map[string]string{"a": "b"}}
+	if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, cm, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	checkPrivate(t, l)
+	if err := (&Plane{Layout: l}).Run(ctx); err == nil || !strings.Contains(err.Error(), fmt.Sprint(s.PID)) {
+		t.Errorf("a second plane over the same directory: %v, want ErrRunning with the process", err)
+	}
+	resp, err := p.http.Post("http://kl/v1/stop", "", nil)
+	if err != nil || resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("stop: %v, %v", resp, err)
+	}
+	resp.Body.Close()
+	p.end(t)
+
+	p = startPlane(t, home, l)
+	p.await(t, serving)
+	checkKept(t, client)
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait()
+
+	p = startPlane(t, home, l)
+	p.await(t, serving)
+	checkKept(t, client)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t)
+}
+
+func checkKept(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	cm, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{})
+	if err != nil || cm.Data["a"] != "b" {
+		t.Fatalf("what was written before is %v, %v", cm, err)
+	}
+}
+
+func checkFirstObjects(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	ctx := t.Context()
+	svc, err := client.CoreV1().Services("kube-system").Get(ctx, "kube-dns", metav1.GetOptions{})
+	if err != nil || svc.Spec.ClusterIP != cluster.DefaultDNS {
+		t.Errorf("kube-dns = %v, %v", svc, err)
+	}
+	for _, role := range []string{"kl:node-bootstrapper", "kl:node-autoapprove-bootstrap", "kl:node-autoapprove-renewal", "kl:node-proxier", "kl:node-agent"} {
+		if _, err := client.RbacV1().ClusterRoleBindings().Get(ctx, role, metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	secrets, err := client.CoreV1().Secrets("kube-system").List(ctx, metav1.ListOptions{FieldSelector: "type=bootstrap.kubernetes.io/token"})
+	if err != nil || len(secrets.Items) != 1 {
+		t.Errorf("bootstrap tokens: %v, %v", secrets, err)
+	}
+}
+
+// checkPrivate makes sure that sockets and keys are this user's alone and that the run directory, which nodes see, has
+// no way to etcd.
+func checkPrivate(t *testing.T, l cluster.Layout) {
+	t.Helper()
+	err := filepath.WalkDir(l.Dir(), func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return nil // files come and go
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		if d.Type()&os.ModeSocket != 0 && filepath.Dir(path) == l.RunDir() && strings.Contains(path, "etcd") {
+			t.Errorf("%s can be reached by nodes", path)
+		}
+		parent, err := os.Stat(filepath.Dir(path))
+		if err == nil && info.Mode().Perm()&0o077 != 0 && parent.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is open to others: %s", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A plane that cannot start says why, in its log and in run/failed, and ends with an error.
+func TestPlaneFails(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a control plane")
+	}
+	tests := []struct {
+		name   string
+		damage func(t *testing.T, l cluster.Layout, s *cluster.Spec)
+		want   string
+	}{
+		{"port taken", func(t *testing.T, _ cluster.Layout, s *cluster.Spec) {
+			busy, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.Kubernetes.APIServerPort))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { busy.Close() })
+		}, "address already in use"},
+		{"key missing", func(t *testing.T, l cluster.Layout, _ *cluster.Spec) {
+			if err := os.Remove(l.PKI("apiserver.key")); err != nil {
+				t.Fatal(err)
+			}
+		}, "apiserver.key"},
+		{"spec truncated", func(t *testing.T, l cluster.Layout, _ *cluster.Spec) {
+			if err := os.WriteFile(l.SpecFile(), []byte("apiVersion: kl.dev/v1alpha1\nkind: Clus"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "cluster.yaml"},
+		{"flag unknown", func(t *testing.T, l cluster.Layout, s *cluster.Spec) {
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{nameAPIServer: {"no-such-flag": "1"}}
+			data, err := yaml.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(l.SpecFile(), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "no-such-flag"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			home := shortDir(t)
+			l, spec := newCluster(t, home, func(*cluster.Spec) {})
+			tt.damage(t, l, &spec)
+			p := startPlane(t, home, l)
+			if err := p.cmd.Wait(); err == nil {
+				t.Error("the process ended as if nothing had happened")
+			}
+			reason, err := os.ReadFile(filepath.Join(l.RunDir(), "failed"))
+			if err != nil || !strings.Contains(string(reason), tt.want) {
+				t.Errorf("run/failed = %q, %v; want %q", reason, err, tt.want)
+			}
+			if !strings.Contains(p.tail(), tt.want) {
+				t.Errorf("control-plane.log ends with %q, want %q", p.tail(), tt.want)
+			}
+		})
+	}
+}
