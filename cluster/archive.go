@@ -87,7 +87,7 @@ func ReadArchive(file string) ([]ArchiveImage, error) {
 // dockerImages reads what `docker save` writes.
 func dockerImages(r io.Reader) ([]ArchiveImage, error) {
 	var list []struct {
-		Config   string // <hex>.json or blobs/sha256/<hex>
+		Config   string // <hex>.json, blobs/sha256/<hex> or, from ko and crane, sha256:<hex>
 		RepoTags []string
 	}
 	if err := json.NewDecoder(r).Decode(&list); err != nil {
@@ -95,7 +95,7 @@ func dockerImages(r io.Reader) ([]ArchiveImage, error) {
 	}
 	var images []ArchiveImage
 	for _, m := range list {
-		image := ArchiveImage{Digests: []string{"sha256:" + strings.TrimSuffix(path.Base(m.Config), ".json")}}
+		image := ArchiveImage{Digests: []string{"sha256:" + strings.TrimPrefix(strings.TrimSuffix(path.Base(m.Config), ".json"), "sha256:")}}
 		for _, tag := range m.RepoTags {
 			image.Names = append(image.Names, fullName(tag))
 		}

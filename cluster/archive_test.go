@@ -20,6 +20,7 @@ import (
 const (
 	dockerManifest = `[{"Config":"c0ffee.json","RepoTags":["app:1","ghcr.io/me/app:1"],"Layers":["x/layer.tar"]}]`
 	newManifest    = `[{"Config":"blobs/sha256/c0ffee","RepoTags":["app:1"],"Layers":[]}]`
+	craneManifest  = `[{"Config":"sha256:c0ffee","RepoTags":["app:1"],"Layers":["beef.tar.gz"]}]`
 	ociIndex       = `{"manifests":[{"digest":"sha256:feed","annotations":{"io.containerd.image.name":"docker.io/library/app:1",` +
 		`"org.opencontainers.image.ref.name":"1"}}]}`
 	namelessIndex = `{"manifests":[{"digest":"sha256:feed","annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`
@@ -69,6 +70,9 @@ func TestReadArchive(t *testing.T) {
 			{Names: []string{"docker.io/library/app:1", "ghcr.io/me/app:1"}, Digests: []string{"sha256:c0ffee"}},
 		}},
 		{"gzip", true, []string{"./manifest.json", newManifest}, []cluster.ArchiveImage{
+			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:c0ffee"}},
+		}},
+		{"written by crane", false, []string{"manifest.json", craneManifest}, []cluster.ArchiveImage{
 			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:c0ffee"}},
 		}},
 		{"OCI", false, []string{"oci-layout", "{}", "index.json", ociIndex}, []cluster.ArchiveImage{

@@ -107,8 +107,12 @@ func (s *Store) describe(ctx context.Context, all []coreimages.Image) []cluster.
 		if !ok {
 			entry = &cluster.Image{Digest: key}
 			byDigest[key] = entry
-			if size, err := containerd.NewImage(s.client, image).Size(ctx); err == nil {
+			known := containerd.NewImage(s.client, image)
+			if size, err := known.Size(ctx); err == nil {
 				entry.Size = size
+			}
+			if config, err := known.Config(ctx); err == nil {
+				entry.Config = config.Digest.String()
 			}
 		}
 		if !strings.HasPrefix(image.Name, "sha256:") { // the CRI's own name, after the image's configuration
