@@ -5,10 +5,13 @@
 //	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
 //	app lookup -for 20s web.default.svc.cluster.local
 //	app get -for 20s http://web/
+//	app api /version                             # asks the API server, as the pod's service account
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -52,7 +55,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "lookup":
 		return retry(ctx, *patience, func(ctx context.Context) error { return lookup(ctx, out, flags.Arg(0)) })
 	case "get":
-		return retry(ctx, *patience, func(ctx context.Context) error { return get(ctx, out, flags.Arg(0)) })
+		return retry(ctx, *patience, func(ctx context.Context) error { return get(ctx, out, http.DefaultClient, flags.Arg(0), "") })
+	case "api":
+		return retry(ctx, *patience, func(ctx context.Context) error { return api(ctx, out, flags.Arg(0)) })
 	}
 	return fmt.Errorf("no such command: %s", args[0])
 }
@@ -116,12 +121,32 @@ func lookup(ctx context.Context, out io.Writer, name string) error {
 	return nil
 }
 
-func get(ctx context.Context, out io.Writer, url string) error {
+// api asks the API server by its name in the cluster, and checks its certificate.
+func api(ctx context.Context, out io.Writer, path string) error {
+	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+	token, err := os.ReadFile(account + "token")
+	if err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(account + "ca.crt")
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	return get(ctx, out, client, "https://kubernetes.default"+path, string(token))
+}
+
+func get(ctx context.Context, out io.Writer, client *http.Client, url, token string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
