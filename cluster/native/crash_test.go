@@ -69,7 +69,14 @@ func TestCreateKilled(t *testing.T) {
 		if err := d.DeleteCluster(t.Context(), "c"); err != nil {
 			t.Fatalf("killed after %v: delete cluster: %v", after, err)
 		}
-		if left := residue(t, d, "c"); left != "" {
+		left := ""
+		limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		err = poll(limited, func() (bool, error) { // a supervisor that had not begun finds nothing to do and ends
+			left = residue(t, d, "c")
+			return left == "", nil
+		})
+		cancel()
+		if err != nil {
 			t.Fatalf("killed after %v, left on this machine:\n%s", after, left)
 		}
 		if ended {

@@ -186,40 +186,61 @@ func (d *Driver) subnet(spec cluster.NodeSpec, records []record) (netip.Prefix, 
 	return cluster.FreeSubnet(append(taken, spec.Avoid...))
 }
 
-// launch starts the supervisor of a node and waits for its report.
+// launch starts the supervisor of a node and waits for its report. If that is not good, nothing runs when it returns.
 func (d *Driver) launch(ctx context.Context, b bundle) error {
+	ended, err := d.spawn(ctx, b)
+	if err == nil || ended == nil {
+		return err
+	}
+	undo, cancel := detach(ctx)
+	defer cancel()
+	err = errors.Join(err, b.halt(undo, 0)) // tells the supervisor to end
+	select {
+	case <-ended:
+	case <-undo.Done():
+		err = errors.Join(err, errors.New("the node's supervisor does not end"))
+	}
+	return err
+}
+
+// spawn starts the supervisor and waits for its report. ended is closed when the process is gone; nil if there is none.
+func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, err error) {
 	log, err := os.OpenFile(filepath.Join(b.dir, "supervisor.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	ours, theirs, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer ours.Close()
 	cmd := exec.Command(d.supervisor, SuperviseCommand, b.dir) //nolint:noctx // it outlives us
-	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=1", "GOGC=50"}
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), "GOMAXPROCS=1", "GOGC=50")
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNS}
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
-		return fmt.Errorf("start the node's supervisor: %w", err)
+		return nil, fmt.Errorf("start the node's supervisor: %w", err)
 	}
-	go func() { _ = cmd.Wait() }() // reaps it, should we live that long
+	gone := make(chan struct{})
+	go func() { // for as long as we live
+		_ = cmd.Wait()
+		close(gone)
+	}()
 	stop := context.AfterFunc(ctx, func() { _ = ours.SetReadDeadline(time.Now()) })
 	defer stop()
 	var answer report
 	if err := json.NewDecoder(ours).Decode(&answer); err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return gone, ctx.Err()
 		}
 		complaint, _ := os.ReadFile(log.Name())
-		return &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(complaint)), "\n")}
+		return gone, &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(complaint)), "\n")}
 	}
 	if answer.Error != "" {
-		return &cluster.Error{Op: "start node", Node: b.name(), Err: errors.New(answer.Error), Log: answer.Log}
+		return gone, &cluster.Error{Op: "start node", Node: b.name(), Err: errors.New(answer.Error), Log: answer.Log}
 	}
-	return nil
+	return gone, nil
 }

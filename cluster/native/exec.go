@@ -4,6 +4,7 @@ package native
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/klkube/kl/cluster"
@@ -41,15 +43,19 @@ func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	pidFile := filepath.Join(dir, "pid")
-	args := []string{"exec", "--pid-file", pidFile}
-	if spec.TTY {
-		args = append(args, "--tty", "--env", "TERM=xterm-256color")
+	process, pidFile := filepath.Join(dir, "process.json"), filepath.Join(dir, "pid")
+	var size cluster.TermSize // one that is known already counts from the beginning
+	select {
+	case size = <-spec.Resize:
+	default:
 	}
-	cmd := r.runc(b.scope()).command(ctx, append(append(args, b.name()), spec.Cmd...)...)
+	if err := b.writeProcess(process, spec, size); err != nil {
+		return 0, err
+	}
+	cmd := r.runc(b.scope()).command(ctx, "exec", "--process", process, "--pid-file", pidFile, b.name())
 	cmd.Cancel = func() error { return killCommand(cmd, pidFile) }
 	if spec.TTY {
-		err = runOnTerminal(ctx, cmd, spec)
+		err = runOnTerminal(ctx, cmd, spec, size)
 	} else {
 		err = runPlain(cmd, spec)
 	}
@@ -61,6 +67,28 @@ func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// writeProcess describes a command to runc: it has the rights of the node's init.
+func (b bundle) writeProcess(file string, cmd cluster.ExecSpec, size cluster.TermSize) error {
+	data, err := os.ReadFile(b.config())
+	if err != nil {
+		return err
+	}
+	var config specs.Spec
+	if err := json.Unmarshal(data, &config); err != nil {
+		return fmt.Errorf("read %s: %w", b.config(), err)
+	}
+	p := config.Process
+	p.Args, p.Terminal = cmd.Cmd, cmd.TTY
+	if cmd.TTY {
+		p.Env = append(p.Env, "TERM=xterm-256color")
+		p.ConsoleSize = &specs.Box{Height: size.Height, Width: size.Width}
+	}
+	if data, err = json.Marshal(p); err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o600)
 }
 
 // killCommand ends runc and the command it started: killed alone, runc would leave it running.
@@ -90,20 +118,14 @@ func runPlain(cmd *exec.Cmd, spec cluster.ExecSpec) error {
 }
 
 // runOnTerminal runs runc on a terminal of its own, which runc connects with the one it makes in the node.
-func runOnTerminal(ctx context.Context, cmd *exec.Cmd, spec cluster.ExecSpec) error {
+func runOnTerminal(ctx context.Context, cmd *exec.Cmd, spec cluster.ExecSpec, size cluster.TermSize) error {
 	master, slave, err := openTerminal()
 	if err != nil {
 		return fmt.Errorf("open a terminal: %w", err)
 	}
 	defer master.Close()
 	defer slave.Close()
-	select { // a size that is known already counts from the beginning
-	case s, ok := <-spec.Resize:
-		if ok {
-			resize(master, s)
-		}
-	default:
-	}
+	resize(master, size) // runc passes it on
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {

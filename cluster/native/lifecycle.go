@@ -43,13 +43,7 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 		if err := os.Remove(b.offFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		err = d.launch(ctx, b)
-		if err != nil {
-			undo, cancel := detach(ctx)
-			defer cancel()
-			err = errors.Join(err, b.halt(undo, 0))
-		}
-		return err
+		return d.launch(ctx, b)
 	})
 }
 

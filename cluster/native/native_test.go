@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == createCommand {
 		os.Exit(createAndReport(os.Args[2]))
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else every supervisor lingers for a second at its end
 	os.Exit(m.Run())
 }
 

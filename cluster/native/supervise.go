@@ -79,11 +79,10 @@ func (s *supervisor) tell(err error) {
 }
 
 func (s *supervisor) run(ctx context.Context) error {
-	release, err := s.claim()
+	err := s.claim()
 	if err != nil {
 		return err
 	}
-	defer release()
 	if s.record, err = s.read(); err != nil {
 		return err
 	}
@@ -101,16 +100,16 @@ func (s *supervisor) run(ctx context.Context) error {
 	return s.keep(ctx)
 }
 
-// claim makes this process the node's only supervisor.
-func (s *supervisor) claim() (release func(), err error) {
-	f, err := os.OpenFile(s.guard(), os.O_CREATE|os.O_WRONLY, 0o600)
+// claim makes this process the node's only supervisor, until the very end of the process.
+func (s *supervisor) claim() error {
+	fd, err := syscall.Open(s.guard(), syscall.O_CREAT|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("claim node: %w", err)
+		return fmt.Errorf("claim node: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(errors.New("another supervisor has the node"), f.Close())
+	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return errors.Join(errors.New("another supervisor has the node"), syscall.Close(fd))
 	}
-	return func() { f.Close() }, nil
+	return nil
 }
 
 // keep starts the node again and again until it is turned off.
