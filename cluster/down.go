@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -96,7 +97,7 @@ func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found []dr
 		if pid, err := ControlPlanePID(l); pid == 0 {
 			return err
 		}
-		return steps.do(StepControlPlane, func() (string, error) { return "stopped", stopControlPlane(ctx, l) })
+		return steps.do(StepControlPlane, func() (string, error) { return "removed", killControlPlane(ctx, l) })
 	})
 	for _, f := range found {
 		g.Go(func() error { return deleteNodes(ctx, steps, f.driver, f.nodes, l.Name) })
@@ -146,10 +147,14 @@ func (u *upRun) undo(ctx context.Context) error {
 		return nil
 	}
 	quiet := newRecorder(nil)
+	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}
+	if u.fresh { // its data goes too
+		signals = signals[1:]
+	}
 	return u.steps.do(StepCleanup, func() (string, error) {
 		var g errgroup.Group
 		if u.plane != nil {
-			g.Go(func() error { return u.plane.stop(ctx) })
+			g.Go(func() error { return u.plane.stop(ctx, signals...) })
 		}
 		g.Go(func() error {
 			if u.driver == nil {

@@ -74,6 +74,10 @@ func (i *Info) ask(ctx context.Context, l Layout) error {
 	defer c.Close()
 	s, err := c.Status(ctx)
 	if err != nil {
+		if now, pidErr := ControlPlanePID(l); pidErr == nil && now == 0 { // it was just ending
+			i.Phase = PhaseStopped
+			return nil
+		}
 		return err
 	}
 	i.Status, i.Phase, i.Reason, i.Kubernetes = &s, s.Phase, s.Reason, s.Kubernetes

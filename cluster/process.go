@@ -89,7 +89,16 @@ func ControlPlanePID(l Layout) (int, error) {
 
 // stopControlPlane ends the cluster's control plane, by force if it does not go in time. It returns nil if none runs.
 func stopControlPlane(ctx context.Context, l Layout) error {
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+	return endControlPlane(ctx, l, syscall.SIGTERM, syscall.SIGKILL)
+}
+
+// killControlPlane ends it at once: for a cluster whose data goes too.
+func killControlPlane(ctx context.Context, l Layout) error {
+	return endControlPlane(ctx, l, syscall.SIGKILL)
+}
+
+func endControlPlane(ctx context.Context, l Layout, signals ...syscall.Signal) error {
+	for _, signal := range signals {
 		pid, err := ControlPlanePID(l)
 		if err != nil || pid == 0 {
 			return err
@@ -128,9 +137,10 @@ func waitGone(ctx context.Context, l Layout) (bool, error) {
 	}
 }
 
-// stop ends a control plane that this process started, whether or not it has come as far as its pid file.
-func (p *process) stop(ctx context.Context) error {
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+// stop ends a control plane that this process started, whether or not it has come as far as its pid file, with the first
+// of the signals that works.
+func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
+	for _, signal := range signals {
 		select {
 		case <-p.exited:
 			return nil

@@ -53,6 +53,9 @@ func report(w io.Writer, err error) int {
 		return exitOK
 	case errors.As(err, &exit):
 		return int(exit)
+	case errors.Is(err, ErrInterrupted): // not a failure that wants explaining
+		fmt.Fprintf(w, "kl: %s\n", err)
+		return exitAborted
 	}
 	fmt.Fprintf(w, "kl: %s\n", err)
 	if errors.As(err, &e) {
@@ -63,11 +66,8 @@ func report(w io.Writer, err error) int {
 			fmt.Fprintf(w, "  | %s\n", line)
 		}
 	}
-	switch {
-	case errors.As(err, &usage):
+	if errors.As(err, &usage) {
 		return exitUsage
-	case errors.Is(err, ErrInterrupted):
-		return exitAborted
 	}
 	return exitFailed
 }

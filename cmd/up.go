@@ -123,11 +123,12 @@ func whereTimeWent(r *cluster.Result) string {
 	for _, s := range r.Steps {
 		if s.Name != cluster.StepControlPlane {
 			parts = append(parts, part{s.Name, s.Seconds})
+			continue
 		}
-	}
-	for _, c := range r.Status.Components {
-		if c.Ready > c.Began {
-			parts = append(parts, part{c.Name, c.Ready - c.Began})
+		for _, c := range r.Status.Components { // they were started by this up
+			if c.Ready > c.Began {
+				parts = append(parts, part{c.Name, c.Ready - c.Began})
+			}
 		}
 	}
 	sort.SliceStable(parts, func(i, j int) bool { return parts[i].seconds > parts[j].seconds })
