@@ -16,6 +16,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
+	"github.com/klkube/kl/cluster/native"
 	"github.com/klkube/kl/cmd"
 	"github.com/klkube/kl/embedded/payload"
 )
@@ -36,6 +37,9 @@ func run() int {
 		<-signals
 		os.Exit(130) // at once
 	}()
+	if len(os.Args) == 3 && os.Args[1] == native.SuperviseCommand { // started by the embedded driver, not by a person
+		return native.Supervise(ctx, os.Args[2])
+	}
 	user, err := homedir.Dir()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kl: find home directory:", err)
@@ -54,7 +58,10 @@ func run() int {
 		Logger: logger(), Getenv: os.Getenv, UserHome: user, Home: cluster.Home(home),
 		Version: versions(),
 		Payload: func(ctx context.Context) (cluster.Payload, error) { return payload.Ensure(ctx, cluster.Home(home)) },
-		Drivers: []cmd.DriverFactory{{Name: "docker", Open: openDocker}},
+		Drivers: []cmd.DriverFactory{
+			{Name: "docker", Open: openDocker},
+			{Name: "embedded", Open: openNative(home)},
+		},
 		Exec:    syscall.Exec,
 	}, os.Args[1:])
 }
@@ -65,6 +72,16 @@ func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
 		return nil, err // not d: a nil pointer in an interface is not nil
 	}
 	return d, nil
+}
+
+func openNative(home string) func(context.Context, *slog.Logger) (cluster.Driver, error) {
+	return func(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
+		d, err := native.New(ctx, native.Options{Home: home, Logger: log})
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
 }
 
 // logger discards, unless KL_DEBUG asks for what happens behind the scenes.
