@@ -62,7 +62,7 @@ func run() int {
 			{Name: "docker", Open: openDocker},
 			{Name: "embedded", Open: openNative(home)},
 		},
-		Exec:    syscall.Exec,
+		Exec: syscall.Exec,
 	}, os.Args[1:])
 }
 
