@@ -1,0 +1,115 @@
+package policy
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klkube/kl/cluster/policy"
+)
+
+func logged(kind logKind, id string, fromPort uint16) packet {
+	return packet{
+		prefix: logPrefix{kind, policy.Ingress, id}, protocol: corev1.ProtocolTCP, fromPort: fromPort, port: 80,
+		from: netip.MustParseAddr("10.244.1.10"), to: netip.MustParseAddr("10.244.1.20"),
+	}
+}
+
+// TestJournal: retries of a connection are packets of one denial, and only the last denials are kept.
+func TestJournal(t *testing.T) {
+	clock := time.Unix(1000, 0)
+	j := newJournal("n1", 10, func() time.Time { return clock })
+	_, more := j.after(0)
+	j.add(logged(logUnknown, "", 1))
+	select {
+	case <-more:
+	default:
+		t.Error("a watcher was not told of the first denial")
+	}
+	j.add(logged(logUnknown, "", 1))
+	denials, _ := j.after(0)
+	want := []policy.Denial{{
+		Seq: 1, Time: clock, Node: "n1", Direction: policy.Ingress, From: "10.244.1.10", To: "10.244.1.20",
+		FromAddr: netip.MustParseAddr("10.244.1.10"), ToAddr: netip.MustParseAddr("10.244.1.20"), Protocol: "TCP", Port: 80,
+		Reason: "the pod's address was not programmed yet", Packets: 2,
+	}}
+	if diff := cmp.Diff(want, denials, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("denials (-want +got):\n%s", diff)
+	}
+	for i := range 100 {
+		j.add(logged(logUnknown, "", uint16(i+2)))
+	}
+	denials, _ = j.after(0)
+	if len(denials) > 10 || len(denials) < 5 || denials[len(denials)-1].Seq != 101 || len(j.recent) != len(denials) {
+		t.Errorf("%d denials and %d flows kept, last is %d", len(denials), len(j.recent), denials[len(denials)-1].Seq)
+	}
+	if denials, _ = j.after(100); len(denials) != 1 {
+		t.Errorf("%d denials after 100", len(denials))
+	}
+	pairs, _ := j.pairCounters()
+	if len(pairs) != 1 || pairs[0].Denied != 101 {
+		t.Errorf("pairs %+v", pairs)
+	}
+}
+
+// TestPairsAreBounded: memory for pairs has a limit, and a pair in use is not forgotten.
+func TestPairsAreBounded(t *testing.T) {
+	j := newJournal("n1", 10, time.Now)
+	for i := range 20 * pairsKept {
+		p := logged(logAllowed, "", 1)
+		p.from = netip.AddrFrom4([4]byte{1, byte(i >> 16), byte(i >> 8), byte(i)})
+		j.add(p)
+		if i%100 == 0 {
+			j.add(logged(logAllowed, "", 1))
+		}
+	}
+	pairs, _ := j.pairCounters()
+	if len(pairs) > 2*pairsKept {
+		t.Errorf("%d pairs kept", len(pairs))
+	}
+	for _, p := range pairs {
+		if p.From == "10.244.1.10" {
+			if p.Allowed != 20*pairsKept/100+1 {
+				t.Errorf("counted %d connections of the pair in use", p.Allowed)
+			}
+			return
+		}
+	}
+	t.Error("the pair in use was forgotten")
+}
+
+func TestParseLog(t *testing.T) {
+	ip := []byte{0x46, 0, 0, 64, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 1, 1, 1, 1, 0x30, 0x39, 0, 80}
+	message := func(prefix string, payload []byte) netlink.Message {
+		attrs, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: ulogPrefix, Data: []byte(prefix + "\x00")}, {Type: ulogPayload, Data: payload}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return netlink.Message{Header: netlink.Header{Type: ulogPacket}, Data: append([]byte{2, 0, 0, 1}, attrs...)}
+	}
+	prefix := logPrefix{logDenied, policy.Egress, "0123456789ab"}
+	got, ok := parseLog(message(prefix.String(), ip))
+	want := packet{prefix, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), 12345, 80, "TCP"}
+	if !ok || got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for name, m := range map[string]netlink.Message{
+		"another type": {Header: netlink.Header{Type: ulogConfig}, Data: make([]byte, 8)}, "nothing": {Header: netlink.Header{Type: ulogPacket}},
+		"another prefix": message("somebody else: ", ip), "cut off": message(prefix.String(), ip[:19]), "IPv6": message(prefix.String(), append([]byte{0x60}, ip...)),
+	} {
+		if p, ok := parseLog(m); ok {
+			t.Errorf("%s: understood as %+v", name, p)
+		}
+	}
+	if p, ok := parseLog(message(prefix.String(), ip[:24])); !ok || p.port != 0 {
+		t.Errorf("without ports: %+v, %v", p, ok)
+	}
+	if n := len(prefix.String()); n > 127 || strings.ContainsAny(prefix.String(), `"\`) {
+		t.Errorf("prefix %q does not fit", prefix)
+	}
+}
