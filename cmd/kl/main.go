@@ -19,12 +19,16 @@ import (
 	"github.com/klkube/kl/cluster/native"
 	"github.com/klkube/kl/cmd"
 	"github.com/klkube/kl/embedded/payload"
+	"github.com/klkube/kl/ui/quiet"
 )
 
 // version is set by the linker.
 var version string
 
-func main() { os.Exit(run()) }
+func main() {
+	quiet.Restore()
+	os.Exit(run())
+}
 
 func run() int {
 	ctx, cancel := context.WithCancelCause(context.Background())
