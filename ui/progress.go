@@ -113,12 +113,11 @@ type progressStep struct {
 type progressStyles struct{ done, failed, busy, note, faint lipgloss.Style }
 
 func newChecklist(r *lipgloss.Renderer, clock func() time.Time) checklist {
-	color := func(light, dark string) lipgloss.Style {
-		return r.NewStyle().Foreground(lipgloss.AdaptiveColor{Light: light, Dark: dark})
-	}
+	// The terminal's own colours: they suit its background, which then need not be asked for.
+	color := func(number string) lipgloss.Style { return r.NewStyle().Foreground(lipgloss.Color(number)) }
 	return checklist{
 		styles: progressStyles{
-			done: color("2", "10"), failed: color("1", "9"), busy: color("4", "12"), note: color("3", "11"), faint: r.NewStyle().Faint(true),
+			done: color("2"), failed: color("1"), busy: color("4"), note: color("3"), faint: r.NewStyle().Faint(true),
 		},
 		clock: clock, spinner: spinner.New(spinner.WithSpinner(spinner.MiniDot)), width: 80,
 		steps: map[string]progressStep{},

@@ -41,7 +41,6 @@ func progressEvents() []cluster.Event {
 func progressModel(profile termenv.Profile, events []cluster.Event) checklist {
 	r := lipgloss.NewRenderer(io.Discard)
 	r.SetColorProfile(profile)
-	r.SetHasDarkBackground(true)
 	var m tea.Model = newChecklist(r, func() time.Time { return time.Date(2026, 1, 2, 3, 4, 15, 0, time.UTC) })
 	for _, e := range events {
 		m, _ = m.Update(progressMsg(e))
