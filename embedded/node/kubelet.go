@@ -30,7 +30,7 @@ func (k *kubelet) Name() string { return "kubelet" }
 // Run is a lifecycle.Component. The kubelet leaves goroutines behind when it stops, and exits the process when its
 // credentials run out or its configuration is unusable; the process ends with it, and PID 1 starts the next.
 func (k *kubelet) Run(ctx context.Context, ready func()) error {
-	server, err := k.server(ctx)
+	server, err := k.server()
 	if err != nil {
 		return lifecycle.Permanent(fmt.Errorf("configure kubelet: %w", err))
 	}
@@ -66,13 +66,13 @@ func serve(ctx context.Context, ended <-chan error, up <-chan struct{}, ready fu
 	}
 }
 
-func (k *kubelet) server(ctx context.Context) (*options.KubeletServer, error) {
+func (k *kubelet) server() (*options.KubeletServer, error) {
 	size := newCapacity(k.config.MilliCPUs, k.config.MemoryBytes)
 	want, err := kubeletConfiguration(k.config, size.reserved)
 	if err != nil {
 		return nil, err
 	}
-	config, err := decodeKubelet(ctx, want, k.config.KubeletPatch)
+	config, err := decodeKubelet(want, k.config.KubeletPatch)
 	if err != nil {
 		return nil, fmt.Errorf("decode configuration: %w", err)
 	}

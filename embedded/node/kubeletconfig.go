@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,13 +11,13 @@ import (
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	kubeletapis "k8s.io/kubelet/pkg/apis"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
-	utilcodec "k8s.io/kubernetes/pkg/kubelet/kubeletconfig/util/codec"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/boot"
@@ -78,9 +77,9 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubel
 	return k, nil
 }
 
-// decodeKubelet merges the user's patch into the configuration and decodes it as the kubelet would decode a file: a
-// field that does not exist is an error.
-func decodeKubelet(ctx context.Context, k *kubeletv1beta1.KubeletConfiguration, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
+// decodeKubelet merges the user's patch into the configuration and decodes it strictly: a field that does not exist is an
+// error, where the kubelet itself would let it pass with a warning in its log.
+func decodeKubelet(k *kubeletv1beta1.KubeletConfiguration, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
 	data, err := json.Marshal(k)
 	if err != nil {
 		return nil, err
@@ -96,7 +95,15 @@ func decodeKubelet(ctx context.Context, k *kubeletv1beta1.KubeletConfiguration, 
 	if err != nil {
 		return nil, err
 	}
-	return utilcodec.DecodeKubeletConfiguration(ctx, codecs, data)
+	obj, err := runtime.Decode(codecs.UniversalDecoder(), data)
+	if err != nil {
+		return nil, err
+	}
+	config, ok := obj.(*kubeletconfig.KubeletConfiguration)
+	if !ok {
+		return nil, fmt.Errorf("unexpected %T", obj)
+	}
+	return config, nil
 }
 
 // mergePatch is RFC 7386: objects are merged, null deletes, everything else replaces.

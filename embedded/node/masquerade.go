@@ -16,7 +16,7 @@ const masqueradeTable = "kl"
 // writeMasquerade replaces the table. nodes are the addresses of all nodes.
 func writeMasquerade(ctx context.Context, nft knftables.Interface, podCIDR string, nodes []netip.Addr) error {
 	tx := nft.NewTransaction()
-	tx.Add(&knftables.Table{Comment: knftables.PtrTo("kl: pods to outside the cluster")})
+	tx.Add(&knftables.Table{})
 	tx.Flush(&knftables.Table{})
 	tx.Add(&knftables.Set{Name: "nodes", Type: "ipv4_addr"})
 	tx.Flush(&knftables.Set{Name: "nodes"})

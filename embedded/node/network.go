@@ -29,6 +29,7 @@ type network struct {
 	config cluster.NodeConfig
 	mtu    int
 	log    *slog.Logger
+	began  time.Time // what the Node says of itself before is of an earlier run
 
 	hasNode   chan struct{} // closed when the own Node has an address
 	nodeReady chan struct{} // closed when the own Node is Ready for the first time
@@ -40,7 +41,8 @@ type network struct {
 const retryNetwork = time.Second
 
 func newNetwork(c cluster.NodeConfig, mtu int, log *slog.Logger) *network {
-	return &network{config: c, mtu: mtu, log: log, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
+	began := time.Now().Truncate(time.Second) // as exact as a Node's times
+	return &network{config: c, mtu: mtu, log: log, began: began, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
 }
 
 func (n *network) Name() string { return "network" }
@@ -143,7 +145,7 @@ func (n *network) self(list []*corev1.Node) *corev1.Node {
 			n.onceNode.Do(func() { close(n.hasNode) })
 		}
 		for _, c := range node.Status.Conditions {
-			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue && !c.LastHeartbeatTime.Time.Before(n.began) {
 				n.onceReady.Do(func() { close(n.nodeReady) })
 			}
 		}
