@@ -19,12 +19,13 @@ import (
 func newNodeCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "node",
-		Short:   "Look at nodes and into them",
-		Example: "  kl node list\n  kl node shell n1",
+		Short:   "Look at nodes, add and remove them, break and mend them",
+		Example: "  kl node list\n  kl node shell n1\n  kl node add --cpus 2 --memory 4Gi\n  kl node partition n2",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newNodeListCmd(e), newNodeShellCmd(e))
+	cmd.AddCommand(nodeVerbs(e)...)
 	return cmd
 }
 

@@ -1,0 +1,94 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/config"
+)
+
+func newConfigCmd(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "config", Short: "Show the configuration of the cluster, and what one may look like",
+		Example: "  kl config view\n  kl config schema > kl.schema.json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigViewCmd(e), newConfigSchemaCmd(e))
+	return cmd
+}
+
+func newConfigSchemaCmd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of kl.yaml, for editors",
+		Example: "  kl config schema > kl.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b, err := config.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(e.Out, "%s\n", b)
+			return err
+		},
+	}
+}
+
+func newConfigViewCmd(e *env) *cobra.Command {
+	var file string
+	var o output
+	cmd := &cobra.Command{
+		Use: "view", Short: "Print the effective configuration, defaults filled in",
+		Long:    "Print the effective configuration of the cluster, or with -f of a file, with all defaults filled in.",
+		Example: "  kl config view\n  kl config view -f kl.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			spec, err := cluster.ReadSpec(e.layout())
+			if file != "" {
+				spec, err = readConfig(e.In, file)
+			}
+			switch {
+			case err != nil:
+				return err
+			case o.isJSON():
+				return printJSON(e.Out, spec)
+			}
+			b, err := config.View(spec)
+			if err != nil {
+				return err
+			}
+			_, err = e.Out.Write(b)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "configuration `file`; - is the standard input")
+	addOutput(cmd, &o)
+	return cmd
+}
+
+// readConfig reads a configuration file; - is the standard input.
+func readConfig(in io.Reader, file string) (cluster.Spec, error) {
+	r := in
+	if file != "-" {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return cluster.Spec{}, &cluster.Error{Op: "read configuration", Err: err, Hint: "'kl config schema' describes the format; 'kl config view' prints an example"}
+		}
+		if err != nil {
+			return cluster.Spec{}, &cluster.Error{Op: "read configuration", Err: err}
+		}
+		defer f.Close()
+		r = f
+	}
+	data, err := io.ReadAll(io.LimitReader(r, config.MaxSize+1))
+	if err != nil {
+		return cluster.Spec{}, fmt.Errorf("read %s: %w", file, err)
+	}
+	return config.Parse(file, data, config.ThisMachine())
+}

@@ -1,0 +1,82 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/doctor"
+)
+
+func newDoctorCmd(e *env) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Look for what keeps clusters from working on this machine",
+		Long: "Look at this machine the way a cluster will use it: engine, kernel, cgroups, limits, disk, memory, networks,\n" +
+			"clock. Each finding says what to do. The exit code is 1 if something will keep a cluster from starting.",
+		Example: "  kl doctor\n  kl doctor -o json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), e, o) },
+	}
+	addOutput(cmd, &o)
+	return cmd
+}
+
+func runDoctor(ctx context.Context, e *env, o output) error {
+	results := doctor.Run(ctx, e.system(), doctor.All())
+	if o.isJSON() {
+		if err := printJSON(e.Out, results); err != nil {
+			return err
+		}
+	} else {
+		for _, r := range results {
+			fmt.Fprintf(e.Out, "%-5s %-8s %s\n", r.Level, r.Name, r.Detail)
+			if r.Fix != "" {
+				fmt.Fprintf(e.Out, "               → %s\n", r.Fix)
+			}
+		}
+	}
+	if doctor.Worst(results) == doctor.Fail {
+		return exitError(exitFailed)
+	}
+	return nil
+}
+
+// system is the machine for doctor's checks.
+func (e *env) system() doctor.System {
+	s := doctor.Host(e.Home, func(ctx context.Context) (string, error) {
+		d, err := e.openDriver(ctx, "docker")
+		if err != nil {
+			return "", err
+		}
+		defer d.Close()
+		nodes, err := d.List(ctx, "")
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("Docker answers, with %s of kl", plural(len(nodes), "node")), nil
+	})
+	names, err := e.Home.Names()
+	if err == nil && len(names) > 0 {
+		s.LongName = slices.MaxFunc(names, func(a, b string) int { return len(a) - len(b) })
+	}
+	return s
+}
+
+// preflight asks the cheap questions before a cluster is made: what will fail is an error, what may is said.
+func (e *env) preflight(ctx context.Context, say func(string)) error {
+	s := e.system()
+	s.LongName = e.name
+	for _, r := range doctor.Run(ctx, s, doctor.Cheap(doctor.All())) {
+		switch r.Level {
+		case doctor.Fail:
+			return &cluster.Error{Op: "check " + r.Name, Err: fmt.Errorf("%s", r.Detail), Hint: r.Fix}
+		case doctor.Warn:
+			say(fmt.Sprintf("%s: %s: %s", r.Name, r.Detail, r.Fix))
+		}
+	}
+	return nil
+}
