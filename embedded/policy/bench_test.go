@@ -73,4 +73,3 @@ func measure(b *testing.B, before, after policy.Objects) {
 	b.ReportMetric(float64(table.stats.Rules), "rules")
 	b.ReportMetric(float64(table.stats.Elements), "elements")
 }
-
