@@ -129,7 +129,9 @@ func (m checklist) Init() tea.Cmd { return m.spinner.Tick }
 func (m checklist) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		m.width = max(msg.Width, 20)
+		if msg.Width > 0 { // some terminals do not know
+			m.width = msg.Width
+		}
 	case progressEndMsg:
 		return m, tea.Quit
 	case progressMsg:
