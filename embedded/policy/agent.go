@@ -22,7 +22,7 @@ type Config struct {
 	PodInterface string              // pattern of the node's ends of pod links; empty: veth*, as the ptp plugin names them
 	LogGroup     uint16              // nflog group; 0: 6453
 	Denials      int                 // remembered; 0: 1000
-	Socket       string              // unix socket for the CNI plugin; empty: none
+	Socket       string              // unix socket for the CNI plugin: cni.Socket; empty: none
 	NFT          knftables.Interface // for tests; nil: the nft program
 	Logger       *slog.Logger        // nil: discarded
 }

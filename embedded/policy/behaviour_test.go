@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -14,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klkube/kl/cluster/policy"
+	"github.com/klkube/kl/embedded/policy/cni"
 )
 
 const denyX = `{metadata: {name: deny-all}, spec: {podSelector: {}, policyTypes: [Ingress, Egress]}}`
@@ -108,21 +111,29 @@ func TestUnknownPod(t *testing.T) {
 		t.Error("the node does not reach its own unknown pod")
 	}
 
-	claim := Claim{Namespace: "y", Name: "new", UID: "ynew", Addrs: []netip.Addr{netip.MustParseAddr(addr)}}
 	claimed := make(chan error, 1)
-	go func() { claimed <- l.agent.Claim(t.Context(), claim) }()
-	pod := labPod("y", "new", "n1", "")
-	l.create(pod) // the API may show the pod later than the plugin asks, and its address much later
+	go func() { claimed <- plugin(t, "ADD", "y", "new", addr) }()
+	l.create(labPod("y", "new", "n1", "")) // the API may show the pod later than the plugin asks, and its address much later
 	if err := <-claimed; err != nil {
 		t.Fatal(err)
 	}
 	l.try("claimed", "y/new", "tcp", l.pods["z/a"]+":80", true)
 	l.try("claimed", "y/a", "tcp", addr+":80", true)
 	l.try("claimed", "y/new", "tcp", l.pods["z/b"]+":80", false)
-	l.agent.Release(claim)
-	l.await(func(m *policy.Model) bool { return m.PodAt(claim.Addrs[0]) == nil })
+	if err := plugin(t, "DEL", "y", "new", addr); err != nil {
+		t.Fatal(err)
+	}
+	l.await(func(m *policy.Model) bool { return m.PodAt(netip.MustParseAddr(addr)) == nil })
 	l.try("released", "y/new", "tcp", l.pods["z/a"]+":80", false)
 	remove()
+}
+
+// plugin runs the CNI plugin as containerd would.
+func plugin(t *testing.T, command, namespace, name, addr string) error {
+	env := map[string]string{"CNI_COMMAND": command,
+		"CNI_ARGS": fmt.Sprintf("K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;K8S_POD_UID=%s%s", namespace, name, namespace, name)}
+	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","prevResult":{"ips":[{"address":"%s/24"}]}}`, addr)
+	return cni.Run(t.Context(), func(k string) string { return env[k] }, strings.NewReader(conf), io.Discard)
 }
 
 // TestServicePath: what goes through a Service's address is judged on the pod behind it, and a pod may reach itself so.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
 	"github.com/klkube/kl/cluster/policy"
@@ -60,16 +61,32 @@ func measure(b *testing.B, before, after policy.Objects) {
 			b.Fatal(err)
 		}
 	}
+	var cpu time.Duration
 	for b.Loop() {
 		b.StopTimer()
 		table.current = nil
 		spent := compiling
 		step(before)
 		compiling = spent
+		used := cpuTime(b)
 		b.StartTimer()
 		step(after)
+		cpu += cpuTime(b) - used
 	}
+	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N)/1000, "cpu-ms")
 	b.ReportMetric(float64(compiling.Microseconds())/float64(b.N)/1000, "compile-ms")
 	b.ReportMetric(float64(table.stats.Rules), "rules")
 	b.ReportMetric(float64(table.stats.Elements), "elements")
+}
+
+// cpuTime is what this process and its children have used: on a busy machine, the wall clock says little.
+func cpuTime(b *testing.B) (sum time.Duration) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if err := unix.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster/policy"
+	"github.com/klkube/kl/embedded/policy/cni"
 )
 
 var gateway = netip.MustParseAddr("10.245.0.1")
@@ -107,7 +108,7 @@ func (l *lab) create(obj any) {
 func (l *lab) start() {
 	l.t.Helper()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	l.agent = New(l.client, Config{Node: "n1", Gateway: gateway, Socket: "/run/kl/policy.sock", Logger: log})
+	l.agent = New(l.client, Config{Node: "n1", Gateway: gateway, Socket: cni.Socket, Logger: log})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(l.t.Context()))
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- l.agent.Run(ctx, func() { close(ready) }) }()
