@@ -37,7 +37,7 @@ func (s scope) ensureRules(subnet netip.Prefix) error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("make nftables table %s: %w", s.table(), err)
 	}
-	return s.passFirewalls(c)
+	return errors.Join(s.passFirewalls(c), s.passLegacyFirewall())
 }
 
 // passFirewalls adds accept rules to every chain that drops forwarded packets by default, as Docker's does: there, a
@@ -131,7 +131,7 @@ func (s scope) removeRules() error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("remove nftables rules of %s: %w", s.table(), err)
 	}
-	return nil
+	return s.removeLegacyRules()
 }
 
 // from matches packets from a range.
