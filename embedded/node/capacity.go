@@ -4,6 +4,7 @@ import (
 	"context"
 
 	cadvisorapi "github.com/google/cadvisor/info/v1"
+	cadvisorv2 "github.com/google/cadvisor/info/v2"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	"k8s.io/kubernetes/pkg/kubelet/cadvisor"
@@ -48,6 +49,20 @@ func (l limitedMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
 	}
 	limited := l.capacity.limit(*machine)
 	return &limited, nil
+}
+
+// ContainerInfoV2 implements cadvisor.Interface. The free memory of the node, by which pods are evicted, is what is left of
+// the limit that the root of the hierarchy has.
+func (l limitedMachine) ContainerInfoV2(name string, options cadvisorv2.RequestOptions) (map[string]cadvisorv2.ContainerInfo, error) {
+	infos, err := l.Interface.ContainerInfoV2(name, options)
+	if err != nil {
+		return nil, err
+	}
+	if root, ok := infos["/"]; ok && l.capacity.memoryBytes > 0 && root.Spec.HasMemory {
+		root.Spec.Memory.Limit = min(root.Spec.Memory.Limit, uint64(l.capacity.memoryBytes))
+		infos["/"] = root
+	}
+	return infos, nil
 }
 
 // newMachine makes the kubelet's source of machine facts and statistics, as the kubelet itself would.
