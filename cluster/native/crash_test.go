@@ -164,7 +164,7 @@ func TestNodeComesBack(t *testing.T) {
 	s := spec(t, d, "n1")
 	n := create(t, d, s)
 	b := d.bundle("c", "n1")
-	_, before, err := b.inspect(t.Context())
+	_, before, err := b.inspect()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestNodeComesBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err = poll(ctx, func() (bool, error) {
-		_, now, err := b.inspect(ctx)
+		_, now, err := b.inspect()
 		return now.Status == "running" && now.PID != before.PID, err
 	})
 	if err != nil {

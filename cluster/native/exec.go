@@ -31,7 +31,7 @@ func (d *Driver) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec)
 }
 
 func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int, error) {
-	r, c, err := b.inspect(ctx)
+	r, c, err := b.inspect()
 	if err != nil {
 		return 0, err
 	}

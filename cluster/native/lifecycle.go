@@ -33,7 +33,7 @@ func (d *Driver) with(ctx context.Context, verb string, n cluster.Node, do func(
 // Start turns a node on. A paused node is not off.
 func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "start", n, func(b bundle) error {
-		_, c, err := b.inspect(ctx)
+		_, c, err := b.inspect()
 		if err != nil || c.Status == "running" || c.Status == "paused" {
 			return err
 		}
@@ -60,7 +60,7 @@ func (d *Driver) Kill(ctx context.Context, n cluster.Node) error {
 // Pause freezes a node.
 func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "pause", n, func(b bundle) error {
-		r, c, err := b.inspect(ctx)
+		r, c, err := b.inspect()
 		switch {
 		case err != nil || c.Status == "paused":
 			return err
@@ -75,7 +75,7 @@ func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
 // Resume lets a frozen node go on; a node that is not frozen is left as it is.
 func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "resume", n, func(b bundle) error {
-		r, c, err := b.inspect(ctx)
+		r, c, err := b.inspect()
 		if err != nil || c.Status != "paused" {
 			return err
 		}
@@ -121,19 +121,17 @@ func (b bundle) halt(ctx context.Context, patience time.Duration) error {
 	rc := r.runc(b.scope())
 	deadline, asked := time.Now().Add(patience), 0
 	err = poll(ctx, func() (bool, error) {
-		list, err := rc.list(ctx)
-		if err != nil {
-			return false, err
-		}
-		c := list[b.name()]
+		c, err := rc.container(b.name())
 		switch {
-		case c.PID > 0 && alive(c.PID) && time.Now().Before(deadline):
+		case err != nil:
+			return false, err
+		case c.PID > 0 && time.Now().Before(deadline):
 			if asked != c.PID {
 				asked = c.PID
 				err = rc.end(ctx, c, unix.SIGTERM)
 			}
 			return false, errors.Join(err, waitGone(ctx, c.PID, deadline))
-		case c.PID > 0 && alive(c.PID):
+		case c.PID > 0:
 			return false, rc.end(ctx, c, unix.SIGKILL)
 		}
 		return b.unsupervised()

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -86,6 +88,69 @@ func TestPublishedPort(t *testing.T) {
 	})
 	if err != nil || string(have) != "from the node\n" {
 		t.Errorf("%q, error %v", have, err)
+	}
+}
+
+// TestPublishedPacketPort has the node answer packets, to two clients whose answers must not be mixed up.
+func TestPublishedPacketPort(t *testing.T) {
+	wait, port := echoPackets(t)
+	defer wait()
+	for _, text := range []string{"one", "two"} {
+		c, err := net.Dial("udp", port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		for range 2 {
+			if _, err := c.Write([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			answer := make([]byte, 100)
+			if n, err := c.Read(answer); err != nil || string(answer[:n]) != text {
+				t.Errorf("answer to %q: %q, error %v", text, answer[:n], err)
+			}
+		}
+	}
+}
+
+// echoPackets publishes a port of the loopback address, in the place of a node's, where packets are sent back.
+func echoPackets(t *testing.T) (wait func(), address string) {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	go func() {
+		packet := make([]byte, 100)
+		for {
+			n, from, err := server.ReadFrom(packet)
+			if err != nil {
+				return
+			}
+			_, _ = server.WriteTo(packet[:n], from)
+		}
+	}()
+	free, err := net.ListenPacket("udp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := free.LocalAddr().(*net.UDPAddr)
+	free.Close()
+	wait, err = publish(t.Context(), []cluster.Port{{
+		Host: from.Port, Node: server.LocalAddr().(*net.UDPAddr).Port, Protocol: "udp", Address: "127.0.0.2",
+	}}, netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wait, from.String()
+}
+
+func TestPublishRefusesOtherProtocols(t *testing.T) {
+	_, err := publish(t.Context(), []cluster.Port{{Host: 1, Node: 1, Protocol: "sctp"}}, netip.MustParseAddr("127.0.0.1"))
+	if err == nil || !strings.Contains(err.Error(), "sctp") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -5,7 +5,6 @@ package native
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -40,34 +39,6 @@ func (r runc) run(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("runc %s: %w", args[0], err)
 	}
 	return out.Bytes(), nil
-}
-
-// container is what runc says about one.
-type container struct {
-	ID     string `json:"id"`
-	PID    int    `json:"pid"`
-	Status string `json:"status"` // created, running, paused or stopped
-	Bundle string `json:"bundle"`
-}
-
-// list returns the containers by name.
-func (r runc) list(ctx context.Context) (map[string]container, error) {
-	if _, err := os.Stat(r.root); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	out, err := r.run(ctx, "list", "--format", "json")
-	if err != nil {
-		return nil, err
-	}
-	var list []container
-	if err := json.Unmarshal(out, &list); err != nil {
-		return nil, fmt.Errorf("read the answer of runc list: %w", err)
-	}
-	byName := map[string]container{}
-	for _, c := range list {
-		byName[c.ID] = c
-	}
-	return byName, nil
 }
 
 // forget kills what is left of a container and removes its state and cgroup; nil if there is none.

@@ -162,7 +162,7 @@ func (s *supervisor) boot(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = sc.ensureNetwork(s.Subnet)
+	err = errors.Join(delegateCgroup(cgroupRoot, writeFile), sc.ensureNetwork(s.Subnet))
 	unlock()
 	if err != nil {
 		return 0, err
