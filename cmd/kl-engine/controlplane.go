@@ -10,7 +10,11 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/docker"
 	"github.com/klkube/kl/embedded/controlplane"
+	"github.com/klkube/kl/embedded/keeper"
+	"github.com/klkube/kl/embedded/lifecycle"
+	"github.com/klkube/kl/embedded/sim"
 )
 
 // maxOwnLog is the size at which the process's own log, its standard error, starts anew.
@@ -31,8 +35,36 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	slog.SetDefault(logger) // and with it the standard library's log
-	plane := &controlplane.Plane{Layout: layout, Version: version, Started: started, Logger: logger}
+	plane := &controlplane.Plane{
+		Layout: layout, Version: version, Started: started, Logger: logger,
+		Extra: func(parts controlplane.Parts) []lifecycle.Unit { return extraUnits(layout, parts, logger) },
+	}
 	return plane.Run(ctx)
+}
+
+// extraUnits are the components beside the control plane proper: simulated nodes, and the keeper of real ones.
+func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Logger) []lifecycle.Unit {
+	simulator := func() lifecycle.Component {
+		return &sim.Simulator{Config: parts.Admin, Kubeconfig: parts.Kubeconfig, Logger: logger.With("component", "simulator")}
+	}
+	units := []lifecycle.Unit{{Component: simulator(), Again: simulator, Needs: []string{"kube-apiserver"}}}
+	if parts.Spec.Driver == "docker" {
+		keep := func() lifecycle.Component {
+			log := logger.With("component", "keeper")
+			return &keeper.Keeper{Layout: layout, Connected: parts.Hub.Watch, Logger: log,
+				Open: func(ctx context.Context) (cluster.Driver, error) { return openDocker(ctx, log) }}
+		}
+		units = append(units, lifecycle.Unit{Component: keep(), Again: keep})
+	}
+	return units
+}
+
+func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
+	d, err := docker.New(ctx, docker.Options{Logger: log})
+	if err != nil {
+		return nil, err // not d: a nil pointer in an interface is not nil
+	}
+	return d, nil
 }
 
 // layoutOf is the Layout whose Dir is dir.

@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
@@ -36,10 +38,20 @@ func (a *Approver) Run(ctx context.Context, ready func()) error {
 	}
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](20*time.Millisecond, time.Second))
-	lw := cache.NewListWatchFromClient(a.Client.CertificatesV1().RESTClient(), "certificatesigningrequests",
-		metav1.NamespaceAll, fields.OneTermEqualSelector("spec.signerName", certsv1.KubeletServingSignerName))
+	requests := a.Client.CertificatesV1().CertificateSigningRequests()
+	serving := fields.OneTermEqualSelector("spec.signerName", certsv1.KubeletServingSignerName).String()
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = serving
+			return requests.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = serving
+			return requests.Watch(ctx, o)
+		},
+	}
 	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: lw, ObjectType: &certsv1.CertificateSigningRequest{},
+		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(lw, a.Client), ObjectType: &certsv1.CertificateSigningRequest{},
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { queue.Add(o.(*certsv1.CertificateSigningRequest).Name) },
 			UpdateFunc: func(_, o any) { queue.Add(o.(*certsv1.CertificateSigningRequest).Name) },

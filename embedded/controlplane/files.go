@@ -65,7 +65,9 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 			return f, err
 		}
 	}
-	for component, identity := range map[string]string{nameController: "controller-manager", nameScheduler: "scheduler"} {
+	for component, identity := range map[string]string{
+		nameController: "controller-manager", nameScheduler: "scheduler", nameAdmin: "admin",
+	} {
 		if err := clientcmd.WriteToFile(*kubeconfig(l, spec, identity), f.kubeconfig(component)); err != nil {
 			return f, err
 		}

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
+	"github.com/klkube/kl/embedded/tunnel"
 )
 
 // Names of the components, as `kl status` and `kl logs` show them.
@@ -26,6 +28,8 @@ const (
 	nameBootstrap  = "bootstrap"
 	nameApprover   = "approver"
 	nameObserver   = "observer"
+
+	nameAdmin = "admin" // not a component: a kubeconfig in privateDir
 )
 
 // ErrRunning is returned by Run if another process runs the control plane of this cluster.
@@ -40,6 +44,17 @@ type Plane struct {
 	Version string       // kl's, for the status
 	Started time.Time    // of the process: what the timeline counts from; the call of Run if zero
 	Logger  *slog.Logger // slog.Default() if nil
+	// Extra adds components that this package does not know, or none if it is nil. They may need any of the plane's own
+	// by name ("kube-apiserver"), and the plane is ready when they are.
+	Extra func(Parts) []lifecycle.Unit
+}
+
+// Parts is what an extra component may use.
+type Parts struct {
+	Spec       cluster.Spec
+	Hub        *tunnel.Hub
+	Admin      *rest.Config // administrator, without a rate limit
+	Kubeconfig string       // path of the same as a file
 }
 
 // Run serves until ctx is done or a stop is asked for on the status socket; it returns nil then, and by that time every
@@ -113,7 +128,11 @@ func (p *Plane) run(ctx context.Context) error {
 		})
 	})
 
-	super := &lifecycle.Supervisor{Units: w.units(), Epoch: p.Started, Logger: p.Logger, Changed: b.component(p.Layout)}
+	units := w.units()
+	if p.Extra != nil {
+		units = append(units, p.Extra(Parts{Spec: spec, Hub: w.hub, Admin: w.admin, Kubeconfig: files.kubeconfig(nameAdmin)})...)
+	}
+	super := &lifecycle.Supervisor{Units: units, Epoch: p.Started, Logger: p.Logger, Changed: b.component(p.Layout)}
 	p.Logger.Info("control plane starting", "cluster", spec.Name, "pid", os.Getpid())
 	err = super.Run(ctx)
 	b.update(func(s *cluster.Status) {

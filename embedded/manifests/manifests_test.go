@@ -1,0 +1,60 @@
+package manifests
+
+import (
+	"encoding/base64"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func names(objects []*unstructured.Unstructured) []string {
+	var list []string
+	for _, o := range objects {
+		list = append(list, o.GetKind()+" "+o.GetName())
+	}
+	return list
+}
+
+func TestNodes(t *testing.T) {
+	objects, err := Nodes("123456", "0123456789012345")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"Secret bootstrap-token-123456", "ClusterRoleBinding kl:node-bootstrapper",
+		"ClusterRoleBinding kl:node-autoapprove-bootstrap", "ClusterRoleBinding kl:node-autoapprove-renewal",
+		"ClusterRoleBinding kl:node-proxier", "ClusterRole kl:node-agent", "ClusterRoleBinding kl:node-agent",
+	}
+	if d := cmp.Diff(want, names(objects)); d != "" {
+		t.Errorf("objects (-want +got):\n%s", d)
+	}
+	// A token of digits alone must stay text.
+	secret, _, _ := unstructured.NestedString(objects[0].Object, "data", "token-secret")
+	if plain, err := base64.StdEncoding.DecodeString(secret); err != nil || string(plain) != "0123456789012345" {
+		t.Errorf("token secret = %q, %v", plain, err)
+	}
+}
+
+func TestDNS(t *testing.T) {
+	objects, err := DNS("10.0.0.10", "example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]map[string]any{}
+	for i, n := range names(objects) {
+		byName[n] = objects[i].Object
+	}
+	if ip, _, _ := unstructured.NestedString(byName["Service kube-dns"], "spec", "clusterIP"); ip != "10.0.0.10" {
+		t.Errorf("clusterIP = %q", ip)
+	}
+	spec, _, _ := unstructured.NestedMap(byName["Deployment coredns"], "spec")
+	if _, owned := spec["replicas"]; owned {
+		t.Error("replicas are set: scaling the Deployment would conflict with kl")
+	}
+	got, _, _ := unstructured.NestedStringMap(spec, "template", "metadata", "labels")
+	want, _, _ := unstructured.NestedStringMap(byName["Service kube-dns"], "spec", "selector")
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("the Service selects other pods than the Deployment makes (-selector +labels):\n%s", d)
+	}
+}
