@@ -171,7 +171,9 @@ func TestProgramThatCannotStartIsTriedAgain(t *testing.T) {
 		f.startErr = syscall.ENOENT
 		stop := supervise(t, f)
 		time.Sleep(250 * time.Millisecond)
+		f.mu.Lock()
 		f.startErr = nil
+		f.mu.Unlock()
 		time.Sleep(time.Second)
 		got := f.drain()
 		slices.Sort(got)

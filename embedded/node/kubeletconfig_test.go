@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	cadvisorapi "github.com/google/cadvisor/info/v1"
+	cadvisorv2 "github.com/google/cadvisor/info/v2"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
+	"k8s.io/kubernetes/pkg/kubelet/cadvisor"
 )
 
 func decodeTest(t *testing.T, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
@@ -180,5 +182,33 @@ func TestProxyFlags(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, proxyFlags(c)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// fakeMachine is a machine of 8 cores and 16 GiB.
+type fakeMachine struct{ cadvisor.Interface }
+
+func (fakeMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
+	return &cadvisorapi.MachineInfo{NumCores: 8, MemoryCapacity: 16 << 30}, nil
+}
+
+func (fakeMachine) ContainerInfoV2(string, cadvisorv2.RequestOptions) (map[string]cadvisorv2.ContainerInfo, error) {
+	spec := cadvisorv2.ContainerSpec{HasMemory: true, Memory: cadvisorv2.MemorySpec{Limit: 16 << 30}}
+	return map[string]cadvisorv2.ContainerInfo{"/": {Spec: spec}, "/kubelet": {Spec: spec}}, nil
+}
+
+func TestLimitedMachine(t *testing.T) {
+	m := limitedMachine{Interface: fakeMachine{}, capacity: newCapacity(2000, 1<<30)}
+	machine, err := m.MachineInfo()
+	if err != nil || machine.NumCores != 2 || machine.MemoryCapacity != 1<<30 {
+		t.Errorf("machine = %+v, err %v", machine, err)
+	}
+	infos, err := m.ContainerInfoV2("/", cadvisorv2.RequestOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := [2]uint64{infos["/"].Spec.Memory.Limit, infos["/kubelet"].Spec.Memory.Limit}
+	if want := [2]uint64{1 << 30, 16 << 30}; got != want {
+		t.Errorf("limits of / and /kubelet = %d, want %d", got, want)
 	}
 }
