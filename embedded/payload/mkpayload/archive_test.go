@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -96,6 +97,17 @@ func TestWriteArchiveOnlyIfChanged(t *testing.T) {
 	}
 	wrote("hash damaged", true)
 	wrote("all well again", false)
+}
+
+// TestZstdProgram writes an archive with the zstd program and reads it with the library.
+func TestZstdProgram(t *testing.T) {
+	if _, err := exec.LookPath("zstd"); err != nil {
+		t.Skip("SKIPPED: the zstd program is not installed")
+	}
+	archive, _ := write(t, options{level: 19, out: t.TempDir()}, smallTree(t))
+	if _, err := payload.Unpack(t.Context(), bytes.NewReader(archive), sum(archive), t.TempDir(), nil); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestPauseImage reads the image as a container runtime does.
