@@ -1,0 +1,79 @@
+package dns
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// TestRun serves a Corefile and stops. A process runs one server, so this is the only test of Run.
+func TestRun(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	corefile := filepath.Join(t.TempDir(), "Corefile")
+	text := fmt.Sprintf(".:%d {\n bind 127.0.0.1\n errors\n cache 30\n loadbalance\n rewrite name a.test b.test\n hosts {\n 10.1.2.3 b.test\n }\n}\n", port)
+	if err := os.WriteFile(corefile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, corefile) }()
+
+	client := &dns.Client{Net: "tcp", Timeout: time.Second}
+	query := new(dns.Msg)
+	query.SetQuestion("a.test.", dns.TypeA)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		answer, _, err := client.ExchangeContext(ctx, query, address)
+		if err == nil {
+			if len(answer.Answer) != 1 || answer.Answer[0].(*dns.A).A.String() != "10.1.2.3" {
+				t.Errorf("answer = %v", answer)
+			}
+			break
+		}
+		select {
+		case <-tick.C:
+		case err := <-done:
+			t.Fatalf("Run() = %v before it answered", err)
+		case <-ctx.Done():
+			t.Fatalf("no answer: %v", err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run() = %v, want a clean stop", err)
+	}
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Error("the port is still open")
+	}
+}
+
+func TestStripFlags(t *testing.T) {
+	before := flag.CommandLine
+	defer func() { flag.CommandLine = before }()
+	if flag.Lookup("conf") == nil || flag.Lookup("test.v") == nil {
+		t.Fatal("CoreDNS' or the test's flags are not there to begin with")
+	}
+	StripFlags()
+	if flag.Lookup("conf") != nil || flag.Lookup("version") != nil || flag.Lookup("p") != nil {
+		t.Error("CoreDNS' flags are still there")
+	}
+	if flag.Lookup("test.v") == nil {
+		t.Error("somebody else's flag is gone")
+	}
+}
