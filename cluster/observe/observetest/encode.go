@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -79,7 +80,12 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request, t target) {
 		fail(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden")
 		return
 	}
-	events, stop := s.store.watch(t.resource)
+	version, err := strconv.ParseInt(r.URL.Query().Get("resourceVersion"), 10, 64)
+	if err != nil {
+		fail(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, "a watch needs a resourceVersion")
+		return
+	}
+	events, stop := s.store.watch(t.resource, version)
 	defer stop()
 	info := serializer(r)
 	w.Header().Set("Content-Type", info.MediaType+";stream=watch")

@@ -55,10 +55,17 @@ type store struct {
 	version  int64
 	objects  map[schema.GroupVersionResource]map[string]runtime.Object
 	watchers map[schema.GroupVersionResource]map[chan watch.Event]bool
+	past     map[schema.GroupVersionResource][]pastEvent // so that no change between a list and its watch is lost
+}
+
+type pastEvent struct {
+	version int64
+	event   watch.Event
 }
 
 func newStore() *store {
-	s := &store{version: 1, objects: map[schema.GroupVersionResource]map[string]runtime.Object{}, watchers: map[schema.GroupVersionResource]map[chan watch.Event]bool{}}
+	s := &store{version: 1, objects: map[schema.GroupVersionResource]map[string]runtime.Object{}, watchers: map[schema.GroupVersionResource]map[chan watch.Event]bool{},
+		past: map[schema.GroupVersionResource][]pastEvent{}}
 	for _, r := range served() {
 		s.objects[r.gvr()] = map[string]runtime.Object{}
 		s.watchers[r.gvr()] = map[chan watch.Event]bool{}
@@ -121,6 +128,7 @@ func (s *store) remove(r resource, k string) bool {
 
 // tell passes an event on; a watcher that does not keep up loses its watch, as with a real server.
 func (s *store) tell(r resource, e watch.Event) {
+	s.past[r.gvr()] = append(s.past[r.gvr()], pastEvent{s.version, e})
 	for c := range s.watchers[r.gvr()] {
 		select {
 		case c <- e:
@@ -161,11 +169,16 @@ func (s *store) list(r resource, namespace string) ([]runtime.Object, int64) {
 	return out, s.version
 }
 
-// watch returns the events after now; stop ends it.
-func (s *store) watch(r resource) (events chan watch.Event, stop func()) {
+// watch returns the events after a version; stop ends it.
+func (s *store) watch(r resource, version int64) (events chan watch.Event, stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := make(chan watch.Event, 10000)
+	c := make(chan watch.Event, 10000+len(s.past[r.gvr()]))
+	for _, p := range s.past[r.gvr()] {
+		if p.version > version {
+			c <- p.event
+		}
+	}
 	s.watchers[r.gvr()][c] = true
 	return c, func() {
 		s.mu.Lock()
