@@ -81,7 +81,7 @@ func TestForbiddenImports(t *testing.T) {
 		{[]string{"github.com/docker/docker"}, []string{"cluster/docker"}, nil, "nodes come from a cluster.Driver: " +
 			"who knows Docker elsewhere breaks the other drivers"},
 		{[]string{module + "/cluster/docker", module + "/cluster/native", module + "/cluster/sim"},
-			[]string{"cluster/docker", "cluster/native", "cluster/sim", "cmd/kl", "embedded/sim"}, nil,
+			[]string{"cluster/docker", "cluster/native", "cluster/sim", "cmd/kl", "cmd/kl-engine"}, nil,
 			"drivers are wired in main alone: everybody else asks for a cluster.Driver"},
 		{[]string{"github.com/charmbracelet", "github.com/NimbleMarkets"}, []string{"ui"}, nil, "the terminal is ui's"},
 		{[]string{"github.com/spf13/cobra"}, []string{"cmd", "embedded"}, nil, "commands are plain functions below cmd"},
