@@ -25,7 +25,7 @@ func BenchmarkProgram(b *testing.B) {
 		if os.Getuid() != 0 {
 			b.Skip("SKIPPED: NOT ROOT")
 		}
-		cmd := exec.CommandContext(b.Context(), "unshare", "--net", os.Args[0], "-test.run", "^$", "-test.bench", "^BenchmarkProgram$", "-test.benchtime", "20x")
+		cmd := exec.CommandContext(b.Context(), "unshare", "--net", os.Args[0], "-test.run", "^$", "-test.bench", "^BenchmarkProgram$", "-test.benchtime", "5x")
 		cmd.Env = append(os.Environ(), envInside+"=1")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {

@@ -35,14 +35,15 @@ const (
 
 // program translates the part of a model that concerns the pods of a node.
 type program struct {
-	cfg Config
-	m   *policy.Model
-	r   *ruleset
+	cfg   Config
+	m     *policy.Model
+	r     *ruleset
+	ports map[*policy.NamedPort][][]string // conditions of named ports made so far
 }
 
 // compile makes the ruleset of a node. A nil model stands for "nothing is known yet": every pod is unknown.
 func compile(m *policy.Model, cfg Config) *ruleset {
-	p := &program{cfg: cfg, m: m, r: newRuleset()}
+	p := &program{cfg: cfg, m: m, r: newRuleset(), ports: map[*policy.NamedPort][][]string{}}
 	p.frame(m == nil || m.Isolates(policy.Egress), m == nil || m.Isolates(policy.Ingress))
 	if m == nil {
 		return p.r
@@ -146,7 +147,7 @@ func (p *program) policy(np *policy.Policy, d policy.Direction, next string) str
 	var rules []string
 	for _, r := range np.Rules(d) {
 		for _, peer := range p.peers(r, d) {
-			for _, ports := range p.ports(r) {
+			for _, ports := range p.conditions(r) {
 				rules = append(rules, strings.Join(append(append(slices.Clone(peer), ports...), "goto "+allow), " "))
 			}
 		}
@@ -196,8 +197,8 @@ func (p *program) peerSet(s *policy.PeerSet) bool {
 	return true
 }
 
-// ports returns one condition for each protocol of a rule and for each number that a named port stands for.
-func (p *program) ports(r *policy.Rule) [][]string {
+// conditions returns one condition for each protocol of a rule and for each number that a named port stands for.
+func (p *program) conditions(r *policy.Rule) [][]string {
 	if r.AnyPort {
 		return [][]string{nil}
 	}
@@ -247,6 +248,9 @@ func (p *program) portSet(ranges []policy.PortRange) string {
 
 // named makes a set of the pods on which a named port is a certain number. There are as many as there are numbers.
 func (p *program) named(n *policy.NamedPort) [][]string {
+	if out, ok := p.ports[n]; ok {
+		return out
+	}
 	numbers := map[uint16]map[string]string{}
 	for _, t := range n.Targets {
 		if !t.Addr.Is4() {
@@ -263,6 +267,7 @@ func (p *program) named(n *policy.NamedPort) [][]string {
 		p.r.sets[name] = set{keyType: "ipv4_addr", elements: numbers[number]}
 		out = append(out, []string{target, "@" + name, "meta l4proto", strings.ToLower(string(n.Protocol)), port, strconv.Itoa(int(number))})
 	}
+	p.ports[n] = out
 	return out
 }
 

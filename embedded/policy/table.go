@@ -133,16 +133,24 @@ func rewrite(tx *knftables.Transaction, chain string, rules []string) {
 
 // fillSet deletes before it adds, because a verdict cannot be changed in place.
 func fillSet(tx *knftables.Transaction, name string, have, want set) {
-	for _, k := range slices.Sorted(maps.Keys(have.elements)) {
-		if v, ok := want.elements[k]; !ok || v != have.elements[k] {
-			tx.Delete(have.element(name, k))
+	for _, k := range missing(have.elements, want.elements) {
+		tx.Delete(have.element(name, k))
+	}
+	for _, k := range missing(want.elements, have.elements) {
+		tx.Add(want.element(name, k))
+	}
+}
+
+// missing returns the keys of a that b lacks or has another value for, ordered.
+func missing(a, b map[string]string) []string {
+	var keys []string
+	for k, v := range a {
+		if w, ok := b[k]; !ok || w != v {
+			keys = append(keys, k)
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(want.elements)) {
-		if v, ok := have.elements[k]; !ok || v != want.elements[k] {
-			tx.Add(want.element(name, k))
-		}
-	}
+	slices.Sort(keys)
+	return keys
 }
 
 func (s set) object(name string) knftables.Object {
