@@ -157,6 +157,7 @@ func runUI(ctx context.Context, e *env, f uiFlags, named bool) error {
 		if !isTerminal(e.In) || !isTerminal(e.Out) {
 			return &cluster.Error{Op: "open the dashboard", Err: fmt.Errorf("standard input and output are not a terminal"), Hint: "draw one frame with --snapshot SCREEN"}
 		}
+		o.Logger = nil // while the dashboard has the terminal, nothing else writes to it
 		return ui.Run(ctx, o)
 	}
 	w, h, err := ui.ParseSize(f.size)

@@ -146,6 +146,7 @@ func inline(ctx context.Context, o Options, live bool, step func(*styles, *world
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	quiet(o.Logger)
 	s, err := connect(ctx, o.Target, o.only(), o.Logger)
 	if err != nil {
 		return err

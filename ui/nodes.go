@@ -61,7 +61,7 @@ func (n *nodes) set(w *world) {
 		s := &list[i]
 		return []cell{
 			{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, txt(s.Name),
-			{draw: func(st *styles, w int) string { return cut(st.level(s.Level).Render(s.Text), w) }},
+			{text: s.Text, draw: func(st *styles, w int) string { return cut(st.level(s.Level).Render(s.Text), w) }},
 			{draw: func(st *styles, w int) string {
 				return meter(st, s.MilliCPUUsed, s.MilliCPURequested, s.MilliCPU, s.Measured, cpu, w)
 			}},
@@ -270,7 +270,7 @@ func (n *nodePods) set(w *world) {
 			c, m = cpu(int64(last.MilliCPU)), mem(last.Bytes())
 		}
 		return []cell{{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, soft(p.Namespace), txt(p.Name),
-			{draw: func(st *styles, w int) string { return cut(podStatus(st, s), w) }}, soft(strconv.Itoa(s.Restarts)),
+			podCell(s), soft(strconv.Itoa(s.Restarts)),
 			txt(c), txt(m), soft(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
 	})
 }

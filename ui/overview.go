@@ -25,7 +25,7 @@ type overview struct {
 
 func newOverview(m *Model) *overview {
 	o := &overview{m: m}
-	o.table.setCols([]column{{title: "", min: 1}, {title: "name", min: 10, max: 40}, {title: "progress", min: 8, max: 20},
+	o.table.setCols([]column{{title: "", min: 1}, {title: "name", min: 10, max: 40}, {title: "progress", min: 8, max: 16},
 		{title: "ready", right: true}, {title: "status", min: 10, grow: true}})
 	return o
 }
@@ -57,7 +57,7 @@ func (o *overview) set(w *world) {
 		r := &list[i]
 		return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.Level) }}, txt(r.Namespace + "/" + r.Name),
 			{draw: func(st *styles, w int) string { return progressBar(st, r, w) }}, txt(fmt.Sprintf("%d/%d", r.Ready, r.Desired)),
-			{draw: func(st *styles, w int) string { return cut(statusText(st, r), w) }}}
+			statusCell(r)}
 	})
 	o.warnings = o.warnings[:0]
 	for i := len(w.snap.Events) - 1; i >= 0 && len(o.warnings) < 100; i-- {

@@ -110,7 +110,7 @@ func podLineRow(l podLine, w *world) []cell {
 	p := l.pod
 	s := observe.PodStateOf(p, w.now)
 	return []cell{{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, txt(p.Name),
-		{draw: func(st *styles, w int) string { return cut(podStatus(st, s), w) }},
+		podCell(s),
 		soft(strconv.Itoa(s.Restarts)), soft(p.Spec.NodeName), soft(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
 }
 

@@ -26,7 +26,7 @@ func newRollouts(m *Model) *rollouts {
 	r := &rollouts{m: m, troubled: true}
 	r.table.setCols([]column{
 		{title: "", min: 1}, {title: "namespace", min: 7, max: 20, drop: 4}, {title: "name", min: 10, max: 44},
-		{title: "kind", drop: 3}, {title: "progress", min: 8, max: 24}, {title: "ready", right: true},
+		{title: "kind", drop: 3}, {title: "progress", min: 8, max: 16}, {title: "ready", right: true},
 		{title: "status", min: 14, grow: true}, {title: "images", min: 10, max: 36, drop: 7}, {title: "strategy", drop: 6, max: 26},
 		{title: "rev", right: true, drop: 5}, {title: "age", right: true, drop: 2},
 	})
@@ -140,7 +140,7 @@ func rolloutRow(r *observe.Rollout, now time.Time) []cell {
 		soft(r.Namespace), txt(r.Name), soft(shortKind(r.Kind)),
 		{draw: func(st *styles, w int) string { return progressBar(st, r, w) }},
 		{text: fmt.Sprintf("%d/%d", r.Ready, r.Desired)},
-		{draw: func(st *styles, w int) string { return cut(statusText(st, r), w) }},
+		statusCell(r),
 		soft(strings.Join(observe.Images(r.Template), " ")), soft(r.Strategy),
 		soft(strconv.FormatInt(r.Revision, 10)), soft(observe.Span(now.Sub(r.Created))),
 	}
@@ -153,6 +153,10 @@ func statusText(st *styles, r *observe.Rollout) string {
 		s += st.text.Render("  ") + st.dim.Render(clean(r.Why))
 	}
 	return s
+}
+
+func statusCell(r *observe.Rollout) cell {
+	return cell{text: string(r.State) + "  " + r.Why, draw: func(st *styles, w int) string { return cut(statusText(st, r), w) }}
 }
 
 // progressBar shows pods of the newest template that work (█), that do not yet (▓), old ones (▒) and missing ones (░).

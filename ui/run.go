@@ -57,6 +57,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	quiet(o.Logger)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	renderer := lipgloss.NewRenderer(o.Out)

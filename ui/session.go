@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	tea "github.com/charmbracelet/bubbletea"
+	"k8s.io/klog/v2"
 
 	"github.com/klkube/kl/cluster/observe"
 )
@@ -23,6 +24,9 @@ type session struct {
 	mu       sync.Mutex
 	forwards []*forward
 }
+
+// quiet keeps what client-go logs off the terminal. klog is one for the whole process, so the last caller wins.
+func quiet(log *slog.Logger) { klog.SetSlogLogger(log) }
 
 // connect opens a session below ctx. It does not wait for the server to answer.
 func connect(ctx context.Context, t observe.Target, namespace string, log *slog.Logger) (*session, error) {

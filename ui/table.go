@@ -18,7 +18,7 @@ type column struct {
 	right bool // aligned to the right, as numbers are
 }
 
-// cell is text in a style, or something that draws itself into a width.
+// cell is text in a style, or something that draws itself into a width; then text only tells how much room it wants.
 type cell struct {
 	text string
 	look func(*styles) lipgloss.Style
@@ -187,9 +187,11 @@ func (t *table) layout(rows [][]cell, w int) (shown, widths []int) {
 	}
 	for _, r := range rows {
 		for i := range min(len(r), len(t.cols)) {
-			if r[i].draw == nil {
-				t.widths[i] = max(t.widths[i], width(clean(r[i].text)))
+			if r[i].draw != nil && r[i].text == "" { // a drawing takes what it may have
+				t.widths[i] = max(t.widths[i], t.cols[i].max)
+				continue
 			}
+			t.widths[i] = max(t.widths[i], width(clean(r[i].text)))
 		}
 	}
 	shown = make([]int, len(t.cols))

@@ -119,9 +119,13 @@ func podRow(pod *corev1.Pod, u *observe.Usage, now time.Time) []cell {
 	return []cell{
 		{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, soft(pod.Namespace), txt(pod.Name),
 		txt(fmt.Sprintf("%d/%d", s.Ready, s.Containers)),
-		{draw: func(st *styles, w int) string { return cut(podStatus(st, s), w) }},
+		podCell(s),
 		restarts, txt(c), txt(m), soft(pod.Spec.NodeName), soft(pod.Status.PodIP), soft(observe.Span(now.Sub(pod.CreationTimestamp.Time))),
 	}
+}
+
+func podCell(s observe.PodState) cell {
+	return cell{text: s.Text + "  " + s.Why, draw: func(st *styles, w int) string { return cut(podStatus(st, s), w) }}
 }
 
 // podStatus is the state, and why in words.
