@@ -89,7 +89,7 @@ type NodeSpec struct {
 	Cluster     string
 	Name        string // n1, n2, …: host name and Kubernetes node name
 	Payload     Payload
-	RunDir      string // host directory with the control plane's sockets
+	RunDir      string // host directory with the socket of the tunnel: Layout.TunnelDir
 	NodeDir     string // host directory of this node: node.json, ca.crt, bootstrap.kubeconfig, tunnel-token, logs/
 	MilliCPUs   int64  // 0 means no limit
 	MemoryBytes int64  // 0 means no limit

@@ -48,14 +48,17 @@ func (l Layout) BootstrapToken() string { return l.PKI("bootstrap-token") }
 // EtcdDir is etcd's data directory.
 func (l Layout) EtcdDir() string { return l.path("etcd") }
 
-// RunDir holds sockets, pid and locks; it is shown to every node at /kl/run.
+// RunDir holds sockets, pid and locks. No node sees it: who reaches the status socket can stop the control plane.
 func (l Layout) RunDir() string { return l.path("run") }
 
 // StatusSocket is where the control plane tells its Status and takes requests (HTTP).
 func (l Layout) StatusSocket() string { return l.path("run", "status.sock") }
 
+// TunnelDir holds the tunnel's socket alone; it is shown to every node at /kl/run.
+func (l Layout) TunnelDir() string { return l.path("run", "nodes") }
+
 // TunnelSocket is what node agents dial.
-func (l Layout) TunnelSocket() string { return l.path("run", "tunnel.sock") }
+func (l Layout) TunnelSocket() string { return l.path("run", "nodes", "tunnel.sock") }
 
 // PIDFile holds the control plane's process ID; the process holds a lock on it for as long as it lives.
 func (l Layout) PIDFile() string { return l.path("run", "control-plane.pid") }

@@ -3,13 +3,14 @@ package cluster
 // Paths a node sees, whatever the driver.
 const (
 	NodeMountDir     = "/kl/node" // Layout.NodeDir on the host
-	RunMountDir      = "/kl/run"  // Layout.RunDir on the host
+	RunMountDir      = "/kl/run"  // Layout.TunnelDir on the host
 	NodeConfigFile   = "/kl/node/node.json"
 	NodeCAFile       = "/kl/node/ca.crt"
 	NodeBootstrap    = "/kl/node/bootstrap.kubeconfig"
 	NodeTunnelToken  = "/kl/node/tunnel-token"
 	NodeLogDir       = "/kl/node/logs"
 	NodeTunnelSocket = "/kl/run/tunnel.sock"
+	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host
 )
 
 // NodeConfig is node.json: all that a node is told before it starts. The node finds its own address on its default

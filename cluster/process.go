@@ -27,7 +27,7 @@ type process struct {
 // reaches it. Its output goes to logs/control-plane.log.
 func spawn(l Layout, engine string) (*process, error) {
 	path := l.LogFile("control-plane")
-	for _, dir := range []string{filepath.Dir(path), l.RunDir()} {
+	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}

@@ -27,9 +27,16 @@ type Status struct {
 	Phase      Phase             `json:"phase"`
 	Reason     string            `json:"reason,omitempty"`
 	Components []ComponentStatus `json:"components"`
-	Nodes      []NodeStatus      `json:"nodes"`
+	Nodes      []NodeStatus      `json:"nodes"` // real ones
+	Simulated  SimulatedStatus   `json:"simulated,omitzero"`
 	Ready      Readiness         `json:"ready"`
 	Memory     int64             `json:"memoryBytes,omitempty"` // anonymous resident memory of the process
+}
+
+// SimulatedStatus counts the simulated nodes: there may be thousands, and they are all alike.
+type SimulatedStatus struct {
+	Nodes int `json:"nodes"`
+	Ready int `json:"ready"`
 }
 
 // Readiness is what `kl up` waits for.
@@ -73,7 +80,6 @@ type NodeStatus struct {
 	Registered bool   `json:"registered"` // its Node object exists
 	Reason     string `json:"reason,omitempty"`
 	Kubelet    string `json:"kubelet,omitempty"` // version
-	Simulated  bool   `json:"simulated,omitempty"`
 }
 
 // Image is one image of a node.

@@ -65,7 +65,10 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 	image := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { image <- d.Prepare(ctx, spec.Cluster, spec.Payload) }()
+	go func() {
+		_, err := d.info(ctx) // place asks for it, and need not wait then
+		image <- errors.Join(err, d.Prepare(ctx, spec.Cluster, spec.Payload))
+	}()
 	subnet, err := d.ensureNetwork(ctx, spec.Cluster, netip.Prefix{}, spec.Avoid)
 	if err != nil {
 		cancel()

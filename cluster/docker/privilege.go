@@ -1,11 +1,11 @@
 package docker
 
 import (
-	"context"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -68,7 +68,7 @@ func (p *privileges) apply(h *container.HostConfig) {
 
 // peer returns the process that listens on a unix socket, 0 if it cannot be told (another PID namespace, no access).
 func peer(socket string) int {
-	conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", socket) //nolint:contextcheck // local, at once
+	conn, err := net.DialTimeout("unix", socket, time.Second) //nolint:noctx // local: it connects at once or not at all
 	if err != nil {
 		return 0
 	}

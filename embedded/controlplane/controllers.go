@@ -73,11 +73,8 @@ func (c *controllers) args() args {
 		"secure-port":    "0",
 		"kube-api-qps":   fmt.Sprint(clientQPS),
 		"kube-api-burst": fmt.Sprint(clientBurst),
-		"controllers":    "*,bootstrap-signer-controller,token-cleaner-controller",
+		"controllers":    "*,-node-ipam-controller,bootstrap-signer-controller,token-cleaner-controller", // see nodeIPAM,
 
-		"allocate-node-cidrs":      "true",
-		"cluster-cidr":             c.spec.Networking.PodCIDR,
-		"node-cidr-mask-size":      "24",
 		"service-cluster-ip-range": c.spec.Networking.ServiceCIDR,
 
 		"root-ca-file":                     pki("ca.crt"),

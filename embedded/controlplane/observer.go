@@ -83,11 +83,20 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 	for {
 		connected, reconnected := w.hub.Watch()
 		var nodes []*corev1.Node
-		for _, n := range store.List() {
-			nodes = append(nodes, n.(*corev1.Node))
+		var simulated cluster.SimulatedStatus
+		for _, o := range store.List() {
+			n := o.(*corev1.Node)
+			if !isSimulated(n) {
+				nodes = append(nodes, n)
+				continue
+			}
+			simulated.Nodes++
+			if nodeStatus(n).Ready {
+				simulated.Ready++
+			}
 		}
 		status := nodeStatuses(nodes, connected)
-		w.board.update(func(s *cluster.Status) { s.Nodes = status })
+		w.board.update(func(s *cluster.Status) { s.Nodes, s.Simulated = status, simulated })
 		select {
 		case <-changed:
 		case <-reconnected:
@@ -96,6 +105,9 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 		}
 	}
 }
+
+// isSimulated tells nodes that kwok plays, by the label by which it knows them.
+func isSimulated(n *corev1.Node) bool { return n.Labels["type"] == "kwok" }
 
 // settle ends the garbage collector's holiday a moment after every component serves.
 func (o *observer) settle(ctx context.Context) {
@@ -129,7 +141,11 @@ func trimNode(obj any) (any, error) {
 }
 
 // route tells the tunnel which addresses are the node's: its own and its pods'.
-func (o *observer) route(n *corev1.Node) { o.world.routes.Set(n.Name, owned(n)...) }
+func (o *observer) route(n *corev1.Node) {
+	if !isSimulated(n) {
+		o.world.routes.Set(n.Name, owned(n)...)
+	}
+}
 
 func owned(n *corev1.Node) []netip.Prefix {
 	var prefixes []netip.Prefix
@@ -173,7 +189,7 @@ func nodeStatuses(nodes []*corev1.Node, connected []string) []cluster.NodeStatus
 func nodeStatus(n *corev1.Node) cluster.NodeStatus {
 	s := cluster.NodeStatus{
 		Name: n.Name, Registered: true, Kubelet: n.Status.NodeInfo.KubeletVersion,
-		Simulated: n.Labels["type"] == "kwok", Reason: "kubelet has not reported yet",
+		Reason: "kubelet has not reported yet",
 	}
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP && s.IP == "" {

@@ -27,6 +27,7 @@ const (
 	nameEgress     = "egress"
 	nameBootstrap  = "bootstrap"
 	nameApprover   = "approver"
+	nameIPAM       = "node-ipam"
 	nameObserver   = "observer"
 
 	nameAdmin = "admin" // not a component: a kubeconfig in privateDir

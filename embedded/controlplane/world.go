@@ -76,6 +76,9 @@ func (w *world) units() []lifecycle.Unit {
 	newControllers := func() lifecycle.Component {
 		return &controllers{layout: l, files: w.files, spec: w.spec, client: w.client, logger: w.logs.kubernetes(nameController)}
 	}
+	newIPAM := func() lifecycle.Component {
+		return &nodeIPAM{spec: w.spec, client: w.client, logger: w.logs.kubernetes(nameController)}
+	}
 	newScheduler := func() lifecycle.Component {
 		return &scheduler{files: w.files, spec: w.spec, logger: w.logs.kubernetes(nameScheduler)}
 	}
@@ -107,6 +110,7 @@ func (w *world) units() []lifecycle.Unit {
 		again(newEgress, time.Second),
 		again(newBootstrap, time.Second, api...),
 		again(newControllers, 2*time.Second+stopSlack, api...),
+		again(newIPAM, time.Second, api...),
 		again(newScheduler, 2*time.Second, api...),
 		again(newApprover, time.Second, api...),
 		again(newObserver, time.Second, api...),

@@ -119,6 +119,7 @@ func ensureGateway(addr netip.Addr) error {
 
 // uplink is how the node reaches the others: the interface of its default route.
 type uplink struct {
+	name string // of the interface
 	addr netip.Addr
 	mtu  int
 }
@@ -155,7 +156,7 @@ func uplinkOf(link netlink.Link) (uplink, bool) {
 	}
 	for _, a := range addrs {
 		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && ip.IsGlobalUnicast() {
-			return uplink{addr: ip, mtu: link.Attrs().MTU}, true
+			return uplink{name: link.Attrs().Name, addr: ip, mtu: link.Attrs().MTU}, true
 		}
 	}
 	return uplink{}, false

@@ -16,6 +16,7 @@ import (
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
 	"github.com/klkube/kl/embedded/tunnel"
+	"sigs.k8s.io/knftables"
 )
 
 // Options is what Run needs. All fields are required.
@@ -50,9 +51,16 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer store.Close()
 
+	cable := &partition{
+		file: cluster.NodePartition, socket: cluster.NodeTunnelSocket, uplink: up.name,
+		log: o.Logger.With("component", "partition"),
+	}
+	if cable.nft, err = knftables.New(knftables.InetFamily, "kl-partition"); err != nil {
+		return fmt.Errorf("find nft: %w", err)
+	}
 	agent := &tunnel.Agent{
 		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), Version: o.Version,
-		Socket:  cluster.NodeTunnelSocket,
+		Dial:    cable.dial,
 		Handler: agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent")),
 		Logger:  o.Logger.With("component", "tunnel"),
 	}
@@ -62,7 +70,8 @@ func Run(ctx context.Context, o Options) error {
 		dialAPI: agent.DialAPI, log: o.Logger.With("component", "gateway"),
 	}
 	units := []lifecycle.Unit{
-		{Component: session{agent}, Again: func() lifecycle.Component { return session{agent} }},
+		{Component: cable},
+		{Component: session{agent}, Needs: []string{"partition"}, Again: func() lifecycle.Component { return session{agent} }},
 		{Component: gate, Again: func() lifecycle.Component { return gate }},
 		{Component: &credentials{node: o.Config.Name, log: o.Logger.With("component", "credentials")}, Needs: []string{"gateway"}},
 		{Component: &containerRuntime{store: store, log: o.Logger}},

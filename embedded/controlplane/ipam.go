@@ -1,0 +1,58 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/controller/nodeipam"
+	"k8s.io/kubernetes/pkg/controller/nodeipam/ipam"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/lifecycle"
+)
+
+// nodeRangeBits is the size of a node's range of pod addresses: 254 pods.
+const nodeRangeBits = 24
+
+// nodeIPAM gives every real node its range of pod addresses. It is the controller manager's own controller, apart from
+// it for one reason: it must not see simulated nodes, a thousand of which would leave none of 256 ranges to real ones.
+type nodeIPAM struct {
+	spec   cluster.Spec
+	client kubernetes.Interface
+	logger klog.Logger
+}
+
+var _ lifecycle.Component = (*nodeIPAM)(nil)
+
+func (n *nodeIPAM) Name() string { return nameIPAM }
+
+// Run is ready once the ranges that are taken are known.
+func (n *nodeIPAM) Run(ctx context.Context, ready func()) error {
+	ctx = klog.NewContext(ctx, n.logger)
+	_, pods, err := net.ParseCIDR(n.spec.Networking.PodCIDR)
+	if err != nil {
+		return lifecycle.Permanent(fmt.Errorf("parse podCIDR: %w", err))
+	}
+	_, services, err := net.ParseCIDR(n.spec.Networking.ServiceCIDR)
+	if err != nil {
+		return lifecycle.Permanent(fmt.Errorf("parse serviceCIDR: %w", err))
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(trimNode),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "type!=kwok" }))
+	c, err := nodeipam.NewNodeIpamController(ctx, factory.Core().V1().Nodes(), nil, n.client,
+		[]*net.IPNet{pods}, services, nil, []int{nodeRangeBits}, ipam.RangeAllocatorType)
+	if err != nil {
+		return fmt.Errorf("make node IPAM controller: %w", err)
+	}
+	factory.StartWithContext(ctx)
+	defer factory.Shutdown()
+	factory.WaitForCacheSyncWithContext(ctx)
+	ready()
+	c.Run(ctx)
+	return ctx.Err()
+}
