@@ -28,7 +28,7 @@ var tools = map[string]string{
 }
 
 // addDebian adds the tools, the libraries they need, busybox's links and the certificates of public authorities.
-func addDebian(t tree, packages []debianPackage, o options) error {
+func addDebian(t tree, packages []debianPackage) error {
 	for name, place := range tools {
 		source, ok := findFile(packages, name, "usr/sbin", "usr/bin", "sbin", "bin")
 		if !ok {

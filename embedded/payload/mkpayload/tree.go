@@ -94,7 +94,7 @@ func nodeTree(o options, packages []debianPackage) (tree, error) {
 		return nil, fmt.Errorf("make pause image: %w", err)
 	}
 	t.add("kl/images/pause.tar", node{mode: 0o644, data: image})
-	return t, addDebian(t, packages, o)
+	return t, addDebian(t, packages)
 }
 
 // etcFiles is the configuration every node starts with. Docker replaces hosts, hostname and resolv.conf; kl-init writes
