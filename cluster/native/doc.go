@@ -15,7 +15,13 @@
 // made of Home and the cluster's name, so clusters of several homes live side by side: the bridge kl-<id>, the nftables
 // table kl-<id> with one masquerade rule, the cgroup /kl-<id>/<node> and runc's state below /run/kl/<id>. Where another
 // firewall drops what the machine forwards, as Docker's does, kl adds accept rules for its bridge to the chains that
-// drop; they carry the ID as a comment and go with the cluster.
+// drop; they carry the ID as a comment and go with the cluster. Tables of iptables' first generation get theirs from the
+// iptables-legacy program, where that is. IP forwarding is turned on and stays on. Nothing else of the host is needed or
+// changed; inside a container with cgroup v2, processes move out of its root cgroup so that nodes can have controllers.
+//
+// Verbs of several processes are kept apart by locks on directories: /run/kl while addresses are given out and networks
+// come and go, a node's own directory while something is done to it. A directory is made and removed by renaming it, so
+// a crash at any point leaves a node that Delete takes, or remains that the next DeleteCluster sweeps up.
 //
 // # The supervisor
 //
