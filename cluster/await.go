@@ -77,6 +77,7 @@ func (w *watcher) note(s Status) (ready bool) {
 	w.noteComponents(s)
 	if s.Ready.API {
 		w.finish(StepControlPlane)
+		w.up.apiOnce.Do(func() { close(w.up.apiReady) })
 	}
 	ready = s.Ready.API
 	if w.up.opts.NoWait {
@@ -98,6 +99,12 @@ func (w *watcher) note(s Status) (ready bool) {
 			steps.say(name, StepRunning, "connected")
 		}
 		ready = false
+	}
+	if want := w.up.spec.SimulatedCount(); want > 0 {
+		if s.Simulated.Nodes >= want {
+			steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d ready", s.Simulated.Ready, want))
+		}
+		ready = w.noteFlag(StepSimulated, s.Simulated.Ready >= want, s.Ready.API) && ready
 	}
 	ready = w.noteFlag(StepAccount, s.Ready.DefaultServiceAccount, s.Ready.API) && ready
 	if len(w.names) > 0 {

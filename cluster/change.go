@@ -38,7 +38,7 @@ func (h *Host) change(ctx context.Context, name, command string, f func(context.
 	if c.spec, err = ReadSpec(c.layout); err != nil {
 		return err
 	}
-	if c.driver, err = h.OpenDriver(ctx, c.spec.Driver); err != nil {
+	if c.driver, err = h.driverFor(ctx, c.spec); err != nil {
 		return err
 	}
 	defer c.driver.Close()

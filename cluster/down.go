@@ -65,7 +65,7 @@ func (h *Host) Purge(ctx context.Context, drivers []string) error {
 // driversOf opens the driver that a cluster was made with or, if its state does not tell, all that can be opened.
 func (h *Host) driversOf(ctx context.Context, l Layout) ([]Driver, error) {
 	if spec, err := ReadSpec(l); err == nil {
-		d, err := h.OpenDriver(ctx, spec.Driver)
+		d, err := h.driverFor(ctx, spec)
 		return []Driver{d}, err
 	}
 	var drivers []Driver

@@ -15,6 +15,9 @@ type Host struct {
 	OpenDriver func(ctx context.Context, name string) (Driver, error)
 	// Payload returns what nodes and the control plane are made of, unpacked.
 	Payload func(ctx context.Context) (Payload, error)
+	// Simulate makes the cluster have as many simulated nodes as its Spec asks for, and reports how many of how many it
+	// has done; the API answers by then. Nil refuses clusters with simulated nodes.
+	Simulate func(ctx context.Context, l Layout, s Spec, progress func(done, of int)) error
 	// Events is told what happens, one call at a time; nil discards.
 	Events func(Event)
 	// Logger gets what a person need not see; nil discards.

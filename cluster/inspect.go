@@ -85,7 +85,7 @@ func (i *Info) ask(ctx context.Context, l Layout) error {
 }
 
 func (h *Host) listNodes(ctx context.Context, spec Spec) ([]Node, error) {
-	d, err := h.OpenDriver(ctx, spec.Driver)
+	d, err := h.driverFor(ctx, spec)
 	if err != nil {
 		return []Node{}, err
 	}
@@ -120,7 +120,7 @@ func (h *Host) Node(ctx context.Context, cluster, name string) (Node, Driver, er
 	if err != nil {
 		return Node{}, nil, err
 	}
-	d, err := h.OpenDriver(ctx, spec.Driver)
+	d, err := h.driverFor(ctx, spec)
 	if err != nil {
 		return Node{}, nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Stop turns a cluster off and keeps all of it: etcd, volumes, images, the nodes' identities and addresses. Start or Up
@@ -19,7 +20,7 @@ func (h *Host) Stop(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		if err := c.resumePlane(); err != nil { // a frozen process cannot end itself
+		if err := c.resumePlane(ctx); err != nil { // a frozen process cannot end itself
 			return err
 		}
 		err := c.each(ctx, c.nodes, func(ctx context.Context, n Node) (string, error) { return "stopped", c.stopNode(ctx, n) })
@@ -57,14 +58,14 @@ func (h *Host) Pause(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return c.signalPlane("paused", syscall.SIGSTOP)
+		return c.signalPlane(ctx, "paused", syscall.SIGSTOP)
 	})
 }
 
 // Resume undoes Pause; it does nothing to a cluster that runs.
 func (h *Host) Resume(ctx context.Context, name string) error {
 	return h.change(ctx, name, "kl resume", func(ctx context.Context, c *change) error {
-		if err := c.resumePlane(); err != nil {
+		if err := c.resumePlane(ctx); err != nil {
 			return err
 		}
 		return c.each(ctx, c.nodes, func(ctx context.Context, n Node) (string, error) {
@@ -80,24 +81,38 @@ func (h *Host) Resume(ctx context.Context, name string) error {
 	})
 }
 
-func (c *change) resumePlane() error { return c.signalPlane("running", syscall.SIGCONT) }
+func (c *change) resumePlane(ctx context.Context) error {
+	return c.signalPlane(ctx, "running", syscall.SIGCONT)
+}
 
-// signalPlane sends a job control signal to the control plane, if one runs.
-func (c *change) signalPlane(state string, s syscall.Signal) error {
+// signalPlane sends a job control signal to the control plane, if one runs, and waits until it has taken effect.
+func (c *change) signalPlane(ctx context.Context, state string, s syscall.Signal) error {
 	pid, err := ControlPlanePID(c.layout)
 	if err != nil || pid == 0 {
 		return err
 	}
-	if frozen(pid) == (s == syscall.SIGSTOP) {
+	want := s == syscall.SIGSTOP
+	if frozen(pid) == want {
 		return nil
 	}
-	return c.steps.do(StepControlPlane, func() (string, error) {
+	return c.steps.within(ctx, StepControlPlane, func() (string, error) {
 		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return "", fmt.Errorf("signal control plane (process %d): %w", pid, err)
+		}
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for frozen(pid) != want && processExists(pid) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return "", fmt.Errorf("signal control plane (process %d): %w", pid, context.Cause(ctx))
+			}
 		}
 		return state, nil
 	})
 }
+
+func processExists(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 // thaw lets a paused control plane go on, for those who are about to talk to it.
 func thaw(pid int) error {

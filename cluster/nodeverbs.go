@@ -95,6 +95,7 @@ func (h *Host) AddNodes(ctx context.Context, cluster string, g NodeGroup, o UpOp
 	}
 	spec.Nodes = append(slices.Clone(spec.Nodes), g)
 	spec.NameNodes()
+	o.Replace = true
 	if _, err := h.Up(ctx, spec, o); err != nil {
 		return nil, err
 	}

@@ -112,6 +112,17 @@ func (s Spec) NodeCount() int {
 	return n
 }
 
+// SimulatedCount is the number of simulated nodes asked for.
+func (s Spec) SimulatedCount() int {
+	n := 0
+	for _, g := range s.Nodes {
+		if g.Simulated {
+			n += g.Count
+		}
+	}
+	return n
+}
+
 // NameNodes gives every real node a name, so that a node keeps its own when others come and go. Names that are there stay.
 func (s *Spec) NameNodes() {
 	taken := map[string]bool{}

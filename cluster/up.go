@@ -18,6 +18,7 @@ type UpOptions struct {
 	NoWait     bool          // return once the API answers
 	Timeout    time.Duration // 0 means DefaultTimeout
 	Retain     bool          // leave what a failed up made, for a look at it
+	Replace    bool          // the Spec is the whole of what is wanted, as a file says it, and not only what to add
 	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs
 }
 
@@ -49,6 +50,7 @@ const (
 	StepControlPlane = "control plane"
 	StepAccount      = "default service account"
 	StepDNS          = "cluster DNS"
+	StepSimulated    = "simulated nodes"
 	StepKubeconfig   = "kubeconfig"
 	StepPreflight    = "preflight"
 	StepLock         = "lock"
@@ -67,7 +69,7 @@ func (h *Host) Up(ctx context.Context, want Spec, o UpOptions) (*Result, error) 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s", o.Timeout))
 	defer cancel()
-	u := &upRun{host: h, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events)}
+	u := &upRun{host: h, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events), apiReady: make(chan struct{})}
 	held, err := acquire(ctx, u.layout, "kl up", func(who holder) {
 		u.steps.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it",
 			who.PID, who.Command, want.Name))
@@ -104,6 +106,9 @@ type upRun struct {
 	plane  *process // the control plane this run started
 	target string   // the kubeconfig this run merges into
 
+	apiReady chan struct{} // closed, by way of apiOnce, when the API answers
+	apiOnce  sync.Once
+
 	mu      sync.Mutex
 	made    []Node // nodes this run made
 	changed bool   // a node was made or turned on
@@ -120,7 +125,7 @@ func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
 		return nil, err
 	}
 	var err error
-	if u.driver, err = u.host.OpenDriver(ctx, u.spec.Driver); err != nil {
+	if u.driver, err = u.host.driverFor(ctx, u.spec); err != nil {
 		return nil, err
 	}
 	u.spec.Driver = u.driver.Name()
@@ -161,7 +166,7 @@ func (u *upRun) loadState(want Spec) error {
 	switch {
 	case err == nil:
 		u.before = have
-		u.spec, err = adopt(have, want)
+		u.spec, err = adopt(have, want, u.opts.Replace)
 		u.spec.NameNodes()
 		return err
 	case !errors.Is(err, fs.ErrNotExist):
@@ -171,33 +176,49 @@ func (u *upRun) loadState(want Spec) error {
 		return damaged(u.layout, u.layout.SpecFile(), fs.ErrNotExist)
 	}
 	u.spec, u.fresh = want.Default(), true
+	if err := u.host.checkSimulated(u.spec); err != nil {
+		return err
+	}
 	u.spec.NameNodes()
 	return nil
 }
 
 // adopt applies what is asked for to an existing cluster.
-func adopt(have, want Spec) (Spec, error) {
+func adopt(have, want Spec, replace bool) (Spec, error) {
 	refuse := func(what string) error {
 		return &Error{
 			Op: "change cluster " + have.Name, Err: errors.New(what),
 			Hint: fmt.Sprintf("'kl down --name %s' removes the cluster, or choose another --name", have.Name),
 		}
 	}
+	if have.Driver == Nodeless && have.NodeCount() == 0 && want.NodeCount() > 0 { // its first real nodes
+		have.Driver = or(want.Driver, "auto")
+	}
 	if want.Driver != "" && want.Driver != "auto" && want.Driver != have.Driver {
 		return have, refuse(fmt.Sprintf("its driver is %s, which cannot become %s", have.Driver, want.Driver))
 	}
-	if want.Nodes != nil {
+	if want.Nodes != nil && replace {
+		have.Nodes = want.Nodes
+	} else if want.Nodes != nil {
 		if want.NodeCount() < have.NodeCount() {
 			return have, refuse(fmt.Sprintf("it has %d nodes, %d were asked for", have.NodeCount(), want.NodeCount()))
 		}
-		if want.NodeCount() > have.NodeCount() {
-			have.Nodes = want.Nodes
+		if more := want.NodeCount() - have.NodeCount(); more > 0 {
+			have.Nodes = grow(have.Nodes, more)
+		}
+		if n := want.SimulatedCount(); n > 0 && n != have.SimulatedCount() {
+			have.Nodes = simulated(have.Nodes, n)
 		}
 	}
-	if port := want.Kubernetes.APIServerPort; port != 0 && port != have.Kubernetes.APIServerPort {
+	port := have.Kubernetes.APIServerPort
+	if p := want.Kubernetes.APIServerPort; p != 0 && p != port {
 		return have, refuse("its API server's port is in every node's configuration")
 	}
 	have.Ephemeral = have.Ephemeral || want.Ephemeral
+	if replace { // what may differ was settled by the caller; addresses and identity stay
+		have.Kubernetes, have.Containerd, have.Disable, have.Ephemeral = want.Kubernetes, want.Containerd, want.Disable, want.Ephemeral
+		have.Kubernetes.APIServerPort = port
+	}
 	return have, nil
 }
 
@@ -273,6 +294,7 @@ func (u *upRun) start(ctx context.Context, pid int, have []Node) (Status, error)
 		return err
 	})
 	g.Go(func() error { return u.startNodes(gctx, have) })
+	g.Go(func() error { return u.simulate(gctx) })
 	return status, g.Wait()
 }
 

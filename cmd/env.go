@@ -33,6 +33,8 @@ type Env struct {
 	Payload  func(context.Context) (cluster.Payload, error)
 	// Drivers are tried in this order by --driver auto.
 	Drivers []DriverFactory
+	// Simulate is cluster.Host.Simulate.
+	Simulate func(ctx context.Context, l cluster.Layout, s cluster.Spec, progress func(done, of int)) error
 	// Exec replaces this process, as syscall.Exec does.
 	Exec func(program string, args, environ []string) error
 }
@@ -57,6 +59,7 @@ func newEnv(e Env) *env {
 func (e *env) host(show func(cluster.Event)) *cluster.Host {
 	return &cluster.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
+		Simulate: e.Simulate,
 	}
 }
 

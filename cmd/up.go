@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/config"
 	"github.com/klkube/kl/ui"
 )
 
@@ -18,7 +19,9 @@ import (
 type upFlags struct {
 	cluster.UpOptions
 	spec   cluster.Spec
+	file   string
 	nodes  int
+	sims   int
 	wait   bool
 	output output
 }
@@ -36,19 +39,17 @@ func newUpCmd(e *env) *cobra.Command {
 			"  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.spec.Name = e.name
-			if cmd.Flags().Changed("nodes") {
-				if f.nodes < 0 {
-					return misuse(cmd, errors.New("--nodes must not be negative"))
-				}
-				f.spec.Nodes = []cluster.NodeGroup{{Count: f.nodes}}
-			}
 			f.NoWait = !f.wait
+			if err := f.read(cmd, e); err != nil {
+				return err
+			}
 			return up(cmd.Context(), e, f)
 		},
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.nodes, "nodes", f.nodes, "how many `nodes` to run")
+	flags.StringVarP(&f.file, "file", "f", "", "configuration `file`, see 'kl config schema'; flags override it")
+	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add, which run nothing")
 	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(e.driverNames()))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
 	flags.DurationVar(&f.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
@@ -59,6 +60,46 @@ func newUpCmd(e *env) *cobra.Command {
 	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
 		cobra.FixedCompletions(append([]string{"auto"}, e.driverNames()...), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+// read makes the Spec of the file, if there is one, and of the flags, which override it.
+func (f *upFlags) read(cmd *cobra.Command, e *env) error {
+	changed := cmd.Flags().Changed
+	for name, n := range map[string]int{"nodes": f.nodes, "simulated": f.sims} {
+		if n < 0 {
+			return misuse(cmd, fmt.Errorf("--%s must not be negative", name))
+		}
+	}
+	asked := f.spec // by flags
+	if f.file != "" {
+		spec, err := readConfig(e.In, f.file)
+		if err != nil {
+			return usageError{err}
+		}
+		f.spec, f.Replace = spec, true
+		f.spec.Ephemeral = spec.Ephemeral || asked.Ephemeral
+		if changed("driver") {
+			f.spec.Driver = asked.Driver
+		}
+		if !changed("name") {
+			e.name = spec.Name
+		}
+	}
+	f.spec.Name = e.name
+	switch {
+	case changed("nodes") && f.file != "":
+		return misuse(cmd, errors.New("--nodes and --file exclude each other: set the count in the file"))
+	case changed("nodes"):
+		f.spec.Nodes = []cluster.NodeGroup{{Count: f.nodes}}
+	case f.sims > 0 && f.file == "":
+		if _, err := cluster.ReadSpec(e.layout()); err != nil { // a new cluster has its one node, too
+			f.spec.Nodes = []cluster.NodeGroup{{Count: 1}}
+		}
+	}
+	if f.sims > 0 {
+		f.spec.Nodes = append(f.spec.Nodes, cluster.NodeGroup{Count: f.sims, Simulated: true})
+	}
+	return nil
 }
 
 func joinWords(words []string) string {
@@ -73,11 +114,24 @@ func joinWords(words []string) string {
 }
 
 func up(ctx context.Context, e *env, f upFlags) error {
+	var changes []config.Change
+	old, err := cluster.ReadSpec(e.layout())
+	existed := err == nil
+	if existed && f.Replace {
+		if f.spec, changes, err = apply(ctx, e, old, f.spec, f); err != nil {
+			return err
+		}
+	}
 	progress := e.progress(f.output)
 	result, err := e.host(progress.Event).Up(ctx, f.spec, f.UpOptions)
 	progress.Close()
 	if err != nil {
 		return err
+	}
+	if existed && f.Replace {
+		if err := converge(ctx, e, old, f.spec, changes, f); err != nil {
+			return err
+		}
 	}
 	if f.output.isJSON() {
 		return json.NewEncoder(e.Out).Encode(map[string]any{"result": result})

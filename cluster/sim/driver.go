@@ -2,7 +2,7 @@
 // keep Ready and whose pods they play. A thousand cost less than one container.
 //
 //	d := sim.New(sim.Options{Connect: connect, Clusters: clusters})
-//	err := d.Scale(ctx, "lab", 1000, sim.Shape{}, nil)
+//	err := d.Scale(ctx, "lab", 1000, shape, nil)
 //
 // The backend is the cluster's own API: its control plane must run. Nodes carry the marks kwok users know: label
 // type=kwok, annotation kwok.x-k8s.io/node=fake and a NoSchedule taint of that name, so that only pods that ask for it
@@ -199,6 +199,3 @@ func cmpOr(a, b int) int {
 func naturally(a, b string) int {
 	return cmpOr(len(a)-len(b), strings.Compare(a, b))
 }
-
-// ErrNotRunning is returned by a Connect for a cluster whose control plane does not run.
-var ErrNotRunning = errors.New("the control plane is not running")

@@ -109,6 +109,9 @@ func TestNodesAreMarkedTheKwokWay(t *testing.T) {
 	}
 }
 
+// all is the shape of every node.
+func all(int) Shape { return Shape{} }
+
 func TestScale(t *testing.T) {
 	d, a := newDriver()
 	ctx := t.Context()
@@ -125,7 +128,7 @@ func TestScale(t *testing.T) {
 	}
 	scale := func(n int) {
 		t.Helper()
-		if err := d.Scale(ctx, "lab", n, Shape{}, nil); err != nil {
+		if err := d.Scale(ctx, "lab", n, all, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,13 +147,13 @@ func TestScale(t *testing.T) {
 	if diff := cmp.Diff([]string{"sim-1", "sim-2", "sim-3", "sim-4"}, names()); diff != "" {
 		t.Errorf("holes are filled (-want +got):\n%s", diff)
 	}
-	if err := d.Scale(ctx, "lab", -1, Shape{}, nil); err == nil {
+	if err := d.Scale(ctx, "lab", -1, all, nil); err == nil {
 		t.Error("a negative number is accepted")
 	}
 	a.set["lab"].PrependReactor("create", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("full")
 	})
-	if err := d.Scale(ctx, "lab", 9, Shape{}, nil); err == nil || !strings.Contains(err.Error(), "full") {
+	if err := d.Scale(ctx, "lab", 9, all, nil); err == nil || !strings.Contains(err.Error(), "full") {
 		t.Errorf("Scale hides a failed node: %v", err)
 	}
 }
@@ -159,7 +162,7 @@ func TestScaleReportsProgress(t *testing.T) {
 	d, _ := newDriver()
 	var mu sync.Mutex
 	var seen []int
-	err := d.Scale(t.Context(), "lab", 50, Shape{}, func(done, of int) {
+	err := d.Scale(t.Context(), "lab", 50, all, func(done, of int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if of != 50 {

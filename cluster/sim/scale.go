@@ -10,20 +10,23 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
+func nodeName(i int) string { return fmt.Sprintf("sim-%d", i) }
+
 // parallel is how many requests Scale has under way: enough to keep one API server busy, few enough to leave it room.
 const parallel = 16
 
-// Shape is what the nodes of one Scale have in common; zero values mean kwok's usual large node.
+// Shape is what a node looks like; zero values mean kwok's usual large node.
 type Shape struct {
 	MilliCPUs   int64
 	MemoryBytes int64
 	Labels      map[string]string
 }
 
-// Scale creates or deletes nodes sim-1, sim-2, … until want of them exist; the highest numbers go first. progress, which
+// Scale creates or deletes nodes sim-1, sim-2, … until want of them exist; the highest numbers go first. shape
+// tells what node i, counted from 1, looks like; nodes that exist keep their own. progress, which
 // may be nil, is called after every node with how many of how many are done, from several goroutines. When it fails,
 // what was done stays, and calling it again finishes the job.
-func (d *Driver) Scale(ctx context.Context, name string, want int, shape Shape, progress func(done, of int)) error {
+func (d *Driver) Scale(ctx context.Context, name string, want int, shape func(i int) Shape, progress func(done, of int)) error {
 	if want < 0 {
 		return fmt.Errorf("scale simulated nodes: %d is negative", want)
 	}
@@ -37,13 +40,13 @@ func (d *Driver) Scale(ctx context.Context, name string, want int, shape Shape, 
 	}
 	var jobs []func(context.Context) error
 	for i := 1; i <= want; i++ {
-		if spec := shape.spec(name, i); !exists[spec.Name] {
+		if spec := shape(i).spec(name, i); !exists[spec.Name] {
 			jobs = append(jobs, func(ctx context.Context) error {
 				_, err := d.Create(ctx, spec)
 				return err
 			})
 		}
-		delete(exists, shape.spec(name, i).Name)
+		delete(exists, nodeName(i))
 	}
 	for i := len(have) - 1; i >= 0; i-- {
 		if n := have[i]; exists[n.Name] {
@@ -76,7 +79,7 @@ func run(ctx context.Context, jobs []func(context.Context) error, progress func(
 
 func (s Shape) spec(name string, i int) cluster.NodeSpec {
 	return cluster.NodeSpec{
-		Cluster: name, Name: fmt.Sprintf("sim-%d", i),
+		Cluster: name, Name: nodeName(i),
 		MilliCPUs: s.MilliCPUs, MemoryBytes: s.MemoryBytes, Labels: s.Labels,
 	}
 }

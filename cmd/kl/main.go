@@ -66,7 +66,7 @@ func run() int {
 			{Name: "docker", Open: openDocker},
 			{Name: "embedded", Open: openNative(home)},
 		},
-		Exec: syscall.Exec,
+		Simulate: simulate, Exec: syscall.Exec,
 	}, os.Args[1:])
 }
 

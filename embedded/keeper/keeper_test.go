@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,8 @@ func (l *links) set(nodes ...string) {
 type bench struct {
 	*Keeper
 	fake  *clustertest.Fake
+	fail  atomic.Bool  // starts fail
+	tries atomic.Int32 // starts that failed
 	links *links
 	node  cluster.Node
 }
@@ -52,6 +55,13 @@ func run(t *testing.T, f func(t *testing.T, b *bench)) {
 		b.Keeper = &Keeper{
 			Layout: layout, Connected: b.links.watch, Logger: slog.New(slog.DiscardHandler),
 			Open: func(context.Context) (cluster.Driver, error) { return b.fake, nil },
+		}
+		b.fake.Hook = func(_ context.Context, op string, _ cluster.Node) error {
+			if op != "start" || !b.fail.Load() {
+				return nil
+			}
+			b.tries.Add(1)
+			return errors.New("no memory")
 		}
 		var err error
 		b.node, err = b.fake.Create(t.Context(), cluster.NodeSpec{Cluster: "demo", Name: "n1", NodeDir: layout.NodeDir("n1")})
@@ -122,20 +132,13 @@ func TestAConnectedClusterCostsTheEngineNothing(t *testing.T) {
 
 func TestANodeThatDiesAgainIsTriedLessAndLess(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
-		starts := 0
-		b.fake.Hook = func(_ context.Context, op string, _ cluster.Node) error {
-			if op == "start" {
-				starts++
-				return errors.New("no memory")
-			}
-			return nil
-		}
+		b.fail.Store(true)
 		b.kill(t)
 		time.Sleep(5 * time.Minute)
-		if starts < 8 || starts > 12 { // 1+2+4+8+16+32+60+60+60+… seconds
+		if starts := b.tries.Load(); starts < 8 || starts > 12 { // 1+2+4+8+16+32+60+60+60+… seconds
 			t.Errorf("%d attempts in five minutes", starts)
 		}
-		b.fake.Hook = nil
+		b.fail.Store(false)
 		time.Sleep(2 * maxBackOff)
 		if s := b.state(t); s != cluster.NodeRunning {
 			t.Errorf("node is %s", s)

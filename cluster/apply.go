@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// StepNodePrograms is the restart of kubelet, kube-proxy and agent of every node.
+const StepNodePrograms = "node programs"
+
+// Names gives the nodes of want the names that the cluster's nodes have, group by group, and names the rest. gone are
+// the nodes that want has no place for.
+func (s Spec) Names(want Spec) (named Spec, gone []string) {
+	want.Nodes = slices.Clone(want.Nodes)
+	s.Nodes = slices.Clone(s.Nodes)
+	s.NameNodes()
+	for i := range min(len(want.Nodes), len(s.Nodes)) {
+		g := &want.Nodes[i]
+		if g.Simulated || s.Nodes[i].Simulated {
+			continue
+		}
+		for _, name := range s.Nodes[i].Names {
+			if len(g.Names) < g.Count && !slices.Contains(g.Names, name) {
+				g.Names = append(slices.Clone(g.Names), name)
+			}
+		}
+	}
+	want.NameNodes()
+	keep := want.NodeNames()
+	for _, name := range s.NodeNames() {
+		if !slices.Contains(keep, name) {
+			gone = append(gone, name)
+		}
+	}
+	return want, gone
+}
+
+// StopControlPlane ends the control plane of a cluster, whose nodes run on; Up starts a new one over the data.
+func (h *Host) StopControlPlane(ctx context.Context, name string) error {
+	return h.change(ctx, name, "kl up", func(ctx context.Context, c *change) error {
+		if pid, err := ControlPlanePID(c.layout); pid == 0 {
+			return err
+		}
+		return c.steps.within(ctx, StepControlPlane, func() (string, error) { return "stopped", stopControlPlane(ctx, c.layout) })
+	})
+}
+
+// RestartNodePrograms makes kubelet, kube-proxy and agent of every running node read their configuration anew. Containers
+// run on: their shims do not belong to these programs.
+func (h *Host) RestartNodePrograms(ctx context.Context, name string) error {
+	return h.change(ctx, name, "kl up", func(ctx context.Context, c *change) error {
+		e, ok := c.driver.(Execer)
+		if !ok {
+			return nil // no real nodes
+		}
+		return c.steps.within(ctx, StepNodePrograms, func() (string, error) {
+			g, ctx := errgroup.WithContext(ctx)
+			for _, n := range c.nodes {
+				if n.State == NodeRunning {
+					g.Go(func() error { return restartPrograms(ctx, e, n) })
+				}
+			}
+			return "restarted", g.Wait()
+		})
+	})
+}
+
+// restartPrograms ends the node's program; kl-init starts it again.
+func restartPrograms(ctx context.Context, e Execer, n Node) error {
+	code, err := e.Exec(ctx, n, ExecSpec{Cmd: []string{"/bin/busybox", "pkill", "-f", "kl-engine node"}})
+	if err == nil && code != 0 {
+		err = errors.New("its program does not run")
+	}
+	if err != nil {
+		return &Error{Op: "restart programs", Node: n.Name, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Nodeless is the driver of a cluster without real nodes: an API alone, or with simulated nodes.
+const Nodeless = "simulated"
+
+// nodeless makes no real nodes, and needs no engine for that.
+type nodeless struct{}
+
+var _ Driver = nodeless{}
+
+func (nodeless) Name() string                                 { return Nodeless }
+func (nodeless) List(context.Context, string) ([]Node, error) { return nil, nil }
+func (nodeless) Delete(context.Context, Node) error           { return nil }
+func (nodeless) Close() error                                 { return nil }
+func (nodeless) Create(_ context.Context, spec NodeSpec) (Node, error) {
+	return Node{}, &Error{
+		Op: "make node", Node: spec.Name, Err: errors.New("driver simulated makes no real nodes"),
+		Hint: "use --driver docker or --driver embedded, or --simulated for simulated ones",
+	}
+}
+
+// driverFor opens the driver of a cluster. One without real nodes needs none.
+func (h *Host) driverFor(ctx context.Context, s Spec) (Driver, error) {
+	if s.Driver == Nodeless || s.Driver == "auto" && s.NodeCount() == 0 {
+		return nodeless{}, nil
+	}
+	return h.OpenDriver(ctx, s.Driver)
+}
+
+// checkSimulated refuses what this host cannot make.
+func (h *Host) checkSimulated(s Spec) error {
+	if s.SimulatedCount() > 0 && h.Simulate == nil {
+		return &Error{Op: "make cluster " + s.Name, Err: errors.New("simulated nodes are not to be had here")}
+	}
+	return nil
+}
+
+// grow adds real nodes: to the last group that can take them as they are, else as a group of their own.
+func grow(groups []NodeGroup, more int) []NodeGroup {
+	groups = slices.Clone(groups)
+	for i := len(groups) - 1; i >= 0; i-- {
+		if g := &groups[i]; !g.Simulated && len(g.Ports) == 0 {
+			g.Count += more
+			return groups
+		}
+	}
+	return append(groups, NodeGroup{Count: more})
+}
+
+// simulated makes n the number of simulated nodes: the first group takes what there is to take or to lose.
+func simulated(groups []NodeGroup, n int) []NodeGroup {
+	groups = slices.Clone(groups)
+	for i := range groups {
+		if g := &groups[i]; g.Simulated {
+			keep := min(g.Count, n)
+			g.Count, n = keep, n-keep
+		}
+	}
+	for i := range groups {
+		if groups[i].Simulated {
+			groups[i].Count += n
+			return groups
+		}
+	}
+	return append(groups, NodeGroup{Count: n, Simulated: true})
+}
+
+// simulate makes the simulated nodes once the API answers.
+func (u *upRun) simulate(ctx context.Context) error {
+	want := u.spec.SimulatedCount()
+	if want == 0 && u.before.SimulatedCount() == 0 {
+		return nil
+	}
+	select {
+	case <-u.apiReady:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	u.steps.start(StepSimulated)
+	return u.host.Simulate(ctx, u.layout, u.spec, func(done, of int) {
+		u.steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d", done, of))
+	})
+}
+
+// Scale changes the number of simulated nodes of a running cluster.
+func (h *Host) Scale(ctx context.Context, name string, n int) error {
+	if n < 0 {
+		return &Error{Op: "scale simulated nodes", Err: fmt.Errorf("%d is negative", n)}
+	}
+	return h.change(ctx, name, "kl scale", func(ctx context.Context, c *change) error {
+		if err := h.checkSimulated(Spec{Name: name, Nodes: []NodeGroup{{Count: 1, Simulated: true}}}); err != nil {
+			return err
+		}
+		c.spec.Nodes = simulated(c.spec.Nodes, n)
+		if err := WriteSpec(c.layout, c.spec); err != nil {
+			return err
+		}
+		return c.steps.within(ctx, StepSimulated, func() (string, error) {
+			return fmt.Sprintf("%d nodes", n), h.Simulate(ctx, c.layout, c.spec, func(done, of int) {
+				c.steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d", done, of))
+			})
+		})
+	})
+}
