@@ -39,8 +39,8 @@ type auditMsg struct {
 
 func newAudit(m *Model) *audit {
 	a := &audit{m: m}
-	a.table.setCols([]column{{title: "time"}, {title: "code", right: true}, {title: "verb", max: 16}, {title: "resource", min: 8, max: 36},
-		{title: "object", min: 10, grow: true}, {title: "user", min: 10, max: 44}, {title: "agent", drop: 2, max: 24}, {title: "took", right: true, drop: 1}, {title: "from", drop: 3}})
+	a.table.setCols([]column{{title: "time"}, {title: "code", right: true}, {title: "verb", max: 16}, {title: "resource", min: 18, max: 36},
+		{title: "object", min: 10, grow: true}, {title: "user", min: 14, max: 44}, {title: "agent", drop: 2, max: 24}, {title: "took", right: true, drop: 1}, {title: "from", drop: 3}})
 	return a
 }
 
@@ -102,10 +102,10 @@ func (a *audit) set(w *world) {
 	}
 	shown, list := a.shown, a.list
 	a.table.setRows(len(shown), func(i int) string { return strconv.Itoa(a.seen - len(list) + shown[i]) },
-		func(i int) []cell { return auditRow(&list[shown[i]]) })
+		func(i int) []cell { return auditRow(&list[shown[i]], w.now.Location()) })
 }
 
-func auditRow(e *observe.AuditEntry) []cell {
+func auditRow(e *observe.AuditEntry, where *time.Location) []cell {
 	code := cell{text: strconv.Itoa(e.Code), look: func(st *styles) lipgloss.Style {
 		switch {
 		case e.Denied() || e.Code >= 500:
@@ -119,7 +119,7 @@ func auditRow(e *observe.AuditEntry) []cell {
 	if e.Change() {
 		verb = txt(e.Verb)
 	}
-	return []cell{soft(e.Time.Local().Format(time.TimeOnly)), code, verb, txt(e.Resource), txt(e.Object), txt(e.User), soft(e.Agent),
+	return []cell{soft(e.Time.In(where).Format(time.TimeOnly)), code, verb, txt(e.Resource), txt(e.Object), txt(e.User), soft(e.Agent),
 		soft(secs(e.Latency.Seconds())), soft(e.Source)}
 }
 

@@ -161,7 +161,7 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 	}
 	k := b.m.k
 	if k.resource.match(key) {
-		return open(newPicker("Resource", "pods, deploy, crd, secret…", b.m.resourceChoices()))
+		return b.m.ask(newPicker("Resource", "pods, deploy, crd, secret…", b.m.resourceChoices()))
 	}
 	if b.table.cursor >= len(b.rows) {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/charmbracelet/bubbles/cursor"
 	"github.com/charmbracelet/bubbles/textinput"
 	tea "github.com/charmbracelet/bubbletea"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -63,7 +64,11 @@ func (c *confirm) update(msg tea.Msg) (tea.Cmd, bool) {
 }
 
 func (c *confirm) view(st *styles, a area) string {
-	w := min(a.w-4, max(44, width(c.title)+8))
+	w := max(44, width(c.title)+8)
+	for _, l := range c.lines {
+		w = max(w, width(l)+6)
+	}
+	w = min(w, a.w-4, 100)
 	var body []string
 	for _, l := range c.lines {
 		body = append(body, wrap(l, w-4)...)
@@ -85,8 +90,15 @@ type prompt struct {
 	err         string
 }
 
-func newPrompt(title, hint, value string, check func(string) error, then func(string) tea.Cmd) *prompt {
+// newInput is a text input whose cursor does not blink: nothing on the screen moves unless something happened.
+func newInput() textinput.Model {
 	in := textinput.New()
+	in.Cursor.SetMode(cursor.CursorStatic)
+	return in
+}
+
+func newPrompt(title, hint, value string, check func(string) error, then func(string) tea.Cmd) *prompt {
+	in := newInput()
 	in.Prompt = "› "
 	in.SetValue(value)
 	in.CursorEnd()
@@ -157,7 +169,7 @@ type picker struct {
 }
 
 func newPicker(title, placeholder string, choices []choice) *picker {
-	in := textinput.New()
+	in := newInput()
 	in.Prompt = "› "
 	in.Placeholder = placeholder
 	in.Focus()

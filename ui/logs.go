@@ -58,7 +58,7 @@ func (m *Model) openLogs(name string, pods []*corev1.Pod) tea.Cmd {
 	if len(l.sources) > most {
 		l.sources = l.sources[:most]
 	}
-	return tea.Batch(push(l), l.stream())
+	return tea.Batch(m.push(l), l.stream())
 }
 
 // stream opens the logs; what arrives comes back in batches.

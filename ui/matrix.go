@@ -39,8 +39,11 @@ func (p *policies) content(st *styles, a area) string {
 		return st.empty("No pods with an address here", "n chooses another namespace", a)
 	}
 	explain := 6
-	if a.h < 14 {
+	switch {
+	case a.h < 14:
 		explain = 3
+	case a.h >= 20:
+		explain = 8
 	}
 	grid := p.grid(st, area{a.w, a.h - explain})
 	return grid + "\n" + p.explanation(st, area{a.w, explain})
@@ -120,7 +123,12 @@ func (p *policies) explanation(st *styles, a area) string {
 		if !ok {
 			mark = st.bad.Render("✗")
 		}
-		return mark + " " + st.dim.Render(fit(name, 8)) + st.text.Render(clean(text))
+		lines := wrap(text, a.w-14)
+		out := mark + " " + st.dim.Render(fit(name, 8)) + st.text.Render(lines[0])
+		if len(lines) > 1 && a.h >= 8 {
+			out += "\n" + strings.Repeat(" ", 10) + st.text.Render(strings.Join(lines[1:], " "))
+		}
+		return out
 	}
 	if a.h < 6 {
 		text := v.Ingress.Text

@@ -63,9 +63,9 @@ type usageRow struct {
 
 func newMetrics(m *Model) *metrics {
 	x := &metrics{m: m}
-	x.pods.setCols([]column{{title: "", min: 1}, {title: "namespace", min: 7, max: 18, drop: 5}, {title: "name", min: 12, max: 48, grow: true},
-		{title: "cpu", min: 5, right: true}, {title: "last hour", min: 12, max: 30, drop: 2}, {title: "of request", min: 4, right: true, drop: 4},
-		{title: "mem", min: 5, right: true}, {title: "last hour", min: 12, max: 30, drop: 3}, {title: "of limit", min: 4, right: true, drop: 4},
+	x.pods.setCols([]column{{title: "", min: 1}, {title: "name", min: 26, max: 64, grow: true},
+		{title: "cpu", min: 5, right: true}, {title: "last hour", min: 10, max: 30, drop: 2}, {title: "of request", right: true, drop: 5},
+		{title: "mem", min: 5, right: true}, {title: "last hour", min: 10, max: 30, drop: 3}, {title: "of limit", right: true, drop: 4},
 		{title: "restarts", right: true, drop: 6}})
 	x.hpaT.setCols([]column{{title: "", min: 1}, {title: "namespace", drop: 3, max: 20}, {title: "name", min: 10, max: 36}, {title: "scales", drop: 2, max: 36},
 		{title: "now/target", min: 12, grow: true}, {title: "replicas", min: 8}, {title: "range", drop: 1}})
@@ -94,7 +94,7 @@ func (x *metrics) set(w *world) {
 		x.last, x.made = [2]any{w.snap.Usage, w.snap}, made
 	}
 	rows := x.rows
-	x.pods.setRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []cell { return usageCells(&rows[i]) })
+	x.pods.setRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []cell { return usageCells(&rows[i], w) })
 }
 
 func (x *metrics) collect(w *world) {
@@ -131,7 +131,7 @@ func (x *metrics) collect(w *world) {
 	})
 }
 
-func usageCells(r *usageRow) []cell {
+func usageCells(r *usageRow, w *world) []cell {
 	c, m := seriesOf(r.series)
 	now, ok := r.series.Last()
 	cpuText, memText, cpuShare, memShare := "–", "–", "", ""
@@ -142,7 +142,7 @@ func usageCells(r *usageRow) []cell {
 	line := func(v []float64, top float64) func(*styles, int) string {
 		return func(st *styles, w int) string { return st.accent.Render(spark(v, top, w)) }
 	}
-	return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.level) }}, soft(r.namespace), txt(r.name), txt(cpuText),
+	return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.level) }}, nameCell(w, r.namespace, r.name), txt(cpuText),
 		{draw: line(c, peak(c))}, soft(cpuShare), txt(memText), {draw: line(m, peak(m))}, soft(memShare), soft(strconv.Itoa(r.restarts))}
 }
 

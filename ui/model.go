@@ -88,7 +88,7 @@ func screenNames() []string {
 }
 
 func newModel(opts Options, st *styles) *Model {
-	in := textinput.New()
+	in := newInput()
 	in.Prompt = "/"
 	m := &Model{opts: opts, st: st, k: newKeyMap(), filter: in, w: world{now: opts.clock(), namespace: opts.Namespace}}
 	m.w.snap = observe.NewSnapshot(observe.Snapshot{Name: opts.Target.Name, Taken: m.w.now})
@@ -98,6 +98,7 @@ func newModel(opts Options, st *styles) *Model {
 			m.active = i
 		}
 	}
+	m.refresh()
 	return m
 }
 
@@ -157,6 +158,9 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.data(msg)
 	case quitMsg:
 		return m, m.quit()
+	case interface{ show(frame string) }: // somebody wants to see what is shown
+		msg.show(m.View())
+		return m, nil
 	case tea.KeyMsg:
 		return m, m.key(msg)
 	case tea.MouseMsg:
@@ -277,6 +281,12 @@ func (m *Model) discover() tea.Cmd {
 		list, err := s.act.Resources(ctx)
 		return resourcesMsg{s, list, err}
 	})
+}
+
+// ask opens a dialog at once: the very next key is for it and not for the screen below.
+func (m *Model) ask(d dialog) tea.Cmd {
+	m.dialog = d
+	return nil
 }
 
 // starter is a screen that fetches something as soon as it is shown.

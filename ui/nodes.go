@@ -114,7 +114,7 @@ func (n *nodes) update(msg tea.Msg) tea.Cmd {
 	k, s := n.m.k, n.list[n.table.cursor]
 	switch {
 	case k.open.match(key):
-		return push(newNodePods(n.m, s.Name))
+		return n.m.push(newNodePods(n.m, s.Name))
 	case k.describe.match(key), k.yaml.match(key):
 		return n.m.inspect(key, nodeResource(), "Node", "", s.Name)
 	case k.events.match(key):
@@ -136,7 +136,7 @@ func (n *nodes) confirmCordon(s observe.NodeState) tea.Cmd {
 	if !on {
 		verb, what = "uncordon", "It takes new pods again."
 	}
-	return open(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, verb: verb, lines: []string{what},
+	return n.m.ask(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, verb: verb, lines: []string{what},
 		then: sess.do(verb+"ed "+s.Name, func(ctx context.Context) error { return sess.act.Cordon(ctx, s.Name, on) })})
 }
 
@@ -159,7 +159,7 @@ func (n *nodes) verb(key tea.KeyMsg, node string) tea.Cmd {
 			continue
 		}
 		sess, do := n.m.session, n.m.opts.NodeVerb
-		return open(&confirm{title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, verb: v.verb, grave: v.grave, lines: []string{v.what},
+		return n.m.ask(&confirm{title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, verb: v.verb, grave: v.grave, lines: []string{v.what},
 			then: sess.do(v.verb+" "+node+": done", func(ctx context.Context) error { return do(ctx, sess.target, node, v.verb) })})
 	}
 	return nil

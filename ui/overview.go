@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +27,8 @@ type overview struct {
 
 func newOverview(m *Model) *overview {
 	o := &overview{m: m}
-	o.table.setCols([]column{{title: "", min: 1}, {title: "name", min: 10, max: 40}, {title: "progress", min: 8, max: 16},
-		{title: "ready", right: true}, {title: "status", min: 10, grow: true}})
+	o.table.setCols([]column{{title: "", min: 1}, {title: "name", min: 20, max: 44}, {title: "progress", min: 8, max: 16},
+		{title: "ready", right: true}, {title: "status", min: 24, grow: true}})
 	return o
 }
 
@@ -52,10 +54,11 @@ func (o *overview) set(w *world) {
 			o.rollouts = append(o.rollouts, r)
 		}
 	}
+	slices.SortStableFunc(o.rollouts, func(a, b observe.Rollout) int { return cmp.Compare(urgency(&b), urgency(&a)) })
 	list := o.rollouts
 	o.table.setRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []cell {
 		r := &list[i]
-		return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.Level) }}, txt(r.Namespace + "/" + r.Name),
+		return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.Level) }}, nameCell(w, r.Namespace, r.Name),
 			{draw: func(st *styles, w int) string { return progressBar(st, r, w) }}, txt(fmt.Sprintf("%d/%d", r.Ready, r.Desired)),
 			statusCell(r)}
 	})
@@ -78,7 +81,7 @@ func (o *overview) update(msg tea.Msg) tea.Cmd {
 	if key, ok := msg.(tea.KeyMsg); ok && o.table.cursor < len(o.rollouts) {
 		r := &o.rollouts[o.table.cursor]
 		if o.m.k.open.match(key) {
-			return push(newRolloutDetail(o.m, r.Key()))
+			return o.m.push(newRolloutDetail(o.m, r.Key()))
 		}
 		return o.m.rolloutAction(key, r, o.w)
 	}

@@ -43,7 +43,7 @@ type pagerMsg struct {
 // openPager pushes a pager and fetches its text.
 func (m *Model) openPager(name string, kind pagerKind, fetch func(context.Context) (string, error)) tea.Cmd {
 	p := &pager{m: m, name: name, kind: kind}
-	return tea.Batch(push(p), m.session.run(func(ctx context.Context) tea.Msg {
+	return tea.Batch(m.push(p), m.session.run(func(ctx context.Context) tea.Msg {
 		text, err := fetch(ctx)
 		return pagerMsg{p, text, err}
 	}))

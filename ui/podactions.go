@@ -60,7 +60,7 @@ func (m *Model) confirmDelete(res observe.Resource, namespace, name, note string
 	if namespace != "" {
 		where = " in namespace " + namespace
 	}
-	return open(&confirm{title: "Delete " + name, verb: "delete", grave: true, lines: []string{res.Kind + " " + name + where + ".", note},
+	return m.ask(&confirm{title: "Delete " + name, verb: "delete", grave: true, lines: []string{res.Kind + " " + name + where + ".", note},
 		then: s.do("deleted "+name, func(ctx context.Context) error { return s.act.Delete(ctx, res, namespace, name) })})
 }
 
@@ -73,7 +73,7 @@ func (m *Model) chooseShell(p *corev1.Pod) tea.Cmd {
 	for _, c := range p.Spec.Containers {
 		list = append(list, choice{name: c.Name, note: c.Image, then: m.shell(p, c.Name)})
 	}
-	return open(newPicker("Container of "+p.Name, "", list))
+	return m.ask(newPicker("Container of "+p.Name, "", list))
 }
 
 // containerPorts lists what a pod says it listens on.
@@ -95,7 +95,7 @@ func (m *Model) askForward(p *corev1.Pod) tea.Cmd {
 	if ports := containerPorts(p); len(ports) > 0 {
 		value = ports[0].name
 	}
-	return open(newPrompt("Forward to "+p.Name, "PORT, or LOCAL:PORT", value, func(v string) error {
+	return m.ask(newPrompt("Forward to "+p.Name, "PORT, or LOCAL:PORT", value, func(v string) error {
 		_, _, err := parsePorts(v)
 		return err
 	}, func(v string) tea.Cmd {

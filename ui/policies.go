@@ -242,7 +242,7 @@ func (p *policies) update(msg tea.Msg) tea.Cmd {
 	case k.end.match(key):
 		p.row, p.col = max(0, n), max(0, n)
 	case k.port.match(key):
-		return open(newPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", strings.Replace(p.ports.String(), "tcp ", "", 1), func(v string) error {
+		return p.m.ask(newPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", strings.Replace(p.ports.String(), "tcp ", "", 1), func(v string) error {
 			_, err := parsePortChoice(v)
 			return err
 		}, func(v string) tea.Cmd {
@@ -296,7 +296,7 @@ func (p *policies) choosePair() tea.Cmd {
 		from = append(from, choice{name: a.name, note: count(len(a.pods), "pod"),
 			then: tea.Sequence(send(pairMsg{i, -1}), open(newPicker("From "+a.name+" to", "who is connected to", to)))})
 	}
-	return open(newPicker("Who connects", "part of a name", from))
+	return p.m.ask(newPicker("Who connects", "part of a name", from))
 }
 
 func parsePortChoice(v string) (portChoice, error) {

@@ -40,7 +40,7 @@ func previousRevision(list []observe.Revision) *observe.Revision {
 
 func (m *Model) confirmRestart(ref observe.Ref) tea.Cmd {
 	s := m.session
-	return open(&confirm{title: "Restart " + ref.Name, verb: "restart", lines: []string{
+	return m.ask(&confirm{title: "Restart " + ref.Name, verb: "restart", lines: []string{
 		"All pods of " + ref.String() + " are replaced, following its strategy."},
 		then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, m.opts.clock()) })})
 }
@@ -54,7 +54,7 @@ func (m *Model) confirmPause(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		verb, what = "resume", "Changes of the template that waited roll out now."
 	}
 	paused := !r.Paused
-	return open(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, verb: verb, lines: []string{what},
+	return m.ask(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, verb: verb, lines: []string{what},
 		then: s.do(verb+"d "+ref.Name, func(ctx context.Context) error { return s.act.Pause(ctx, ref, paused) })})
 }
 
@@ -78,10 +78,18 @@ func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Rev
 			lines = append(lines, "  …")
 			break
 		}
-		lines = append(lines, "  "+strings.TrimSpace(d.Left)+" → "+strings.TrimSpace(d.Right))
+		lines = append(lines, "  "+orNothing(d.Left)+" → "+orNothing(d.Right))
 	}
-	return open(&confirm{title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), verb: "undo", lines: lines,
+	return m.ask(&confirm{title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), verb: "undo", lines: lines,
 		then: s.do(fmt.Sprintf("undid %s to revision %d", ref.Name, rev.Number), func(ctx context.Context) error { return s.act.Undo(ctx, ref, rev) })})
+}
+
+// orNothing is a line of a template without what makes it a list item.
+func orNothing(line string) string {
+	if line = strings.TrimLeft(line, " -"); line == "" {
+		return "(nothing)"
+	}
+	return line
 }
 
 func (m *Model) askScale(r *observe.Rollout, ref observe.Ref) tea.Cmd {
@@ -89,7 +97,7 @@ func (m *Model) askScale(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		return toast(observe.Warn, "a DaemonSet has one pod a node and cannot be scaled")
 	}
 	s := m.session
-	return open(newPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), number(0, 10000),
+	return m.ask(newPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), number(0, 10000),
 		func(v string) tea.Cmd {
 			n, err := strconv.Atoi(v)
 			if err != nil {
@@ -104,7 +112,7 @@ func (m *Model) askPartition(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		return toast(observe.Warn, "only a StatefulSet has a partition; a Deployment can be paused (P)")
 	}
 	s, n := m.session, int(r.Desired)
-	return open(&slider{title: "Canary of " + ref.Name, value: int(r.Partition), top: n,
+	return m.ask(&slider{title: "Canary of " + ref.Name, value: int(r.Partition), top: n,
 		meaning: func(p int) string {
 			switch {
 			case p == 0:
@@ -138,11 +146,11 @@ func (m *Model) askImage(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	}
 	containers := r.Template.Spec.Containers
 	if len(containers) == 1 {
-		return open(ask(containers[0]))
+		return m.ask(ask(containers[0]))
 	}
 	var list []choice
 	for _, c := range containers {
 		list = append(list, choice{name: c.Name, note: c.Image, then: open(ask(c))})
 	}
-	return open(newPicker("Container of "+ref.Name, "", list))
+	return m.ask(newPicker("Container of "+ref.Name, "", list))
 }

@@ -145,7 +145,7 @@ func (d *rolloutDetail) update(msg tea.Msg) tea.Cmd {
 	rev := d.revision()
 	switch {
 	case rev != nil && k.diff.match(key):
-		return push(newDiffView(d.m, d.key, rev.Number))
+		return d.m.push(newDiffView(d.m, d.key, rev.Number))
 	case rev != nil && k.undo.match(key):
 		if rev.Current { // nothing was chosen: the one before
 			rev = previousRevision(d.revisions)
@@ -171,7 +171,7 @@ func (d *rolloutDetail) view(st *styles, a area) string {
 	}
 	head := d.summary(st, area{a.w, 5})
 	rest := a.h - 5
-	events := min(7, max(3, rest/3))
+	events := min(9, max(4, rest/4))
 	lists := rest - events
 	var middle string
 	if a.w >= 110 {
@@ -180,7 +180,7 @@ func (d *rolloutDetail) view(st *styles, a area) string {
 			st.panel("Revisions", "v compares", d.revTable.view(st, area{left - 4, lists - 2}, 6, !d.onPods), area{left, lists}, !d.onPods),
 			st.panel("Pods", "", d.podTable.view(st, area{a.w - left - 4, lists - 2}, 6, d.onPods), area{a.w - left, lists}, d.onPods))
 	} else {
-		h := min(len(d.revisions)+3, max(4, lists*2/5))
+		h := min(len(d.revisions)+3, max(4, lists/2))
 		middle = st.panel("Revisions", "v compares", d.revTable.view(st, area{a.w - 4, h - 2}, 6, !d.onPods), area{a.w, h}, !d.onPods) + "\n" +
 			st.panel("Pods", "", d.podTable.view(st, area{a.w - 4, lists - h - 2}, 6+h, d.onPods), area{a.w, lists - h}, d.onPods)
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
 
@@ -25,9 +24,9 @@ type rollouts struct {
 func newRollouts(m *Model) *rollouts {
 	r := &rollouts{m: m, troubled: true}
 	r.table.setCols([]column{
-		{title: "", min: 1}, {title: "namespace", min: 7, max: 20, drop: 4}, {title: "name", min: 10, max: 44},
+		{title: "", min: 1}, {title: "name", min: 24, max: 52},
 		{title: "kind", drop: 3}, {title: "progress", min: 8, max: 16}, {title: "ready", right: true},
-		{title: "status", min: 14, grow: true}, {title: "images", min: 10, max: 36, drop: 7}, {title: "strategy", drop: 6, max: 26},
+		{title: "status", min: 24, grow: true}, {title: "images", min: 10, max: 36, drop: 7}, {title: "strategy", drop: 6, max: 26},
 		{title: "rev", right: true, drop: 5}, {title: "age", right: true, drop: 2},
 	})
 	return r
@@ -52,7 +51,7 @@ func (r *rollouts) set(w *world) {
 		slices.SortStableFunc(r.list, func(a, b observe.Rollout) int { return cmp.Compare(urgency(&b), urgency(&a)) })
 	}
 	list := r.list
-	r.table.setRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []cell { return rolloutRow(&list[i], w.now) })
+	r.table.setRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []cell { return rolloutRow(&list[i], w) })
 }
 
 // urgency groups rollouts: stuck and unavailable, then those under way, then the rest.
@@ -88,7 +87,7 @@ func (r *rollouts) update(msg tea.Msg) tea.Cmd {
 		return nil
 	}
 	if r.m.k.open.match(key) {
-		return push(newRolloutDetail(r.m, cur.Key()))
+		return r.m.push(newRolloutDetail(r.m, cur.Key()))
 	}
 	return r.m.rolloutAction(key, cur, r.w)
 }
@@ -119,7 +118,31 @@ func (r *rollouts) view(st *styles, a area) string {
 	if bad > 0 {
 		sum += st.faint.Render(" · ") + st.bad.Render(fmt.Sprintf("%d in trouble", bad))
 	}
-	return fit(sum, a.w) + "\n" + r.table.view(st, area{a.w, a.h - 1}, 1, true)
+	list := area{a.w, a.h - 1}
+	why := ""
+	if cur := r.current(); cur != nil && cur.Why != "" {
+		why = whyStrip(st, cur.Level, cur.Namespace+"/"+cur.Name, cur.Why, a)
+		list.h -= strings.Count(why, "\n")
+	}
+	return fit(sum, a.w) + "\n" + r.table.view(st, list, 1, true) + why
+}
+
+// whyStrip says below a list, without cutting it short, what is wrong with the chosen line.
+func whyStrip(st *styles, level observe.Level, name, why string, a area) string {
+	if a.h < 12 {
+		return ""
+	}
+	lines := wrap(name+": "+why, a.w-4)
+	lines = lines[:min(len(lines), 3)]
+	out := "\n" + st.faint.Render(strings.Repeat("─", a.w))
+	for i, l := range lines {
+		mark := st.dot(level)
+		if i > 0 {
+			mark = " "
+		}
+		out += "\n" + fit(" "+mark+" "+st.text.Render(l), a.w)
+	}
+	return out
 }
 
 func shortKind(kind string) string {
@@ -134,15 +157,15 @@ func shortKind(kind string) string {
 	return strings.ToLower(kind)
 }
 
-func rolloutRow(r *observe.Rollout, now time.Time) []cell {
+func rolloutRow(r *observe.Rollout, w *world) []cell {
 	return []cell{
 		{draw: func(st *styles, _ int) string { return st.dot(r.Level) }},
-		soft(r.Namespace), txt(r.Name), soft(shortKind(r.Kind)),
+		nameCell(w, r.Namespace, r.Name), soft(shortKind(r.Kind)),
 		{draw: func(st *styles, w int) string { return progressBar(st, r, w) }},
 		{text: fmt.Sprintf("%d/%d", r.Ready, r.Desired)},
 		statusCell(r),
 		soft(strings.Join(observe.Images(r.Template), " ")), soft(r.Strategy),
-		soft(strconv.FormatInt(r.Revision, 10)), soft(observe.Span(now.Sub(r.Created))),
+		soft(strconv.FormatInt(r.Revision, 10)), soft(observe.Span(w.now.Sub(r.Created))),
 	}
 }
 
@@ -153,6 +176,16 @@ func statusText(st *styles, r *observe.Rollout) string {
 		s += st.text.Render("  ") + st.dim.Render(clean(r.Why))
 	}
 	return s
+}
+
+// nameCell is a name, with its namespace unless only one is shown.
+func nameCell(w *world, namespace, name string) cell {
+	if w.namespace != "" || namespace == "" {
+		return txt(name)
+	}
+	return cell{text: namespace + "/" + name, draw: func(st *styles, w int) string {
+		return cut(st.dim.Render(clean(namespace)+"/")+st.text.Render(clean(name)), w)
+	}}
 }
 
 func statusCell(r *observe.Rollout) cell {

@@ -15,6 +15,7 @@ type column struct {
 	max   int  // cells it never exceeds; 0 means no limit
 	drop  int  // 0 is never left out
 	grow  bool // takes the rest of the line
+	off   bool // never shown
 	right bool // aligned to the right, as numbers are
 }
 
@@ -182,7 +183,7 @@ func (t *table) layout(rows [][]cell, w int) (shown, widths []int) {
 	if t.sized != w || len(t.widths) != len(t.cols) {
 		t.widths, t.sized = make([]int, len(t.cols)), w
 		for i, c := range t.cols {
-			t.widths[i] = max(c.min, width(c.title))
+			t.widths[i] = max(1, width(c.title))
 		}
 	}
 	for _, r := range rows {
@@ -194,9 +195,10 @@ func (t *table) layout(rows [][]cell, w int) (shown, widths []int) {
 			t.widths[i] = max(t.widths[i], width(clean(r[i].text)))
 		}
 	}
-	shown = make([]int, len(t.cols))
-	for i := range t.cols {
-		shown[i] = i
+	for i, c := range t.cols {
+		if !c.off {
+			shown = append(shown, i)
+		}
 	}
 	for {
 		need := -gap
@@ -221,7 +223,7 @@ func (t *table) natural(i int) int {
 // least is what a column needs to be worth showing.
 func (t *table) least(i int) int {
 	if t.cols[i].min > 0 {
-		return t.cols[i].min
+		return min(t.cols[i].min, t.natural(i))
 	}
 	return t.natural(i)
 }
@@ -251,7 +253,7 @@ func (t *table) share(shown []int, w int) []int {
 	for sum > w {
 		widest := -1
 		for at, i := range shown {
-			if out[at] > max(t.cols[i].min, 1) && (t.cols[i].min > 0 || !t.anyShrinks(shown, out)) && (widest < 0 || out[at] > out[widest]) {
+			if out[at] > max(t.least(i), 1) && (t.cols[i].min > 0 || !t.anyShrinks(shown, out)) && (widest < 0 || out[at] > out[widest]) {
 				widest = at
 			}
 		}
@@ -273,7 +275,7 @@ func (t *table) share(shown []int, w int) []int {
 // anyShrinks reports whether a column with a declared minimum still has room to give.
 func (t *table) anyShrinks(shown, out []int) bool {
 	for at, i := range shown {
-		if t.cols[i].min > 0 && out[at] > t.cols[i].min {
+		if t.cols[i].min > 0 && out[at] > t.least(i) {
 			return true
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	tea "github.com/charmbracelet/bubbletea"
 	corev1 "k8s.io/api/core/v1"
@@ -44,8 +44,8 @@ func newWorkloads(m *Model) *workloads {
 	p := &workloads{m: m}
 	p.table.marked = map[string]bool{}
 	p.table.setCols([]column{
-		{title: "", min: 1}, {title: "namespace", min: 7, max: 20, drop: 4}, {title: "name", min: 14, max: 52},
-		{title: "ready", right: true}, {title: "status", min: 10, grow: true}, {title: "restarts", right: true, drop: 3},
+		{title: "", min: 1}, {title: "name", min: 30, max: 64},
+		{title: "ready", right: true}, {title: "status", min: 18, grow: true}, {title: "restarts", right: true, drop: 3},
 		{title: "cpu", min: 5, right: true, drop: 1}, {title: "mem", min: 5, right: true, drop: 1}, {title: "node", max: 20, drop: 5},
 		{title: "ip", drop: 6}, {title: "age", right: true, drop: 2},
 	})
@@ -65,9 +65,13 @@ func (p *workloads) set(w *world) {
 		p.collect(w)
 		p.seen, p.made = w.snap, made
 	}
-	pods, now, usage := p.pods, w.now, w.snap.Usage
+	measured := w.snap.Usage != nil && len(w.snap.Usage.Pods) > 0
+	for i, c := range p.table.cols {
+		p.table.cols[i].off = !measured && (c.title == "cpu" || c.title == "mem")
+	}
+	pods := p.pods
 	p.table.setRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name },
-		func(i int) []cell { return podRow(pods[i], usage, now) })
+		func(i int) []cell { return podRow(pods[i], w) })
 }
 
 func (p *workloads) collect(w *world) {
@@ -106,7 +110,8 @@ func (p *workloads) collect(w *world) {
 	slices.SortStableFunc(p.pods, func(a, b *corev1.Pod) int { return cmp.Compare(rank[b], rank[a]) })
 }
 
-func podRow(pod *corev1.Pod, u *observe.Usage, now time.Time) []cell {
+func podRow(pod *corev1.Pod, w *world) []cell {
+	now, u := w.now, w.snap.Usage
 	s := observe.PodStateOf(pod, now)
 	c, m := "", ""
 	if last, ok := u.Pod(pod.Namespace, pod.Name).Last(); ok {
@@ -117,7 +122,7 @@ func podRow(pod *corev1.Pod, u *observe.Usage, now time.Time) []cell {
 		restarts = txt(strconv.Itoa(s.Restarts))
 	}
 	return []cell{
-		{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, soft(pod.Namespace), txt(pod.Name),
+		{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, nameCell(w, pod.Namespace, pod.Name),
 		txt(fmt.Sprintf("%d/%d", s.Ready, s.Containers)),
 		podCell(s),
 		restarts, txt(c), txt(m), soft(pod.Spec.NodeName), soft(pod.Status.PodIP), soft(observe.Span(now.Sub(pod.CreationTimestamp.Time))),
@@ -156,9 +161,9 @@ func (p *workloads) update(msg tea.Msg) tea.Cmd {
 			p.set(p.w)
 			return toast(observe.Idle, "ordered by %s", p.order)
 		case k.resource.match(key):
-			return open(newPicker("Resource", "pods, deploy, crd, secret…", p.m.resourceChoices()))
+			return p.m.ask(newPicker("Resource", "pods, deploy, crd, secret…", p.m.resourceChoices()))
 		case k.forwards.match(key):
-			return push(newForwards(p.m))
+			return p.m.push(newForwards(p.m))
 		}
 	}
 	if p.table.handle(msg, k) || !isKey {
@@ -208,5 +213,13 @@ func (p *workloads) view(st *styles, a area) string {
 	if n := len(p.table.marked); n > 0 {
 		right = st.warn.Render(fmt.Sprintf("%d marked ", n))
 	}
-	return spread(sum, right, a.w) + "\n" + p.table.view(st, area{a.w, a.h - 1}, 1, true)
+	list, why := area{a.w, a.h - 1}, ""
+	if p.table.cursor < len(p.pods) {
+		pod := p.pods[p.table.cursor]
+		if s := observe.PodStateOf(pod, p.w.now); s.Why != "" {
+			why = whyStrip(st, s.Level, pod.Namespace+"/"+pod.Name, s.Why, a)
+			list.h -= strings.Count(why, "\n")
+		}
+	}
+	return spread(sum, right, a.w) + "\n" + p.table.view(st, list, 1, true) + why
 }

@@ -275,13 +275,14 @@ func (r *Rollout) refused(s *Snapshot) {
 // blame finds the pod that holds the rollout up: a failing new one first, then an old one that will not go.
 func (r *Rollout) blame(newPods, oldPods []*corev1.Pod, now time.Time) {
 	if p, st := worst(newPods, now); p != nil && st.Level >= Warn {
-		why := fmt.Sprintf("%s: %s", p.Name, st.Why)
-		if st.Why == "" {
-			why = fmt.Sprintf("%s: %s", p.Name, st.Text)
+		why := st.Why
+		if why == "" {
+			why = st.Text
 		}
+		why += " (" + p.Name + ")"
 		if st.Level == Bad {
 			if r.State == RolloutStuck {
-				r.Why = why + " (" + r.Why + ")"
+				r.Why = why + ", " + r.Why
 				return
 			}
 			r.stuck(why)

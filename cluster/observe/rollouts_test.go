@@ -86,22 +86,22 @@ func TestDeploymentVerdict(t *testing.T) {
 			d.Status.UpdatedReplicas, d.Status.AvailableReplicas = 3, 0
 		}, RolloutUnavailable, Bad, "0 of 3 pods available"},
 		{"image missing", newPod(waiting("ImagePullBackOff", `Back-off pulling image "web:2": rpc error: code = NotFound desc = docker.io/web:2: not found`, 0, nil)),
-			RolloutStuck, Bad, "web-2-a: cannot pull image web:2: not found"},
+			RolloutStuck, Bad, "cannot pull image web:2: not found (web-2-a)"},
 		{"crash loop", newPod(waiting("CrashLoopBackOff", "", 4, &corev1.ContainerStateTerminated{ExitCode: 3})),
-			RolloutStuck, Bad, "web-2-a: container app keeps ending (exit 3), 4 restarts"},
+			RolloutStuck, Bad, "container app keeps ending (exit 3), 4 restarts (web-2-a)"},
 		{"out of memory", newPod(waiting("CrashLoopBackOff", "", 2, &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})),
-			RolloutStuck, Bad, "web-2-a: container app keeps ending (out of memory), 2 restarts"},
+			RolloutStuck, Bad, "container app keeps ending (out of memory), 2 restarts (web-2-a)"},
 		{"bad config", newPod(waiting("CreateContainerConfigError", `configmap "web" not found`, 0, nil)),
-			RolloutStuck, Bad, `web-2-a: container app cannot start: configmap "web" not found`},
+			RolloutStuck, Bad, `container app cannot start: configmap "web" not found (web-2-a)`},
 		{"no node fits", newPod(func(p *corev1.Pod) {
 			p.Spec.NodeName, p.Status.Phase, p.Status.ContainerStatuses = "", corev1.PodPending, nil
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable",
 				Message: "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available."}}
-		}), RolloutStuck, Bad, "web-2-a: no node fits: 0/2 nodes are available: 2 Insufficient cpu"},
+		}), RolloutStuck, Bad, "no node fits: 0/2 nodes are available: 2 Insufficient cpu (web-2-a)"},
 		{"never ready", newPod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].Ready = false
 			p.Status.Conditions[0].Status, p.Status.Conditions[0].LastTransitionTime = corev1.ConditionFalse, ago(90*time.Second)
-		}), RolloutProgressing, Warn, "web-2-a: container app runs but is not ready for 90s"},
+		}), RolloutProgressing, Warn, "container app runs but is not ready for 90s (web-2-a)"},
 		{"quota", func(d *appsv1.Deployment, _ *Snapshot) {
 			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue,
 				Message: `pods "web-2-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3`}}

@@ -1,0 +1,155 @@
+package ui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/charmbracelet/x/ansi"
+	"github.com/charmbracelet/x/exp/golden"
+	"github.com/muesli/termenv"
+)
+
+func testSizes() []area { return []area{{40, 12}, {80, 24}, {120, 40}, {200, 60}} }
+
+// checkFits is what goldens cannot state: a frame has exactly the height of its area, no line is wider, and nothing in it
+// moves the cursor.
+func checkFits(t *testing.T, frame string, a area) {
+	t.Helper()
+	lines := strings.Split(frame, "\n")
+	if len(lines) != a.h {
+		t.Errorf("%s: %d lines", a, len(lines))
+	}
+	for i, l := range lines {
+		if w := ansi.StringWidth(l); w != a.w {
+			t.Errorf("%s: line %d is %d cells wide: %q", a, i, w, ansi.Strip(l))
+		}
+		if bare := ansi.Strip(l); strings.ContainsAny(bare, "\x1b\x07\t\r\u202e\u200f") {
+			t.Errorf("%s: line %d holds control characters: %q", a, i, bare)
+		}
+	}
+}
+
+func TestFrames(t *testing.T) {
+	for _, screen := range Screens() {
+		for name, state := range states() {
+			t.Run(screen+"/"+name, func(t *testing.T) {
+				var out strings.Builder
+				for _, a := range testSizes() {
+					m := testModel(t, screen, state(), a, testStyles(termenv.Ascii, true))
+					frame := m.View()
+					checkFits(t, frame, a)
+					fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(frame))
+				}
+				golden.RequireEqual(t, []byte(out.String()))
+			})
+		}
+	}
+}
+
+func TestFramesInColour(t *testing.T) {
+	a := area{80, 24}
+	for _, screen := range Screens() {
+		for _, p := range []struct {
+			name    string
+			profile termenv.Profile
+			dark    bool
+		}{{"dark", termenv.TrueColor, true}, {"light", termenv.TrueColor, false}, {"256", termenv.ANSI256, true}, {"16", termenv.ANSI, true}} {
+			t.Run(screen+"/"+p.name, func(t *testing.T) {
+				frame := testModel(t, screen, states()["normal"](), a, testStyles(p.profile, p.dark)).View()
+				checkFits(t, frame, a)
+				plainFrame := testModel(t, screen, states()["normal"](), a, testStyles(termenv.Ascii, true)).View()
+				if got := ansi.Strip(frame); trimRight(got) != trimRight(plainFrame) {
+					t.Errorf("colour changes the text:\n%s\n---\n%s", got, plainFrame)
+				}
+				golden.RequireEqual(t, []byte(frame))
+			})
+		}
+	}
+}
+
+// TestKeysNeverBreakTheFrame presses every key of the help in every screen and state: no frame may overflow or panic.
+func TestKeysNeverBreakTheFrame(t *testing.T) {
+	for name, state := range states() {
+		t.Run(name, func(t *testing.T) {
+			snap := state()
+			for _, a := range []area{{20, 6}, {40, 12}, {80, 24}, {133, 37}} {
+				m := testModel(t, "", snap, a, testStyles(termenv.Ascii, true))
+				for i := range screenNames() {
+					m.show(i)
+					var keys []string
+					for _, b := range slices.Concat(m.top().keys(), m.k.list().keys, m.k.global().keys) {
+						keys = append(keys, b.Keys()...)
+					}
+					for _, key := range keys {
+						if key == "q" || key == "ctrl+c" {
+							continue
+						}
+						press(m, key)
+						checkFits(t, m.View(), a)
+						press(m, "esc")
+						if m.dialog != nil {
+							m.dialog = nil
+						}
+					}
+					if t.Failed() {
+						t.Fatalf("on %s", screenNames()[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+// press sends a key and carries out what follows at once, as long as it needs no waiting.
+func press(m *Model, key string) {
+	_, cmd := m.Update(keyPress(key))
+	for range 5 {
+		if cmd == nil {
+			return
+		}
+		msg := cmd()
+		switch msg.(type) {
+		case pushMsg, popMsg, dialogMsg, gotoMsg, namespaceMsg, toastMsg, portMsg, pairMsg:
+			_, cmd = m.Update(msg)
+		default:
+			return
+		}
+	}
+}
+
+func TestDetailFrames(t *testing.T) {
+	for _, tt := range []struct {
+		name, screen string
+		keys         []string
+	}{
+		{"rollout", "rollouts", []string{"down", "enter"}},
+		{"pods of a rollout", "rollouts", []string{"down", "enter", "right", "down"}},
+		{"compare", "rollouts", []string{"down", "enter", "v"}},
+		{"help", "rollouts", []string{"?"}},
+		{"palette", "workloads", []string{":"}},
+		{"namespaces", "workloads", []string{"n"}},
+		{"filter", "workloads", []string{"/", "c", "a", "r", "t"}},
+		{"denied pair", "policies", []string{"down", "down", "right"}},
+		{"policy list", "policies", []string{"m", "m"}},
+		{"autoscalers", "metrics", []string{"m", "m"}},
+		{"plane", "metrics", []string{"m", "m", "m"}},
+		{"node pods", "nodes", []string{"enter"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			for _, a := range testSizes() {
+				m := testModel(t, tt.screen, states()["normal"](), a, testStyles(termenv.Ascii, true))
+				m.session = &session{}
+				for _, k := range tt.keys {
+					press(m, k)
+				}
+				frame := m.View()
+				checkFits(t, frame, a)
+				fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(frame))
+			}
+			golden.RequireEqual(t, []byte(out.String()))
+		})
+	}
+}
