@@ -84,6 +84,15 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 		d.send(keyPress(k))
 		d.until(300*time.Millisecond, func() bool { return false })
 	}
+	_ = m.View()
+	d.until(5*time.Second, func() bool {
+		p, ok := m.top().(interface{ pending() bool })
+		if ok && p.pending() {
+			_ = m.View() // each frame judges some more
+			return false
+		}
+		return true
+	})
 	if c := m.w.snap.Conn; c.State == observe.Connecting {
 		return fmt.Errorf("connect to %s: %s", o.Target.Name, c.Err)
 	}

@@ -104,7 +104,7 @@ func TestKeysNeverBreakTheFrame(t *testing.T) {
 
 // press sends a key and carries out what follows at once, as long as it needs no waiting.
 func press(m *Model, key string) {
-	_, cmd := m.Update(keyPress(key))
+	cmd := m.key(keyPress(key))
 	for range 5 {
 		if cmd == nil {
 			return

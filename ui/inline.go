@@ -10,7 +10,6 @@ import (
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/klkube/kl/cluster/observe"
@@ -152,7 +151,7 @@ func inline(ctx context.Context, o Options, live bool, step func(*styles, *world
 		return err
 	}
 	defer s.close()
-	st := newStyles(lipgloss.NewRenderer(o.Out))
+	st := newStyles(rendererOf(o.Out))
 	if !live {
 		return inlinePlain(ctx, o, s, st, step)
 	}

@@ -45,6 +45,7 @@ func (p *policies) content(st *styles, a area) string {
 	case a.h >= 20:
 		explain = 8
 	}
+	p.budget = perFrame
 	grid := p.grid(st, area{a.w, a.h - explain})
 	return grid + "\n" + p.explanation(st, area{a.w, explain})
 }
@@ -90,9 +91,12 @@ func scrollTo(first, at, n int) int {
 }
 
 func (p *policies) cell(st *styles, i, j int) string {
-	allowed, all, _ := p.reach(p.peers[i], p.peers[j])
+	c, ok := p.pair(i, j)
+	allowed, all := c.allowed, c.all
 	glyph, style := "●", st.good
 	switch {
+	case !ok:
+		glyph, style = "…", st.faint
 	case all == 0 || i == j && all == 1, len(p.peers[i].pods) == 0 && len(p.peers[j].pods) == 0:
 		glyph, style = "·", st.faint
 	case allowed == 0:
@@ -109,7 +113,9 @@ func (p *policies) cell(st *styles, i, j int) string {
 // explanation says about the pair under the cursor which policy and rule decides.
 func (p *policies) explanation(st *styles, a area) string {
 	from, to := p.peers[p.row], p.peers[p.col]
-	allowed, all, v := p.reach(from, to)
+	p.budget = max(p.budget, 1) // the chosen pair is always judged
+	c, _ := p.pair(p.row, p.col)
+	allowed, all, v := c.allowed, c.all, c.verdict
 	word := st.good.Render("● allowed")
 	switch {
 	case allowed == 0:

@@ -120,13 +120,20 @@ func (m *Model) Init() tea.Cmd {
 
 func tick() tea.Cmd { return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tickMsg(t) }) }
 
-// spin turns the spinner as long as something loads.
+// spin draws again soon, as long as something loads or a screen is still working out what it shows.
 func (m *Model) spin() tea.Cmd {
-	if m.spinning || m.w.snap.Synced() {
+	p, ok := m.top().(interface{ pending() bool })
+	wait := 120 * time.Millisecond
+	switch {
+	case m.spinning:
+		return nil
+	case ok && p.pending():
+		wait = 20 * time.Millisecond
+	case m.w.snap.Synced():
 		return nil
 	}
 	m.spinning = true
-	return tea.Tick(120*time.Millisecond, func(time.Time) tea.Msg { return spinMsg{} })
+	return tea.Tick(wait, func(time.Time) tea.Msg { return spinMsg{} })
 }
 
 // top is the screen that is seen.
@@ -162,9 +169,11 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		msg.show(m.View())
 		return m, nil
 	case tea.KeyMsg:
-		return m, m.key(msg)
+		cmd := m.key(msg)
+		return m, tea.Batch(cmd, m.spin())
 	case tea.MouseMsg:
-		return m, m.mouse(msg)
+		cmd := m.mouse(msg)
+		return m, tea.Batch(cmd, m.spin())
 	}
 	if cmd, ok := m.navigate(msg); ok {
 		return m, cmd

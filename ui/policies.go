@@ -28,6 +28,9 @@ type policies struct {
 	part     policyPart
 	ports    portChoice
 	peers    []peer
+	made     string            // what peers was collected for
+	cells    map[[2]int]judged // of the present peers, model and port
+	budget   int               // verdicts left in this frame
 	row, col int
 	top      int // first row and column seen
 	left     int
@@ -96,8 +99,11 @@ func (p *policies) set(w *world) {
 	if p.model == nil || now != p.from && (len(s.Pods) < 1000 || w.now.Sub(p.compiled) >= 2*time.Second) {
 		p.from, p.compiled = now, w.now
 		p.model = policy.Compile(policy.Objects{Pods: s.Pods, Namespaces: s.Namespaces, Policies: s.Policies, Nodes: s.Nodes}, policy.Options{})
+		p.made = ""
 	}
-	p.peers = p.collect()
+	if made := fmt.Sprint("made ", p.part, w.namespace, "\x00", w.filter); made != p.made {
+		p.made, p.peers, p.cells = made, p.collect(), map[[2]int]judged{}
+	}
 	p.row, p.col = min(p.row, max(0, len(p.peers)-1)), min(p.col, max(0, len(p.peers)-1))
 	p.list = p.list[:0]
 	for _, np := range s.Policies {
@@ -145,7 +151,11 @@ func (p *policies) collect() []peer {
 			at[name] = i
 			out = append(out, peer{name: name})
 		}
-		if sample := &out[i]; len(sample.pods) < 6 || !slices.ContainsFunc(sample.pods, func(x *policy.Pod) bool { return x.Ingress == pod.Ingress && x.Egress == pod.Egress }) {
+		few := 2 // replicas behave alike; two, so that one can talk to another
+		if p.part == partNamespaces {
+			few = 6
+		}
+		if sample := &out[i]; len(sample.pods) < few || !slices.ContainsFunc(sample.pods, func(x *policy.Pod) bool { return x.Ingress == pod.Ingress && x.Egress == pod.Egress }) {
 			sample.pods = append(sample.pods, pod)
 		}
 	}
@@ -170,6 +180,44 @@ func workloadOf(p *corev1.Pod) string {
 	return p.Name
 }
 
+// judged is the answer about a pair of peers.
+type judged struct {
+	allowed, all int
+	verdict      policy.Verdict
+}
+
+// perFrame is how many verdicts one frame may cost: about 10 ms of work. A larger matrix fills in over several frames.
+const perFrame = 1000
+
+// pair judges two peers by their indices, once, as long as the frame's budget lasts.
+func (p *policies) pair(i, j int) (judged, bool) {
+	c, ok := p.cells[[2]int{i, j}]
+	if !ok {
+		if p.budget <= 0 {
+			return c, false
+		}
+		c.allowed, c.all, c.verdict = p.reach(p.peers[i], p.peers[j])
+		p.cells[[2]int{i, j}] = c
+		p.budget -= max(1, c.all)
+	}
+	return c, true
+}
+
+// pending reports whether a part of the matrix that is seen has not been judged.
+func (p *policies) pending() bool {
+	if p.part == partPolicies {
+		return false
+	}
+	for i := p.top; i < min(len(p.peers), p.top+max(1, p.rows)); i++ {
+		for j := p.left; j < min(len(p.peers), p.left+max(1, p.cols)); j++ {
+			if _, ok := p.cells[[2]int{i, j}]; !ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // reach judges a pair of peers: how many of the sampled connections are allowed, and one verdict that decides: a denial if
 // there is one.
 func (p *policies) reach(from, to peer) (allowed, all int, v policy.Verdict) {
@@ -184,9 +232,10 @@ func (p *policies) reach(from, to peer) (allowed, all int, v policy.Verdict) {
 		return out
 	}
 	denied := false
-	for _, a := range addrs(from) {
+	sources := addrs(from)
+	for _, a := range sources {
 		for _, b := range addrs(to) {
-			if a == b && len(addrs(from)) > 1 {
+			if a == b && len(sources) > 1 {
 				continue // a pod and itself says nothing
 			}
 			w := p.model.Verdict(a, b, p.ports.proto, p.ports.port)
@@ -273,7 +322,7 @@ func (p *policies) choose(msg tea.Msg) {
 	switch msg := msg.(type) {
 	case portMsg:
 		if c, err := parsePortChoice(msg.value); err == nil {
-			p.ports = c
+			p.ports, p.cells = c, map[[2]int]judged{}
 		}
 	case pairMsg:
 		if msg.row >= 0 {

@@ -60,8 +60,7 @@ func Run(ctx context.Context, o Options) error {
 	quiet(o.Logger)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	renderer := lipgloss.NewRenderer(o.Out)
-	m := newModel(o, newStyles(renderer))
+	m := newModel(o, newStyles(rendererOf(o.Out)))
 	m.connectWith(ctx)
 	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithOutput(o.Out), tea.WithFPS(60)}
 	if o.In != nil {
@@ -78,6 +77,14 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("run the interface: %w", err)
 	}
 	return nil
+}
+
+// rendererOf is a renderer for a stream. Whether the terminal is dark was asked when the program began; asking again
+// could cost seconds on a terminal that does not answer.
+func rendererOf(out io.Writer) *lipgloss.Renderer {
+	r := lipgloss.NewRenderer(out)
+	r.SetHasDarkBackground(lipgloss.HasDarkBackground())
+	return r
 }
 
 // connectWith gives the model the commands that need ctx.
