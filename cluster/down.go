@@ -105,6 +105,11 @@ func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found []dr
 	if err := g.Wait(); err != nil {
 		return err // files stay, so that a second down knows what to do
 	}
+	if h.StartAtBoot != nil {
+		if _, err := h.StartAtBoot(ctx, l, false); err != nil {
+			return err
+		}
+	}
 	if err := forgetKubeconfig(ctx, l, h.Kubeconfigs); err != nil {
 		return err
 	}

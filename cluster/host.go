@@ -18,12 +18,20 @@ type Host struct {
 	// Simulate makes the cluster have as many simulated nodes as its Spec asks for, and reports how many of how many it
 	// has done; the API answers by then. Nil refuses clusters with simulated nodes.
 	Simulate func(ctx context.Context, l Layout, s Spec, progress func(done, of int)) error
+	// StartAtBoot makes the machine start a cluster when it boots, or no longer; nil does nothing.
+	StartAtBoot func(ctx context.Context, l Layout, on bool) (Autostart, error)
 	// Events is told what happens, one call at a time; nil discards.
 	Events func(Event)
 	// Logger gets what a person need not see; nil discards.
 	Logger *slog.Logger
 	// Kubeconfigs are the files kubectl reads ($KUBECONFIG or ~/.kube/config), in its order.
 	Kubeconfigs []string
+}
+
+// Autostart is how a cluster starts at boot.
+type Autostart struct {
+	Path string // the file that says so
+	Note string // one line: what stands in the way, and what to do about it; empty if nothing does
 }
 
 // StepState is how far a step is.

@@ -19,8 +19,15 @@ type UpOptions struct {
 	Timeout    time.Duration // 0 means DefaultTimeout
 	Retain     bool          // leave what a failed up made, for a look at it
 	Replace    bool          // the Spec is the whole of what is wanted, as a file says it, and not only what to add
+	Restart    string        // RestartAlways, RestartNo, or empty: as it was
 	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs
 }
+
+// What UpOptions.Restart can be: whether the cluster starts when the machine boots.
+const (
+	RestartAlways = "always"
+	RestartNo     = "no"
+)
 
 // DefaultTimeout is how long up waits for a cluster to be ready.
 const DefaultTimeout = 3 * time.Minute
@@ -55,6 +62,7 @@ const (
 	StepPreflight    = "preflight"
 	StepLock         = "lock"
 	StepCleanup      = "clean up"
+	StepAutostart    = "start at boot"
 )
 
 // Up makes what is missing of a cluster and returns when it is ready. A field of want that is zero keeps what an
@@ -81,7 +89,7 @@ func (h *Host) Up(ctx context.Context, want Spec, o UpOptions) (*Result, error) 
 	defer u.close()
 	result, err := u.run(ctx, want)
 	if err == nil {
-		return result, nil
+		return result, u.autostart(ctx) // the cluster is up, whatever comes of this
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
@@ -296,6 +304,29 @@ func (u *upRun) start(ctx context.Context, pid int, have []Node) (Status, error)
 	g.Go(func() error { return u.startNodes(gctx, have) })
 	g.Go(func() error { return u.simulate(gctx) })
 	return status, g.Wait()
+}
+
+// autostart makes the cluster start at boot, or no longer, if that was asked for.
+func (u *upRun) autostart(ctx context.Context) error {
+	on := u.opts.Restart == RestartAlways
+	switch {
+	case u.opts.Restart == "", u.host.StartAtBoot == nil && !on:
+		return nil
+	case u.host.StartAtBoot == nil:
+		return &Error{Op: "have the machine start cluster " + u.spec.Name, Err: errors.ErrUnsupported}
+	}
+	var done Autostart
+	err := u.steps.do(StepAutostart, func() (string, error) {
+		var err error
+		if done, err = u.host.StartAtBoot(ctx, u.layout, on); !on {
+			return "off", err
+		}
+		return done.Path, err
+	})
+	if err == nil && done.Note != "" {
+		u.steps.say(StepAutostart, StepWarning, done.Note)
+	}
+	return err
 }
 
 func (u *upRun) kubeconfig(ctx context.Context) error {

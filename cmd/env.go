@@ -35,6 +35,8 @@ type Env struct {
 	Drivers []DriverFactory
 	// Simulate is cluster.Host.Simulate.
 	Simulate func(ctx context.Context, l cluster.Layout, s cluster.Spec, progress func(done, of int)) error
+	// StartAtBoot is cluster.Host.StartAtBoot.
+	StartAtBoot func(ctx context.Context, l cluster.Layout, on bool) (cluster.Autostart, error)
 	// Exec replaces this process, as syscall.Exec does.
 	Exec func(program string, args, environ []string) error
 }
@@ -59,7 +61,7 @@ func newEnv(e Env) *env {
 func (e *env) host(show func(cluster.Event)) *cluster.Host {
 	return &cluster.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
-		Simulate: e.Simulate,
+		Simulate: e.Simulate, StartAtBoot: e.StartAtBoot,
 	}
 }
 

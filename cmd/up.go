@@ -56,7 +56,10 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.BoolVar(&f.Retain, "retain", false, "keep what a failed up made, for a look at it")
 	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, lost on power failure")
 	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "merge into this `file` ($KUBECONFIG or ~/.kube/config)")
+	flags.StringVar(&f.Restart, "restart", "", "start the cluster at boot: `always` or no (default no; kept until said otherwise)")
 	addOutput(cmd, &f.output)
+	mustRegister(cmd.RegisterFlagCompletionFunc("restart",
+		cobra.FixedCompletions([]string{cluster.RestartAlways, cluster.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
 	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
 		cobra.FixedCompletions(append([]string{"auto"}, e.driverNames()...), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
@@ -69,6 +72,9 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 		if n < 0 {
 			return misuse(cmd, fmt.Errorf("--%s must not be negative", name))
 		}
+	}
+	if changed("restart") && f.Restart != cluster.RestartAlways && f.Restart != cluster.RestartNo {
+		return misuse(cmd, fmt.Errorf("--restart is %q: use %s or %s", f.Restart, cluster.RestartAlways, cluster.RestartNo))
 	}
 	asked := f.spec // by flags
 	if f.file != "" {

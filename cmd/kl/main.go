@@ -17,6 +17,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
 	"github.com/klkube/kl/cluster/native"
+	"github.com/klkube/kl/cluster/service"
 	"github.com/klkube/kl/cmd"
 	"github.com/klkube/kl/embedded/payload"
 	"github.com/klkube/kl/ui/quiet"
@@ -66,7 +67,7 @@ func run() int {
 			{Name: "docker", Open: openDocker},
 			{Name: "embedded", Open: openNative(home)},
 		},
-		Simulate: simulate, Exec: syscall.Exec,
+		Simulate: simulate, StartAtBoot: startAtBoot, Exec: syscall.Exec,
 	}, os.Args[1:])
 }
 
@@ -86,6 +87,18 @@ func openNative(home string) func(context.Context, *slog.Logger) (cluster.Driver
 		}
 		return d, nil
 	}
+}
+
+func startAtBoot(ctx context.Context, l cluster.Layout, on bool) (cluster.Autostart, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return cluster.Autostart{}, fmt.Errorf("find kl: %w", err)
+	}
+	m, err := service.Here(program, os.Environ())
+	if err != nil {
+		return cluster.Autostart{}, err
+	}
+	return m.Set(ctx, l, on)
 }
 
 // logger discards, unless KL_DEBUG asks for what happens behind the scenes.
