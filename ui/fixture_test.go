@@ -21,6 +21,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/observe/observetest"
+	"github.com/klkube/kl/cluster/policy"
 )
 
 var fixtureNow = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -76,6 +77,10 @@ func fixture() observe.Snapshot {
 	s.Usage = usage(&s)
 	s.Plane = &observe.Plane{Verbs: []observe.VerbStat{{Verb: "GET", Rate: 12.5, P50: 0.002, P99: 0.031}, {Verb: "WATCH", Rate: 0.5, P50: math.NaN(), P99: math.NaN()}, {Verb: "PATCH", Rate: 0.2, Errors: 0.1, P50: 0.006, P99: 1.2}},
 		RequestsPerSecond: []float64{10, 12, 9, 30, 22, 13}, Inflight: 2, EtcdBytes: 3 << 20, FsyncP99: 0.004, SchedulerPending: 1, ScheduledPerSec: 0.3, SchedulerP99: math.NaN()}
+	s.Verdicts = &observe.Verdicts{Denials: []policy.Denial{{Seq: 1, Time: fixtureNow.Add(-2 * time.Second), Node: "node-0001", Direction: policy.Ingress, From: "shop/pay-5f00001-00000",
+		To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Policies: []string{"shop/only-api"}, Packets: 3}},
+		Counters: map[string]policy.Counters{"node-0001": {Policies: []policy.PolicyCounter{{Policy: "shop/only-api", Allowed: 41, Denied: 3}},
+			Pairs: []policy.PairCounter{{Direction: policy.Ingress, From: "shop/pay-5f00001-00000", To: "shop/cart-5f00001-00000", Port: 80, Denied: 3}}}}}
 	s.KL = &cluster.Status{Cluster: "dev", Phase: cluster.PhaseReady, Started: fixtureNow.Add(-3 * time.Hour), Components: []cluster.ComponentStatus{
 		{Name: "etcd", State: cluster.ComponentServing, Ready: 0.11}, {Name: "kube-apiserver", State: cluster.ComponentServing, Began: 0.11, Ready: 2.4},
 		{Name: "kube-controller-manager", State: cluster.ComponentServing, Began: 2.4, Ready: 3.0}, {Name: "kube-scheduler", State: cluster.ComponentRestarting, Began: 2.4, Ready: 2.8, Error: "lost its lease"}}}

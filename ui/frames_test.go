@@ -133,6 +133,8 @@ func TestDetailFrames(t *testing.T) {
 		{"filter", "workloads", []string{"/", "c", "a", "r", "t"}},
 		{"denied pair", "policies", []string{"down", "down", "right"}},
 		{"policy list", "policies", []string{"m", "m"}},
+		{"denials", "policies", []string{"m", "m", "m"}},
+		{"denial in the matrix", "policies", []string{"m", "m", "m", "enter"}},
 		{"autoscalers", "metrics", []string{"m", "m"}},
 		{"plane", "metrics", []string{"m", "m", "m"}},
 		{"node pods", "nodes", []string{"enter"}},

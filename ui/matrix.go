@@ -5,13 +5,15 @@ import (
 	"strings"
 
 	tea "github.com/charmbracelet/bubbletea"
+
+	"github.com/klkube/kl/cluster/policy"
 )
 
 const matrixHead = 2 // lines above the first row of the matrix
 
 func (p *policies) view(st *styles, a area) string {
 	var tabs []string
-	for i, n := range []string{"Workloads", "Namespaces", "Policies"} {
+	for i, n := range []string{"Workloads", "Namespaces", "Policies", "Denials"} {
 		if policyPart(i) == p.part {
 			tabs = append(tabs, st.tabOn.Render(n))
 		} else {
@@ -19,7 +21,7 @@ func (p *policies) view(st *styles, a area) string {
 		}
 	}
 	right := st.dim.Render(count(len(p.w.snap.Policies), "policy") + " ")
-	if p.part != partPolicies {
+	if p.part < partPolicies {
 		right = st.dim.Render("who reaches whom on ") + st.accent.Render(p.ports.String()) + " "
 	}
 	head := spread(" "+strings.Join(tabs, st.faint.Render(" · ")), right, a.w)
@@ -35,6 +37,8 @@ func (p *policies) content(st *styles, a area) string {
 		return st.empty("No NetworkPolicy here: everything may talk to everything", "a policy isolates the pods it selects; what none allows is then denied", a)
 	case p.part == partPolicies:
 		return p.table.view(st, a, 1, true)
+	case p.part == partDenials:
+		return p.denialFeed(st, a)
 	case len(p.peers) == 0:
 		return st.empty("No pods with an address here", "n chooses another namespace", a)
 	}
@@ -144,16 +148,35 @@ func (p *policies) explanation(st *styles, a area) string {
 		return block(" "+st.title.Render(title)+"  "+word+"\n "+st.dim.Render(clean(text)), a)
 	}
 	lines := []string{word + st.dim.Render("  "+clean(v.From)+" → "+clean(v.To)), side("egress", v.Egress.Allowed, v.Egress.Text), side("ingress", v.Ingress.Allowed, v.Ingress.Text)}
-	lines = append(lines, st.dim.Render(p.verdictNote()))
+	lines = append(lines, st.dim.Render(p.verdictNote(v)))
 	return st.panel(title, "● yes  ◐ some  ✖ no", strings.Join(lines, "\n"), a, true)
 }
 
-// verdictNote says where verdicts on real traffic come from.
-func (p *policies) verdictNote() string {
-	if s := p.m.session; s != nil && s.target.Layout == nil {
-		return "computed from the objects; verdicts on live traffic need a kl cluster"
+// verdictNote says what was seen of real traffic, or why nothing can be seen.
+func (p *policies) verdictNote(v policy.Verdict) string {
+	live := p.w.snap.Verdicts
+	switch s := p.m.session; {
+	case live != nil && len(live.Counters) > 0:
+		allowed, denied := live.Pair(v.From, v.To, v.Port)
+		return fmt.Sprintf("seen on the nodes: %d connections allowed, %d denied", allowed, denied)
+	case s != nil && s.target.Layout != nil:
+		return "computed by the model that the nodes enforce; no node has reported yet"
 	}
-	return "computed by the model that the nodes enforce"
+	return "computed from the objects; verdicts on live traffic need a kl cluster"
+}
+
+// denialFeed lists connections that were refused, as they happen.
+func (p *policies) denialFeed(st *styles, a area) string {
+	s := p.m.session
+	switch {
+	case p.w.snap.Verdicts == nil && s != nil && s.target.Layout == nil:
+		return st.empty("Who was refused is known for kl's own clusters", "the matrix (m) says for any cluster who would be", a)
+	case len(p.denials) == 0 && p.w.filter != "":
+		return st.empty("No denial matches /"+clean(p.w.filter), "esc clears the filter", a)
+	case len(p.denials) == 0:
+		return st.empty("Nothing was refused so far", "a denial appears here within a second", a)
+	}
+	return p.feed.view(st, a, 1, true)
 }
 
 func (p *policies) click(msg tea.MouseMsg) {

@@ -38,6 +38,8 @@ type policies struct {
 	cols     int
 	list     []*networkingv1.NetworkPolicy
 	table    table
+	feed     table
+	denials  []policy.Denial // newest first
 }
 
 type policyPart int
@@ -46,6 +48,7 @@ const (
 	partMatrix policyPart = iota
 	partNamespaces
 	partPolicies
+	partDenials
 )
 
 // portChoice is the port a matrix is about.
@@ -70,7 +73,9 @@ func outside() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 1}) }
 func newPolicies(m *Model) *policies {
 	p := &policies{m: m, ports: portChoice{corev1.ProtocolTCP, 80}}
 	p.table.setCols([]column{{title: "namespace", min: 7, max: 20, drop: 2}, {title: "name", min: 10, max: 36}, {title: "selects", right: true},
-		{title: "in words", min: 20, grow: true}, {title: "age", right: true, drop: 1}})
+		{title: "allowed", right: true, drop: 3}, {title: "denied", right: true, drop: 3}, {title: "in words", min: 20, grow: true}, {title: "age", right: true, drop: 1}})
+	p.feed.setCols([]column{{title: "time"}, {title: "from", min: 18, max: 60}, {title: "to", min: 18, max: 60}, {title: "port", max: 12}, {title: "by", min: 10, grow: true},
+		{title: "side", drop: 3}, {title: "packets", right: true, drop: 2}, {title: "node", drop: 4}})
 	return p
 }
 
@@ -78,9 +83,12 @@ func (p *policies) title() string { return "Policies" }
 
 func (p *policies) keys() []binding {
 	k := p.m.k
-	keys := []binding{bind("m", "workloads/namespaces/policies", "m")}
-	if p.part == partPolicies {
+	keys := []binding{bind("m", "next view", "m")}
+	switch p.part {
+	case partPolicies:
 		return append(keys, k.describe, k.yaml, k.remove)
+	case partDenials:
+		return append(keys, bind("↵", "explain in the matrix", "enter"))
 	}
 	return append(keys, bind("↑↓←→", "choose a pair", "up"), k.port, k.explain)
 }
@@ -96,7 +104,7 @@ func (p *policies) set(w *world) {
 	}
 	now := [3]any{first(len(s.Pods), func() any { return &s.Pods[0] }), first(len(s.Policies), func() any { return &s.Policies[0] }),
 		first(len(s.Namespaces), func() any { return &s.Namespaces[0] })}
-	if p.model == nil || now != p.from && (len(s.Pods) < 1000 || w.now.Sub(p.compiled) >= 2*time.Second) {
+	if p.model == nil || now != p.from && (len(s.Pods) < 1000 || p.from[0] == nil || w.now.Sub(p.compiled) >= 2*time.Second) {
 		p.from, p.compiled = now, w.now
 		p.model = policy.Compile(policy.Objects{Pods: s.Pods, Namespaces: s.Namespaces, Policies: s.Policies, Nodes: s.Nodes}, policy.Options{})
 		p.made = ""
@@ -105,6 +113,7 @@ func (p *policies) set(w *world) {
 		p.made, p.peers, p.cells = made, p.collect(), map[[2]int]judged{}
 	}
 	p.row, p.col = min(p.row, max(0, len(p.peers)-1)), min(p.col, max(0, len(p.peers)-1))
+	p.setFeed(w)
 	p.list = p.list[:0]
 	for _, np := range s.Policies {
 		if w.in(np.Namespace) && w.matches(np.Namespace, np.Name, policyWords(np)) {
@@ -118,9 +127,64 @@ func (p *policies) set(w *world) {
 	}
 	p.table.setRows(len(list), func(i int) string { return list[i].Namespace + "/" + list[i].Name }, func(i int) []cell {
 		np := list[i]
-		return []cell{soft(np.Namespace), txt(np.Name), txt(count(selects[np.Namespace+"/"+np.Name], "pod")), txt(policyWords(np)),
+		allowed, denied := "–", "–"
+		if v := s.Verdicts; v != nil {
+			a, d := v.Policy(np.Namespace + "/" + np.Name)
+			allowed, denied = strconv.FormatUint(a, 10), strconv.FormatUint(d, 10)
+		}
+		return []cell{soft(np.Namespace), txt(np.Name), txt(count(selects[np.Namespace+"/"+np.Name], "pod")), soft(allowed), soft(denied), txt(policyWords(np)),
 			soft(observe.Span(w.now.Sub(np.CreationTimestamp.Time)))}
 	})
+}
+
+// setFeed takes the denials that the filter lets through, newest first.
+func (p *policies) setFeed(w *world) {
+	p.denials = p.denials[:0]
+	if v := w.snap.Verdicts; v != nil {
+		for _, d := range slices.Backward(v.Denials) {
+			from, _, _ := strings.Cut(d.From, "/")
+			to, _, _ := strings.Cut(d.To, "/")
+			if (w.in(from) || w.in(to)) && w.matches(d.From, d.To, d.Node, d.Reason, strings.Join(d.Policies, " "), strconv.Itoa(int(d.Port))) {
+				p.denials = append(p.denials, d)
+			}
+		}
+	}
+	list := p.denials
+	p.feed.setRows(len(list), func(i int) string { return list[i].Node + "/" + strconv.FormatUint(list[i].Seq, 10) }, func(i int) []cell {
+		d := &list[i]
+		return []cell{soft(d.Time.In(w.now.Location()).Format(time.TimeOnly)), txt(d.From), txt(d.To), txt(portChoice{d.Protocol, d.Port}.String()),
+			txt(strings.Join(d.Policies, ", ")), soft(string(d.Direction)), soft(strconv.FormatUint(d.Packets, 10)), soft(d.Node)}
+	})
+}
+
+// showDenied puts the matrix on the chosen denial.
+func (p *policies) showDenied() {
+	if p.feed.cursor >= len(p.denials) {
+		return
+	}
+	d := p.denials[p.feed.cursor]
+	p.part, p.ports, p.made = partMatrix, portChoice{d.Protocol, d.Port}, ""
+	p.set(p.w)
+	p.row, p.col = p.peerOf(d.From), p.peerOf(d.To)
+}
+
+// peerOf finds the line of the matrix that a pod belongs to; what is no pod is outside.
+func (p *policies) peerOf(end string) int {
+	for _, pod := range p.w.snap.Pods {
+		if pod.Namespace+"/"+pod.Name != end {
+			continue
+		}
+		name := workloadOf(pod)
+		if p.w.namespace == "" {
+			name = pod.Namespace + "/" + name
+		}
+		for i := range p.peers {
+			if p.peers[i].name == name {
+				return i
+			}
+		}
+	}
+	return max(0, len(p.peers)-1)
 }
 
 // collect groups pods that behave alike: replicas of one workload, or all of a namespace.
@@ -136,7 +200,7 @@ func (p *policies) collect() []peer {
 			continue
 		}
 		name := pod.Namespace
-		if p.part == partMatrix {
+		if p.part != partNamespaces {
 			name = owners[pod.Key()]
 			if p.w.namespace == "" {
 				name = pod.Namespace + "/" + name
@@ -205,7 +269,7 @@ func (p *policies) pair(i, j int) (judged, bool) {
 
 // pending reports whether a part of the matrix that is seen has not been judged.
 func (p *policies) pending() bool {
-	if p.part == partPolicies {
+	if p.part >= partPolicies {
 		return false
 	}
 	for i := p.top; i < min(len(p.peers), p.top+max(1, p.rows)); i++ {
@@ -256,13 +320,19 @@ func (p *policies) update(msg tea.Msg) tea.Cmd {
 	key, ok := msg.(tea.KeyMsg)
 	k := p.m.k
 	if ok && key.String() == "m" {
-		p.part = (p.part + 1) % 3
+		p.part = (p.part + 1) % 4
 		p.row, p.col, p.top, p.left = 0, 0, 0, 0
 		p.set(p.w)
 		return nil
 	}
-	if p.part == partPolicies {
+	switch p.part {
+	case partPolicies:
 		return p.updateList(msg)
+	case partDenials:
+		if !p.feed.handle(msg, k) && ok && k.open.match(key) {
+			p.showDenied()
+		}
+		return nil
 	}
 	if mouse, isMouse := msg.(tea.MouseMsg); isMouse && mouse.Button == tea.MouseButtonLeft && mouse.Action == tea.MouseActionPress {
 		p.click(mouse)

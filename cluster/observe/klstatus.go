@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,16 +42,13 @@ func (s *Source) watchStatus(ctx context.Context) {
 
 // readStatus passes on every status of the stream until it ends.
 func (s *Source) readStatus(ctx context.Context, socket string) error {
-	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}}
-	defer tr.CloseIdleConnections()
+	client := socketClient(socket)
+	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kl/v1/status?watch=1", nil)
 	if err != nil {
 		return fmt.Errorf("watch status: %w", err)
 	}
-	resp, err := tr.RoundTrip(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("watch status: %w", err)
 	}

@@ -45,6 +45,8 @@ type Snapshot struct {
 	KL    *cluster.Status // component states of a kl cluster; nil elsewhere
 	Disk  *Disk           // what a kl cluster keeps on disk; nil elsewhere
 
+	Verdicts *Verdicts // on real traffic, from kl's nodes; nil elsewhere
+
 	index *index
 }
 
