@@ -2,6 +2,9 @@ package observe_test
 
 import (
 	"context"
+	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/observe/observetest"
+	"github.com/klkube/kl/cluster/policy"
 )
 
 // until waits for a snapshot that satisfies want.
@@ -132,6 +136,64 @@ func TestSourceOfStoppedCluster(t *testing.T) {
 	if snap.KL.Phase != cluster.PhaseStopped || snap.Disk.AuditLog == "" || snap.Disk.Encrypted || snap.Conn.State != observe.Connecting {
 		t.Errorf("phase %s, disk %+v, connection %+v", snap.KL.Phase, snap.Disk, snap.Conn)
 	}
+}
+
+func TestSourceFollowsVerdicts(t *testing.T) {
+	home, err := os.MkdirTemp("", "kl") // short: the path of a socket has a limit
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	l := cluster.Home(home).Cluster("c")
+	if err := os.MkdirAll(l.RunDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var lc net.ListenConfig
+	socket, err := lc.Listen(t.Context(), "unix", l.StatusSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	denial := make(chan policy.Denial)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(cluster.Status{Phase: cluster.PhaseReady, Nodes: []cluster.NodeStatus{{Name: "n1", Connected: true}, {Name: "n2"}}})
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("GET /v1/nodes/n1"+policy.CountersPath, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(policy.Counters{Node: "n1", Policies: []policy.PolicyCounter{{Policy: "a/p", Denied: 2}}})
+	})
+	mux.HandleFunc("GET /v1/nodes/n1"+policy.DenialsPath, func(w http.ResponseWriter, r *http.Request) {
+		for {
+			select {
+			case <-r.Context().Done():
+				return
+			case d := <-denial:
+				_ = json.NewEncoder(w).Encode(d)
+				_ = http.NewResponseController(w).Flush()
+			}
+		}
+	})
+	status := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { _ = status.Serve(socket) }()
+	t.Cleanup(func() { _ = status.Close() })
+
+	src := run(t, observe.Config{REST: observetest.Start(t).Config(), Layout: &l})
+	until(t, src, "counters", func(s *observe.Snapshot) bool {
+		_, denied := s.Verdicts.Policy("a/p")
+		return s.KL != nil && s.KL.Phase == cluster.PhaseReady && denied == 2
+	})
+	sent := time.Now()
+	for i := range 3 {
+		denial <- policy.Denial{Seq: uint64(i + 1), Time: sent.Add(time.Duration(i)), Node: "n1", From: "a/x", To: "a/y"}
+	}
+	snap := until(t, src, "denials", func(s *observe.Snapshot) bool { return s.Verdicts != nil && len(s.Verdicts.Denials) == 3 })
+	if snap.Verdicts.Denials[2].Seq != 3 {
+		t.Errorf("denials: %+v", snap.Verdicts.Denials)
+	}
+	denial <- policy.Denial{Seq: 2, Time: sent, Node: "n1"} // told again
+	denial <- policy.Denial{Seq: 4, Time: sent.Add(time.Second), Node: "n1"}
+	until(t, src, "one more", func(s *observe.Snapshot) bool { return len(s.Verdicts.Denials) == 4 })
 }
 
 func TestActions(t *testing.T) {
