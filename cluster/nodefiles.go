@@ -41,7 +41,7 @@ func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
 			nodes = append(nodes, NodeSpec{
 				Cluster: s.Name, Name: name, Payload: p, RunDir: l.TunnelDir(), NodeDir: l.NodeDir(name),
 				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
-				Mounts: g.Mounts, Ports: g.Ports, Labels: g.Labels, Avoid: avoid,
+				Mounts: g.Mounts, Ports: slices.DeleteFunc(slices.Clone(g.Ports), Port.Forwarded), Labels: g.Labels, Avoid: avoid,
 			})
 		}
 	}

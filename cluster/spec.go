@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 )
 
 // APIVersion and Kind name the format of cluster.yaml and of the file given to `kl up -f`.
@@ -47,12 +49,21 @@ type Mount struct {
 	ReadOnly bool   `json:"readOnly,omitempty"`
 }
 
-// Port publishes a port of the node on the host's loopback address.
+// Port publishes a port of the node on the host. The control plane forwards TCP, so that such ports come and go on a live
+// cluster; the others are published by the driver when it makes the node.
 type Port struct {
 	Host     int    `json:"host"`               // 1–65535
 	Node     int    `json:"node"`               // 1–65535
 	Protocol string `json:"protocol,omitempty"` // tcp (default), udp or sctp
 	Address  string `json:"address,omitempty"`  // 127.0.0.1 by default
+}
+
+// Forwarded tells whether the control plane publishes the port, and not the driver.
+func (p Port) Forwarded() bool { return p.Protocol == "" || p.Protocol == "tcp" }
+
+// HostAddress is where the host listens, as net.Listen takes it.
+func (p Port) HostAddress() string {
+	return net.JoinHostPort(or(p.Address, "127.0.0.1"), strconv.Itoa(p.Host))
 }
 
 // Networking holds the address ranges of the cluster, in CIDR notation.

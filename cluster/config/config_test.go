@@ -177,6 +177,10 @@ func TestPlan(t *testing.T) {
 		}), want: []string{`kubernetes.extraArgs.kubelet: none → {"v":"4"} (restarts the nodes)`}},
 		{name: "pod range", new: change(func(s *cluster.Spec) { s.Networking.PodCIDR = "10.0.0.0/16" }), refused: "networking.podCIDR"},
 		{name: "driver", new: change(func(s *cluster.Spec) { s.Driver = "embedded" }), refused: "nodes cannot move"},
+		{name: "tcp ports", new: change(func(s *cluster.Spec) { s.Nodes[0].Ports = []cluster.Port{{Host: 8080, Node: 80}} }),
+			want: []string{`nodes[0].ports: none → [{"host":8080,"node":80}] (live)`}},
+		{name: "udp ports", new: change(func(s *cluster.Spec) { s.Nodes[0].Ports = []cluster.Port{{Host: 53, Node: 53, Protocol: "udp"}} }),
+			refused: "nodes[0].ports: cannot change from none to"},
 		{name: "memory", new: change(func(s *cluster.Spec) { s.Nodes[0].Memory = "1Gi" }), refused: "nodes[0].memory"},
 	}
 	for _, tt := range tests {

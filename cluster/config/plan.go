@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/klkube/kl/cluster"
@@ -106,9 +107,18 @@ func planNodes(old, new []cluster.NodeGroup, note func(string, any, any, Effect)
 			}
 			note(path+".labels", a.Labels, b.Labels, EffectLive)
 			note(path+".taints", a.Taints, b.Taints, EffectLive)
-			note(path+".ports", a.Ports, b.Ports, EffectLive)
+			note(path+".ports", tcp(a.Ports), tcp(b.Ports), EffectLive)
+			refuse(path+".ports", notTCP(a.Ports), notTCP(b.Ports), "udp and sctp ports are published when a node is made, only tcp ports can change")
 		}
 	}
+}
+
+func tcp(ports []cluster.Port) []cluster.Port {
+	return slices.DeleteFunc(slices.Clone(ports), func(p cluster.Port) bool { return !p.Forwarded() })
+}
+
+func notTCP(ports []cluster.Port) []cluster.Port {
+	return slices.DeleteFunc(slices.Clone(ports), cluster.Port.Forwarded)
 }
 
 // text is a value as compact JSON; empty collections and nil are the same.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -9,9 +10,15 @@ import (
 	"path/filepath"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
 	"github.com/klkube/kl/embedded/controlplane"
+	"github.com/klkube/kl/embedded/forward"
 	"github.com/klkube/kl/embedded/keeper"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/sim"
@@ -42,12 +49,17 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	return plane.Run(ctx)
 }
 
-// extraUnits are the components beside the control plane proper: simulated nodes, and the keeper of real ones.
+// extraUnits are the components beside the control plane proper: simulated nodes, ports of real ones, and their keeper.
 func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Logger) []lifecycle.Unit {
 	simulator := func() lifecycle.Component {
 		return &sim.Simulator{Config: parts.Admin, Kubeconfig: parts.Kubeconfig, Logger: logger.With("component", "simulator")}
 	}
 	units := []lifecycle.Unit{{Component: simulator(), Again: simulator, Needs: []string{"kube-apiserver"}}}
+	dialer := &forward.NodeDialer{DialNode: parts.Hub.DialNode, Address: nodeAddress(parts.Admin)}
+	ports := func() lifecycle.Component {
+		return &forward.Forwarder{Spec: layout.SpecFile(), Dial: dialer.Dial, Logger: logger.With("component", "ports")}
+	}
+	units = append(units, lifecycle.Unit{Component: ports(), Again: ports, Needs: []string{"kube-apiserver"}})
 	if parts.Spec.Driver == "docker" {
 		keep := func() lifecycle.Component {
 			log := logger.With("component", "keeper")
@@ -57,6 +69,26 @@ func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Lo
 		units = append(units, lifecycle.Unit{Component: keep(), Again: keep})
 	}
 	return units
+}
+
+// nodeAddress asks the API for a node's address.
+func nodeAddress(admin *rest.Config) func(ctx context.Context, node string) (string, error) {
+	return func(ctx context.Context, node string) (string, error) {
+		client, err := kubernetes.NewForConfig(admin)
+		if err != nil {
+			return "", err
+		}
+		n, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		for _, a := range n.Status.Addresses {
+			if a.Type == corev1.NodeInternalIP {
+				return a.Address, nil
+			}
+		}
+		return "", errors.New("it has none yet")
+	}
 }
 
 func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {

@@ -29,6 +29,12 @@ type Component interface {
 	Run(ctx context.Context, ready func()) error
 }
 
+// Reporter is a Component that can serve although something is amiss. Report is called before Run; while Run lasts,
+// report sets the error of the component's status, and nil clears it. It must not be called from within ready.
+type Reporter interface {
+	Report(report func(error))
+}
+
 // Unit is a component and how to treat it.
 type Unit struct {
 	Component Component

@@ -155,6 +155,9 @@ func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, e
 			c.Began = time.Since(s.Epoch).Seconds()
 		}
 	})
+	if r, ok := u.Component.(Reporter); ok {
+		r.Report(func(err error) { s.change(u, func(c *cluster.ComponentStatus) { c.Error = text(err) }) })
+	}
 	var since time.Time
 	var over bool // the component returned: a ready that comes later is a leftover goroutine's
 	var mu sync.Mutex
