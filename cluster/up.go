@@ -145,6 +145,11 @@ func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	published := u.before // its ports are taken by the control plane itself
+	if pid == 0 {
+		published = Spec{}
+	}
+	checkHostPorts(u.spec, published, warn)
 	have, err := u.driver.List(ctx, u.spec.Name)
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
