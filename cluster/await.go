@@ -183,6 +183,13 @@ func (w *watcher) explain(cause error) error {
 	if !w.last.Ready.DefaultServiceAccount {
 		return &Error{Op: "wait for the default service account", Err: cause, Log: tail(l.LogFile("kube-controller-manager"), logLines)}
 	}
+	if want, have := w.up.spec.SimulatedCount(), w.last.Simulated; have.Ready < want {
+		return &Error{
+			Op: "wait for simulated nodes", Err: fmt.Errorf("%d of %d are there, %d ready: %w", have.Nodes, want, have.Ready, cause),
+			Hint: "they are Ready once a Stage makes them so: 'kl kubectl get stages'; or give it more time with --timeout",
+			Log:  tail(l.LogFile("control-plane"), logLines),
+		}
+	}
 	return &Error{Op: "wait for cluster DNS", Err: cause, Hint: "the coredns pods of kube-system tell more, if --retain is given"}
 }
 

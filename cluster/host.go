@@ -11,8 +11,10 @@ import (
 // changes a cluster holds that cluster's lock.
 type Host struct {
 	Home Home
-	// OpenDriver returns the driver of that name; auto picks one. The caller closes it.
+	// OpenDriver returns the driver of that name. The caller closes it.
 	OpenDriver func(ctx context.Context, name string) (Driver, error)
+	// Drivers are the names that driver auto tries, in this order.
+	Drivers []string
 	// Payload returns what nodes and the control plane are made of, unpacked.
 	Payload func(ctx context.Context) (Payload, error)
 	// Simulate makes the cluster have as many simulated nodes as its Spec asks for, and reports how many of how many it
@@ -96,17 +98,15 @@ func (r *recorder) say(step string, state StepState, message string) {
 		return
 	}
 	began, ok := r.open[step]
-	if last := r.said[step]; ok && last.State == state && last.Message == message {
-		return
-	}
-	r.said[step] = e
+	last := r.said[step]
 	switch {
-	case ok && began.IsZero(), ok && state == StepStarted:
+	case ok && began.IsZero(), ok && state == StepStarted, ok && last.State == state && last.Message == message:
 		return
 	case !ok:
 		began = now
 		r.open[step] = began
 	}
+	r.said[step] = e
 	if state == StepDone || state == StepFailed {
 		took := now.Sub(began)
 		e.Seconds = took.Seconds()

@@ -11,6 +11,7 @@ import (
 type Info struct {
 	Name       string   `json:"name"`
 	Driver     string   `json:"driver"`
+	DriverWhy  string   `json:"driverReason,omitempty"` // how auto came to it; empty for one that was asked for
 	Phase      Phase    `json:"phase"`
 	Reason     string   `json:"reason,omitempty"`
 	Kubernetes string   `json:"kubernetes,omitempty"`
@@ -39,7 +40,7 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 		}
 		info.Problems = append(info.Problems, err.Error())
 	} else {
-		info.Driver, info.Server = spec.Driver, serverURL(spec.Kubernetes.APIServerPort)
+		info.Driver, info.DriverWhy, info.Server = spec.Driver, driverReason(l), serverURL(spec.Kubernetes.APIServerPort)
 		info.Nodes, err = h.listNodes(ctx, spec)
 		if err != nil {
 			info.Problems = append(info.Problems, err.Error())

@@ -39,6 +39,9 @@ func (l Layout) MergedFile() string { return l.path("merged") }
 // SpecFile is cluster.yaml.
 func (l Layout) SpecFile() string { return l.path("cluster.yaml") }
 
+// DriverFile says why driver auto became the one that the cluster has.
+func (l Layout) DriverFile() string { return l.path("driver") }
+
 // PKI is the path of a certificate or key, named as kubeadm names it: ca.crt, apiserver.key, front-proxy-client.crt, …
 func (l Layout) PKI(file string) string { return l.path("pki", file) }
 

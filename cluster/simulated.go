@@ -7,9 +7,6 @@ import (
 	"slices"
 )
 
-// Nodeless is the driver of a cluster without real nodes: an API alone, or with simulated nodes.
-const Nodeless = "simulated"
-
 // nodeless makes no real nodes, and needs no engine for that.
 type nodeless struct{}
 
@@ -24,14 +21,6 @@ func (nodeless) Create(_ context.Context, spec NodeSpec) (Node, error) {
 		Op: "make node", Node: spec.Name, Err: errors.New("driver simulated makes no real nodes"),
 		Hint: "use --driver docker or --driver embedded, or --simulated for simulated ones",
 	}
-}
-
-// driverFor opens the driver of a cluster. One without real nodes needs none.
-func (h *Host) driverFor(ctx context.Context, s Spec) (Driver, error) {
-	if s.Driver == Nodeless || s.Driver == "auto" && s.NodeCount() == 0 {
-		return nodeless{}, nil
-	}
-	return h.OpenDriver(ctx, s.Driver)
 }
 
 // checkSimulated refuses what this host cannot make.
@@ -84,9 +73,16 @@ func (u *upRun) simulate(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	u.steps.start(StepSimulated)
-	return u.host.Simulate(ctx, u.layout, u.spec, func(done, of int) {
-		u.steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d", done, of))
-	})
+	return u.host.Simulate(ctx, u.layout, u.spec, counting(u.steps))
+}
+
+// counting tells how far simulated nodes are, often enough to see that it goes on.
+func counting(steps *recorder) func(done, of int) {
+	return func(done, of int) {
+		if done == of || done%max(of/10, 1) == 0 {
+			steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d", done, of))
+		}
+	}
 }
 
 // Scale changes the number of simulated nodes of a running cluster.
@@ -103,9 +99,7 @@ func (h *Host) Scale(ctx context.Context, name string, n int) error {
 			return err
 		}
 		return c.steps.within(ctx, StepSimulated, func() (string, error) {
-			return fmt.Sprintf("%d nodes", n), h.Simulate(ctx, c.layout, c.spec, func(done, of int) {
-				c.steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d", done, of))
-			})
+			return fmt.Sprintf("%d nodes", n), h.Simulate(ctx, c.layout, c.spec, counting(c.steps))
 		})
 	})
 }

@@ -106,6 +106,7 @@ type upRun struct {
 	steps   *recorder
 	spec    Spec
 	driver  Driver
+	why     string // it is that driver
 	payload Payload
 
 	fresh  bool     // there was no such cluster
@@ -133,7 +134,7 @@ func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
 		return nil, err
 	}
 	var err error
-	if u.driver, err = u.host.driverFor(ctx, u.spec); err != nil {
+	if u.driver, u.why, err = u.host.chooseFor(ctx, u.spec); err != nil {
 		return nil, err
 	}
 	u.spec.Driver = u.driver.Name()
@@ -253,6 +254,9 @@ func (u *upRun) writeState(running bool) error {
 		if err := checkPort(u.layout, *port); err != nil {
 			return err
 		}
+	}
+	if err := noteDriver(u.layout, u.why); err != nil {
+		return &Error{Op: "save cluster " + u.spec.Name, Err: err}
 	}
 	if reflect.DeepEqual(u.spec, u.before) {
 		return nil

@@ -43,7 +43,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{fake: clustertest.NewFake(), kubeconfig: filepath.Join(dir, "config")}
 	b.fake.Changed = clustertest.Running(home)
 	b.Host = &cluster.Host{
-		Home: home, Payload: clustertest.PlanePayload, Kubeconfigs: []string{b.kubeconfig},
+		Home: home, Drivers: []string{"docker", "embedded"}, Payload: clustertest.PlanePayload, Kubeconfigs: []string{b.kubeconfig},
 		OpenDriver: func(_ context.Context, name string) (cluster.Driver, error) {
 			if name == "embedded" {
 				return nil, errors.New("no such driver here")

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -410,27 +409,5 @@ func TestFailedUpShowsTheLog(t *testing.T) {
 		if !strings.Contains(stderr, want) || code != exitFailed {
 			t.Errorf("exit code %d, no %q in:\n%s", code, want, stderr)
 		}
-	}
-}
-
-func TestAutoDriver(t *testing.T) {
-	fail := func(name, why string) DriverFactory {
-		return DriverFactory{name, func(context.Context, *slog.Logger) (cluster.Driver, error) {
-			return nil, fmt.Errorf("%s: %w", why, cluster.ErrNoEngine)
-		}}
-	}
-	works := DriverFactory{"embedded", func(context.Context, *slog.Logger) (cluster.Driver, error) { return clustertest.NewFake(), nil }}
-	e := newEnv(Env{Drivers: []DriverFactory{fail("docker", "socket missing"), works}})
-	if _, err := e.openDriver(t.Context(), "auto"); err != nil {
-		t.Error(err)
-	}
-	e = newEnv(Env{Drivers: []DriverFactory{fail("docker", "socket missing"), fail("embedded", "not root")}})
-	_, err := e.openDriver(t.Context(), "auto")
-	if !errors.Is(err, cluster.ErrNoEngine) || !strings.Contains(err.Error(), "socket missing") || !strings.Contains(err.Error(), "not root") {
-		t.Errorf("error is %v", err)
-	}
-	var ce *cluster.Error
-	if !errors.As(err, &ce) || !strings.Contains(ce.Hint, "Docker") || !strings.Contains(ce.Hint, "root") {
-		t.Errorf("the hint does not name both ways out: %v", ce)
 	}
 }

@@ -60,33 +60,21 @@ func newEnv(e Env) *env {
 // host returns the machine, telling events to show (which may be nil).
 func (e *env) host(show func(cluster.Event)) *cluster.Host {
 	return &cluster.Host{
-		Home: e.Home, OpenDriver: e.openDriver, Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
+		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
 		Simulate: e.Simulate, StartAtBoot: e.StartAtBoot,
 	}
 }
 
 func (e *env) layout() cluster.Layout { return e.Home.Cluster(e.name) }
 
-// openDriver opens the named driver; auto takes the first that this machine has what it needs for.
+// openDriver opens the named driver.
 func (e *env) openDriver(ctx context.Context, name string) (cluster.Driver, error) {
-	var reasons []string
 	for _, f := range e.Drivers {
-		if name != "auto" && name != f.Name {
-			continue
+		if name == f.Name {
+			return f.Open(ctx, e.Logger)
 		}
-		d, err := f.Open(ctx, e.Logger)
-		if err == nil || name != "auto" {
-			return d, err
-		}
-		reasons = append(reasons, f.Name+": "+err.Error())
 	}
-	if name != "auto" {
-		return nil, usageError{fmt.Errorf("unknown driver %q: use auto, %s", name, strings.Join(e.driverNames(), ", "))}
-	}
-	return nil, &cluster.Error{
-		Op: "choose a driver", Err: fmt.Errorf("%w (%s)", cluster.ErrNoEngine, strings.Join(reasons, "; ")),
-		Hint: "start Docker (or point DOCKER_HOST at an engine), or run kl as root on Linux for nodes without one",
-	}
+	return nil, usageError{fmt.Errorf("unknown driver %q: use auto, %s", name, strings.Join(e.driverNames(), ", "))}
 }
 
 func (e *env) driverNames() []string {

@@ -100,7 +100,11 @@ func printStatus(w io.Writer, i cluster.Info, nodes []nodeRow, now time.Time) {
 	line("state", string(i.Phase))
 	line("reason", i.Reason)
 	line("kubernetes", i.Kubernetes)
-	line("driver", i.Driver)
+	driver := i.Driver
+	if i.DriverWhy != "" {
+		driver += " (" + i.DriverWhy + ")"
+	}
+	line("driver", driver)
 	line("api", i.Server)
 	if i.Status != nil {
 		line("uptime", age(now.Sub(i.Status.Started)))
