@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -21,10 +22,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// installStages creates the Stage resource and the default stages. It does so once in a cluster's life: where the
-// resource is already there, the stages are whatever its owner made of them.
+// installed marks the Stage definition once the default stages were created.
+const installed = "dev.kl.stages"
+
+// installStages creates the Stage resource and the default stages. It does so once in a cluster's life: from then on the
+// stages are whatever its owner makes of them.
 func (s *Simulator) installStages(ctx context.Context) error {
-	extensions, err := apiext.NewForConfig(rest.CopyConfig(s.Config))
+	extensions, err := apiext.NewForConfig(s.json())
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
@@ -32,18 +36,35 @@ func (s *Simulator) installStages(ctx context.Context) error {
 	if err := yaml.UnmarshalStrict(crd.Stage, &def); err != nil {
 		return fmt.Errorf("read kwok's Stage definition: %w", err)
 	}
-	_, err = extensions.ApiextensionsV1().CustomResourceDefinitions().Create(ctx, &def, metav1.CreateOptions{})
-	fresh := err == nil
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	definitions := extensions.ApiextensionsV1().CustomResourceDefinitions()
+	have, err := definitions.Create(ctx, &def, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		have, err = definitions.Get(ctx, def.Name, metav1.GetOptions{})
+	}
+	if err != nil {
 		return fmt.Errorf("install Stage definition: %w", err)
 	}
 	if err := waitServed(ctx, extensions, def.Name); err != nil {
 		return err
 	}
-	if !fresh {
+	if _, ok := have.Annotations[installed]; ok {
 		return nil
 	}
-	return s.createStages(ctx)
+	if err := s.createStages(ctx); err != nil {
+		return err
+	}
+	mark := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"installed"}}}`, installed)
+	if _, err := definitions.Patch(ctx, def.Name, types.MergePatchType, mark, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("mark Stage definition: %w", err)
+	}
+	return nil
+}
+
+// json is the configuration of clients for resources that have no protobuf form: those of definitions.
+func (s *Simulator) json() *rest.Config {
+	c := rest.CopyConfig(s.Config)
+	c.ContentType, c.AcceptContentTypes = "application/json", ""
+	return c
 }
 
 func waitServed(ctx context.Context, c apiext.Interface, name string) error {
@@ -79,7 +100,7 @@ func established(def *apiextv1.CustomResourceDefinition) bool {
 }
 
 func (s *Simulator) createStages(ctx context.Context) error {
-	client, err := versioned.NewForConfig(rest.CopyConfig(s.Config))
+	client, err := versioned.NewForConfig(s.json())
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
