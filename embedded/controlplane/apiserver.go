@@ -18,6 +18,9 @@ import (
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
+	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
+	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
+
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
@@ -38,8 +41,9 @@ func (a *apiServer) Name() string { return nameAPIServer }
 // minute, which is meant for a load balancer in front; kl's clients reconnect.
 const drainTimeout = 2 * time.Second
 
-// Run is what app.Run does, put together here for two reasons: the drain timeout, and a client that tells when /readyz
-// is ok. Upstream leaves informers and the like behind when it returns, so it is never started twice in a process.
+// Run is what app.Run does, put together here for two reasons: the drain timeout, and a client that tells when the
+// first request is answered. That is when the server counts as ready: /readyz waits for hooks of which some sleep for a
+// second, and nothing but the policy (see roles) is needed before. Upstream leaves informers and the like behind when it returns, so it is never started twice in a process.
 func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, a.logger)
 	so := options.NewServerRunOptions()
@@ -57,6 +61,7 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
+	config.KubeAPIs.ControlPlane.Generic.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName) // see roles
 	c, err := config.Complete()
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
@@ -74,7 +79,7 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	waiting, stopWaiting := context.WithCancel(ctx)
 	defer stopWaiting()
 	go func() {
-		if awaitReadyz(waiting, loopback) == nil {
+		if awaitAnswer(waiting, loopback, "/api/v1/namespaces?limit=1") == nil {
 			ready()
 		}
 	}()
@@ -84,14 +89,14 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// awaitReadyz returns when /readyz is ok.
-func awaitReadyz(ctx context.Context, config *rest.Config) error {
+// awaitAnswer returns when a GET of a path, such as /readyz, succeeds.
+func awaitAnswer(ctx context.Context, config *rest.Config, path string) error {
 	client, err := kubernetes.NewForConfig(unlimited(config))
 	if err != nil {
 		return err
 	}
 	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
-		_, err := client.RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).DoRaw(ctx)
+		_, err := client.RESTClient().Get().RequestURI(path).Timeout(5 * time.Second).DoRaw(ctx)
 		return err
 	})
 }

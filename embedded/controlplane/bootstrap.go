@@ -6,12 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -56,12 +63,36 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	b.world.joined.open()
-	if err := b.apply(ctx, client, dns, manifests.Yield); err != nil {
+	later := slices.IndexFunc(dns, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
+	if err := b.apply(ctx, client, dns[:later], manifests.Yield); err != nil {
 		return err
 	}
 	ready()
+	if err := awaitReadyNode(ctx, b.world.client); err != nil {
+		return err
+	}
+	if err := b.apply(ctx, client, dns[later:], manifests.Yield); err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// awaitReadyNode returns when pods have somewhere to go. A pod that is made before that is tried once, and then not
+// again for a second or more; and an API without nodes needs no DNS.
+func awaitReadyNode(ctx context.Context, client kubernetes.Interface) error {
+	lw := cache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll,
+		func(o *metav1.ListOptions) { o.LabelSelector = "type!=kwok" })
+	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
+		n, ok := e.Object.(*corev1.Node)
+		return ok && e.Type != watch.Deleted && nodeStatus(n).Ready && schedulable(n), nil
+	})
+	return err
+}
+
+// schedulable is false until the node controller has seen that the node is ready, a moment after the kubelet said so.
+func schedulable(n *corev1.Node) bool {
+	return !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
 }
 
 // apply tries for a while: the namespace kube-system appears shortly after the API does.

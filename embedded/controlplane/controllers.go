@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/component-base/configz"
@@ -28,6 +29,7 @@ type controllers struct {
 	files  files
 	spec   cluster.Spec
 	client kubernetes.Interface
+	admin  *rest.Config
 	logger klog.Logger
 }
 
@@ -50,6 +52,10 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 	config, err := o.Config(ctx, known, disabled, aliases)
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
+	}
+	// Upstream asks for /healthz itself, but once a second.
+	if err := awaitAnswer(ctx, c.admin, "/healthz"); err != nil {
+		return err
 	}
 	waiting, stopWaiting := context.WithCancel(ctx)
 	defer stopWaiting()

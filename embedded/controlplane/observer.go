@@ -36,7 +36,11 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 
 	w := o.world
-	w.board.update(func(s *cluster.Status) { s.Ready.API = true })
+	wg.Go(func() {
+		if awaitAnswer(ctx, w.admin, "/readyz") == nil {
+			w.board.update(func(s *cluster.Status) { s.Ready.API = true })
+		}
+	})
 	wg.Go(func() {
 		if awaitDefaultServiceAccount(ctx, w.client) == nil {
 			w.board.update(func(s *cluster.Status) { s.Ready.DefaultServiceAccount = true })

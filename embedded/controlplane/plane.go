@@ -28,6 +28,7 @@ const (
 	nameBootstrap  = "bootstrap"
 	nameApprover   = "approver"
 	nameIPAM       = "node-ipam"
+	nameRoles      = "roles"
 	nameObserver   = "observer"
 
 	nameAdmin = "admin" // not a component: a kubeconfig in privateDir

@@ -72,9 +72,12 @@ func (w *world) dialAPI(ctx context.Context) (net.Conn, error) {
 // units lists the components and what they need. etcd and the API server cannot be started twice in a process, since
 // upstream leaves parts of both behind: if one fails, the plane fails, and `kl up` starts a new process over the data.
 func (w *world) units() []lifecycle.Unit {
-	l, api := w.plane.Layout, []string{nameAPIServer}
+	l, api := w.plane.Layout, []string{nameRoles} // who may do something once the policy is there
 	newControllers := func() lifecycle.Component {
-		return &controllers{layout: l, files: w.files, spec: w.spec, client: w.client, logger: w.logs.kubernetes(nameController)}
+		return &controllers{layout: l, files: w.files, spec: w.spec, client: w.client, admin: w.admin, logger: w.logs.kubernetes(nameController)}
+	}
+	newRoles := func() lifecycle.Component {
+		return &roles{client: w.client, admin: w.admin, logger: w.plane.Logger.With("component", nameRoles)}
 	}
 	newIPAM := func() lifecycle.Component {
 		return &nodeIPAM{spec: w.spec, client: w.client, logger: w.logs.kubernetes(nameController)}
@@ -106,6 +109,7 @@ func (w *world) units() []lifecycle.Unit {
 			Needs:       []string{nameEtcd},
 			StopTimeout: drainTimeout + time.Second,
 		},
+		again(newRoles, time.Second, nameAPIServer),
 		again(newTunnel, time.Second),
 		again(newEgress, time.Second),
 		again(newBootstrap, time.Second, api...),
