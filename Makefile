@@ -50,7 +50,8 @@ ETCD       := $(call module-version,go.etcd.io/etcd/server/v3)
 k8s-minor   = $(word 2,$(subst ., ,$(K8S)))
 k8s-ldflags = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
 	-X $(p).gitVersion=$(K8S) -X $(p).gitMajor=1 -X $(p).gitMinor=$(k8s-minor) -X $(p).gitTreeState=clean)
-KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.kubernetesVersion=$(K8S) $(k8s-ldflags)
+KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.etcdVersion=$(ETCD) -X main.containerdVersion=$(CONTAINERD) \
+	-X main.corednsVersion=$(COREDNS) $(k8s-ldflags)
 ENGINE_LDFLAGS = -s -w -X main.version=$(RELEASE) $(k8s-ldflags) \
 	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)
 

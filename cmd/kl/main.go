@@ -23,8 +23,8 @@ import (
 	"github.com/klkube/kl/ui/quiet"
 )
 
-// version is set by the linker.
-var version string
+// Set by the linker: the versions of kl and of what its payload holds.
+var version, etcdVersion, containerdVersion, corednsVersion string
 
 func main() {
 	quiet.Restore()
@@ -111,7 +111,7 @@ func logger() *slog.Logger {
 
 // versions reads Kubernetes' version off its libraries, which are numbered v0.y.z for v1.y.z.
 func versions() cmd.Version {
-	v := cmd.Version{KL: version}
+	v := cmd.Version{KL: version, Etcd: etcdVersion, Containerd: containerdVersion, CoreDNS: corednsVersion}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
