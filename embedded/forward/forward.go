@@ -21,7 +21,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
@@ -39,6 +38,7 @@ type Forwarder struct {
 	Logger *slog.Logger
 
 	report func(error)
+	watch  func(path string) (fileWatch, error) // watchFile if nil
 }
 
 // route is what a host address leads to.
@@ -55,31 +55,31 @@ func (f *Forwarder) Report(report func(error)) { f.report = report }
 
 // Run implements the component contract. Connections that are open when their port is withdrawn are closed.
 func (f *Forwarder) Run(ctx context.Context, ready func()) error {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", f.Spec, err)
+	if f.watch == nil {
+		f.watch = watchFile
 	}
-	defer w.Close()
+	watch, err := f.watch(f.Spec)
+	if err != nil { // then the ticks have to do
+		f.Logger.WarnContext(ctx, "changes of ports are seen late", "error", err)
+	}
+	defer watch.close()
 	open := listeners{}
 	defer open.closeAll()
 	tick := time.NewTicker(retryInterval)
 	defer tick.Stop()
 	ready()
-	said := ""
+	said := fmt.Sprint(error(nil))
 	for {
-		// The file is replaced as a whole, and a watch stays with what was replaced. Watch first, then read.
-		_ = w.Remove(f.Spec)
-		watchErr := w.Add(f.Spec)
-		err := f.apply(ctx, open)
-		if err = errors.Join(err, watchErr); fmt.Sprint(err) != said {
+		watch.arm()
+		if err := f.apply(ctx, open); fmt.Sprint(err) != said {
 			said = fmt.Sprint(err)
 			f.tell(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-w.Events:
-		case err := <-w.Errors:
+		case <-watch.changed:
+		case err := <-watch.errors:
 			f.Logger.WarnContext(ctx, "watch cluster.yaml", "error", err)
 		case <-tick.C:
 		}

@@ -25,10 +25,12 @@ type bench struct {
 	reports chan error
 }
 
-func start(t *testing.T, ports ...cluster.Port) *bench {
+func start(t *testing.T, ports ...cluster.Port) *bench { return startWith(t, nil, ports...) }
+
+func startWith(t *testing.T, watch func(string) (fileWatch, error), ports ...cluster.Port) *bench {
 	b := &bench{t: t, path: filepath.Join(t.TempDir(), "cluster.yaml"), reports: make(chan error, 100)}
 	b.write(ports...)
-	f := &Forwarder{Spec: b.path, Logger: slog.New(slog.DiscardHandler), Dial: dial}
+	f := &Forwarder{Spec: b.path, Logger: slog.New(slog.DiscardHandler), Dial: dial, watch: watch}
 	f.Report(func(err error) { b.reports <- err })
 	ctx, cancel := context.WithCancel(t.Context())
 	done, ready := make(chan error, 1), make(chan struct{})
@@ -152,6 +154,16 @@ func TestPortsFollowTheFile(t *testing.T) {
 	}
 	b.write(one)
 	await(t, one, "n1:80 hello")
+}
+
+// A machine may have no watcher left: then changes are seen late, but they are.
+func TestNoWatcher(t *testing.T) {
+	none := func(string) (fileWatch, error) { return fileWatch{}, errors.New("too many open files") }
+	one, two := cluster.Port{Host: freePort(t), Node: 80}, cluster.Port{Host: freePort(t), Node: 81}
+	b := startWith(t, none, one)
+	await(t, one, "n1:80 hello")
+	b.write(one, two)
+	await(t, two, "n2:81 hello")
 }
 
 func TestBrokenFileKeepsPorts(t *testing.T) {
