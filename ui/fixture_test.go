@@ -191,7 +191,8 @@ func states() map[string]func() *observe.Snapshot {
 }
 
 func testStyles(profile termenv.Profile, dark bool) *styles {
-	r := lipgloss.NewRenderer(io.Discard, termenv.WithProfile(profile))
+	r := lipgloss.NewRenderer(io.Discard)
+	r.SetColorProfile(profile)
 	r.SetHasDarkBackground(dark)
 	return newStyles(r)
 }

@@ -58,7 +58,8 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 	if f.Format == FrameText {
 		profile = termenv.Ascii
 	}
-	r := lipgloss.NewRenderer(io.Discard, termenv.WithProfile(profile))
+	r := lipgloss.NewRenderer(io.Discard)
+	r.SetColorProfile(profile)
 	r.SetHasDarkBackground(!f.Light)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

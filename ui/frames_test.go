@@ -59,6 +59,9 @@ func TestFramesInColour(t *testing.T) {
 			t.Run(screen+"/"+p.name, func(t *testing.T) {
 				frame := testModel(t, screen, states()["normal"](), a, testStyles(p.profile, p.dark)).View()
 				checkFits(t, frame, a)
+				if !strings.Contains(frame, "\x1b[") {
+					t.Error("no colour at all")
+				}
 				plainFrame := testModel(t, screen, states()["normal"](), a, testStyles(termenv.Ascii, true)).View()
 				if got := ansi.Strip(frame); trimRight(got) != trimRight(plainFrame) {
 					t.Errorf("colour changes the text:\n%s\n---\n%s", got, plainFrame)

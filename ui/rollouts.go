@@ -26,7 +26,7 @@ func newRollouts(m *Model) *rollouts {
 	r.table.setCols([]column{
 		{title: "", min: 1}, {title: "name", min: 24, max: 52},
 		{title: "kind", drop: 3}, {title: "progress", min: 8, max: 16}, {title: "ready", right: true},
-		{title: "status", min: 24, grow: true}, {title: "images", min: 10, max: 36, drop: 7}, {title: "strategy", drop: 6, max: 26},
+		{title: "status", min: 30, grow: true}, {title: "images", min: 10, max: 36, drop: 7}, {title: "strategy", min: 26, max: 30, drop: 6},
 		{title: "rev", right: true, drop: 5}, {title: "age", right: true, drop: 2},
 	})
 	return r
@@ -192,7 +192,7 @@ func statusCell(r *observe.Rollout) cell {
 	return cell{text: string(r.State) + "  " + r.Why, draw: func(st *styles, w int) string { return cut(statusText(st, r), w) }}
 }
 
-// progressBar shows pods of the newest template that work (█), that do not yet (▓), old ones (▒) and missing ones (░).
+// progressBar shows pods of the newest template that work (━), that do not yet (╍), old ones (┄) and missing ones (·).
 func progressBar(st *styles, r *observe.Rollout, w int) string {
 	old := max(0, int(r.Current-r.Updated))
 	working := max(0, min(int(r.Updated), int(r.Available)-old))
@@ -208,7 +208,7 @@ func progressBar(st *styles, r *observe.Rollout, w int) string {
 	if r.Level == observe.Bad {
 		pending = st.bad
 	}
-	return st.stack(whole, w, part{working, "█", fresh}, part{int(r.Updated) - working, "▓", pending}, part{old, "▒", st.dim})
+	return st.stack(whole, w, part{working, "━", fresh}, part{int(r.Updated) - working, "╍", pending}, part{old, "┄", st.dim})
 }
 
 // rolloutKeys are what can be done to a rollout.

@@ -161,7 +161,7 @@ func (s *styles) stack(whole, w int, parts ...part) string {
 		}
 	}
 	if done < w {
-		b.WriteString(s.faint.Render(strings.Repeat("░", w-done)))
+		b.WriteString(s.faint.Render(strings.Repeat("·", w-done)))
 	}
 	return b.String()
 }

@@ -19,7 +19,7 @@ type look struct {
 
 // writeSVG draws a frame as a picture: one text element a run of equal looks, placed on the grid of cells.
 func writeSVG(out io.Writer, frame string, f FrameOptions) error {
-	const cw, ch, pad = 8.4, 18.0, 14.0
+	const cw, ch, pad = 8.43, 16.4, 14.0
 	ink, paper := "#d6deeb", "#11151d"
 	if f.Light {
 		ink, paper = "#1f2733", "#fbfcfe"
