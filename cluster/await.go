@@ -15,6 +15,7 @@ type watcher struct {
 	names   []string
 	last    Status
 	seen    bool // last holds a status
+	tenths  int  // of the simulated nodes, already said to be ready
 }
 
 func newWatcher(u *upRun, running bool) *watcher {
@@ -101,7 +102,8 @@ func (w *watcher) note(s Status) (ready bool) {
 		ready = false
 	}
 	if want := w.up.spec.SimulatedCount(); want > 0 {
-		if s.Simulated.Nodes >= want {
+		if tenth := s.Simulated.Ready * 10 / want; s.Simulated.Nodes >= want && tenth > w.tenths {
+			w.tenths = tenth
 			steps.say(StepSimulated, StepRunning, fmt.Sprintf("%d of %d ready", s.Simulated.Ready, want))
 		}
 		ready = w.noteFlag(StepSimulated, s.Simulated.Ready >= want, s.Ready.API) && ready

@@ -109,6 +109,9 @@ func printStatus(w io.Writer, i cluster.Info, nodes []nodeRow, now time.Time) {
 	if i.Status != nil {
 		line("uptime", age(now.Sub(i.Status.Started)))
 		line("memory", megabytes(i.Status.Memory))
+		if s := i.Status.Simulated; s.Nodes > 0 {
+			line("simulated", fmt.Sprintf("%s, %d ready", plural(s.Nodes, "node"), s.Ready))
+		}
 	}
 	for _, p := range i.Problems {
 		line("problem", p)
