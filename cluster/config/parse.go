@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"regexp"
 	"strconv"
 
@@ -26,11 +27,14 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 	}
 	w := &walker{file: file, positions: map[string]*yaml.Node{}}
 	w.walk(doc, specType, "")
-	if len(w.problems) > 0 {
-		return cluster.Spec{}, w.problems.sorted() // values of wrong type cannot be judged
-	}
 	spec := cluster.DefaultSpec()
 	spec.APIVersion, spec.Kind, spec.Nodes = "", "", nil
+	if len(w.problems) > 0 {
+		if plain(doc, maxDepth) && decode(doc, &spec) == nil { // values of a wrong type cannot be judged
+			judgeWritten(spec, m, w)
+		}
+		return cluster.Spec{}, w.problems.sorted()
+	}
 	if err := decode(doc, &spec); err != nil {
 		return cluster.Spec{}, fmt.Errorf("decode %s: %w", file, err)
 	}
@@ -41,6 +45,28 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 		return cluster.Spec{}, ps.sorted()
 	}
 	return spec, nil
+}
+
+// plain tells whether a tree is no larger than its text: nested in bounds, and without aliases. Below unknown fields, the
+// walker does not look.
+func plain(n *yaml.Node, depth int) bool {
+	if depth == 0 || n.Kind == yaml.AliasNode {
+		return false
+	}
+	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !plain(c, depth-1) })
+}
+
+// judgeWritten adds what is wrong with values of a file whose form is wrong, too: with those that are in the file, for
+// what is not may have been meant by a misspelt field.
+func judgeWritten(spec cluster.Spec, m Machine, w *walker) {
+	form := w.problems
+	w.problems = nil
+	for _, p := range validate(spec, m, w) {
+		if p.Line > 0 {
+			form = append(form, p)
+		}
+	}
+	w.problems = form
 }
 
 // Check judges a Spec that did not come from a file (flags), as Parse does; the problems have no position.
@@ -91,7 +117,7 @@ func decode(n *yaml.Node, into *cluster.Spec) error {
 	if err != nil {
 		return err
 	}
-	return k8syaml.UnmarshalStrict(b, into)
+	return k8syaml.Unmarshal(b, into) // the walker is the strict one
 }
 
 // View writes a Spec as the YAML that Parse reads.

@@ -83,7 +83,11 @@ func (v *validator) networking(n cluster.Networking) {
 	pods, podsOK := v.prefix("networking.podCIDR", n.PodCIDR, 8, 23)
 	services, servicesOK := v.prefix("networking.serviceCIDR", n.ServiceCIDR, 12, 28)
 	if podsOK && servicesOK && pods.Overlaps(services) {
-		v.bad("networking.serviceCIDR", "%s overlaps podCIDR %s", services, pods)
+		if v.w.positions["networking.serviceCIDR"] == nil { // it is the default: the other one is to blame
+			v.bad("networking.podCIDR", "%s overlaps serviceCIDR %s", pods, services)
+		} else {
+			v.bad("networking.serviceCIDR", "%s overlaps podCIDR %s", services, pods)
+		}
 	}
 	if gw, ok := v.address("networking.gateway", n.Gateway); ok {
 		if podsOK && pods.Contains(gw) {
