@@ -138,7 +138,7 @@ func usage(s *observe.Snapshot) *observe.Usage {
 		var out observe.Series
 		for i := range 40 {
 			v := float64(base) * (1 + 0.5*math.Sin(float64(i)/5))
-			out = append(out, observe.Sample{MilliCPU: int32(v), KiB: int64(v) << 8})
+			out = append(out, observe.Sample{MilliCPU: int32(v), KiB: uint32(v) << 8})
 		}
 		return out
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os/exec"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,7 @@ func Run(ctx context.Context, o Options) error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	quiet(o.Logger)
+	defer debug.SetGCPercent(debug.SetGCPercent(50)) // left open beside an editor all day: memory counts more than CPU
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newModel(o, newStyles(rendererOf(o.Out)))

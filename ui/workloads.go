@@ -100,7 +100,7 @@ func (p *workloads) collect(w *world) {
 		case byCPU:
 			rank[pod] = int64(last.MilliCPU)
 		case byMemory:
-			rank[pod] = last.KiB
+			rank[pod] = last.Bytes()
 		case byRestarts:
 			rank[pod] = int64(observe.PodStateOf(pod, w.now).Restarts)
 		case byAge:

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"math"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,11 +15,11 @@ const historyLen = 240
 // Sample is CPU and memory at one moment.
 type Sample struct {
 	MilliCPU int32
-	KiB      int64
+	KiB      uint32
 }
 
 // Bytes is the memory of a sample.
-func (s Sample) Bytes() int64 { return s.KiB << 10 }
+func (s Sample) Bytes() int64 { return int64(s.KiB) << 10 }
 
 // Series is the history of one pod or node, oldest first, one sample a period. A gap is a sample below zero.
 type Series []Sample
@@ -38,7 +39,6 @@ type Usage struct {
 	Err    string            // why the last poll brought nothing, in words
 	Nodes  map[string]Series // by name
 	Pods   map[string]Series // by namespace/name; all containers together
-	Total  Series            // of all nodes
 }
 
 // Pod is the history of a pod; nil if unknown or u is nil.
@@ -86,7 +86,7 @@ func (s *Source) sample(ctx context.Context, h *history) error {
 	if nodeErr == nil { // a user may see the pods of a namespace and no nodes
 		for i := range nodes.Items {
 			h.add(h.nodes, nodes.Items[i].Name, Sample{
-				MilliCPU: int32(nodes.Items[i].Usage.Cpu().MilliValue()), KiB: nodes.Items[i].Usage.Memory().Value() >> 10})
+				MilliCPU: int32(nodes.Items[i].Usage.Cpu().MilliValue()), KiB: kib(nodes.Items[i].Usage.Memory().Value())})
 		}
 	}
 	for i := range pods.Items {
@@ -94,7 +94,7 @@ func (s *Source) sample(ctx context.Context, h *history) error {
 		for j := range pods.Items[i].Containers {
 			c := &pods.Items[i].Containers[j]
 			sum.MilliCPU += int32(c.Usage.Cpu().MilliValue())
-			sum.KiB += c.Usage.Memory().Value() >> 10
+			sum.KiB += kib(c.Usage.Memory().Value())
 		}
 		h.add(h.pods, pods.Items[i].Namespace+"/"+pods.Items[i].Name, sum)
 	}
@@ -106,7 +106,6 @@ func (s *Source) sample(ctx context.Context, h *history) error {
 // by growing into fresh memory only when the window slides past the backing array.
 type history struct {
 	nodes, pods map[string]Series
-	total       Series
 	period      time.Duration
 	seen        map[string]bool
 	taken       time.Time
@@ -137,18 +136,11 @@ func (h *history) end(now time.Time) {
 			}
 		}
 	}
-	var sum Sample
-	for _, s := range h.nodes {
-		last, _ := s.Last()
-		sum.MilliCPU += last.MilliCPU
-		sum.KiB += last.KiB
-	}
-	h.total = push(h.total, sum)
 	h.taken = now
 }
 
 func (h *history) usage(err error) *Usage {
-	u := &Usage{Taken: h.taken, Period: h.period, Total: h.total,
+	u := &Usage{Taken: h.taken, Period: h.period,
 		Nodes: make(map[string]Series, len(h.nodes)), Pods: make(map[string]Series, len(h.pods))}
 	for k, v := range h.nodes {
 		u.Nodes[k] = v
@@ -182,3 +174,6 @@ func every(ctx context.Context, f func() time.Duration) {
 		}
 	}
 }
+
+// kib is an amount of bytes as a sample keeps it: thousands of pods times an hour make small numbers worth it.
+func kib(bytes int64) uint32 { return uint32(min(max(0, bytes>>10), math.MaxUint32)) }
