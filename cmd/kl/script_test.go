@@ -102,6 +102,9 @@ func newHarness(t testing.TB) *harness {
 //	k ARGS…     kubectl on $CLUSTER, in namespace $NS
 //	ready NODE  succeeds once the node has been ready for a moment
 //	stopped     succeeds once the control plane of $CLUSTER is gone
+//	nodepid N   the process that is the first of node N of $CLUSTER
+//	ticks       processor time that control plane and node programs of $CLUSTER have used; 0 if there are none
+//	crash       what a reboot leaves of $CLUSTER: no process of it lives, none ended in order
 func writeTools(dir, kl, driver string) error {
 	if driver != "" {
 		driver = fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver)
@@ -111,6 +114,9 @@ func writeTools(dir, kl, driver string) error {
 		"k":       "exec " + kl + ` kubectl --name "$CLUSTER" --namespace "$NS" "$@"`,
 		"ready":   kl + ` status --name "$CLUSTER" -o json | grep -A20 "\"name\": \"$1\"" | grep -q '"ready": true'`,
 		"stopped": `f="$KL_HOME/clusters/$CLUSTER/run/control-plane.pid"; test ! -e "$f" || flock -n -s "$f" true`,
+		"nodepid": nodePID,
+		"ticks":   ticks,
+		"crash":   crash,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
 			return err
@@ -118,6 +124,27 @@ func writeTools(dir, kl, driver string) error {
 	}
 	return nil
 }
+
+// A node's programs are known by the node's directory, which is mounted into the node whatever made it.
+const (
+	nodePID = `for f in $(grep -ls "/clusters/$CLUSTER/nodes/$1 " /proc/[0-9]*/mountinfo); do
+	p=${f#/proc/}; p=${p%/mountinfo}
+	grep -qs 'NSpid:.*[[:space:]]1$' /proc/$p/status && echo $p && exit 0
+done
+exit 1`
+	ticks = `for p in $(cat "$KL_HOME/clusters/$CLUSTER/run/control-plane.pid" 2>/dev/null) \
+	$(grep -ls "/clusters/$CLUSTER/nodes/" /proc/[0-9]*/mountinfo | cut -d/ -f3); do
+	sed 's/.*) //' /proc/$p/stat 2>/dev/null
+done | awk '{n += $12 + $13} END {print n + 0}'`
+	crash = `for p in $(cat "$KL_HOME/clusters/$CLUSTER/run/control-plane.pid") \
+	$(grep -ls "supervise-node.$KL_HOME/embedded/$CLUSTER/" /proc/[0-9]*/cmdline | cut -d/ -f3); do
+	test $p = $$ || kill -9 $p
+done
+docker ps -q --filter label=dev.kl.cluster=$CLUSTER 2>/dev/null | xargs -r docker stop -t 1 >/dev/null
+for p in $(nodepid n1) $(nodepid n2); do kill -9 $p; done
+while nodepid n1 || nodepid n2; do sleep 0.1; done >/dev/null
+stopped`
+)
 
 // payload is the directory that KL_HOMEs share, so that only the first script unpacks.
 func (h *harness) payload() string { return filepath.Join(h.dir, "payload") }
