@@ -130,6 +130,7 @@ test: deps ## run the whole test suite
 .PHONY: e2e
 e2e: build ## run the scripts of testdata/script with bin/kl and a real Docker engine
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 60m -run TestScript $(E2EFLAGS) ./cmd/kl
+	KL_BINARY=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 10m ./cluster/kltest
 
 .PHONY: bench
 bench: build ## measure start time, memory and size with bin/kl
