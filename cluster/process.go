@@ -62,6 +62,22 @@ func spawn(l Layout, engine string) (*process, error) {
 // ControlPlanePID returns the process ID of the cluster's control plane, 0 if none runs. Only a process that holds the
 // lock on the file counts: the number alone may belong to anyone by now.
 func ControlPlanePID(l Layout) (int, error) {
+	for end := time.Now().Add(pidGrace); ; <-time.After(pidGrace / 100) {
+		pid, err := readPID(l)
+		if !errors.Is(err, errNoPID) || time.Now().After(end) {
+			return pid, err
+		}
+	}
+}
+
+// pidGrace is longer than a process takes between the lock and writing its number, and at its end between clearing the
+// number and giving the lock back.
+const pidGrace = 500 * time.Millisecond
+
+var errNoPID = errors.New("locked, but holds no process ID")
+
+// readPID is ControlPlanePID at one moment.
+func readPID(l Layout) (int, error) {
 	f, err := os.Open(l.PIDFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -82,7 +98,7 @@ func ControlPlanePID(l Layout) (int, error) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid <= 1 {
-		return 0, damaged(l, l.PIDFile(), fmt.Errorf("locked, but holds no process ID: %q", data))
+		return 0, damaged(l, l.PIDFile(), fmt.Errorf("%w: %q", errNoPID, data))
 	}
 	return pid, nil
 }
