@@ -86,19 +86,7 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 	ready()
 	for {
 		connected, reconnected := w.hub.Watch()
-		var nodes []*corev1.Node
-		var simulated cluster.SimulatedStatus
-		for _, o := range store.List() {
-			n := o.(*corev1.Node)
-			if !isSimulated(n) {
-				nodes = append(nodes, n)
-				continue
-			}
-			simulated.Nodes++
-			if nodeStatus(n).Ready {
-				simulated.Ready++
-			}
-		}
+		nodes, simulated := split(store.List())
 		status := nodeStatuses(nodes, connected)
 		w.board.update(func(s *cluster.Status) { s.Nodes, s.Simulated = status, simulated })
 		select {
@@ -108,6 +96,22 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// split returns the real Nodes and counts the simulated ones.
+func split(objects []any) (nodes []*corev1.Node, simulated cluster.SimulatedStatus) {
+	for _, o := range objects {
+		n := o.(*corev1.Node)
+		if !isSimulated(n) {
+			nodes = append(nodes, n)
+			continue
+		}
+		simulated.Nodes++
+		if nodeStatus(n).Ready {
+			simulated.Ready++
+		}
+	}
+	return nodes, simulated
 }
 
 // isSimulated tells nodes that kwok plays, by the label by which it knows them.

@@ -71,16 +71,23 @@ func TestNodeStatuses(t *testing.T) {
 			},
 		}
 	}
-	fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n3", Labels: map[string]string{"type": "kwok"}}}
+	fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n3"}}
 	got := nodeStatuses([]*corev1.Node{ready("n10", corev1.ConditionTrue), ready("n2", corev1.ConditionUnknown), fresh}, []string{"n1", "n10"})
 	want := []cluster.NodeStatus{
 		{Name: "n1", Connected: true},
 		{Name: "n2", IP: "172.18.0.2", Registered: true, Reason: "R: m"},
-		{Name: "n3", Registered: true, Simulated: true, Reason: "kubelet has not reported yet"},
+		{Name: "n3", Registered: true, Reason: "kubelet has not reported yet"},
 		{Name: "n10", IP: "172.18.0.2", Connected: true, Ready: true, Registered: true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("nodeStatuses (-want +got):\n%s", d)
+	}
+	played := ready("sim-1", corev1.ConditionTrue)
+	played.Labels = map[string]string{"type": "kwok"}
+	unplayed := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sim-2", Labels: played.Labels}}
+	nodes, simulated := split([]any{played, fresh, unplayed})
+	if len(nodes) != 1 || nodes[0] != fresh || simulated != (cluster.SimulatedStatus{Nodes: 2, Ready: 1}) {
+		t.Errorf("split gives %v and %+v", nodes, simulated)
 	}
 	prefixes := []netip.Prefix{netip.MustParsePrefix("172.18.0.2/32"), netip.MustParsePrefix("10.244.3.0/24")}
 	if d := cmp.Diff(prefixes, owned(ready("n2", corev1.ConditionTrue)), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {

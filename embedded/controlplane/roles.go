@@ -9,12 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
+	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
-	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
-	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -23,11 +20,10 @@ import (
 // roles creates the objects that the API server itself puts into a new cluster: its RBAC policy and priority classes.
 // Upstream does so in two hooks that begin by sleeping a second for etcd's sake (wait.Poll in
 // pkg/registry/{rbac,scheduling}/rest), then write one object after the other, and until then /healthz fails and no
-// component may do anything. Here the objects are written at once and side by side; the hooks, which also reconcile and
-// upgrade, run afterwards and hold nothing up.
+// component may do anything. Here the same objects are written at once and side by side, or, in a cluster that has them,
+// reconciled with the same library while everything else goes on.
 type roles struct {
 	client kubernetes.Interface
-	admin  *rest.Config
 	logger *slog.Logger
 }
 
@@ -44,34 +40,82 @@ func (r *roles) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("list cluster roles: %w", err)
 	}
-	if len(have.Items) == 0 { // else the cluster is not new, and what is missing is for the hooks to judge
+	if len(have.Items) == 0 {
 		began := time.Now()
 		if err := create(ctx, r.client); err != nil {
 			return err
 		}
+		ready()
 		r.logger.InfoContext(ctx, "created the API server's policy", "took", time.Since(began))
-	}
-	ready()
-	if err := r.reconcile(ctx); err != nil {
-		return err
+	} else {
+		ready() // what is missing, an upgrade brings in a moment
+		if err := r.reconcile(ctx); err != nil {
+			return err
+		}
 	}
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// reconcile runs the hooks.
+// reconcile does to an existing cluster what the hook does: policy that is missing or has grown since is written, what
+// was added to it stays, and objects annotated rbac.authorization.kubernetes.io/autoupdate=false are left alone.
 func (r *roles) reconcile(ctx context.Context) error {
-	hookContext := genericapiserver.PostStartHookContext{LoopbackClientConfig: r.admin, Context: ctx}
-	for _, p := range []genericapiserver.PostStartHookProvider{rbacrest.RESTStorageProvider{}, schedulingrest.RESTStorageProvider{}} {
-		name, hook, err := p.PostStartHook()
-		if err != nil {
-			return fmt.Errorf("make hook %s: %w", name, err)
-		}
-		if err := hook(hookContext); err != nil {
-			return fmt.Errorf("run hook %s: %w", name, err)
+	rbac := r.client.RbacV1()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(rolesParallel)
+	role := func(owner reconciliation.RuleOwner, client reconciliation.RuleOwnerModifier) {
+		g.Go(func() error {
+			o := reconciliation.ReconcileRoleOptions{Role: owner, Client: client, Confirm: true}
+			return during(ctx, func() error { _, err := o.Run(); return err })
+		})
+	}
+	binding := func(b reconciliation.RoleBinding, client reconciliation.RoleBindingModifier) {
+		g.Go(func() error {
+			o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: b, Client: client, Confirm: true}
+			return during(ctx, func() error { _, err := o.Run(); return err })
+		})
+	}
+	for _, o := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
+		role(reconciliation.ClusterRoleRuleOwner{ClusterRole: &o}, reconciliation.ClusterRoleModifier{Client: rbac.ClusterRoles()})
+	}
+	for _, o := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+		binding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &o},
+			reconciliation.ClusterRoleBindingClientAdapter{Client: rbac.ClusterRoleBindings()})
+	}
+	priorities(ctx, g, r.client)
+	spaces := r.client.CoreV1().Namespaces()
+	for _, list := range bootstrappolicy.NamespaceRoles() {
+		for _, o := range list {
+			role(reconciliation.RoleRuleOwner{Role: &o}, reconciliation.RoleModifier{Client: rbac, NamespaceClient: spaces})
 		}
 	}
+	for _, list := range bootstrappolicy.NamespaceRoleBindings() {
+		for _, o := range list {
+			binding(reconciliation.RoleBindingAdapter{RoleBinding: &o},
+				reconciliation.RoleBindingClientAdapter{Client: rbac, NamespaceClient: spaces})
+		}
+	}
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("reconcile policy: %w", err)
+	}
 	return nil
+}
+
+// priorities creates the priority classes that are missing.
+func priorities(ctx context.Context, g *errgroup.Group, client kubernetes.Interface) {
+	for _, o := range schedulingv1.SystemPriorityClasses() {
+		g.Go(func() error {
+			return made(client.SchedulingV1().PriorityClasses().Create(ctx, o, metav1.CreateOptions{}))
+		})
+	}
+}
+
+// during calls f, which takes no context, unless ctx is done.
+func during(ctx context.Context, f func() error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return f()
 }
 
 func create(ctx context.Context, client kubernetes.Interface) error {

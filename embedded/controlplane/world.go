@@ -77,7 +77,7 @@ func (w *world) units() []lifecycle.Unit {
 		return &controllers{layout: l, files: w.files, spec: w.spec, client: w.client, admin: w.admin, logger: w.logs.kubernetes(nameController)}
 	}
 	newRoles := func() lifecycle.Component {
-		return &roles{client: w.client, admin: w.admin, logger: w.plane.Logger.With("component", nameRoles)}
+		return &roles{client: w.client, logger: w.plane.Logger.With("component", nameRoles)}
 	}
 	newIPAM := func() lifecycle.Component {
 		return &nodeIPAM{spec: w.spec, client: w.client, logger: w.logs.kubernetes(nameController)}
