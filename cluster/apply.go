@@ -68,9 +68,19 @@ func (h *Host) RestartNodePrograms(ctx context.Context, name string) error {
 	})
 }
 
+// endProgram ends kl-engine node, the child of kl-init: a pod may have a process that is called the same. The node's
+// busybox has no pkill.
+const endProgram = `for d in /proc/[0-9]*; do
+	if [ "$(tr '\0' ' ' <$d/cmdline)" = "/usr/local/bin/kl-engine node " ] && grep -q '^PPid:.1$' $d/status; then
+		kill ${d#/proc/}
+		exit
+	fi
+done 2>/dev/null
+exit 1`
+
 // restartPrograms ends the node's program; kl-init starts it again.
 func restartPrograms(ctx context.Context, e Execer, n Node) error {
-	code, err := e.Exec(ctx, n, ExecSpec{Cmd: []string{"/bin/busybox", "pkill", "-f", "kl-engine node"}})
+	code, err := e.Exec(ctx, n, ExecSpec{Cmd: []string{"/bin/sh", "-c", endProgram}})
 	if err == nil && code != 0 {
 		err = errors.New("its program does not run")
 	}
