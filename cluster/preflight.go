@@ -33,7 +33,7 @@ func preflight(l Layout, nodes int, warn func(string)) error {
 	}
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(string(l.Home), &disk); err == nil {
-		free := int64(disk.Bavail) * disk.Bsize
+		free := int64(disk.Bavail) * int64(disk.Bsize) // their types differ between systems
 		switch {
 		case free < needFree:
 			return &Error{

@@ -175,28 +175,38 @@ func TestCreateChoosesAFreeSubnet(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		f     *fakeEngine
-		avoid string
-		want  string
+		taken []string // as far as this test knows; what the machine uses comes on top
 	}{
-		{"the next one", free("10.246.0.0/24"), "", "10.246.1.0/24"},
-		{"not within a larger one", free("10.246.0.0/17"), "", "10.246.128.0/24"},
-		{"not the pods'", free(), "10.0.0.0/8", "172.31.0.0/24"},
+		{"the next one", free("10.246.0.0/24"), []string{"10.246.0.0/24"}},
+		{"not within a larger one", free("10.246.0.0/17"), []string{"10.246.0.0/17"}},
+		{"not the pods'", free(), []string{"10.0.0.0/8"}},
 	} {
+		taken, err := cluster.HostPrefixes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range c.taken {
+			taken = append(taken, netip.MustParsePrefix(p))
+		}
+		want, err := cluster.FreeSubnet(taken)
+		if err != nil {
+			t.Fatal(err)
+		}
 		t.Run(c.name, func(t *testing.T) {
 			d, err := c.f.serve(t)
 			if err != nil {
 				t.Fatal(err)
 			}
 			s := spec(t)
-			if c.avoid != "" {
-				s.Avoid = []netip.Prefix{netip.MustParsePrefix(c.avoid)}
+			if len(c.f.networks) == 0 {
+				s.Avoid = []netip.Prefix{netip.MustParsePrefix(c.taken[0])}
 			}
 			if _, err := d.Create(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
 			made := c.f.networks[len(c.f.networks)-1]
-			if have := made.IPAM.Config[0].Subnet; have != c.want {
-				t.Errorf("subnet %s, want %s (unless this machine uses it)", have, c.want)
+			if have := made.IPAM.Config[0].Subnet; have != want.String() {
+				t.Errorf("subnet %s, want %s", have, want)
 			}
 		})
 	}
