@@ -141,9 +141,10 @@ golden: ## write the golden files of the tests again
 	$(GO) test ./ui/... ./cmd/... -update
 
 .PHONY: docs
-docs: ## write THIRD_PARTY.md again
+docs: build ## write THIRD_PARTY.md again, and draw the pictures of README from a real cluster
 	$(GO) run ./$(PAYLOAD)/thirdparty > THIRD_PARTY.md.new
 	mv THIRD_PARTY.md.new THIRD_PARTY.md
+	testdata/docs/pictures
 
 .PHONY: lint
 lint: ## gofmt, go vet, and golangci-lint or staticcheck
