@@ -17,6 +17,9 @@ type Host struct {
 	Drivers []string
 	// Payload returns what nodes and the control plane are made of, unpacked.
 	Payload func(ctx context.Context) (Payload, error)
+	// Preflight looks at the machine before up starts anything: what would fail is an error, warn gets what might. Nil
+	// looks at nothing.
+	Preflight func(ctx context.Context, cluster string, nodes int, warn func(string)) error
 	// Simulate makes the cluster have as many simulated nodes as its Spec asks for, and reports how many of how many it
 	// has done; the API answers by then. Nil refuses clusters with simulated nodes.
 	Simulate func(ctx context.Context, l Layout, s Spec, progress func(done, of int)) error

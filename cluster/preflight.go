@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,49 +19,20 @@ const (
 	longestSocketName = 24  // what a file in run/ may be called
 	firstPort         = 20000
 	lastPort          = 29999 // below NodePorts and the kernel's own choices
-	needFree          = 256 << 20
-	wantFree          = 2 << 30
-	inotifyPerNode    = 64
 )
 
 // preflight finds what would make up fail later and less clearly. warn gets what might.
-func preflight(l Layout, nodes int, warn func(string)) error {
+func (h *Host) preflight(ctx context.Context, l Layout, nodes int, warn func(string)) error {
 	if n := len(l.RunDir()) + 1 + longestSocketName; n >= socketPathLimit {
 		return &Error{
 			Op: "check " + l.RunDir(), Err: fmt.Errorf("socket paths of %d characters, the kernel takes %d", n, socketPathLimit-1),
 			Hint: "set KL_HOME to a directory with a shorter path, or choose a shorter --name",
 		}
 	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(string(l.Home), &disk); err == nil {
-		free := int64(disk.Bavail) * int64(disk.Bsize) // their types differ between systems
-		switch {
-		case free < needFree:
-			return &Error{
-				Op: "check " + string(l.Home), Err: fmt.Errorf("%d MB free, at least %d MB needed", free>>20, needFree>>20),
-				Hint: "free some space, or set KL_HOME to a directory on another disk",
-			}
-		case free < wantFree:
-			warn(fmt.Sprintf("only %d MB are free at %s", free>>20, l.Home))
-		}
+	if h.Preflight == nil {
+		return nil
 	}
-	if have := readInt("/proc/sys/fs/inotify/max_user_instances"); have > 0 && have < inotifyPerNode*nodes {
-		warn(fmt.Sprintf("fs.inotify.max_user_instances is %d, %d nodes may need %d: "+
-			"sysctl -w fs.inotify.max_user_instances=%[3]d", have, nodes, inotifyPerNode*nodes))
-	}
-	return nil
-}
-
-func readInt(path string) int {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		return 0
-	}
-	return n
+	return h.Preflight(ctx, l.Name, nodes, warn)
 }
 
 // choosePort returns a free port of 127.0.0.1 that no other cluster, running or not, was given.

@@ -139,7 +139,7 @@ func (u *upRun) run(ctx context.Context, want Spec) (*Result, error) {
 	}
 	u.spec.Driver = u.driver.Name()
 	warn := func(text string) { u.steps.say(StepPreflight, StepWarning, text) }
-	if err := preflight(u.layout, u.spec.NodeCount(), warn); err != nil {
+	if err := u.host.preflight(ctx, u.layout, u.spec.NodeCount(), warn); err != nil {
 		return nil, err
 	}
 	pid, err := ControlPlanePID(u.layout)

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -66,16 +67,16 @@ func (e *env) system() doctor.System {
 	return s
 }
 
-// preflight asks the cheap questions before a cluster is made: what will fail is an error, what may is said.
-func (e *env) preflight(ctx context.Context, say func(string)) error {
+// preflight is cluster.Host.Preflight: the cheap checks, and of those the ones that matter.
+func (e *env) preflight(ctx context.Context, name string, nodes int, warn func(string)) error {
 	s := e.system()
-	s.LongName = e.name
-	for _, r := range doctor.Run(ctx, s, doctor.Cheap(doctor.All())) {
+	s.LongName, s.Nodes = name, nodes
+	for _, r := range doctor.Run(ctx, s, doctor.Cheap(doctor.All(), nodes)) {
 		switch r.Level {
 		case doctor.Fail:
-			return &cluster.Error{Op: "check " + r.Name, Err: fmt.Errorf("%s", r.Detail), Hint: r.Fix}
+			return &cluster.Error{Op: "check " + r.Name, Err: errors.New(r.Detail), Hint: r.Fix}
 		case doctor.Warn:
-			say(fmt.Sprintf("%s: %s: %s", r.Name, r.Detail, r.Fix))
+			warn(fmt.Sprintf("%s: %s: %s", r.Name, r.Detail, r.Fix))
 		}
 	}
 	return nil

@@ -61,7 +61,7 @@ func newEnv(e Env) *env {
 func (e *env) host(show func(cluster.Event)) *cluster.Host {
 	return &cluster.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
-		Simulate: e.Simulate, StartAtBoot: e.StartAtBoot,
+		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot,
 	}
 }
 

@@ -87,7 +87,8 @@ func lacking(have []string, want ...string) string {
 // Each node's kubelet, containerd and CoreDNS hold some dozens of inotify instances; the common default of 128 a user is
 // what makes the third node of other tools fail with "too many open files".
 func inotify(_ context.Context, s System) Result {
-	const wantInstances, wantWatches = 512, 65536
+	const instancesPerNode, wantWatches = 64, 65536
+	wantInstances := int64(instancesPerNode * s.Nodes)
 	instances, known1 := s.number("/proc/sys/fs/inotify/max_user_instances")
 	watches, known2 := s.number("/proc/sys/fs/inotify/max_user_watches")
 	if !known1 || !known2 {
@@ -96,8 +97,8 @@ func inotify(_ context.Context, s System) Result {
 	detail := fmt.Sprintf("%d instances, %d watches a user", instances, watches)
 	if instances < wantInstances || watches < wantWatches {
 		return Result{Level: Warn, Detail: detail, Fix: fmt.Sprintf(
-			"for more than a node or two: sudo sysctl fs.inotify.max_user_instances=%d fs.inotify.max_user_watches=%d (the classic \"too many open files\")",
-			max(instances, wantInstances), max(watches, 8*wantWatches))}
+			"for %d nodes: sudo sysctl fs.inotify.max_user_instances=%d fs.inotify.max_user_watches=%d (the classic \"too many open files\")",
+			s.Nodes, max(instances, wantInstances), max(watches, 8*wantWatches))}
 	}
 	return ok("%s", detail)
 }

@@ -35,6 +35,7 @@ type Result struct {
 type Check struct {
 	Name  string
 	Cheap bool // takes milliseconds: kl up asks it too
+	Nodes bool // matters to real nodes alone
 	Run   func(ctx context.Context, s System) Result
 }
 
@@ -61,25 +62,25 @@ func Run(ctx context.Context, s System, checks []Check) []Result {
 // All is every check, in the order a person reads them.
 func All() []Check {
 	return []Check{
-		{Name: "engine", Run: engine},
-		{Name: "kernel", Cheap: true, Run: kernel},
-		{Name: "cgroups", Cheap: true, Run: cgroups},
-		{Name: "inotify", Cheap: true, Run: inotify},
+		{Name: "engine", Nodes: true, Run: engine},
+		{Name: "kernel", Nodes: true, Cheap: true, Run: kernel},
+		{Name: "cgroups", Nodes: true, Cheap: true, Run: cgroups},
+		{Name: "inotify", Nodes: true, Cheap: true, Run: inotify},
 		{Name: "files", Cheap: true, Run: openFiles},
 		{Name: "disk", Cheap: true, Run: disk},
 		{Name: "memory", Cheap: true, Run: memory},
-		{Name: "subnets", Cheap: true, Run: subnets},
+		{Name: "subnets", Nodes: true, Cheap: true, Run: subnets},
 		{Name: "ports", Cheap: true, Run: ports},
 		{Name: "sockets", Cheap: true, Run: socketPath},
 		{Name: "clock", Cheap: true, Run: clock},
 	}
 }
 
-// Cheap is the part of the checks that kl up asks before it starts anything.
-func Cheap(checks []Check) []Check {
+// Cheap is the part of the checks that kl up asks before it starts a cluster of so many real nodes.
+func Cheap(checks []Check, nodes int) []Check {
 	var out []Check
 	for _, c := range checks {
-		if c.Cheap {
+		if c.Cheap && (nodes > 0 || !c.Nodes) {
 			out = append(out, c)
 		}
 	}

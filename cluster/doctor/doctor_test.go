@@ -29,7 +29,7 @@ func healthy(t *testing.T) System {
 		write(t, root, path, content)
 	}
 	return System{
-		Root: root, Home: "/home/me/.kl", UID: 1000, LongName: "kl",
+		Root: root, Home: "/home/me/.kl", UID: 1000, LongName: "kl", Nodes: 8,
 		Now:        func() time.Time { return time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC) },
 		DiskFree:   func(string) (int64, error) { return 100 << 30, nil },
 		Engine:     func(context.Context) (string, error) { return "Docker 28.5.2", nil },
@@ -123,12 +123,23 @@ func cgroupV1(t *testing.T, s *System) {
 
 // TestHostRuns asks the machine of the test: every check must come to a verdict within its time.
 func TestHostRuns(t *testing.T) {
-	for _, r := range Run(t.Context(), Host(cluster.Home(t.TempDir()), noEngine), Cheap(All())) {
+	for _, r := range Run(t.Context(), Host(cluster.Home(t.TempDir()), noEngine), Cheap(All(), 1)) {
 		if r.Level == "" || r.Detail == "" {
 			t.Errorf("%q came to no verdict: %+v", r.Name, r)
 		}
 		if (r.Level == OK) != (r.Fix == "") {
 			t.Errorf("%s: a finding needs a fix, and only a finding: %+v", r.Name, r)
 		}
+	}
+}
+
+func TestCheapLeavesOutWhatDoesNotMatter(t *testing.T) {
+	for _, c := range Cheap(All(), 0) {
+		if c.Nodes || !c.Cheap {
+			t.Errorf("%s is asked for a cluster without nodes", c.Name)
+		}
+	}
+	if with, without := len(Cheap(All(), 1)), len(Cheap(All(), 0)); with <= without || without == 0 {
+		t.Errorf("%d checks with nodes, %d without", with, without)
 	}
 }

@@ -21,6 +21,7 @@ type System struct {
 	Now        func() time.Time                // the clock
 	DiskFree   func(dir string) (int64, error) // bytes an unprivileged user may still write
 	UID        int
+	Nodes      int                                       // to be expected at the same time
 	LongName   string                                    // longest cluster name expected: sizes socket paths
 	Engine     func(ctx context.Context) (string, error) // describes the engine that answers, or why none does
 	Interfaces func() ([]netip.Prefix, error)            // addresses of this machine
@@ -30,7 +31,7 @@ type System struct {
 // Host is the real machine. engine describes the container engine that answers, or says why none does.
 func Host(home cluster.Home, engine func(ctx context.Context) (string, error)) System {
 	return System{
-		Home: home, Now: time.Now, DiskFree: diskFree, UID: os.Getuid(), LongName: cluster.DefaultName,
+		Home: home, Now: time.Now, DiskFree: diskFree, UID: os.Getuid(), LongName: cluster.DefaultName, Nodes: 8,
 		Engine: engine, Interfaces: interfaces, Listen: listen,
 	}
 }
