@@ -30,12 +30,14 @@ func TestPIDOfAProcessOnItsWay(t *testing.T) {
 			must(t, err)
 			defer f.Close()
 			must(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
-			then := time.AfterFunc(20*time.Millisecond, func() {
+			done := make(chan struct{})
+			defer func() { <-done }() // before the file is closed
+			time.AfterFunc(20*time.Millisecond, func() {
+				defer close(done)
 				if err := tt.then(f); err != nil {
 					t.Error(err)
 				}
 			})
-			defer then.Stop()
 			pid, err := cluster.ControlPlanePID(l)
 			if pid != tt.pid || (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%d, %v", pid, err)
