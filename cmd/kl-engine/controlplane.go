@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	"github.com/klkube/kl/embedded/forward"
 	"github.com/klkube/kl/embedded/keeper"
 	"github.com/klkube/kl/embedded/lifecycle"
+	"github.com/klkube/kl/embedded/metrics"
 	"github.com/klkube/kl/embedded/sim"
 )
 
@@ -49,7 +51,7 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	return plane.Run(ctx)
 }
 
-// extraUnits are the components beside the control plane proper: simulated nodes, ports of real ones, and their keeper.
+// extraUnits are the components beside the control plane proper: simulated nodes, ports and metrics of real ones, and their keeper.
 func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Logger) []lifecycle.Unit {
 	simulator := func() lifecycle.Component {
 		return &sim.Simulator{Config: parts.Admin, Kubeconfig: parts.Kubeconfig, Logger: logger.With("component", "simulator")}
@@ -60,6 +62,13 @@ func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Lo
 		return &forward.Forwarder{Spec: layout.SpecFile(), Dial: dialer.Dial, Logger: logger.With("component", "ports")}
 	}
 	units = append(units, lifecycle.Unit{Component: ports(), Again: ports, Needs: []string{"kube-apiserver"}})
+	if !slices.Contains(parts.Spec.Disable, "metrics") {
+		measure := func() lifecycle.Component {
+			return &metrics.Server{Layout: layout, Gateway: parts.Spec.Networking.Gateway, Admin: parts.Admin, Hub: parts.Hub,
+				Logger: logger.With("component", "metrics-server")}
+		}
+		units = append(units, lifecycle.Unit{Component: measure(), Again: measure, Needs: []string{"kube-apiserver"}})
+	}
 	if parts.Spec.Driver == "docker" {
 		keep := func() lifecycle.Component {
 			log := logger.With("component", "keeper")

@@ -31,6 +31,8 @@ var (
 	nodesYAML string
 	//go:embed dns.yaml
 	dnsYAML string
+	//go:embed metrics.yaml
+	metricsYAML string
 )
 
 // Mode says whose word counts where somebody else has changed a field.
@@ -55,6 +57,20 @@ func Nodes(tokenID, tokenSecret string) ([]*unstructured.Unstructured, error) {
 func DNS(address, domain string) ([]*unstructured.Unstructured, error) {
 	return parse(dnsYAML, map[string]string{"Address": address, "Domain": domain})
 }
+
+// MetricsServer is where the API server finds a metrics-server that the control plane runs, and the rights of its user.
+type MetricsServer struct {
+	User    string // whose certificate it has
+	Gateway string // address by which the API server reaches the control plane
+	Port    uint16
+	CA      string // PEM: who signed its serving certificate
+}
+
+// Objects are the rights, then the Service and its endpoint, and last the APIService: see [MetricsServer.Rights].
+func (m MetricsServer) Objects() ([]*unstructured.Unstructured, error) { return parse(metricsYAML, m) }
+
+// Rights tells how many of Objects are rights, which stay when the rest is withdrawn.
+func (m MetricsServer) Rights() int { return 4 }
 
 func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

@@ -58,3 +58,42 @@ func TestDNS(t *testing.T) {
 		t.Errorf("the Service selects other pods than the Deployment makes (-selector +labels):\n%s", d)
 	}
 }
+
+func TestMetricsServer(t *testing.T) {
+	m := MetricsServer{User: "system:somebody", Gateway: "10.1.2.3", Port: 4711, CA: "-----BEGIN\n"}
+	objects, err := m.Objects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"ClusterRole system:aggregated-metrics-reader", "ClusterRole system:metrics-server",
+		"ClusterRoleBinding system:metrics-server", "ClusterRoleBinding metrics-server:system:auth-delegator",
+		"Service metrics-server", "EndpointSlice metrics-server-kl", "APIService v1beta1.metrics.k8s.io",
+	}
+	if d := cmp.Diff(want, names(objects)); d != "" {
+		t.Errorf("objects (-want +got):\n%s", d)
+	}
+	for i, o := range objects {
+		if right := o.GroupVersionKind().Group == "rbac.authorization.k8s.io"; right != (i < m.Rights()) {
+			t.Errorf("object %d, %s, is a right: %v", i, o.GetKind(), right)
+		}
+	}
+	slice, api := objects[5].Object, objects[6].Object
+	endpoints, _, _ := unstructured.NestedSlice(slice, "endpoints")
+	if d := cmp.Diff([]any{"10.1.2.3"}, endpoints[0].(map[string]any)["addresses"]); d != "" {
+		t.Errorf("addresses (-want +got):\n%s", d)
+	}
+	if s := objects[5].GetLabels()["kubernetes.io/service-name"]; s != objects[4].GetName() {
+		t.Errorf("the slice is of Service %q", s)
+	}
+	if _, selects, _ := unstructured.NestedMap(objects[4].Object, "spec", "selector"); selects {
+		t.Error("the Service has a selector: its endpoints would be pods")
+	}
+	if skip, _, _ := unstructured.NestedBool(api, "spec", "insecureSkipTLSVerify"); skip {
+		t.Error("the API server does not look at the certificate")
+	}
+	ca, _, _ := unstructured.NestedString(api, "spec", "caBundle")
+	if plain, err := base64.StdEncoding.DecodeString(ca); err != nil || string(plain) != m.CA {
+		t.Errorf("caBundle = %q, %v", plain, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -22,17 +23,23 @@ func (h *Hub) DialNode(ctx context.Context, node, network, address string) (net.
 	return conn, nil
 }
 
-// DialAddress connects to an address of the cluster: through LocalAPI if it is the gateway's, from this process if it
-// is a loopback address, else on the node that Router says owns it, else through Direct.
+// DialAddress connects to an address of the cluster: through LocalAPI if it is the gateway's and its port is not one of
+// Publish, from this process if it is a loopback address, else on the node that Router says owns it, else through Direct.
 func (h *Hub) DialAddress(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
 	ip, err := netip.ParseAddr(host)
-	switch {
-	case err != nil:
+	if err != nil {
 		return h.direct(ctx, network, address)
+	}
+	if ip.Unmap() == h.Gateway.Unmap() {
+		if dial := h.localPort(port); dial != nil {
+			return dial(ctx)
+		}
+	}
+	switch {
 	case h.LocalAPI != nil && ip.Unmap() == h.Gateway.Unmap():
 		return h.LocalAPI(ctx)
 	case ip.Unmap().IsLoopback():
@@ -45,6 +52,39 @@ func (h *Hub) DialAddress(ctx context.Context, network, address string) (net.Con
 		}
 	}
 	return h.direct(ctx, network, address)
+}
+
+// Publish leads dials of DialAddress to a port of the gateway elsewhere than to the API server, until withdraw is called.
+// Nodes are not concerned: what they dial there is the API server, whatever the port. A port has one taker, the last.
+func (h *Hub) Publish(port uint16, dial func(ctx context.Context) (net.Conn, error)) (withdraw func()) {
+	taker := &dial
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ports == nil {
+		h.ports = map[uint16]*func(ctx context.Context) (net.Conn, error){}
+	}
+	h.ports[port] = taker
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.ports[port] == taker {
+			delete(h.ports, port)
+		}
+	}
+}
+
+// localPort is the taker of a port, or nil.
+func (h *Hub) localPort(port string) func(ctx context.Context) (net.Conn, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if taker := h.ports[uint16(n)]; taker != nil {
+		return *taker
+	}
+	return nil
 }
 
 func (h *Hub) direct(ctx context.Context, network, address string) (net.Conn, error) {

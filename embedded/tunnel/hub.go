@@ -43,7 +43,8 @@ type Hub struct {
 
 	mu       sync.Mutex
 	sessions map[string]*yamux.Session
-	changed  chan struct{} // closed and replaced whenever sessions changes; nil until somebody watches
+	ports    map[uint16]*func(ctx context.Context) (net.Conn, error) // see Publish
+	changed  chan struct{}                                           // closed and replaced whenever sessions changes; nil until somebody watches
 }
 
 // FileTokens reads the token of a node from the file tunnel-token in the node's directory below nodesDir.

@@ -138,6 +138,10 @@ func TestDialAddress(t *testing.T) {
 	}{
 		{name: "gateway", address: "10.245.0.1:6443", want: "api"},
 		{name: "gateway mapped into IPv6", address: "[::ffff:10.245.0.1]:6443", want: "api"},
+		{name: "gateway, published port", address: "10.245.0.1:4443", want: "metrics"},
+		{name: "gateway, withdrawn port", address: "10.245.0.1:4444", want: "api"},
+		{name: "gateway, port taken over", address: "10.245.0.1:4445", want: "second"},
+		{name: "published port elsewhere", address: "10.9.9.9:4443", want: "dial 10.9.9.9:4443: no node owns the address"},
 		{name: "pod", address: "10.244.1.7:80", want: "dial 10.244.1.7:80 on node n1: node is not connected"},
 		{name: "nobody's", address: "10.9.9.9:80", want: "dial 10.9.9.9:80: no node owns the address"},
 		{name: "nobody's, directly", address: "10.9.9.9:80", direct: direct, want: "direct"},
@@ -148,6 +152,11 @@ func TestDialAddress(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			hub := &Hub{LocalAPI: named("api"), Router: routes, Gateway: netip.MustParseAddr("10.245.0.1"), Direct: tt.direct}
+			hub.Publish(4443, named("metrics"))
+			hub.Publish(4444, named("gone"))()
+			withdraw := hub.Publish(4445, named("first"))
+			hub.Publish(4445, named("second"))
+			withdraw() // no longer theirs
 			got := "connected"
 			conn, err := hub.DialAddress(timeout(t), "tcp", tt.address)
 			if err != nil {
