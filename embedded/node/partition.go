@@ -43,7 +43,7 @@ func (p *partition) Run(ctx context.Context, ready func()) error {
 	if err := w.Add(filepath.Dir(p.file)); err != nil {
 		return fmt.Errorf("watch for partitions: %w", err)
 	}
-	if err := p.sync(ctx); err != nil {
+	if err := p.sync(ctx, true); err != nil {
 		return err
 	}
 	ready()
@@ -57,18 +57,19 @@ func (p *partition) Run(ctx context.Context, ready func()) error {
 			if filepath.Base(e.Name) != filepath.Base(p.file) {
 				continue
 			}
-			if err := p.sync(ctx); err != nil {
+			if err := p.sync(ctx, false); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// sync makes the node what the file says.
-func (p *partition) sync(ctx context.Context) error {
+// sync makes the node what the file says. The first time it does so whatever it knows: the table may be an earlier
+// process's.
+func (p *partition) sync(ctx context.Context, first bool) error {
 	_, err := os.Stat(p.file)
 	cut := err == nil
-	if !p.set(cut) {
+	if !p.set(cut) && !first {
 		return nil
 	}
 	p.log.Info("partition", "cut", cut)

@@ -28,10 +28,18 @@ func TestPartition(t *testing.T) {
 	p := &partition{
 		file: filepath.Join(state, "partitioned"), socket: socket, uplink: "eth0", nft: fake, log: slog.New(slog.DiscardHandler),
 	}
+	stale := fake.NewTransaction() // of a process before this one
+	stale.Add(&knftables.Table{})
+	if err := fake.Run(t.Context(), stale); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- p.Run(ctx, func() { close(ready) }) }()
 	<-ready
+	if left := fake.Dump(); left != "" {
+		t.Errorf("a partition of an earlier process is left:\n%s", left)
+	}
 
 	conn, err := p.dial(ctx)
 	if err != nil {
