@@ -138,10 +138,10 @@ exit 1`
 done | awk '{n += $12 + $13} END {print n + 0}'`
 	crash = `for p in $(cat "$KL_HOME/clusters/$CLUSTER/run/control-plane.pid") \
 	$(grep -ls "supervise-node.$KL_HOME/embedded/$CLUSTER/" /proc/[0-9]*/cmdline | cut -d/ -f3); do
-	test $p = $$ || kill -9 $p
+	test $p = $$ || kill -9 $p 2>/dev/null || true # grep finds itself, which is gone
 done
 docker ps -q --filter label=dev.kl.cluster=$CLUSTER 2>/dev/null | xargs -r docker stop -t 1 >/dev/null
-for p in $(nodepid n1) $(nodepid n2); do kill -9 $p; done
+for p in $(nodepid n1) $(nodepid n2); do kill -9 $p 2>/dev/null || true; done
 while nodepid n1 || nodepid n2; do sleep 0.1; done >/dev/null
 stopped`
 )
