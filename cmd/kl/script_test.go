@@ -142,8 +142,11 @@ done | awk '{n += $12 + $13} END {print n + 0}'`
 done
 docker ps -q --filter label=dev.kl.cluster=$CLUSTER 2>/dev/null | xargs -r docker stop -t 1 >/dev/null
 for p in $(nodepid n1) $(nodepid n2); do kill -9 $p 2>/dev/null || true; done
-while nodepid n1 || nodepid n2; do sleep 0.1; done >/dev/null
-stopped`
+for i in $(seq 300); do
+	nodepid n1 >/dev/null || nodepid n2 >/dev/null || ! stopped || exit 0
+	sleep 0.1
+done
+exit 1`
 )
 
 // payload is the directory that KL_HOMEs share, so that only the first script unpacks.
