@@ -296,7 +296,7 @@ func TestStory(t *testing.T) {
 		for args, want := range map[string]string{
 			"node shell ":    "n1\nn2\n:4\n",
 			"status --name ": "kl\n:4\n",
-			"up --driver ":   "auto\ndocker\n:4\n",
+			"up --driver ":   "auto\ndocker\nsimulated\n:4\n",
 		} {
 			if out := w.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); out != want {
 				t.Errorf("%s: %q, want %q", args, out, want)

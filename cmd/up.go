@@ -28,6 +28,7 @@ type upFlags struct {
 
 func newUpCmd(e *env) *cobra.Command {
 	f := upFlags{nodes: 1}
+	drivers := append(e.driverNames(), cluster.Nodeless)
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the cluster and wait until its nodes are ready",
@@ -36,7 +37,9 @@ func newUpCmd(e *env) *cobra.Command {
 			"there is nothing to do, on a stopped or half-made one the job is finished. The cluster is added to your\n" +
 			"kubeconfig as context kl-<name>. If it fails, what it made is removed again.",
 		Example: "  # one node, named kl\n  kl up\n\n  # three nodes, beside it\n  kl up --name big --nodes 3\n\n" +
-			"  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
+			"  # what a file says, now and after every change of it\n  kl up -f kl.yaml\n\n" +
+			"  # an API without nodes, or with a thousand simulated ones: no engine, no root\n" +
+			"  kl up --name api --nodes 0 --simulated 1000\n\n  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.NoWait = !f.wait
@@ -50,7 +53,7 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.IntVar(&f.nodes, "nodes", f.nodes, "how many `nodes` to run")
 	flags.StringVarP(&f.file, "file", "f", "", "configuration `file`, see 'kl config schema'; flags override it")
 	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add, which run nothing")
-	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(e.driverNames()))
+	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(drivers))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
 	flags.DurationVar(&f.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
 	flags.BoolVar(&f.Retain, "retain", false, "keep what a failed up made, for a look at it")
@@ -61,7 +64,7 @@ func newUpCmd(e *env) *cobra.Command {
 	mustRegister(cmd.RegisterFlagCompletionFunc("restart",
 		cobra.FixedCompletions([]string{cluster.RestartAlways, cluster.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
 	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
-		cobra.FixedCompletions(append([]string{"auto"}, e.driverNames()...), cobra.ShellCompDirectiveNoFileComp)))
+		cobra.FixedCompletions(append([]string{"auto"}, drivers...), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
