@@ -16,9 +16,9 @@ func (nodeless) Name() string                                 { return Nodeless 
 func (nodeless) List(context.Context, string) ([]Node, error) { return nil, nil }
 func (nodeless) Delete(context.Context, Node) error           { return nil }
 func (nodeless) Close() error                                 { return nil }
-func (nodeless) Create(_ context.Context, spec NodeSpec) (Node, error) {
+func (nodeless) Create(context.Context, NodeSpec) (Node, error) {
 	return Node{}, &Error{
-		Op: "make node", Node: spec.Name, Err: errors.New("driver simulated makes no real nodes"),
+		Op: "driver simulated", Err: errors.New("it makes no real nodes"),
 		Hint: "use --driver docker or --driver embedded, or --simulated for simulated ones",
 	}
 }

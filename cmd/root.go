@@ -58,7 +58,10 @@ func report(w io.Writer, err error) int {
 		return exitAborted
 	}
 	fmt.Fprintf(w, "kl: %s\n", err)
-	if errors.As(err, &e) {
+	for inner := err; errors.As(inner, &e) && e.Hint == "" && len(e.Log) == 0 && e.Err != nil; {
+		inner = e.Err // who failed first may know more
+	}
+	if e != nil {
 		if e.Hint != "" {
 			fmt.Fprintf(w, "    %s\n", e.Hint)
 		}
