@@ -161,7 +161,7 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 	}
 	k := b.m.k
 	if k.resource.match(key) {
-		return b.m.ask(newPicker("Resource", "pods, deploy, crd, secret…", b.m.resourceChoices()))
+		return b.m.ask(b.m.resourcePicker())
 	}
 	if b.table.cursor >= len(b.rows) {
 		return nil

@@ -157,6 +157,13 @@ func keyPress(name string) tea.KeyMsg {
 	return tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(name)}
 }
 
+// resourcePicker chooses among what the server serves, which it may not have said yet.
+func (m *Model) resourcePicker() dialog {
+	p := newPicker("Resource", "pods, deploy, crd, secret…", m.resourceChoices())
+	p.again = m.resourceChoices
+	return p
+}
+
 func (m *Model) resourceChoices() []choice {
 	var list []choice
 	for _, r := range m.resources {

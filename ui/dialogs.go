@@ -166,6 +166,7 @@ type picker struct {
 	found   []int
 	table   table
 	free    func(string) tea.Cmd // what to do with a text that names nothing; nil: nothing
+	again   func() []choice      // the choices anew, once the server has said what it serves; nil: they stay
 }
 
 func newPicker(title, placeholder string, choices []choice) *picker {
@@ -182,6 +183,14 @@ func newPicker(title, placeholder string, choices []choice) *picker {
 		}
 	}
 	return p
+}
+
+// refresh takes the choices anew and keeps what was typed.
+func (p *picker) refresh() {
+	if p.again != nil {
+		p.choices = p.again()
+		p.find()
+	}
 }
 
 // find ranks the choices: exact, then prefix, then anywhere in name or note, each in the given order.

@@ -241,6 +241,9 @@ func (m *Model) data(msg tea.Msg) tea.Cmd {
 	case resourcesMsg:
 		if msg.session == m.session && msg.err == nil {
 			m.resources = msg.resources
+			if p, ok := m.dialog.(*picker); ok {
+				p.refresh()
+			}
 		}
 	case targetsMsg:
 		if msg.err != nil {

@@ -161,7 +161,7 @@ func (p *workloads) update(msg tea.Msg) tea.Cmd {
 			p.set(p.w)
 			return toast(observe.Idle, "ordered by %s", p.order)
 		case k.resource.match(key):
-			return p.m.ask(newPicker("Resource", "pods, deploy, crd, secret…", p.m.resourceChoices()))
+			return p.m.ask(p.m.resourcePicker())
 		case k.forwards.match(key):
 			return p.m.push(newForwards(p.m))
 		}
