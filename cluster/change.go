@@ -27,10 +27,7 @@ func (h *Host) change(ctx context.Context, name, command string, f func(context.
 		return err
 	}
 	c := &change{host: h, layout: h.Home.Cluster(name), steps: newRecorder(h.Events)}
-	held, err := acquire(ctx, c.layout, command, func(who holder) {
-		c.steps.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it",
-			who.PID, who.Command, name))
-	})
+	held, err := acquire(ctx, c.layout, command, c.steps.waitingFor(name))
 	if err != nil {
 		return err
 	}

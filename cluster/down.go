@@ -18,10 +18,7 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 	}
 	l := h.Home.Cluster(name)
 	steps := newRecorder(h.Events)
-	held, err := acquire(ctx, l, "kl down", func(who holder) {
-		steps.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it",
-			who.PID, who.Command, name))
-	})
+	held, err := acquire(ctx, l, "kl down", steps.waitingFor(name))
 	if err != nil {
 		return false, err
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -117,6 +118,13 @@ func (r *recorder) say(step string, state StepState, message string) {
 		r.open[step] = time.Time{}
 	}
 	r.emit(e)
+}
+
+// waitingFor returns what acquire calls with whoever holds the lock of a cluster.
+func (r *recorder) waitingFor(cluster string) func(holder) {
+	return func(who holder) {
+		r.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it", who.PID, who.Command, cluster))
+	}
 }
 
 // do runs f as a step.

@@ -78,10 +78,7 @@ func (h *Host) Up(ctx context.Context, want Spec, o UpOptions) (*Result, error) 
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s", o.Timeout))
 	defer cancel()
 	u := &upRun{host: h, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events), apiReady: make(chan struct{})}
-	held, err := acquire(ctx, u.layout, "kl up", func(who holder) {
-		u.steps.say(StepLock, StepWarning, fmt.Sprintf("process %d (%s) is working on cluster %s: waiting for it",
-			who.PID, who.Command, want.Name))
-	})
+	held, err := acquire(ctx, u.layout, "kl up", u.steps.waitingFor(want.Name))
 	if err != nil {
 		return nil, err
 	}

@@ -17,8 +17,6 @@ import (
 	"hash/fnv"
 	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -104,9 +102,7 @@ func (d *Driver) List(ctx context.Context, name string) ([]cluster.Node, error) 
 			out = append(out, d.node(c, &list.Items[i]))
 		}
 	}
-	slices.SortFunc(out, func(a, b cluster.Node) int {
-		return cmpOr(strings.Compare(a.Cluster, b.Cluster), naturally(a.Name, b.Name))
-	})
+	cluster.SortNodes(out)
 	return out, nil
 }
 
@@ -186,16 +182,4 @@ func orDefault(v, def int64) int64 {
 		return v
 	}
 	return def
-}
-
-func cmpOr(a, b int) int {
-	if a != 0 {
-		return a
-	}
-	return b
-}
-
-// naturally orders sim-2 before sim-10: names of equal prefix by length first.
-func naturally(a, b string) int {
-	return cmpOr(len(a)-len(b), strings.Compare(a, b))
 }
