@@ -1,7 +1,8 @@
 // Command app is what the test images run: a web server that says who it is, a validating webhook, and the clients that
 // ask them. It is static, so that an image needs nothing else.
 //
-//	app serve -addr :8080                        # GET / tells the pod's name, GET /client the caller's address
+//	app serve -addr :8080                        # GET / tells the pod's name, GET /client the caller's address,
+//	                                             # /burn?for=30s keeps a processor busy, /hold?bytes=1000 memory
 //	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
 //	app lookup -for 20s web.default.svc.cluster.local
 //	app get -for 20s http://web/
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch args[0] {
 	case "serve":
-		return serve(ctx, *addr, http.HandlerFunc(tell), func(s *http.Server, l net.Listener) error { return s.Serve(l) })
+		return serve(ctx, *addr, pages(), func(s *http.Server, l net.Listener) error { return s.Serve(l) })
 	case "webhook":
 		return serve(ctx, *addr, http.HandlerFunc(review), func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, *cert, *key) })
 	case "lookup":
@@ -76,6 +77,16 @@ func serve(ctx context.Context, addr string, h http.Handler, run func(*http.Serv
 	}
 	fmt.Println("stopped")
 	return nil
+}
+
+// pages are what a server answers.
+func pages() http.Handler {
+	var l load
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", tell)
+	mux.HandleFunc("/burn", l.burn)
+	mux.HandleFunc("/hold", l.hold)
+	return mux
 }
 
 // tell answers what tests want to know about a server.
