@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/metrics-server/pkg/server"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/identity"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/manifests"
 	"github.com/klkube/kl/embedded/tunnel"
@@ -33,6 +34,8 @@ import (
 const (
 	// user is who the server is to the API server and to kubelets.
 	user = "system:metrics-server"
+	// serviceName is what the API server expects of the serving certificate.
+	serviceName = "metrics-server.kube-system.svc"
 	// resolution is how often kubelets are asked; 10 s is the least that upstream allows, and what cAdvisor measures by.
 	resolution = 10 * time.Second
 	// scrapeTimeout must be below resolution.
@@ -100,7 +103,7 @@ func (s *Server) once(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
-	id, err := newIdentity(s.Layout.PKI("ca.crt"), s.Layout.PKI("ca.key"), time.Now())
+	id, err := identity.New(s.Layout.PKI("ca.crt"), s.Layout.PKI("ca.key"), identity.Request{User: user, Service: serviceName}, time.Now())
 	if err != nil {
 		return fmt.Errorf("issue certificate: %w", err)
 	}
@@ -132,7 +135,7 @@ func (s *Server) once(ctx context.Context) error {
 	if err := a.grant(ctx, where); err != nil {
 		return err
 	}
-	own := id.config(s.Admin, ca)
+	own := id.Config(s.Admin, ca)
 	if err := awaitRights(ctx, own); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package metrics
+package identity
 
 import (
 	"crypto/tls"
@@ -15,16 +15,17 @@ import (
 // The one certificate must please the API server, which asks for the Service's name, and whoever it is shown to as a
 // client's.
 func TestIdentity(t *testing.T) {
+	const user = "system:metrics-server"
 	layout := cluster.Home(t.TempDir()).Cluster("test")
 	now := time.Now()
 	if err := cluster.EnsurePKI(layout, cluster.DefaultSpec().Networking, now); err != nil {
 		t.Fatal(err)
 	}
-	id, err := newIdentity(layout.PKI("ca.crt"), layout.PKI("ca.key"), now)
+	id, err := New(layout.PKI("ca.crt"), layout.PKI("ca.key"), Request{User: user, Service: "metrics-server.kube-system.svc"}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.X509KeyPair(id.cert, id.key)
+	pair, err := tls.X509KeyPair(id.Cert, id.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func TestIdentity(t *testing.T) {
 	}
 
 	admin := &rest.Config{Host: "https://127.0.0.1:1", BearerToken: "secret", TLSClientConfig: rest.TLSClientConfig{CertFile: "admin.crt", KeyFile: "admin.key"}}
-	own := id.config(admin, ca)
+	own := id.Config(admin, ca)
 	if own.Host != admin.Host || own.BearerToken != "" || own.CertFile != "" || own.KeyFile != "" {
 		t.Errorf("configuration keeps the administrator's credentials: %v", own)
 	}

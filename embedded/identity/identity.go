@@ -1,0 +1,87 @@
+// Package identity makes users of the API for components of the control plane, so that each has its own rights and none
+// is the administrator.
+//
+//	id, err := identity.New(layout.PKI("ca.crt"), layout.PKI("ca.key"), identity.Request{User: "system:metrics-server"}, time.Now())
+//	own := id.Config(admin, ca) // reaches what the administrator's configuration reaches, as that user
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// Request is who somebody is to be.
+type Request struct {
+	User string // system:…; a member of no group but those of every user
+	// Service is the host name under which the identity also serves on 127.0.0.1; empty if it only asks.
+	Service string
+}
+
+// Identity is a certificate, PEM. It is made anew by every run and is never on disk, so it may live as long as its
+// authority.
+type Identity struct {
+	Cert, Key []byte
+
+	user string
+}
+
+// New signs an identity with the authority in two files.
+func New(caFile, keyFile string, r Request, now time.Time) (Identity, error) {
+	ca, err := tls.LoadX509KeyPair(caFile, keyFile)
+	if err != nil {
+		return Identity{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Identity{}, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return Identity{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: r.User},
+		NotBefore:             now.Add(-5 * time.Minute), // clocks differ
+		NotAfter:              ca.Leaf.NotAfter,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+	}
+	if r.Service != "" {
+		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+		template.DNSNames, template.IPAddresses = []string{r.Service}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, ca.Leaf, &key.PublicKey, ca.PrivateKey)
+	if err != nil {
+		return Identity{}, err
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{
+		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		Key:  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}),
+		user: r.User,
+	}, nil
+}
+
+// Config reaches the server that another configuration reaches, as this identity. ca is the server's authority, PEM.
+func (i Identity) Config(like *rest.Config, ca []byte) *rest.Config {
+	c := rest.AnonymousClientConfig(like)
+	c.TLSClientConfig = rest.TLSClientConfig{CAData: ca, CertData: i.Cert, KeyData: i.Key}
+	c.UserAgent = i.user[strings.LastIndex(i.user, ":")+1:]
+	return c
+}
