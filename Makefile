@@ -98,6 +98,7 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 	$(GO) build -ldflags '$(ENGINE_LDFLAGS)' -o $(PROGS)/kl-engine ./cmd/kl-engine
 	@ln -f $(PROGS)/kl-engine $(BIN)/kl-engine 2>/dev/null || cp $(PROGS)/kl-engine $(BIN)/kl-engine
 	$(GO) build -ldflags '-s -w' -o $(PROGS)/kl-init ./cmd/kl-init
+	$(GO) build -ldflags '-s -w' -o $(PROGS)/kl-policy ./cmd/kl-policy
 	CGO_ENABLED=1 $(GO) build -tags 'seccomp netgo osusergo' -ldflags '-s -w -linkmode external -extldflags -static' \
 		-o $(PROGS)/runc github.com/opencontainers/runc
 	$(GO) build -tags no_grpc -ldflags '-s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)' \

@@ -35,8 +35,8 @@ type Info struct {
 //	POST /v1/images  an archive in the body; the imported []cluster.Image
 //	GET  /v1/info    Info
 //
-// Errors are plain text with a fitting status.
-func agentHandler(node, version string, store imageStore, log *slog.Logger) http.Handler {
+// Errors are plain text with a fitting status. Parts of the node add what they answer.
+func agentHandler(node, version string, store imageStore, log *slog.Logger) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/images", func(w http.ResponseWriter, r *http.Request) {
 		list, err := store.List(r.Context())

@@ -14,6 +14,9 @@ const cniFile = "/etc/cni/net.d/10-kl.conflist"
 // cniAddresses is where addresses in use are noted: a tmpfs, since no pod outlives the node's processes.
 const cniAddresses = "/run/cni/addresses"
 
+// cniPolicyType names the plugin of package embedded/policy/cni.
+const cniPolicyType = "kl-policy"
+
 type (
 	cniNetwork struct {
 		Version string `json:"cniVersion"`
@@ -44,27 +47,31 @@ type (
 		Backend      string          `json:"backend"`
 		SNAT         bool            `json:"snat"`
 	}
+	cniPolicy struct {
+		Type string `json:"type"`
+	}
 )
 
 // cniConfig is the pod network of one node: a veth pair a pod, routed by the node, with host ports. Masquerading is not
 // the plugin's: it would make a rule a pod; the agent keeps one for all.
-func cniConfig(podCIDR netip.Prefix, mtu int) ([]byte, error) {
+// Where policies are enforced, a plugin at the end holds a pod back until its own are.
+func cniConfig(podCIDR netip.Prefix, mtu int, policies bool) ([]byte, error) {
 	everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	return json.MarshalIndent(cniNetwork{
-		Version: "1.0.0",
-		Name:    "kl",
-		Plugins: []any{
-			cniPtp{
-				Type: "ptp", MTU: mtu,
-				IPAM: cniIPAM{
-					Type: "host-local", DataDir: cniAddresses,
-					Ranges: [][]cniRange{{{Subnet: podCIDR}}},
-					Routes: []cniRoute{{Dst: everywhere}},
-				},
+	plugins := []any{
+		cniPtp{
+			Type: "ptp", MTU: mtu,
+			IPAM: cniIPAM{
+				Type: "host-local", DataDir: cniAddresses,
+				Ranges: [][]cniRange{{{Subnet: podCIDR}}},
+				Routes: []cniRoute{{Dst: everywhere}},
 			},
-			cniPortmap{Type: "portmap", Capabilities: map[string]bool{"portMappings": true}, Backend: "nftables", SNAT: true},
 		},
-	}, "", "  ")
+		cniPortmap{Type: "portmap", Capabilities: map[string]bool{"portMappings": true}, Backend: "nftables", SNAT: true},
+	}
+	if policies {
+		plugins = append(plugins, cniPolicy{Type: cniPolicyType})
+	}
+	return json.MarshalIndent(cniNetwork{Version: "1.0.0", Name: "kl", Plugins: plugins}, "", "  ")
 }
 
 // replaceFile writes a file so that a reader sees the old content or the new. It tells whether anything changed.

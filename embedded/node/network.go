@@ -14,10 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/knftables"
 
 	"github.com/klkube/kl/cluster"
@@ -49,14 +47,9 @@ func (n *network) Name() string { return "network" }
 
 // Run is a lifecycle.Component: ready when it knows the nodes that exist. The own one may not be among them yet.
 func (n *network) Run(ctx context.Context, ready func()) error {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfigFile)
+	client, err := nodeClient("kl-agent")
 	if err != nil {
-		return fmt.Errorf("read credentials: %w", err)
-	}
-	config.UserAgent = "kl-agent"
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("make client: %w", err)
+		return err
 	}
 	nft, err := knftables.New(knftables.IPv4Family, masqueradeTable)
 	if err != nil {
@@ -155,7 +148,7 @@ func (n *network) self(list []*corev1.Node) *corev1.Node {
 }
 
 func (n *network) writeCNI(podCIDR netip.Prefix) error {
-	data, err := cniConfig(podCIDR, n.mtu)
+	data, err := cniConfig(podCIDR, n.mtu, enforces(n.config))
 	if err != nil {
 		return err
 	}

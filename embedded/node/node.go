@@ -58,10 +58,11 @@ func Run(ctx context.Context, o Options) error {
 	if cable.nft, err = knftables.New(knftables.InetFamily, "kl-partition"); err != nil {
 		return fmt.Errorf("find nft: %w", err)
 	}
+	handler := agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent"))
 	agent := &tunnel.Agent{
 		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), Version: o.Version,
 		Dial:    cable.dial,
-		Handler: agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent")),
+		Handler: handler,
 		Logger:  o.Logger.With("component", "tunnel"),
 	}
 	network := newNetwork(o.Config, up.mtu, o.Logger.With("component", "network"))
@@ -78,11 +79,12 @@ func Run(ctx context.Context, o Options) error {
 		{Component: network, Needs: []string{"credentials"}},
 		{
 			Component: &kubelet{config: o.Config, ip: up.addr, ready: network.nodeReady, log: o.Logger.With("component", "kubelet")},
-			Needs:     []string{"credentials", "containerd"},
+			Needs:     []string{"credentials", "containerd", "policy-gate"},
 		},
 		{Component: &proxy{config: o.Config, hasNode: network.hasNode}, Needs: []string{"network"}},
 		{Component: &tuning{after: network.nodeReady}},
 	}
+	units = append(units, policyUnits(o.Config, address, handler, o.Logger.With("component", "policy"))...)
 	if facts.DNSUpstream != "" {
 		relay := &dnsRelay{listen: netip.AddrPortFrom(address, 53), upstream: facts.DNSUpstream + ":53"}
 		units = append(units, lifecycle.Unit{

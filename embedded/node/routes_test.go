@@ -137,7 +137,7 @@ func TestNetworkTellsWhoWaits(t *testing.T) {
 }
 
 func TestCNIConfig(t *testing.T) {
-	got, err := cniConfig(netip.MustParsePrefix("10.244.3.0/24"), 1450)
+	got, err := cniConfig(netip.MustParsePrefix("10.244.3.0/24"), 1450, true)
 	if err != nil {
 		t.Fatal(err)
 	}

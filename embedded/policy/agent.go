@@ -46,9 +46,11 @@ func (c Config) withDefaults() Config {
 // Agent enforces the policies of a cluster on one node.
 //
 //	New ─► Prepare (optional, before pods can start) ─► Run ─► returns when ctx is done; the rules stay in force
+//
+// Run may be called again after it returned.
 type Agent struct {
 	cfg     Config
-	client  kubernetes.Interface
+	connect func() (kubernetes.Interface, error)
 	claims  claims
 	journal *journal
 	dirty   chan struct{} // capacity 1
@@ -64,11 +66,12 @@ type Agent struct {
 	logs    bool // nflog works
 }
 
-// New returns an agent that has done nothing yet.
-func New(client kubernetes.Interface, cfg Config) *Agent {
+// New returns an agent that has done nothing yet. connect is called by Run: a node has no credentials before it joined, but
+// must be closed by then.
+func New(connect func() (kubernetes.Interface, error), cfg Config) *Agent {
 	cfg = cfg.withDefaults()
 	return &Agent{
-		cfg: cfg, client: client, claims: newClaims(), journal: newJournal(cfg.Node, cfg.Denials, time.Now),
+		cfg: cfg, connect: connect, claims: newClaims(), journal: newJournal(cfg.Node, cfg.Denials, time.Now),
 		dirty: make(chan struct{}, 1), applied: make(chan struct{}),
 	}
 }
@@ -118,7 +121,11 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 			}
 		})
 	}
-	w, err := newWatcher(a.client, a.touch, a.cfg.Logger)
+	client, err := a.connect()
+	if err != nil {
+		return fmt.Errorf("connect to the API: %w", err)
+	}
+	w, err := newWatcher(client, a.touch, a.cfg.Logger)
 	if err != nil {
 		return err
 	}

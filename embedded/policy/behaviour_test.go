@@ -89,7 +89,7 @@ func TestUnknownPod(t *testing.T) {
 	l.at["y/new"] = makePod(t, "ynew", addr)
 	l.at["y/new"].listen("tcp", addr+":80")
 
-	closed := New(l.client, Config{Node: "n1", Gateway: gateway})
+	closed := New(l.connect, Config{Node: "n1", Gateway: gateway})
 	if err := closed.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/yaml"
 
@@ -104,11 +105,13 @@ func (l *lab) create(obj any) {
 	}
 }
 
+func (l *lab) connect() (kubernetes.Interface, error) { return l.client, nil }
+
 // start runs an agent and returns when it is ready.
 func (l *lab) start() {
 	l.t.Helper()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	l.agent = New(l.client, Config{Node: "n1", Gateway: gateway, Socket: cni.Socket, Logger: log})
+	l.agent = New(l.connect, Config{Node: "n1", Gateway: gateway, Socket: cni.Socket, Logger: log})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(l.t.Context()))
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- l.agent.Run(ctx, func() { close(ready) }) }()

@@ -1,7 +1,7 @@
 // Package policy enforces NetworkPolicies on a node: it watches the objects, compiles them with cluster/policy and
 // programs the pods of its node into one nftables table of its own, kl-policy.
 //
-//	agent := policy.New(client, policy.Config{Node: "n1", Gateway: netip.MustParseAddr("10.245.0.1"), Logger: log})
+//	agent := policy.New(connect, policy.Config{Node: "n1", Gateway: netip.MustParseAddr("10.245.0.1"), Logger: log})
 //	if err := agent.Prepare(ctx); err != nil { … } // before the kubelet starts pods
 //	mux.Handle("/v1/policy/", agent.Handler())
 //	err := agent.Run(ctx, ready)

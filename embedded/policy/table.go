@@ -17,6 +17,21 @@ import (
 // TableName is the name of the inet table that the agent owns.
 const TableName = "kl-policy"
 
+// Remove deletes the table, if there is one: policies are not enforced any more.
+func Remove(ctx context.Context) error {
+	nft, err := knftables.New(knftables.InetFamily, TableName)
+	if err != nil {
+		return fmt.Errorf("find nft: %w", err)
+	}
+	tx := nft.NewTransaction()
+	tx.Add(&knftables.Table{}) // deleting what does not exist would fail
+	tx.Delete(&knftables.Table{})
+	if err := nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("delete table %s: %w", TableName, err)
+	}
+	return nil
+}
+
 // Table keeps the nftables table in step with a ruleset. It is not safe for concurrent use.
 type Table struct {
 	nft     knftables.Interface

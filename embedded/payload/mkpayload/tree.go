@@ -62,6 +62,7 @@ var programs = map[string]string{
 	"host-local":              "opt/cni/bin",
 	"portmap":                 "opt/cni/bin",
 	"loopback":                "opt/cni/bin",
+	"kl-policy":               "opt/cni/bin",
 }
 
 // nodeTree lays out the root file system of a node: Debian's merged /usr, its tools and libraries, kl's programs, and

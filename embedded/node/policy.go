@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/lifecycle"
+	"github.com/klkube/kl/embedded/policy"
+	"github.com/klkube/kl/embedded/policy/cni"
+)
+
+// enforces tells whether the node enforces NetworkPolicies: they can be left out, and who brings another pod network
+// brings its enforcement.
+func enforces(c cluster.NodeConfig) bool {
+	return c.CNI == "kl" && !slices.Contains(c.Disable, "networkPolicy")
+}
+
+// policyGate closes the node for pods whose policies are not known, before the kubelet can start any. Where policies are not
+// enforced, it takes away what an earlier run left.
+type policyGate struct {
+	agent *policy.Agent // nil: policies are not enforced
+	log   *slog.Logger
+}
+
+func (*policyGate) Name() string { return "policy-gate" }
+
+// Run is a lifecycle.Component.
+func (g *policyGate) Run(ctx context.Context, ready func()) error {
+	if g.agent == nil {
+		if err := policy.Remove(ctx); err != nil {
+			g.log.Warn("remove the rules of policies", "err", err) // there may never have been any
+		}
+	} else if err := g.agent.Prepare(ctx); err != nil {
+		return fmt.Errorf("close the node for pods that are not known: %w", err)
+	}
+	if err := dropOtherCNI(cniFile, g.agent != nil); err != nil {
+		return fmt.Errorf("remove CNI configuration: %w", err)
+	}
+	ready()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// dropOtherCNI removes a configuration that holds pods back for their policies if nobody answers, or does not although it
+// should. The right one is written as soon as the pod range is known.
+func dropOtherCNI(file string, policies bool) error {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var config struct {
+		Plugins []struct {
+			Type string `json:"type"`
+		} `json:"plugins"`
+	}
+	err = json.Unmarshal(data, &config)
+	has := slices.ContainsFunc(config.Plugins, func(p struct {
+		Type string `json:"type"`
+	}) bool {
+		return p.Type == cniPolicyType
+	})
+	if err == nil && has == policies {
+		return nil
+	}
+	return os.Remove(file)
+}
+
+// policyUnits are the components that enforce policies; the first is named policy-gate. What the agent answers is added to
+// the mux.
+func policyUnits(c cluster.NodeConfig, gateway netip.Addr, mux *http.ServeMux, log *slog.Logger) []lifecycle.Unit {
+	if !enforces(c) {
+		return []lifecycle.Unit{{Component: &policyGate{log: log}}}
+	}
+	agent := policy.New(
+		func() (kubernetes.Interface, error) { return nodeClient("kl-policy") },
+		policy.Config{Node: c.Name, Gateway: gateway, Socket: cni.Socket, Logger: log},
+	)
+	mux.Handle("/v1/policy/", agent.Handler())
+	return []lifecycle.Unit{
+		{Component: &policyGate{agent: agent, log: log}},
+		{
+			Component: agent, Needs: []string{"credentials", "policy-gate"},
+			Again: func() lifecycle.Component { return agent },
+		},
+	}
+}
+
+// nodeClient uses the kubelet's credentials, which exist once the node joined.
+func nodeClient(userAgent string) (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfigFile)
+	if err != nil {
+		return nil, fmt.Errorf("read credentials: %w", err)
+	}
+	config.UserAgent = userAgent
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	return client, nil
+}
