@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/tunnel"
 )
 
 // retryInterval is how often a host port that was taken is tried again, and the file is read even if nothing told of a
@@ -206,8 +207,5 @@ func (f *Forwarder) serve(ctx context.Context, client net.Conn, r route) {
 		}
 		return
 	}
-	defer server.Close()
-	stop := context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })
-	defer stop()
-	join(client, server)
+	tunnel.Pipe(ctx, client, server)
 }

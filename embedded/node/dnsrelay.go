@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/klkube/kl/embedded/tunnel"
 )
 
 // dnsRelay answers DNS on the gateway address by asking the node's own resolver, for engines whose resolver exists in the
@@ -114,12 +116,9 @@ func (d *dnsRelay) serveStreams(ctx context.Context, streams net.Listener) error
 			if err != nil {
 				return
 			}
-			defer up.Close()
-			stop := context.AfterFunc(ctx, func() { conn.Close(); up.Close() })
-			defer stop()
 			_ = conn.SetDeadline(time.Now().Add(2 * dnsTimeout))
 			_ = up.SetDeadline(time.Now().Add(2 * dnsTimeout))
-			pipe(conn, up)
+			tunnel.Pipe(ctx, conn, up)
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/klkube/kl/embedded/tunnel"
 )
 
 // gatewayLink is the interface that holds the gateway address. It is the same address on every node: who connects to it
@@ -68,31 +69,7 @@ func (g *gateway) serve(ctx context.Context, conn net.Conn) {
 		g.log.Debug("dial API server", "err", err)
 		return
 	}
-	defer api.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close(); api.Close() })
-	defer stop()
-	pipe(conn, api)
-}
-
-// pipe copies both ways until both are at their end, or one fails.
-func pipe(a, b net.Conn) {
-	var wg sync.WaitGroup
-	wg.Go(func() { copyHalf(a, b) })
-	copyHalf(b, a)
-	wg.Wait()
-}
-
-// copyHalf copies until src ends, and passes on the end alone: the other direction stays open.
-func copyHalf(dst, src net.Conn) {
-	if _, err := io.Copy(dst, src); err != nil {
-		dst.Close()
-		src.Close()
-		return
-	}
-	half, ok := dst.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		dst.Close()
-	}
+	tunnel.Pipe(ctx, conn, api)
 }
 
 // ensureGateway makes the interface with the address, if it does not exist. Kernels of small virtual machines may have

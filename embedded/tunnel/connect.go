@@ -25,7 +25,7 @@ func ServeConnect(ctx context.Context, l net.Listener, dial DialFunc) error {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if client, target := connect(w, r, dial); target != nil {
 				defer conns.Done()
-				pipe(ctx, target, client)
+				Pipe(ctx, target, client)
 			}
 		}),
 		ConnState: func(_ net.Conn, state http.ConnState) {

@@ -99,7 +99,7 @@ func TestPipeEndsWithContext(t *testing.T) {
 	c, d := net.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { pipe(ctx, b, c); close(done) }()
+	go func() { Pipe(ctx, b, c); close(done) }()
 	if _, err := a.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ type closeWriter interface{ CloseWrite() error }
 
 type aborter interface{ abort() }
 
-// pipe copies between a and b until both directions have ended, one has failed or ctx is done, and closes both. The end
+// Pipe copies between a and b until both directions have ended, one has failed or ctx is done, and closes both. The end
 // of one direction is passed on and leaves the other open: `kubectl exec` reads output long after its input ended.
-func pipe(ctx context.Context, a, b net.Conn) {
+func Pipe(ctx context.Context, a, b net.Conn) {
 	cut := sync.OnceFunc(func() {
 		abort(a)
 		abort(b)

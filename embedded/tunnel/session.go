@@ -112,5 +112,5 @@ func join(ctx context.Context, y *yamux.Stream, conn net.Conn, err error) {
 		return
 	}
 	_ = y.SetWriteDeadline(time.Time{})
-	pipe(ctx, newStream(y), conn)
+	Pipe(ctx, newStream(y), conn)
 }
