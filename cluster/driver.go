@@ -84,13 +84,15 @@ type Payload struct {
 	Runc   string // Dir/rootfs/usr/local/bin/runc
 }
 
-// NodeSpec is a node to be made. The driver shows RunDir at /kl/run and NodeDir at /kl/node in the node, both writable.
+// NodeSpec is a node to be made. The driver shows RunDir at /kl/run, NodeDir at /kl/node and SharedDir at /kl/shared in the
+// node, all writable.
 type NodeSpec struct {
 	Cluster     string
 	Name        string // n1, n2, …: host name and Kubernetes node name
 	Payload     Payload
 	RunDir      string // host directory with the socket of the tunnel: Layout.TunnelDir
 	NodeDir     string // host directory of this node: node.json, ca.crt, bootstrap.kubeconfig, tunnel-token, logs/
+	SharedDir   string // host directory of volumes that all nodes see; empty for none
 	MilliCPUs   int64  // 0 means no limit
 	MemoryBytes int64  // 0 means no limit
 	Mounts      []Mount

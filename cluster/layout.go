@@ -72,6 +72,9 @@ func (l Layout) LogFile(component string) string { return l.path("logs", compone
 // NodeDir is a node's directory, shown to the node at /kl/node.
 func (l Layout) NodeDir(node string) string { return l.path("nodes", node) }
 
+// SharedDir holds the volumes that all nodes share; it is shown to each at /kl/shared. Nodes write there as root.
+func (l Layout) SharedDir() string { return l.path("shared") }
+
 // NodeLogFile is the log of one of a node's programs: containerd or node.
 func (l Layout) NodeLogFile(node, program string) string {
 	return l.path("nodes", node, "logs", program+".log")

@@ -9,6 +9,8 @@ const (
 	NodeBootstrap    = "/kl/node/bootstrap.kubeconfig"
 	NodeTunnelToken  = "/kl/node/tunnel-token"
 	NodeLogDir       = "/kl/node/logs"
+	SharedMountDir   = "/kl/shared" // Layout.SharedDir on the host
+	DisksDir         = "/kl/disks"  // what is mounted below it becomes a local PersistentVolume
 	NodeTunnelSocket = "/kl/run/tunnel.sock"
 	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host
 )

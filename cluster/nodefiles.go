@@ -39,7 +39,7 @@ func (s Spec) nodes(l Layout, p Payload) ([]NodeSpec, error) {
 		}
 		for _, name := range g.Names {
 			nodes = append(nodes, NodeSpec{
-				Cluster: s.Name, Name: name, Payload: p, RunDir: l.TunnelDir(), NodeDir: l.NodeDir(name),
+				Cluster: s.Name, Name: name, Payload: p, RunDir: l.TunnelDir(), NodeDir: l.NodeDir(name), SharedDir: l.SharedDir(),
 				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
 				Mounts: g.Mounts, Ports: slices.DeleteFunc(slices.Clone(g.Ports), Port.Forwarded), Labels: g.Labels, Avoid: avoid,
 			})

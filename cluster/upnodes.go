@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -28,6 +29,9 @@ func (u *upRun) startNodes(ctx context.Context, have []Node) error {
 	existing := map[string]Node{}
 	for _, n := range have {
 		existing[n.Name] = n
+	}
+	if err := os.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
+		return &Error{Op: "make directory of shared volumes", Err: err}
 	}
 	missing := 0
 	for _, spec := range specs {

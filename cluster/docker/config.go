@@ -93,6 +93,9 @@ func mountsOf(spec cluster.NodeSpec) []mount.Mount {
 		{Type: mount.TypeBind, Source: spec.RunDir, Target: cluster.RunMountDir},
 		{Type: mount.TypeBind, Source: spec.NodeDir, Target: cluster.NodeMountDir},
 	}
+	if spec.SharedDir != "" {
+		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: spec.SharedDir, Target: cluster.SharedMountDir})
+	}
 	for _, m := range spec.Mounts {
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: m.Host, Target: m.Node, ReadOnly: m.ReadOnly})
 	}

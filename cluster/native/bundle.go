@@ -134,6 +134,9 @@ func mounts(b bundle, spec cluster.NodeSpec) []specs.Mount {
 		bind(spec.RunDir, cluster.RunMountDir, false),
 		bind(spec.NodeDir, cluster.NodeMountDir, false),
 	}
+	if spec.SharedDir != "" {
+		list = append(list, bind(spec.SharedDir, cluster.SharedMountDir, false))
+	}
 	for _, m := range spec.Mounts {
 		list = append(list, bind(m.Host, m.Node, m.ReadOnly))
 	}

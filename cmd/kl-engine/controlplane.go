@@ -46,7 +46,9 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	slog.SetDefault(logger) // and with it the standard library's log
 	plane := &controlplane.Plane{
 		Layout: layout, Version: version, Started: started, Logger: logger,
-		Extra: func(parts controlplane.Parts) []lifecycle.Unit { return extraUnits(layout, parts, logger) },
+		Extra: func(parts controlplane.Parts) []lifecycle.Unit {
+			return append(extraUnits(layout, parts, logger), storageUnit(ctx, layout, parts, logger.With("component", "storage")))
+		},
 	}
 	return plane.Run(ctx)
 }

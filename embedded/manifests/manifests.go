@@ -33,6 +33,8 @@ var (
 	dnsYAML string
 	//go:embed metrics.yaml
 	metricsYAML string
+	//go:embed storage.yaml
+	storageYAML string
 )
 
 // Mode says whose word counts where somebody else has changed a field.
@@ -71,6 +73,21 @@ func (m MetricsServer) Objects() ([]*unstructured.Unstructured, error) { return 
 
 // Rights tells how many of Objects are rights, which stay when the rest is withdrawn.
 func (m MetricsServer) Rights() int { return 4 }
+
+// Storage is the CSI driver, the classes of its volumes, and the rights of who makes them.
+type Storage struct {
+	User                    string // whose certificate it has
+	Driver                  string // name of the CSI driver
+	KindKey                 string // parameter of its classes that says where volumes are: local or shared
+	Standard, Shared, Local string // names of the classes
+	DisksDir                string // where local volumes are mounted
+}
+
+// Objects are the rights, and then the driver and the classes: see [Storage.Rights].
+func (s Storage) Objects() ([]*unstructured.Unstructured, error) { return parse(storageYAML, s) }
+
+// Rights tells how many of Objects are rights.
+func (s Storage) Rights() int { return 4 }
 
 func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

@@ -97,3 +97,31 @@ func TestMetricsServer(t *testing.T) {
 		t.Errorf("caBundle = %q, %v", plain, err)
 	}
 }
+
+func TestStorage(t *testing.T) {
+	s := Storage{User: "system:somebody", Driver: "csi.test", KindKey: "csi.test/kind", Standard: "a", Shared: "b", Local: "c", DisksDir: "/disks"}
+	objects, err := s.Objects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"ClusterRole system:somebody", "ClusterRoleBinding system:somebody", "Role system:somebody", "RoleBinding system:somebody",
+		"CSIDriver csi.test", "StorageClass a", "StorageClass b", "StorageClass c",
+	}
+	if d := cmp.Diff(want, names(objects)); d != "" {
+		t.Errorf("objects (-want +got):\n%s", d)
+	}
+	for i, o := range objects {
+		if right := o.GroupVersionKind().Group == "rbac.authorization.k8s.io"; right != (i < s.Rights()) {
+			t.Errorf("object %d, %s, is a right: %v", i, o.GetKind(), right)
+		}
+	}
+	kinds := []string{}
+	for _, o := range objects[5:7] {
+		p, _, _ := unstructured.NestedStringMap(o.Object, "parameters")
+		kinds = append(kinds, p[s.KindKey])
+	}
+	if d := cmp.Diff([]string{"local", "shared"}, kinds); d != "" {
+		t.Errorf("kinds (-want +got):\n%s", d)
+	}
+}

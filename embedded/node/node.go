@@ -85,6 +85,7 @@ func Run(ctx context.Context, o Options) error {
 		{Component: &tuning{after: network.nodeReady}},
 	}
 	units = append(units, policyUnits(o.Config, address, handler, o.Logger.With("component", "policy"))...)
+	units = append(units, volumeUnits(o.Config, o.Version, handler, o.Logger.With("component", "storage"))...)
 	if facts.DNSUpstream != "" {
 		relay := &dnsRelay{listen: netip.AddrPortFrom(address, 53), upstream: facts.DNSUpstream + ":53"}
 		units = append(units, lifecycle.Unit{
