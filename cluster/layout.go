@@ -63,6 +63,12 @@ func (l Layout) TunnelDir() string { return l.path("run", "nodes") }
 // TunnelSocket is what node agents dial.
 func (l Layout) TunnelSocket() string { return l.path("run", "nodes", "tunnel.sock") }
 
+// PrivateDir holds sockets and files of the control plane's parts, for each other. No node sees it.
+func (l Layout) PrivateDir() string { return l.path("private") }
+
+// EtcdSocket is where etcd listens: for the API server, and with its metrics for whoever watches (HTTP, /metrics).
+func (l Layout) EtcdSocket() string { return filepath.Join(l.PrivateDir(), "etcd.sock") }
+
 // PIDFile holds the control plane's process ID; the process holds a lock on it for as long as it lives.
 func (l Layout) PIDFile() string { return l.path("run", "control-plane.pid") }
 

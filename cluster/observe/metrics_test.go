@@ -26,11 +26,14 @@ scheduler_schedule_attempts_total{profile="default",result="scheduled"} %GET%
 `
 
 func TestPlane(t *testing.T) {
-	text := func(get, fast string) string {
-		return strings.NewReplacer("%GET%", get, "%FAST%", fast).Replace(scrapeText)
+	scraped := func(get, fast string, at time.Time) *scrape {
+		c := newScrape(at)
+		if err := c.read(strings.NewReader(strings.NewReplacer("%GET%", get, "%FAST%", fast).Replace(scrapeText))); err != nil {
+			t.Fatal(err)
+		}
+		return c
 	}
-	before := parseScrape(strings.NewReader(text("100", "100")), testNow)
-	after := parseScrape(strings.NewReader(text("300", "200")), testNow.Add(10*time.Second))
+	before, after := scraped("100", "100", testNow), scraped("300", "200", testNow.Add(10*time.Second))
 	p := after.plane(before)
 	v := p.Verbs[0]
 	if v.Verb != "GET" || v.Rate != 20 || v.Errors != 0 {

@@ -1,13 +1,11 @@
 package observe
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"io"
+	"fmt"
 	"math"
+	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -19,7 +17,9 @@ type Plane struct {
 	Err   string
 	Verbs []VerbStat // by request rate, highest first
 
-	RequestsPerSecond []float64 // history, oldest first, one a period
+	RequestsPerSecond []float64 // histories, oldest first, one a period
+	ScheduledHistory  []float64 // pods a second
+	FsyncHistory      []float64 // p99 in seconds; -1 where nothing was written
 	Inflight          float64
 	EtcdBytes         float64 // size of the database
 	FsyncP99          float64 // seconds
@@ -40,35 +40,26 @@ type VerbStat struct {
 // pollPlane reads /metrics every period. WATCH and CONNECT live long, so they count as requests but have no latency.
 func (s *Source) pollPlane(ctx context.Context) {
 	var prev *scrape
-	var rates []float64
+	var last *Plane
 	every(ctx, func() time.Duration {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		cur, err := s.scrape(ctx)
 		if err != nil {
-			msg := shortError(err)
-			s.update(func(n *Snapshot) {
-				p := Plane{Err: msg}
-				if n.Plane != nil {
-					p = *n.Plane
-					p.Err = msg
-				}
-				n.Plane = &p
-			})
+			p := Plane{}
+			if last != nil {
+				p = *last
+			}
+			p.Err = shortError(err)
+			s.update(func(n *Snapshot) { n.Plane = &p })
 			return s.cfg.MetricsEvery * 2
 		}
 		p := cur.plane(prev)
 		if prev != nil {
-			total := 0.0
-			for _, v := range p.Verbs {
-				total += v.Rate
-			}
-			rates = append(rates, total)
-			rates = rates[max(0, len(rates)-historyLen):]
+			p.remember(last)
 		}
-		p.RequestsPerSecond = rates
 		first := prev == nil
-		prev = cur
+		prev, last = cur, p
 		s.update(func(n *Snapshot) { n.Plane = p })
 		if first {
 			return min(3*time.Second, s.cfg.MetricsEvery) // rates need two looks
@@ -77,123 +68,61 @@ func (s *Source) pollPlane(ctx context.Context) {
 	})
 }
 
+// remember continues the histories of the look before.
+func (p *Plane) remember(last *Plane) {
+	total := 0.0
+	for _, v := range p.Verbs {
+		total += v.Rate
+	}
+	p.RequestsPerSecond = keep(last.RequestsPerSecond, total)
+	p.ScheduledHistory = keep(last.ScheduledHistory, gapIfNaN(p.ScheduledPerSec))
+	p.FsyncHistory = keep(last.FsyncHistory, gapIfNaN(p.FsyncP99))
+}
+
+// gapIfNaN is a value as charts take it: below zero where there is none.
+func gapIfNaN(v float64) float64 {
+	if math.IsNaN(v) {
+		return -1
+	}
+	return v
+}
+
+// scrape reads the API server's metrics, and on a kl cluster etcd's, which tells them on its own socket.
 func (s *Source) scrape(ctx context.Context) (*scrape, error) {
-	body, err := s.client.Discovery().RESTClient().Get().AbsPath("/metrics").SetHeader("Accept", "text/plain").DoRaw(ctx)
+	body, err := s.client.Discovery().RESTClient().Get().AbsPath("/metrics").SetHeader("Accept", "text/plain").Stream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return parseScrape(bytes.NewReader(body), time.Now()), nil
+	defer body.Close()
+	c := newScrape(time.Now())
+	if err := c.read(body); err != nil {
+		return nil, err
+	}
+	if s.cfg.Layout == nil {
+		return c, nil
+	}
+	if err := s.scrapeEtcd(ctx, c); err != nil {
+		s.log.Debug("read etcd's metrics", "err", err)
+	}
+	return c, nil
 }
 
-// scrape is the few families wanted of one /metrics, summed over the labels that do not matter here.
-type scrape struct {
-	at       time.Time
-	requests map[string]float64             // verb
-	failed   map[string]float64             // verb
-	latency  map[string]map[float64]float64 // verb → upper bound → cumulative count
-	fsync    map[float64]float64
-	sched    map[float64]float64
-	gauges   map[string]float64
-	counters map[string]float64
-}
-
-func parseScrape(r io.Reader, at time.Time) *scrape {
-	c := &scrape{at: at, requests: map[string]float64{}, failed: map[string]float64{}, latency: map[string]map[float64]float64{},
-		fsync: map[float64]float64{}, sched: map[float64]float64{}, gauges: map[string]float64{}, counters: map[string]float64{}}
-	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 64<<10), 1<<20)
-	for sc.Scan() {
-		c.line(sc.Text())
-	}
-	return c
-}
-
-func (c *scrape) line(l string) {
-	if l == "" || l[0] == '#' {
-		return
-	}
-	name, rest := l, ""
-	if i := strings.IndexAny(l, "{ "); i > 0 {
-		name, rest = l[:i], l[i:]
-	}
-	switch name {
-	case "apiserver_request_total":
-		labels, v := sampleOf(rest)
-		verb := labelOf(labels, "verb")
-		c.requests[verb] += v
-		if strings.HasPrefix(labelOf(labels, "code"), "5") {
-			c.failed[verb] += v
-		}
-	case "apiserver_request_duration_seconds_bucket":
-		labels, v := sampleOf(rest)
-		verb := labelOf(labels, "verb")
-		if c.latency[verb] == nil {
-			c.latency[verb] = map[float64]float64{}
-		}
-		c.latency[verb][bound(labels)] += v
-	case "etcd_disk_wal_fsync_duration_seconds_bucket":
-		labels, v := sampleOf(rest)
-		c.fsync[bound(labels)] += v
-	case "scheduler_scheduling_attempt_duration_seconds_bucket":
-		labels, v := sampleOf(rest)
-		c.sched[bound(labels)] += v
-	case "apiserver_storage_size_bytes", "etcd_mvcc_db_total_size_in_bytes", "scheduler_pending_pods",
-		"apiserver_current_inflight_requests":
-		_, v := sampleOf(rest)
-		c.gauges[name] += v
-	case "scheduler_schedule_attempts_total":
-		labels, v := sampleOf(rest)
-		if labelOf(labels, "result") == "scheduled" {
-			c.counters[name] += v
-		}
-	}
-}
-
-// sampleOf splits `{labels} value [timestamp]`.
-func sampleOf(s string) (labels string, v float64) {
-	if strings.HasPrefix(s, "{") {
-		end := strings.LastIndexByte(s, '}')
-		if end < 0 {
-			return "", 0
-		}
-		labels, s = s[1:end], s[end+1:]
-	}
-	f := strings.Fields(s)
-	if len(f) == 0 {
-		return labels, 0
-	}
-	v, err := strconv.ParseFloat(f[0], 64)
-	if err != nil || math.IsNaN(v) {
-		return labels, 0
-	}
-	return labels, v
-}
-
-// labelOf finds a label's value. The few labels wanted never hold quotes.
-func labelOf(labels, name string) string {
-	for rest := labels; ; {
-		i := strings.Index(rest, name+`="`)
-		if i < 0 {
-			return ""
-		}
-		after := rest[i+len(name)+2:]
-		if i == 0 || rest[i-1] == ',' {
-			end := strings.IndexByte(after, '"')
-			if end < 0 {
-				return ""
-			}
-			return after[:end]
-		}
-		rest = after
-	}
-}
-
-func bound(labels string) float64 {
-	v, err := strconv.ParseFloat(labelOf(labels, "le"), 64)
+func (s *Source) scrapeEtcd(ctx context.Context, c *scrape) error {
+	client := socketClient(s.cfg.Layout.EtcdSocket())
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://etcd/metrics", nil)
 	if err != nil {
-		return math.Inf(1)
+		return err
 	}
-	return v
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("etcd answers %s", resp.Status)
+	}
+	return c.read(resp.Body)
 }
 
 // plane computes rates against the previous scrape; without one, latencies are those since the server's start.
@@ -240,45 +169,4 @@ func (c *scrape) plane(prev *scrape) *Plane {
 	p.FsyncP99 = quantile(since(c.fsync, prev.fsync), 0.99)
 	p.SchedulerP99 = quantile(since(c.sched, prev.sched), 0.99)
 	return p
-}
-
-// since is the histogram of what happened between two scrapes; of everything, if nothing happened between them.
-func since(now, before map[float64]float64) map[float64]float64 {
-	out := map[float64]float64{}
-	inf := math.Inf(1)
-	if now[inf] <= before[inf] {
-		return now
-	}
-	for le, n := range now {
-		out[le] = n - before[le]
-	}
-	return out
-}
-
-// quantile interpolates within a cumulative histogram as PromQL's histogram_quantile does.
-func quantile(h map[float64]float64, q float64) float64 {
-	total := h[math.Inf(1)]
-	if total <= 0 {
-		return math.NaN()
-	}
-	bounds := make([]float64, 0, len(h))
-	for le := range h {
-		bounds = append(bounds, le)
-	}
-	slices.Sort(bounds)
-	want := q * total
-	low, below := 0.0, 0.0
-	for _, le := range bounds {
-		if h[le] >= want {
-			if math.IsInf(le, 1) {
-				return low
-			}
-			if h[le] == below {
-				return le
-			}
-			return low + (le-low)*(want-below)/(h[le]-below)
-		}
-		low, below = le, h[le]
-	}
-	return low
 }

@@ -40,10 +40,12 @@ type Snapshot struct {
 	Budgets             []*policyv1.PodDisruptionBudget
 	Policies            []*networkingv1.NetworkPolicy
 
-	Usage *Usage          // CPU and memory with their history; nil until metrics.k8s.io answered
-	Plane *Plane          // the control plane's own metrics; nil until /metrics answered
-	KL    *cluster.Status // component states of a kl cluster; nil elsewhere
-	Disk  *Disk           // what a kl cluster keeps on disk; nil elsewhere
+	Usage    *Usage          // CPU and memory with their history; nil until metrics.k8s.io answered
+	Traffic  *Traffic        // of pods and nodes with its history; nil until kubelets answered
+	Activity *Activity       // restarts and autoscalers with their history; nil until the first sample
+	Plane    *Plane          // the control plane's own metrics; nil until /metrics answered
+	KL       *cluster.Status // component states of a kl cluster; nil elsewhere
+	Disk     *Disk           // what a kl cluster keeps on disk; nil elsewhere
 
 	Verdicts *Verdicts // on real traffic, from kl's nodes; nil elsewhere
 

@@ -100,7 +100,7 @@ func (s *Source) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	restart := make(chan struct{}, 1)
 	for _, part := range []func(context.Context){
-		s.publish, s.pollUsage, s.pollPlane, s.watchStatus, s.watchDisk, s.watchVerdicts,
+		s.publish, s.pollUsage, s.pollTraffic, s.watchActivity, s.pollPlane, s.watchStatus, s.watchDisk, s.watchVerdicts,
 		func(ctx context.Context) { s.keepProbing(ctx, restart) },
 	} {
 		wg.Go(func() { part(ctx) })

@@ -3,10 +3,12 @@ package observe_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +113,33 @@ func TestSourceWithoutRights(t *testing.T) {
 	until(t, src, "a word about metrics", func(s *observe.Snapshot) bool { return s.Usage != nil && s.Usage.Err != "" })
 }
 
+func TestSourceMeasuresTraffic(t *testing.T) {
+	srv := observetest.Start(t, observetest.Synthetic(2, 10, time.Now())...)
+	began, asked := time.Now(), time.Duration(0)
+	srv.Kubelet(func(node string) string { // 2 kB in, 1 kB out with every second of the kubelet's clock
+		if node != "node-0000" {
+			return "{}"
+		}
+		asked += time.Second
+		network := fmt.Sprintf(`{"time": %q, "rxBytes": %d, "txBytes": %d}`, began.Add(asked).Format(time.RFC3339Nano), 2000*int(asked.Seconds()), 1000*int(asked.Seconds()))
+		return `{"node": {"network": ` + network + `}, "pods": [{"podRef": {"name": "web", "namespace": "shop"}, "network": ` + network + `}, {"podRef": {"name": "host", "namespace": "shop"}}]}`
+	})
+	src := run(t, observe.Config{REST: srv.Config()})
+	snap := until(t, src, "two rates", func(s *observe.Snapshot) bool { return len(s.Traffic.Pod("shop", "web")) >= 2 })
+	want := observe.Rate{In: 2000, Out: 1000}
+	if got := snap.Traffic.Pod("shop", "web")[0]; got != want {
+		t.Errorf("pod: %+v", got)
+	}
+	if got := snap.Traffic.Node("node-0000"); len(got) == 0 || got[0] != want {
+		t.Errorf("node: %+v", got)
+	}
+	if snap.Traffic.Note != "" || snap.Traffic.Pod("shop", "host") != nil {
+		t.Errorf("note %q, pod of the host's network %v", snap.Traffic.Note, snap.Traffic.Pod("shop", "host"))
+	}
+	srv.Refuse("get", "nodes/proxy")
+	until(t, src, "the refusal in words", func(s *observe.Snapshot) bool { return strings.Contains(s.Traffic.Note, "not allowed") })
+}
+
 func TestSourceOfOneNamespace(t *testing.T) {
 	srv := observetest.Start(t, observetest.Synthetic(1, 200, time.Now())...)
 	src := run(t, observe.Config{REST: srv.Config(), Namespace: "team-01"})
@@ -193,7 +222,8 @@ func TestSourceFollowsVerdicts(t *testing.T) {
 	}
 	denial <- policy.Denial{Seq: 2, Time: sent, Node: "n1"} // told again
 	denial <- policy.Denial{Seq: 4, Time: sent.Add(time.Second), Node: "n1"}
-	until(t, src, "one more", func(s *observe.Snapshot) bool { return len(s.Verdicts.Denials) == 4 })
+	denial <- policy.Denial{Seq: 1, Time: sent.Add(time.Minute), Node: "n1"} // of an agent that began anew
+	until(t, src, "two more", func(s *observe.Snapshot) bool { return len(s.Verdicts.Denials) == 5 })
 }
 
 func TestActions(t *testing.T) {

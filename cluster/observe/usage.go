@@ -114,17 +114,8 @@ type history struct {
 func (h *history) begin() { h.seen = map[string]bool{} }
 
 func (h *history) add(m map[string]Series, name string, v Sample) {
-	m[name] = push(m[name], v)
+	m[name] = keep(m[name], v)
 	h.seen[name] = true
-}
-
-// push appends a sample and keeps the last hour. Appending never changes what readers of the old slice see.
-func push(s Series, v Sample) Series {
-	s = append(s, v)
-	if len(s) > historyLen {
-		s = s[len(s)-historyLen:]
-	}
-	return s
 }
 
 // end forgets what has not been seen this time: pods and nodes that are gone.

@@ -124,7 +124,7 @@ func nodeGet(ctx context.Context, client *http.Client, node, path string) (io.Re
 
 // followDenials reads a node's denials as they happen, and starts over when the stream ends.
 func (s *Source) followDenials(ctx context.Context, client *http.Client, node string) {
-	var last uint64
+	var last policy.Denial
 	every(ctx, func() time.Duration {
 		body, err := nodeGet(ctx, client, node, policy.DenialsPath+"?watch=1")
 		if err != nil {
@@ -138,8 +138,9 @@ func (s *Source) followDenials(ctx context.Context, client *http.Client, node st
 			if err := dec.Decode(&d); err != nil {
 				return time.Second
 			}
-			if d.Seq > last { // after a new start of the stream, old ones come again
-				last = d.Seq
+			// After a new start of the stream, old ones come again; after a new start of the agent, it counts from 1.
+			if d.Seq > last.Seq || d.Time.After(last.Time) {
+				last = d
 				s.denied(d)
 			}
 		}

@@ -19,9 +19,6 @@ type files struct {
 	dir string // absolute
 }
 
-// privateDir is a directory that no node sees.
-const privateDir = "private"
-
 func (f files) path(name string) string     { return filepath.Join(f.dir, name) }
 func (f files) etcdSocket() string          { return f.path("etcd.sock") }
 func (f files) etcdPeerSocket() string      { return f.path("peer.sock") }
@@ -36,7 +33,7 @@ const maxSocketPath = 107
 
 // writeFiles writes the configuration files of the upstream components.
 func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
-	dir, err := filepath.Abs(filepath.Join(l.Dir(), privateDir))
+	dir, err := filepath.Abs(l.PrivateDir())
 	if err != nil {
 		return files{}, err
 	}

@@ -31,7 +31,7 @@ const (
 	nameRoles      = "roles"
 	nameObserver   = "observer"
 
-	nameAdmin = "admin" // not a component: a kubeconfig in privateDir
+	nameAdmin = "admin" // not a component: a kubeconfig in the private directory
 )
 
 // ErrRunning is returned by Run if another process runs the control plane of this cluster.

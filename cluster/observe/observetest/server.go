@@ -35,6 +35,7 @@ type Server struct {
 	refused map[string]bool // "patch deployments"
 	usage   func() ([]metricsv1beta1.NodeMetrics, []metricsv1beta1.PodMetrics)
 	logs    map[string]string
+	kubelet func(node string) string
 }
 
 // Start serves objects on a loopback port until the test ends.
@@ -90,7 +91,7 @@ func (s *Server) Remove(o runtime.Object) {
 	s.store.remove(r, key(m))
 }
 
-// Refuse makes the server answer 403 to a verb on a resource: ("patch", "deployments").
+// Refuse makes the server answer 403 to a verb on a resource or subresource: ("patch", "deployments"), ("get", "nodes/proxy").
 func (s *Server) Refuse(verb, plural string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,6 +110,13 @@ func (s *Server) Log(namespace, pod, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logs[namespace+"/"+pod] = text
+}
+
+// Kubelet sets what the kubelets answer at /stats/summary; without it, they do not answer.
+func (s *Server) Kubelet(f func(node string) string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kubelet = f
 }
 
 // Up listens (again, on the same port).
@@ -197,7 +205,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		verb = "list"
 	}
 	s.mu.Lock()
-	refused := s.refused[verb+" "+t.resource.name]
+	what := verb + " " + t.resource.name
+	refused, kubelet := s.refused[what] || s.refused[what+"/"+t.sub], s.kubelet
 	s.mu.Unlock()
 	if refused {
 		fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf("%s is forbidden: User \"ann\" cannot %s resource %q", t.resource.name, verb, t.resource.name))
@@ -213,6 +222,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text := s.logs[t.namespace+"/"+t.name]
 		s.mu.Unlock()
 		_, _ = io.WriteString(w, text)
+	case verb == "get" && t.sub == "proxy" && kubelet != nil:
+		_, _ = io.WriteString(w, kubelet(t.name))
+	case verb == "get" && t.sub == "proxy":
+		fail(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "no kubelet")
 	case verb == "get":
 		s.serveGet(w, r, t)
 	case verb == "patch":
