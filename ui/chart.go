@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,16 +11,25 @@ import (
 	"github.com/klkube/kl/cluster/observe"
 )
 
-// drawChart draws values, one a period, the newest at the right edge, with the scale at the left. It always shows at
-// least two minutes, so that a young history does not look like a long one.
-func drawChart(st *styles, values []float64, period float64, unit func(float64) string, a area, line lipgloss.Style) string {
+// line is one history of a chart, a value a period, the newest last; a value below zero is a gap.
+type line struct {
+	values []float64
+	style  lipgloss.Style
+}
+
+// drawChart draws lines with the newest values at the right edge and the scale at the left. It always shows at least two
+// minutes, so that a young history does not look like a long one.
+func drawChart(st *styles, period float64, unit func(float64) string, a area, lines ...line) string {
 	if a.h < 3 || a.w < 20 {
-		return block(line.Render(spark(values, peak(values), max(0, a.w))), a)
+		return block(lines[0].style.Render(spark(lines[0].values, peak(lines[0].values), max(0, a.w))), a)
 	}
-	if len(values) < 2 {
+	values, top := 0, 0.0
+	for _, l := range lines {
+		values, top = max(values, len(l.values)), max(top, peak(l.values))
+	}
+	if values < 2 {
 		return block(st.dim.Render("the line begins with the second sample, in "+observe.Span(time.Duration(period)*time.Second)), a)
 	}
-	top := peak(values)
 	if top <= 0 {
 		top = 1
 	}
@@ -28,7 +38,7 @@ func drawChart(st *styles, values []float64, period float64, unit func(float64) 
 		label = max(label, width(unit(v)))
 	}
 	plot := area{a.w - label - 2, a.h - 1}
-	span := max(8, len(values)-1)
+	span := max(8, values-1)
 	end := time.Unix(int64(span)*60, 0).UTC() // the time axis is only used for positions
 	begin := time.Unix(0, 0).UTC()
 	c := timeserieslinechart.New(plot.w, plot.h)
@@ -38,13 +48,16 @@ func drawChart(st *styles, values []float64, period float64, unit func(float64) 
 	c.SetTimeRange(begin, end)
 	c.SetYRange(0, top)
 	c.SetViewTimeAndYRange(begin, end, 0, top)
-	c.SetStyle(line)
-	for i, v := range values {
-		if v >= 0 {
-			c.Push(timeserieslinechart.TimePoint{Time: end.Add(-time.Duration(len(values)-1-i) * time.Minute), Value: v})
+	for n, l := range lines {
+		name := strconv.Itoa(n)
+		c.SetDataSetStyle(name, l.style)
+		for i, v := range l.values {
+			if v >= 0 {
+				c.PushDataSet(name, timeserieslinechart.TimePoint{Time: end.Add(-time.Duration(len(l.values)-1-i) * time.Minute), Value: v})
+			}
 		}
 	}
-	c.DrawBraille()
+	c.DrawBrailleAll()
 	rows := strings.Split(block(c.View(), plot), "\n")
 	out := make([]string, 0, a.h)
 	for i, r := range rows {

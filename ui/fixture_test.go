@@ -75,8 +75,9 @@ func fixture() observe.Snapshot {
 				PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "api"}}}}, Ports: []networkingv1.NetworkPolicyPort{{Port: &intstr.IntOrString{IntVal: 80}}}}}}})
 	fill(&s, autoscaler())
 	s.Usage = usage(&s)
+	s.Traffic, s.Activity = traffic(&s), activity()
 	s.Plane = &observe.Plane{Verbs: []observe.VerbStat{{Verb: "GET", Rate: 12.5, P50: 0.002, P99: 0.031}, {Verb: "WATCH", Rate: 0.5, P50: math.NaN(), P99: math.NaN()}, {Verb: "PATCH", Rate: 0.2, Errors: 0.1, P50: 0.006, P99: 1.2}},
-		RequestsPerSecond: []float64{10, 12, 9, 30, 22, 13}, Inflight: 2, EtcdBytes: 3 << 20, FsyncP99: 0.004, SchedulerPending: 1, ScheduledPerSec: 0.3, SchedulerP99: math.NaN()}
+		RequestsPerSecond: []float64{10, 12, 9, 30, 22, 13}, ScheduledHistory: []float64{0, 0, 2, 7, 1, 0.3}, FsyncHistory: []float64{0.002, -1, 0.009, 0.003, 0.004}, Inflight: 2, EtcdBytes: 3 << 20, FsyncP99: 0.004, SchedulerPending: 1, ScheduledPerSec: 0.3, SchedulerP99: math.NaN()}
 	s.Verdicts = &observe.Verdicts{Denials: []policy.Denial{{Seq: 1, Time: fixtureNow.Add(-2 * time.Second), Node: "node-0001", Direction: policy.Ingress, From: "shop/pay-5f00001-00000",
 		To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Policies: []string{"shop/only-api"}, Packets: 3}},
 		Counters: map[string]policy.Counters{"node-0001": {Policies: []policy.PolicyCounter{{Policy: "shop/only-api", Allowed: 41, Denied: 3}},
@@ -126,7 +127,9 @@ func autoscaler() *autoscalingv2.HorizontalPodAutoscaler {
 	h := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "api", UID: "hpa"}}
 	h.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "api"}, MaxReplicas: 5,
 		Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{Name: "cpu", Target: autoscalingv2.MetricTarget{AverageUtilization: &eighty}}}}}
-	h.Status = autoscalingv2.HorizontalPodAutoscalerStatus{CurrentReplicas: 3, DesiredReplicas: 4,
+	h.Status = autoscalingv2.HorizontalPodAutoscalerStatus{CurrentReplicas: 3, DesiredReplicas: 4, Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
+		{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionTrue, Message: "the HPA controller was able to update the target scale to 4"},
+		{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue, Message: "the HPA was able to successfully calculate a replica count from cpu resource utilization"}},
 		CurrentMetrics: []autoscalingv2.MetricStatus{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricStatus{Name: "cpu", Current: autoscalingv2.MetricValueStatus{AverageUtilization: &now}}}}}
 	return h
 }
@@ -149,6 +152,34 @@ func usage(s *observe.Snapshot) *observe.Usage {
 		u.Pods[p.Namespace+"/"+p.Name] = wave(20 + i*7%90)
 	}
 	return u
+}
+
+// traffic gives every pod ten minutes of it.
+func traffic(s *observe.Snapshot) *observe.Traffic {
+	t := &observe.Traffic{Period: 15 * time.Second, Nodes: map[string][]observe.Rate{}, Pods: map[string][]observe.Rate{}}
+	wave := func(base float64) (out []observe.Rate) {
+		for i := range 40 {
+			v := base * (1 + 0.8*math.Sin(float64(i)/4))
+			out = append(out, observe.Rate{In: uint32(v), Out: uint32(v / 3)})
+		}
+		return out
+	}
+	for i, n := range s.Nodes {
+		t.Nodes[n.Name] = wave(float64(int(3) << (20 - i)))
+	}
+	for i, p := range s.Pods {
+		t.Pods[p.Namespace+"/"+p.Name] = wave(float64(1000 + 700*i))
+	}
+	return t
+}
+
+func activity() *observe.Activity {
+	a := &observe.Activity{Period: 15 * time.Second, Restarts: map[string][]int32{}, OnNode: map[string][]int32{"node-0001": {3, 3, 4, 5, 5, 7}}, Scalers: map[string][]observe.ScalerSample{}}
+	for i := range int32(40) {
+		a.Restarts["shop/pay-5f00001-00000"] = append(a.Restarts["shop/pay-5f00001-00000"], i/6)
+		a.Scalers["default/api"] = append(a.Scalers["default/api"], observe.ScalerSample{Current: 1 + i/16, Desired: 1 + (i+4)/14, Load: 60 + i*3/2})
+	}
+	return a
 }
 
 // states are the worlds every screen is drawn in.

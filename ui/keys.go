@@ -31,7 +31,7 @@ type keyMap struct {
 
 	stop, start, kill, cut, heal, cordon binding
 
-	onlyDenied, onlyChanges, freeze binding
+	onlyDenied, onlyChanges, freeze, charts binding
 }
 
 func newKeyMap() *keyMap {
@@ -62,6 +62,7 @@ func newKeyMap() *keyMap {
 		cut: bind("X", "partition", "X"), heal: bind("H", "heal", "H"), cordon: bind("C", "cordon/uncordon", "C"),
 
 		onlyDenied: bind("x", "only refused", "x"), onlyChanges: bind("w", "only changes", "w"), freeze: bind("f", "freeze", "f"),
+		charts: bind("t", "more charts", "t"),
 	}
 }
 

@@ -160,21 +160,21 @@ func (o *overview) cluster(st *styles, a area) string {
 	s := o.w.snap
 	var lines []string
 	if s.KL != nil {
-		lines = append(lines, o.components(st, a)...)
+		lines = append(lines, o.components(st, area{a.w, a.h - 2})...) // two lines of facts follow
 	} else {
 		if s.Version == "" {
 			return st.skeleton("connecting to "+clean(s.Server), o.w.frame, a)
 		}
 		lines = append(lines, field(st, "server", clean(s.Server)), field(st, "version", clean(s.Version)))
 	}
-	lines = append(lines, field(st, "objects", fmt.Sprintf("%s · %s", count(len(s.Pods), "pod"), count(len(s.Namespaces), "namespace"))))
+	facts := []string{field(st, "objects", fmt.Sprintf("%s · %s", count(len(s.Pods), "pod"), count(len(s.Namespaces), "namespace")))}
 	if s.KL == nil {
-		lines = append(lines, st.dim.Render("component states, audit log and certificates"), st.dim.Render("are known for kl's own clusters"))
+		facts = append(facts, st.dim.Render("component states, audit log and certificates"), st.dim.Render("are known for kl's own clusters"))
 	}
 	if d := s.Disk; d != nil {
-		lines = append(lines, o.safety(st, d)...)
+		facts = append(facts, o.safety(st, d)...)
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(append(lines, facts...), "\n")
 }
 
 func field(st *styles, name, value string) string {
@@ -196,7 +196,8 @@ func (o *overview) components(st *styles, a area) []string {
 		lines = append(lines, st.warn.Render(string(k.Phase))+" "+st.dim.Render(clean(k.Reason)))
 	}
 	bar := max(4, a.w-name-10)
-	for _, c := range k.Components {
+	shown, hidden := visibleComponents(k.Components, a.h-len(lines))
+	for _, c := range shown {
 		level := observe.Good
 		switch c.State {
 		case cluster.ComponentWaiting, cluster.ComponentStarting:
@@ -222,7 +223,28 @@ func (o *overview) components(st *styles, a area) []string {
 		lines = append(lines, l+st.faint.Render(strings.Repeat("·", from))+st.accent.Render(strings.Repeat("━", to-from))+
 			st.faint.Render(strings.Repeat("·", bar-to))+st.dim.Render(fitRight(when, 7)))
 	}
+	if hidden > 0 {
+		lines = append(lines, st.dim.Render(fmt.Sprintf("… and %d more, all serving", hidden)))
+	}
 	return lines
+}
+
+// visibleComponents leaves out, where there is no room for all, those that serve and took least time to start.
+func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster.ComponentStatus, hidden int) {
+	shown = slices.Clone(all)
+	for len(shown) > max(1, room-1) && len(all) > room {
+		least := -1
+		for i, c := range shown {
+			if c.State == cluster.ComponentServing && (least < 0 || c.Ready-c.Began < shown[least].Ready-shown[least].Began) {
+				least = i
+			}
+		}
+		if least < 0 {
+			break // none serves: those that come first
+		}
+		shown = slices.Delete(shown, least, least+1)
+	}
+	return shown, len(all) - len(shown)
 }
 
 func shortComponent(s string) string {

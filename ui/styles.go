@@ -201,7 +201,7 @@ func (s *styles) panel(title, note, content string, a area, focused bool) string
 	if focused {
 		edge, head = s.borderOn, s.tabOn
 	}
-	inner := area{a.w - 4, a.h - 2}
+	inner := a.inner()
 	title = cut(clean(title), a.w-6)
 	left := edge.Render("╭─ ") + head.Render(title) + " "
 	right := edge.Render("─╮")

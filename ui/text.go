@@ -13,6 +13,9 @@ import (
 // area is a size in cells.
 type area struct{ w, h int }
 
+// inner is what a panel of that area has room for.
+func (a area) inner() area { return area{a.w - 4, a.h - 2} }
+
 func (a area) String() string { return fmt.Sprintf("%dx%d", a.w, a.h) }
 
 // plain reports whether s is printable ASCII, which is as wide as it is long.
