@@ -70,11 +70,15 @@ func (f *targetFlags) options(e *env, named bool) (ui.Options, error) {
 	if err != nil {
 		return ui.Options{}, err
 	}
+	return f.optionsFor(e, t, nil), nil
+}
+
+func (f *targetFlags) optionsFor(e *env, t observe.Target, news <-chan ui.News) ui.Options {
 	return ui.Options{
-		Target: t, Namespace: f.namespace, In: e.In, Out: e.Out, Logger: e.Logger,
+		Target: t, Namespace: f.namespace, In: e.In, Out: e.Out, Logger: e.Logger, News: news,
 		Targets:  func(context.Context) ([]observe.Target, error) { return observe.Targets(e.Home, f.kubeconfig) },
 		NodeVerb: nodeVerb, NodeShell: nodeShellCmd,
-	}, nil
+	}
 }
 
 // nodeVerb runs `kl node VERB NODE`, so that the dashboard does exactly what the command does.

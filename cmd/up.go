@@ -23,6 +23,7 @@ type upFlags struct {
 	nodes  int
 	sims   int
 	wait   bool
+	ui     bool
 	output output
 }
 
@@ -39,7 +40,7 @@ func newUpCmd(e *env) *cobra.Command {
 		Example: "  # one node, named kl\n  kl up\n\n  # three nodes, beside it\n  kl up --name big --nodes 3\n\n" +
 			"  # what a file says, now and after every change of it\n  kl up -f kl.yaml\n\n" +
 			"  # an API without nodes, or with a thousand simulated ones: no engine, no root\n" +
-			"  kl up --name api --nodes 0 --simulated 1000\n\n  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
+			"  kl up --name api --nodes 0 --simulated 1000\n\n  # and watch it come up in the dashboard\n  kl up --ui\n\n  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.NoWait = !f.wait
@@ -55,6 +56,7 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add, which run nothing")
 	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(drivers))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
+	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers, while nodes come")
 	flags.DurationVar(&f.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
 	flags.BoolVar(&f.Retain, "retain", false, "keep what a failed up made, for a look at it")
 	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, lost on power failure")
@@ -131,6 +133,9 @@ func up(ctx context.Context, e *env, f upFlags) error {
 			return err
 		}
 	}
+	if f.ui && !(existed && f.Replace) {
+		return upUI(ctx, e, f)
+	}
 	progress := e.progress(f.output)
 	result, err := e.host(progress.Event).Up(ctx, f.spec, f.UpOptions)
 	progress.Close()
@@ -140,6 +145,9 @@ func up(ctx context.Context, e *env, f upFlags) error {
 	if existed && f.Replace {
 		if err := converge(ctx, e, old, f.spec, changes, f); err != nil {
 			return err
+		}
+		if f.ui { // what changes meanwhile is told on the terminal, so the dashboard comes last
+			return upUI(ctx, e, f)
 		}
 	}
 	if f.output.isJSON() {

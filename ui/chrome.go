@@ -41,6 +41,9 @@ func (m *Model) header() string {
 		}
 		left += st.faint.Render("  ›  ") + st.text.Render(strings.Join(path, " › "))
 	}
+	if m.told != "" {
+		left += "  " + st.dot(observe.Busy) + " " + st.text.Render(cut(clean(m.told), max(10, m.size.w/2)))
+	}
 	ns := "all namespaces"
 	if m.w.namespace != "" {
 		ns = "ns " + m.w.namespace

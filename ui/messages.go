@@ -49,6 +49,8 @@ type (
 		resources []observe.Resource
 		err       error
 	}
+	// newsMsg is what goes on outside of the dashboard.
+	newsMsg News
 	// quitMsg ends the program.
 	quitMsg struct{}
 )

@@ -63,6 +63,8 @@ type Model struct {
 	k       *keyMap
 	open    func(observe.Target) tea.Cmd // starts a session
 	targets tea.Cmd                      // lists the clusters
+	news    tea.Cmd                      // waits for news; nil if nobody tells any
+	told    string                       // the newest, until it is over
 
 	size    area
 	w       world
@@ -115,7 +117,7 @@ func (m *Model) reset() {
 
 // Init opens the first session.
 func (m *Model) Init() tea.Cmd {
-	return tea.Batch(m.open(m.opts.Target), tick(), m.spin())
+	return tea.Batch(m.open(m.opts.Target), tick(), m.spin(), m.news)
 }
 
 func tick() tea.Cmd { return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tickMsg(t) }) }
@@ -163,6 +165,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.spin()
 	case connectedMsg, snapshotMsg, resourcesMsg, targetsMsg:
 		return m, m.data(msg)
+	case newsMsg:
+		return m, m.tell(msg)
 	case quitMsg:
 		return m, m.quit()
 	case interface{ show(frame string) }: // somebody wants to see what is shown
@@ -179,6 +183,16 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, cmd
 	}
 	return m, m.forward(msg)
+}
+
+// tell shows news until there are others; the last ones for a while.
+func (m *Model) tell(n newsMsg) tea.Cmd {
+	if n.Done {
+		m.told, m.toast, m.toastEnds = "", toastMsg{n.Text, observe.Good}, m.opts.clock().Add(8*time.Second)
+		return nil
+	}
+	m.told = n.Text
+	return m.news
 }
 
 // navigate answers the messages by which screens ask for other screens.

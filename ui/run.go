@@ -34,7 +34,15 @@ type Options struct {
 	// NodeShell is the command that opens a shell in a node.
 	NodeShell func(ctx context.Context, t observe.Target, node string) *exec.Cmd
 
+	News <-chan News // of whoever started the dashboard, shown in the first line; nil if there is none
+
 	Clock func() time.Time // time.Now if nil
+}
+
+// News is what goes on outside of the dashboard.
+type News struct {
+	Text string
+	Done bool // this was the last
 }
 
 func (o *Options) clock() time.Time {
@@ -96,6 +104,14 @@ func (m *Model) connectWith(ctx context.Context) {
 		return func() tea.Msg {
 			s, err := connect(ctx, t, opts.only(), opts.Logger)
 			return connectedMsg{s, t, err}
+		}
+	}
+	m.news = func() tea.Msg {
+		select {
+		case n := <-opts.News: // never, if there are none
+			return newsMsg(n)
+		case <-ctx.Done():
+			return nil
 		}
 	}
 	m.targets = func() tea.Msg {

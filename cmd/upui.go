@@ -1,0 +1,125 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui"
+)
+
+// upUI is `kl up --ui`: progress until the API answers, then the dashboard, which shows the nodes as they come. If up
+// fails, the dashboard closes, so that the error is the last thing on the terminal. Who leaves the dashboard early gets
+// the progress back.
+func upUI(ctx context.Context, e *env, f upFlags) error {
+	if f.output.isJSON() {
+		return usageError{errors.New("--ui and -o json exclude each other")}
+	}
+	if !isTerminal(e.In) || !isTerminal(e.Out) {
+		return &cluster.Error{Op: "open the dashboard", Err: errors.New("standard input and output are not a terminal"), Hint: "leave out --ui"}
+	}
+	v := &upView{open: func() *ui.Progress { return e.progress(f.output) }, news: make(chan ui.News, 1), answers: make(chan struct{})}
+	v.progress = v.open()
+	shown, closeUI := context.WithCancel(ctx)
+	defer closeUI()
+	var result *cluster.Result
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if result, err = e.host(v.event).Up(ctx, f.spec, f.UpOptions); err != nil {
+			closeUI()
+			return
+		}
+		v.tell(ui.News{Text: fmt.Sprintf("%s is up in %.1f s", result.Cluster, result.Seconds), Done: true})
+	}()
+	select {
+	case <-v.answers:
+	case <-ended:
+	}
+	var uiErr error
+	if shown.Err() == nil {
+		v.leave()
+		if uiErr = ui.Run(shown, e.dashboard(f, v.news)); shown.Err() != nil {
+			uiErr = nil // up failed, or was interrupted: that is what to tell
+		}
+		v.back(ended)
+	}
+	<-ended
+	v.leave()
+	if err != nil {
+		return err
+	}
+	printResult(e.Out, result)
+	return uiErr
+}
+
+// dashboard is what to show of the cluster that comes up.
+func (e *env) dashboard(f upFlags, news <-chan ui.News) ui.Options {
+	l := e.Home.Cluster(f.spec.Name)
+	t := observe.Target{Name: l.Name, Kubeconfig: l.Kubeconfig(), Layout: &l, Current: true}
+	return (&targetFlags{}).optionsFor(e, t, news)
+}
+
+// upView shows the events of up where the person looks.
+type upView struct {
+	open    func() *ui.Progress
+	news    chan ui.News
+	answers chan struct{} // closed once the API answers
+
+	mu       sync.Mutex
+	progress *ui.Progress // nil while the dashboard has the terminal
+	seen     []cluster.Event
+}
+
+func (v *upView) event(ev cluster.Event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.seen = append(v.seen, ev)
+	if v.progress != nil {
+		v.progress.Event(ev)
+	} else if ev.State != cluster.StepDone {
+		v.tell(ui.News{Text: strings.TrimSuffix(ev.Step+": "+ev.Message, ": ")})
+	}
+	if ev.Step == cluster.StepControlPlane && ev.State == cluster.StepDone {
+		close(v.answers) // a step is done once
+	}
+}
+
+// tell replaces news that nobody has read yet.
+func (v *upView) tell(n ui.News) {
+	select {
+	case <-v.news:
+	default:
+	}
+	v.news <- n
+}
+
+// leave takes the progress off the terminal.
+func (v *upView) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.progress != nil {
+		v.progress.Close()
+		v.progress = nil
+	}
+}
+
+// back shows the progress again, from the beginning, unless up has ended well meanwhile.
+func (v *upView) back(ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	default:
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.progress = v.open()
+	for _, ev := range v.seen {
+		v.progress.Event(ev)
+	}
+}
