@@ -47,10 +47,10 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 		if uiErr = ui.Run(shown, e.dashboard(f, v.news)); shown.Err() != nil {
 			uiErr = nil // up failed, or was interrupted: that is what to tell
 		}
-		v.back(ended)
+		v.back()
 	}
 	<-ended
-	v.leave()
+	v.progress.Close()
 	if err != nil {
 		return err
 	}
@@ -72,14 +72,14 @@ type upView struct {
 	answers chan struct{} // closed once the API answers
 
 	mu       sync.Mutex
-	progress *ui.Progress // nil while the dashboard has the terminal
-	seen     []cluster.Event
+	progress *ui.Progress    // nil while the dashboard has the terminal
+	missed   []cluster.Event // that are to be shown when it is back
 }
 
 func (v *upView) event(ev cluster.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.seen = append(v.seen, ev)
+	v.missed = append(v.missed, ev)
 	if v.progress != nil {
 		v.progress.Event(ev)
 	} else if ev.State != cluster.StepDone {
@@ -103,23 +103,18 @@ func (v *upView) tell(n ui.News) {
 func (v *upView) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.progress != nil {
-		v.progress.Close()
-		v.progress = nil
+	if !v.progress.Remove() {
+		v.missed = nil // lines stay
 	}
+	v.progress = nil
 }
 
-// back shows the progress again, from the beginning, unless up has ended well meanwhile.
-func (v *upView) back(ended <-chan struct{}) {
-	select {
-	case <-ended:
-		return
-	default:
-	}
+// back shows the progress again: all of it, but for lines that are there.
+func (v *upView) back() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.progress = v.open()
-	for _, ev := range v.seen {
+	for _, ev := range v.missed {
 		v.progress.Event(ev)
 	}
 }

@@ -32,18 +32,20 @@ const (
 //	_, err := host.Up(ctx, spec, cluster.UpOptions{})
 //	p.Close()
 type Progress struct {
-	event func(cluster.Event)
-	close func()
+	event  func(cluster.Event)
+	close  func()
+	remove func() bool
 }
 
 // NewProgress returns a Progress that writes to out.
 func NewProgress(out io.Writer, format ProgressFormat) *Progress {
+	stays := func() bool { return false }
 	switch format {
 	case ProgressJSON:
 		enc := json.NewEncoder(out)
-		return &Progress{func(e cluster.Event) { _ = enc.Encode(e) }, func() {}}
+		return &Progress{func(e cluster.Event) { _ = enc.Encode(e) }, func() {}, stays}
 	case ProgressLines:
-		return &Progress{func(e cluster.Event) { fmt.Fprintln(out, progressLine(e)) }, func() {}}
+		return &Progress{func(e cluster.Event) { fmt.Fprintln(out, progressLine(e)) }, func() {}, stays}
 	}
 	// Input stays with the terminal's own line discipline, so that Ctrl-C is a signal as in any other command.
 	program := tea.NewProgram(newChecklist(lipgloss.NewRenderer(out), time.Now), tea.WithOutput(out), tea.WithInput(nil),
@@ -54,8 +56,9 @@ func NewProgress(out io.Writer, format ProgressFormat) *Progress {
 		_, _ = program.Run() // nothing is lost but a picture
 	}()
 	return &Progress{
-		event: func(e cluster.Event) { program.Send(progressMsg(e)) },
-		close: func() { program.Send(progressEndMsg{}); <-done },
+		event:  func(e cluster.Event) { program.Send(progressMsg(e)) },
+		close:  func() { program.Send(progressEndMsg{}); <-done },
+		remove: func() bool { program.Send(progressEndMsg{remove: true}); <-done; return true },
 	}
 }
 
@@ -64,6 +67,15 @@ func (p *Progress) Event(e cluster.Event) { p.event(e) }
 
 // Close draws the last state and gives the terminal back.
 func (p *Progress) Close() { p.close() }
+
+// Remove is Close, but takes a checklist off the terminal. What was written as lines stays, and it returns false.
+func (p *Progress) Remove() bool {
+	if p.remove() {
+		return true
+	}
+	p.close()
+	return false
+}
 
 // progressLine is the plain form of an event.
 func progressLine(e cluster.Event) string {
@@ -91,7 +103,7 @@ func seconds(s float64) string { return fmt.Sprintf("%.2fs", s) }
 
 type (
 	progressMsg    cluster.Event
-	progressEndMsg struct{}
+	progressEndMsg struct{ remove bool }
 )
 
 // checklist is the picture: a line a step, in the order they began.
@@ -133,6 +145,9 @@ func (m checklist) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.width = msg.Width
 		}
 	case progressEndMsg:
+		if msg.remove {
+			m.order, m.notes = nil, nil
+		}
 		return m, tea.Quit
 	case progressMsg:
 		m.take(cluster.Event(msg))
