@@ -16,6 +16,9 @@ import (
 // ErrNoSubnet is returned when every range that kl gives to nodes overlaps with one in use.
 var ErrNoSubnet = errors.New("no free address range for nodes")
 
+// nodeBits is the length of the prefix that a cluster gets for its nodes.
+const nodeBits = 24
+
 // nodeRanges are cut into one /24 a cluster. They keep clear of kl's own defaults, Docker's and home routers'.
 func nodeRanges() []netip.Prefix {
 	return []netip.Prefix{
@@ -27,7 +30,7 @@ func nodeRanges() []netip.Prefix {
 // processes that race choose the same range and the backend's refusal of the second is what keeps them apart.
 func FreeSubnet(taken []netip.Prefix) (netip.Prefix, error) {
 	for _, r := range nodeRanges() {
-		for p := netip.PrefixFrom(r.Addr(), 24); r.Contains(p.Addr()); p = nextSubnet(p) {
+		for p := netip.PrefixFrom(r.Addr(), nodeBits); r.Contains(p.Addr()); p = nextSubnet(p) {
 			if !overlaps(p, taken) {
 				return p, nil
 			}
@@ -51,11 +54,32 @@ func overlaps(p netip.Prefix, taken []netip.Prefix) bool {
 	return false
 }
 
-// NodeAddress returns a free address of a subnet for a node. The first one is the bridge's. A node called n<i> gets the
+// loadBalancerAddresses is how many of a nodes' range are for Services of type LoadBalancer: .200 to .254 of a /24.
+const loadBalancerAddresses = 55
+
+// LoadBalancerRange returns the first and the last address of a nodes' range that are for load balancers: no node has one
+// of its own there.
+func LoadBalancerRange(subnet netip.Prefix) (first, last netip.Addr) {
+	last = nextSubnet(subnet.Masked()).Addr().Prev().Prev() // the one after is broadcast
+	a := last.As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])-loadBalancerAddresses+1)
+	return netip.AddrFrom4(a), last
+}
+
+// NodeSubnet is the range of which a node has an address.
+func NodeSubnet(node netip.Addr) netip.Prefix { return netip.PrefixFrom(node, nodeBits).Masked() }
+
+// DynamicRange is the part of a nodes' range from which a backend may give addresses to others by itself.
+func DynamicRange(subnet netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(subnet.Masked().Addr(), subnet.Bits()+1)
+}
+
+// NodeAddress returns a free address of a subnet for a node. The first one is the bridge's, the last are for load
+// balancers (see LoadBalancerRange). A node called n<i> gets the
 // i-th of the rest if it is free, so that addresses tell which node it is; any other node gets the first free one.
 func NodeAddress(subnet netip.Prefix, name string, taken func(netip.Addr) bool) (netip.Addr, error) {
 	bridge := subnet.Masked().Addr().Next()
-	last := nextSubnet(subnet.Masked()).Addr().Prev() // broadcast
+	last, _ := LoadBalancerRange(subnet)
 	if i, err := strconv.Atoi(strings.TrimPrefix(name, "n")); err == nil && i > 0 && i < 1<<16 {
 		b := bridge.As4()
 		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+uint32(i))

@@ -50,8 +50,9 @@ func TestNodeAddress(t *testing.T) {
 		{"n20", "", "10.246.7.21"},
 		{"n1", "10.246.7.2", "10.246.7.3"},
 		{"n300", "", "10.246.7.2"},
-		{"n254", "", "10.246.7.2"}, // .255 is broadcast
-		{"n253", "", "10.246.7.254"},
+		{"n198", "", "10.246.7.199"},
+		{"n199", "", "10.246.7.2"}, // .200 is a load balancer's
+		{"n253", "", "10.246.7.2"},
 		{"worker", "10.246.7.2", "10.246.7.3"},
 		{"n-1", "", "10.246.7.2"},
 	} {
@@ -76,5 +77,27 @@ func TestParseRoute(t *testing.T) {
 		if ok != (c.want != "") || ok && have.String() != c.want {
 			t.Errorf("%q: %s %t, want %q", c.line, have, ok, c.want)
 		}
+	}
+}
+
+func TestLoadBalancerRange(t *testing.T) {
+	subnet := NodeSubnet(netip.MustParseAddr("10.246.7.2"))
+	first, last := LoadBalancerRange(subnet)
+	if have := subnet.String() + " " + first.String() + "-" + last.String(); have != "10.246.7.0/24 10.246.7.200-10.246.7.254" {
+		t.Errorf("range %s", have)
+	}
+	if d := DynamicRange(subnet); d.Contains(first) || d.Contains(last) || !subnet.Contains(d.Addr()) {
+		t.Errorf("dynamic range %s", d)
+	}
+	n := 0
+	_, err := NodeAddress(subnet, "worker", func(a netip.Addr) bool {
+		n++
+		if !a.Less(first) {
+			t.Errorf("%s is offered to a node", a)
+		}
+		return true
+	})
+	if err == nil || n != 198 {
+		t.Errorf("%d addresses for nodes, error %v; want 198 and that it is full", n, err)
 	}
 }

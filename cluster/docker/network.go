@@ -82,7 +82,9 @@ func (d *Driver) makeNetwork(ctx context.Context, clusterName string, want netip
 	}
 	o := network.CreateOptions{
 		Driver: "bridge", Options: map[string]string{}, Labels: map[string]string{labelCluster: clusterName},
-		IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet.String(), Gateway: subnet.Addr().Next().String()}}},
+		IPAM: &network.IPAM{Config: []network.IPAMConfig{{
+			Subnet: subnet.String(), Gateway: subnet.Addr().Next().String(), IPRange: cluster.DynamicRange(subnet).String(),
+		}}},
 	}
 	if mtu != "" {
 		o.Options[mtuOption] = mtu // the host's own network may carry less than 1500 bytes

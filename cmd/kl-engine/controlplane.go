@@ -15,9 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
+	"github.com/klkube/kl/embedded/cloud"
+	"github.com/klkube/kl/embedded/cloudmetrics"
 	"github.com/klkube/kl/embedded/controlplane"
 	"github.com/klkube/kl/embedded/forward"
 	"github.com/klkube/kl/embedded/keeper"
@@ -44,10 +47,16 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	slog.SetDefault(logger) // and with it the standard library's log
+	requests, err := cloudmetrics.New(legacyregistry.Register)
+	if err != nil {
+		return err
+	}
 	plane := &controlplane.Plane{
 		Layout: layout, Version: version, Started: started, Logger: logger,
 		Extra: func(parts controlplane.Parts) []lifecycle.Unit {
-			return append(extraUnits(layout, parts, logger), storageUnit(ctx, layout, parts, logger.With("component", "storage")))
+			units := extraUnits(layout, parts, logger)
+			return append(units, storageUnit(ctx, layout, parts, requests, logger.With("component", "storage")),
+				cloudUnit(layout, parts, requests, logger.With("component", "cloud-controller-manager")))
 		},
 	}
 	return plane.Run(ctx)
@@ -80,6 +89,17 @@ func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Lo
 		units = append(units, lifecycle.Unit{Component: keep(), Again: keep})
 	}
 	return units
+}
+
+func cloudUnit(layout cluster.Layout, parts controlplane.Parts, requests *cloudmetrics.Requests, logger *slog.Logger) lifecycle.Unit {
+	board := &cloud.Board{}
+	board.Register(parts.Socket)
+	manage := func() lifecycle.Component {
+		return &cloud.Controller{
+			Layout: layout, Spec: parts.Spec, Admin: parts.Admin, Hub: parts.Hub, Requests: requests, Board: board, Logger: logger,
+		}
+	}
+	return lifecycle.Unit{Component: manage(), Again: manage, Needs: []string{"roles"}}
 }
 
 // nodeAddress asks the API for a node's address.

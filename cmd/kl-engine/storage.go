@@ -15,14 +15,11 @@ import (
 )
 
 // storageUnit makes volumes, or withdraws the classes of a cluster that is not to have any.
-func storageUnit(ctx context.Context, layout cluster.Layout, parts controlplane.Parts, logger *slog.Logger) lifecycle.Unit {
+func storageUnit(ctx context.Context, layout cluster.Layout, parts controlplane.Parts, requests *cloudmetrics.Requests,
+	logger *slog.Logger) lifecycle.Unit {
 	if slices.Contains(parts.Spec.Disable, "storage") {
 		withdraw := func() lifecycle.Component { return &storage.Withdrawal{Admin: parts.Admin, Logger: logger} }
 		return lifecycle.Unit{Component: withdraw(), Again: withdraw, Needs: []string{"kube-apiserver"}}
-	}
-	requests, err := cloudmetrics.New(legacyregistry.Register)
-	if err != nil {
-		logger.Warn("volume operations are not measured", "error", err)
 	}
 	c := storage.New(ctx, storage.Options{
 		Layout: layout, Admin: parts.Admin, Nodes: parts.Hub, Requests: requests, Collect: legacyregistry.RawMustRegister, Logger: logger,

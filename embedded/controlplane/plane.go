@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -57,6 +58,8 @@ type Parts struct {
 	Hub        *tunnel.Hub
 	Admin      *rest.Config // administrator, without a rate limit
 	Kubeconfig string       // path of the same as a file
+	// Socket is what the status socket answers, to which patterns may be added.
+	Socket *http.ServeMux
 }
 
 // Run serves until ctx is done or a stop is asked for on the status socket; it returns nil then, and by that time every
@@ -116,7 +119,7 @@ func (p *Plane) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server := &statusServer{board: b, hub: w.hub, stop: func() { stop(errStopAsked) }}
+	server := &statusServer{board: b, hub: w.hub, stop: func() { stop(errStopAsked) }, mux: http.NewServeMux()}
 	closeServer, err := server.listen(ctx, p.Layout.StatusSocket(), p.Logger)
 	if err != nil {
 		return err
@@ -132,7 +135,7 @@ func (p *Plane) run(ctx context.Context) error {
 
 	units := w.units()
 	if p.Extra != nil {
-		units = append(units, p.Extra(Parts{Spec: spec, Hub: w.hub, Admin: w.admin, Kubeconfig: files.kubeconfig(nameAdmin)})...)
+		units = append(units, p.Extra(Parts{Spec: spec, Hub: w.hub, Admin: w.admin, Kubeconfig: files.kubeconfig(nameAdmin), Socket: server.mux})...)
 	}
 	super := &lifecycle.Supervisor{Units: units, Epoch: p.Started, Logger: p.Logger, Changed: b.component(p.Layout)}
 	p.Logger.Info("control plane starting", "cluster", spec.Name, "pid", os.Getpid())

@@ -26,6 +26,7 @@ type statusServer struct {
 	board *board
 	hub   *tunnel.Hub
 	stop  func()
+	mux   *http.ServeMux // components add to it
 }
 
 // listen serves on a unix socket until the returned function is called. Watchers get the last status before their
@@ -60,14 +61,13 @@ func (s *statusServer) listen(ctx context.Context, socket string, logger *slog.L
 }
 
 func (s *statusServer) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", s.status)
-	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
+	s.mux.HandleFunc("GET /v1/status", s.status)
+	s.mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		s.stop()
 	})
-	mux.HandleFunc("/v1/nodes/{node}/{path...}", s.node)
-	return mux
+	s.mux.HandleFunc("/v1/nodes/{node}/{path...}", s.node)
+	return s.mux
 }
 
 func (s *statusServer) status(w http.ResponseWriter, r *http.Request) {

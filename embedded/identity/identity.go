@@ -6,6 +6,7 @@
 package identity
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,11 +14,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
@@ -84,4 +88,29 @@ func (i Identity) Config(like *rest.Config, ca []byte) *rest.Config {
 	c.TLSClientConfig = rest.TLSClientConfig{CAData: ca, CertData: i.Cert, KeyData: i.Key}
 	c.UserAgent = i.user[strings.LastIndex(i.user, ":")+1:]
 	return c
+}
+
+const (
+	awaitTimeout  = 15 * time.Second
+	awaitInterval = 10 * time.Millisecond
+)
+
+// Await returns when the server answers a GET of path, such as "/api/v1/nodes?limit=1". It takes the API server a moment to
+// know of new rights, and an informer that is refused backs off for a second.
+func Await(ctx context.Context, c *rest.Config, path string) error {
+	client, err := kubernetes.NewForConfig(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
+	defer cancel()
+	var last error
+	err = wait.PollUntilContextCancel(ctx, awaitInterval, true, func(ctx context.Context) (bool, error) {
+		last = client.CoreV1().RESTClient().Get().RequestURI(path).Do(ctx).Error()
+		return last == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
 }

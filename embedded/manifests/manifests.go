@@ -35,6 +35,8 @@ var (
 	metricsYAML string
 	//go:embed storage.yaml
 	storageYAML string
+	//go:embed cloud.yaml
+	cloudYAML string
 )
 
 // Mode says whose word counts where somebody else has changed a field.
@@ -58,6 +60,11 @@ func Nodes(tokenID, tokenSecret string) ([]*unstructured.Unstructured, error) {
 // DNS is CoreDNS: the node's own engine in the pause image, so that nothing is pulled.
 func DNS(address, domain string) ([]*unstructured.Unstructured, error) {
 	return parse(dnsYAML, map[string]string{"Address": address, "Domain": domain})
+}
+
+// Cloud is what the cloud provider's user may do.
+func Cloud(user string) ([]*unstructured.Unstructured, error) {
+	return parse(cloudYAML, map[string]string{"User": user})
 }
 
 // MetricsServer is where the API server finds a metrics-server that the control plane runs, and the rights of its user.

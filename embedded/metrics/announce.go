@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	"github.com/klkube/kl/embedded/identity"
 	"github.com/klkube/kl/embedded/manifests"
 )
 
@@ -119,24 +120,12 @@ func isReady(n *corev1.Node) bool {
 
 // awaitRights returns when the API server knows the rights of grant: an informer that is refused backs off for a second.
 func awaitRights(ctx context.Context, own *rest.Config) error {
-	return awaitAnswer(ctx, own, "/api/v1/nodes?limit=1")
+	return identity.Await(ctx, own, "/api/v1/nodes?limit=1")
 }
 
 // awaitServing returns when the server answers.
 func awaitServing(ctx context.Context, own *rest.Config) error {
-	return awaitAnswer(ctx, own, "/apis/metrics.k8s.io/v1beta1")
-}
-
-func awaitAnswer(ctx context.Context, config *rest.Config, path string) error {
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("make client: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
-	defer cancel()
-	return poll(ctx, func(ctx context.Context) error {
-		return client.RESTClient().Get().RequestURI(path).Do(ctx).Error()
-	})
+	return identity.Await(ctx, own, "/apis/metrics.k8s.io/v1beta1")
 }
 
 // poll calls try until it returns nil. When ctx is done it returns the last error too.

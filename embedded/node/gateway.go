@@ -132,6 +132,9 @@ func uplinkOf(link netlink.Link) (uplink, bool) {
 		return uplink{}, false
 	}
 	for _, a := range addrs {
+		if ones, bits := a.Mask.Size(); ones == bits && len(addrs) > 1 {
+			continue // a load balancer's, left by an earlier process
+		}
 		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && ip.IsGlobalUnicast() {
 			return uplink{name: link.Attrs().Name, addr: ip, mtu: link.Attrs().MTU}, true
 		}

@@ -81,6 +81,7 @@ func (k *kubelet) server() (*options.KubeletServer, error) {
 	flags.CertDirectory = certDir
 	flags.HostnameOverride = k.config.Name
 	flags.NodeIP = k.ip.String()
+	flags.CloudProvider = "external" // the control plane says where the node is, and lifts the taint it starts with
 	labels, refused := nodeLabels(k.config.Labels)
 	if len(refused) > 0 {
 		k.log.Warn("labels that a kubelet may not give its node", "labels", refused)

@@ -65,6 +65,10 @@ func Run(ctx context.Context, o Options) error {
 		Handler: handler,
 		Logger:  o.Logger.With("component", "tunnel"),
 	}
+	holder, err := balance(o.Config, up, cable, handler, o.Logger.With("component", "addresses"))
+	if err != nil {
+		return err
+	}
 	network := newNetwork(o.Config, up.mtu, o.Logger.With("component", "network"))
 	gate := &gateway{
 		address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)),
@@ -86,6 +90,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	units = append(units, policyUnits(o.Config, address, handler, o.Logger.With("component", "policy"))...)
 	units = append(units, volumeUnits(o.Config, o.Version, handler, o.Logger.With("component", "storage"))...)
+	if holder != nil {
+		units = append(units, lifecycle.Unit{Component: holder})
+	}
 	if facts.DNSUpstream != "" {
 		relay := &dnsRelay{listen: netip.AddrPortFrom(address, 53), upstream: facts.DNSUpstream + ":53"}
 		units = append(units, lifecycle.Unit{

@@ -25,6 +25,8 @@ type partition struct {
 	uplink string // interface to the peers
 	nft    knftables.Interface
 	log    *slog.Logger
+	// isolate is told when the node is cut off and when no longer; nil if nobody asks.
+	isolate func(cut bool)
 
 	mu   sync.Mutex
 	cut  bool
@@ -73,6 +75,9 @@ func (p *partition) sync(ctx context.Context, first bool) error {
 		return nil
 	}
 	p.log.Info("partition", "cut", cut)
+	if p.isolate != nil {
+		p.isolate(cut)
+	}
 	tx := p.nft.NewTransaction()
 	tx.Add(&knftables.Table{Comment: knftables.PtrTo("kl: this node is cut off")})
 	if cut {
