@@ -94,7 +94,7 @@ func newRootCmd(e *env) *cobra.Command {
 	root.AddCommand(
 		newUpCmd(e), newDownCmd(e), newListCmd(e), newStatusCmd(e), newLogsCmd(e), newKubeconfigCmd(e),
 		newKubectlCmd(e), newNodeCmd(e), newImageCmd(e), newVersionCmd(e),
-		newUICmd(e), newWatchCmd(e), newTopCmd(e),
+		newUICmd(e), newWatchCmd(e), newTopCmd(e), newPolicyCmd(e),
 		newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newConfigCmd(e), newDoctorCmd(e), newScaleCmd(e),
 	)
 	root.InitDefaultCompletionCmd()

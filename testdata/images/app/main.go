@@ -6,6 +6,8 @@
 //	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
 //	app lookup -for 20s web.default.svc.cluster.local
 //	app get -for 20s http://web/
+//	app mesh -ports 80,81 -addr :9000            # listens on ports, and tells at GET /probe?for=1s&to=… whom the pod reaches
+//	app dial -for 3s 10.244.0.7:80               # dials from its first moment on, and tells how often it got through
 //	app api /version                             # asks the API server, as the pod's service account
 package main
 
@@ -44,6 +46,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	addr := flags.String("addr", ":8080", "address to listen on")
 	cert := flags.String("cert", "/tls/tls.crt", "certificate of the webhook")
 	key := flags.String("key", "/tls/tls.key", "its key")
+	ports := flags.String("ports", "80,81", "ports that mesh listens on")
 	patience := flags.Duration("for", 0, "how long to try again")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -53,6 +56,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return serve(ctx, *addr, pages(), func(s *http.Server, l net.Listener) error { return s.Serve(l) })
 	case "webhook":
 		return serve(ctx, *addr, http.HandlerFunc(review), func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, *cert, *key) })
+	case "mesh":
+		return mesh(ctx, *addr, *ports)
+	case "dial":
+		return dialAll(ctx, out, flags.Arg(0), *patience)
 	case "lookup":
 		return retry(ctx, *patience, func(ctx context.Context) error { return lookup(ctx, out, flags.Arg(0)) })
 	case "get":

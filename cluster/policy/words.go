@@ -1,0 +1,51 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Words says what a rule allows: "pods with role=api in namespace shop, on TCP/5432, port \"metrics\" (TCP)".
+func (r *Rule) Words() string {
+	who := "any address"
+	if !r.AnyPeer {
+		var peers []string
+		for _, s := range r.Peers {
+			peers = append(peers, s.Text)
+		}
+		who = strings.Join(peers, "; ")
+		if peers == nil {
+			who = "nobody"
+		}
+	}
+	if r.AnyPort {
+		return who + ", on any port"
+	}
+	var ports []string
+	for _, p := range r.Ports {
+		ports = append(ports, p.Words())
+	}
+	for _, n := range r.Named {
+		ports = append(ports, fmt.Sprintf("port %q (%s)", n.Name, n.Protocol))
+	}
+	if ports == nil {
+		return who + ", on no port"
+	}
+	return who + ", on " + strings.Join(ports, ", ")
+}
+
+// Words says which ports are in the range.
+func (r PortRange) Words() string {
+	if r.From == 0 && r.To == maxPort {
+		return "any " + string(r.Protocol) + " port"
+	}
+	return r.String()
+}
+
+// Group returns what isolates the pod in a direction; nil: nothing does.
+func (p *Pod) Group(d Direction) *Group {
+	if d == Egress {
+		return p.Egress
+	}
+	return p.Ingress
+}
