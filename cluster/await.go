@@ -91,7 +91,7 @@ func (w *watcher) note(s Status) (ready bool) {
 	for _, name := range w.names {
 		n := nodes[name]
 		switch {
-		case n.Connected && n.Ready:
+		case n.Connected && (n.Ready || n.Registered && w.ownCNI()):
 			w.finish(name)
 			continue
 		case n.Registered:
@@ -109,11 +109,14 @@ func (w *watcher) note(s Status) (ready bool) {
 		ready = w.noteFlag(StepSimulated, s.Simulated.Ready >= want, s.Ready.API) && ready
 	}
 	ready = w.noteFlag(StepAccount, s.Ready.DefaultServiceAccount, s.Ready.API) && ready
-	if len(w.names) > 0 {
+	if len(w.names) > 0 && !w.ownCNI() {
 		ready = w.noteFlag(StepDNS, s.Ready.DNS, s.Ready.API) && ready
 	}
 	return ready
 }
+
+// ownCNI tells whether the user brings the pod network: nodes are not ready, and no pod of DNS runs, until then.
+func (w *watcher) ownCNI() bool { return w.up.spec.Networking.CNI == "none" }
 
 // noteFlag turns one condition into a step that begins when it can.
 func (w *watcher) noteFlag(step string, done, begun bool) bool {

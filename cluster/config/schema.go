@@ -85,7 +85,7 @@ func descriptions() map[string]string {
 		"networking.serviceCIDR":     "Range of Service addresses.",
 		"networking.gateway":         "Address on which every node finds the API.",
 		"networking.dns":             "Address of the DNS Service, within serviceCIDR.",
-		"networking.cni":             "kl, or none to bring your own.",
+		"networking.cni":             "kl, or none to bring your own: nodes are NotReady, and kl up does not wait for them, until its configuration is in their /etc/cni/net.d and its programs are in their /opt/cni/bin.",
 		"kubernetes":                 "What is passed on to the Kubernetes components.",
 		"kubernetes.apiServerPort":   "Port of the API on 127.0.0.1; a free one by default.",
 		"kubernetes.featureGates":    "Feature gates, for every component.",

@@ -76,17 +76,15 @@ func reaches(ctx context.Context, to string, limit time.Duration) bool {
 // dialAll dials a target again and again from the first moment of the process on, and tells how often it was reached.
 func dialAll(ctx context.Context, out io.Writer, to string, limit time.Duration) error {
 	const interval = 20 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	tries, hits := 0, 0
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for ctx.Err() == nil {
+	for end := time.Now().Add(limit); time.Now().Before(end); {
 		tries++
 		wg.Go(func() {
-			if reaches(ctx, to, limit) {
+			if reaches(ctx, to, limit) { // one that was begun late has its time, too
 				mu.Lock()
 				defer mu.Unlock()
 				hits++
@@ -95,6 +93,7 @@ func dialAll(ctx context.Context, out io.Writer, to string, limit time.Duration)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	wg.Wait()
