@@ -89,6 +89,7 @@ func (h *Host) remove(ctx context.Context, l Layout, steps *recorder, found []dr
 			}
 		}
 	}
+	emptyShared(ctx, l, found)
 	var g errgroup.Group
 	g.Go(func() error {
 		if pid, err := ControlPlanePID(l); pid == 0 {

@@ -29,7 +29,7 @@ func apply(ctx context.Context, e *env, old, want cluster.Spec, f upFlags) (clus
 			fmt.Fprintln(e.Err, "change", c)
 		}
 	}
-	if has(changes, config.EffectControlPlane) {
+	if has(changes, config.EffectControlPlane, config.EffectRestart) {
 		progress := e.progress(f.output)
 		err := e.host(progress.Event).StopControlPlane(ctx, old.Name)
 		progress.Close()
@@ -40,13 +40,13 @@ func apply(ctx context.Context, e *env, old, want cluster.Spec, f upFlags) (clus
 	return want, changes, nil
 }
 
-func has(changes []config.Change, effect config.Effect) bool {
-	return slices.ContainsFunc(changes, func(c config.Change) bool { return c.Effect == effect })
+func has(changes []config.Change, effects ...config.Effect) bool {
+	return slices.ContainsFunc(changes, func(c config.Change) bool { return slices.Contains(effects, c.Effect) })
 }
 
 // converge does what needs the cluster to be up again: programs that read their configuration anew, labels and taints.
 func converge(ctx context.Context, e *env, old, want cluster.Spec, changes []config.Change, f upFlags) error {
-	if has(changes, config.EffectNodeRestart) {
+	if has(changes, config.EffectNodeRestart, config.EffectRestart) {
 		progress := e.progress(f.output)
 		err := e.host(progress.Event).RestartNodePrograms(ctx, old.Name)
 		progress.Close()

@@ -19,6 +19,7 @@ const (
 	EffectNodes        Effect = "nodes"              // nodes are added or removed
 	EffectControlPlane Effect = "control plane"      // the control plane restarts over its data; pods run on
 	EffectNodeRestart  Effect = "restarts the nodes" // each node's programs restart; containers run on
+	EffectRestart      Effect = "restarts all"       // the last two
 )
 
 // Change is one difference between two Specs.
@@ -63,7 +64,7 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 		refuse("kubernetes.apiServerPort", old.Kubernetes.APIServerPort, new.Kubernetes.APIServerPort, "kubeconfigs and nodes point to it")
 	}
 	note("ephemeral", old.Ephemeral, new.Ephemeral, EffectControlPlane)
-	note("disable", old.Disable, new.Disable, EffectNodeRestart)
+	note("disable", old.Disable, new.Disable, EffectRestart)
 	note("containerd", old.Containerd, new.Containerd, EffectNodeRestart)
 	planKubernetes(old.Kubernetes, new.Kubernetes, note)
 	planNodes(old.Nodes, new.Nodes, note, refuse)
@@ -74,7 +75,7 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 }
 
 func planKubernetes(old, new cluster.Kubernetes, note func(string, any, any, Effect)) {
-	note("kubernetes.featureGates", old.FeatureGates, new.FeatureGates, EffectNodeRestart)
+	note("kubernetes.featureGates", old.FeatureGates, new.FeatureGates, EffectRestart)
 	note("kubernetes.runtimeConfig", old.RuntimeConfig, new.RuntimeConfig, EffectControlPlane)
 	note("kubernetes.schedulerConfig", old.Scheduler, new.Scheduler, EffectControlPlane)
 	note("kubernetes.kubeletPatch", old.KubeletPatch, new.KubeletPatch, EffectNodeRestart)

@@ -104,7 +104,7 @@ func (c *Controller) build(ctx context.Context) {
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.client.CoreV1().Events("")})
 	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: storage.Driver})
 
-	c.survey = newSurvey(c.Options, c.client, classes.Lister(), volumes.Lister())
+	c.survey = newSurvey(c.Options, c.client, classes.Lister(), volumes)
 	agents := agents{nodes: c.Nodes, client: c.client}
 	c.provision = newProvisioner(ctx, c.client, &provisioner{
 		agents: agents, events: events, requests: c.Requests, changed: c.survey.again, log: c.Logger,
@@ -140,6 +140,11 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	if err := c.announce(ctx, ready); err != nil {
 		return err
 	}
+	return c.work(ctx)
+}
+
+// work runs the loops until ctx is done.
+func (c *Controller) work(ctx context.Context) error {
 	c.informers.Start(ctx.Done())
 	defer c.informers.Shutdown()
 	for kind, synced := range c.informers.WaitForCacheSync(ctx.Done()) {

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/klkube/kl/embedded/storage"
 )
@@ -31,11 +32,29 @@ type survey struct {
 	disks      *disks
 }
 
-func newSurvey(o Options, client kubernetes.Interface, classes storagelisters.StorageClassLister, volumes corelisters.PersistentVolumeLister) *survey {
-	return &survey{
+func newSurvey(o Options, client kubernetes.Interface, classes storagelisters.StorageClassLister, volumes coreinformers.PersistentVolumeInformer) *survey {
+	s := &survey{
 		nodes: o.Nodes, client: client, log: o.Logger, due: make(chan struct{}, 1),
 		capacities: &capacities{client: client, classes: classes},
-		disks:      &disks{client: client, volumes: volumes, classes: classes, log: o.Logger},
+		disks:      &disks{client: client, volumes: volumes.Lister(), classes: classes, log: o.Logger},
+	}
+	_, err := volumes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(_, obj any) { s.note(obj) },
+		DeleteFunc: s.note,
+	})
+	if err != nil {
+		o.Logger.Error("watch volumes", "error", err) // an informer that has ended, before it was started
+	}
+	return s
+}
+
+// note asks for a survey if a disk's volume is to be emptied or has gone.
+func (s *survey) note(obj any) {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	if pv, ok := obj.(*corev1.PersistentVolume); ok && pv.Labels[diskNodeLabel] != "" && pv.Status.Phase != corev1.VolumeBound {
+		s.again()
 	}
 }
 

@@ -57,7 +57,11 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := bind(data, r.GetTargetPath(), flags); err != nil {
+	mount := bind
+	if r.GetVolumeCapability().GetAccessMode().GetMode() == csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY {
+		mount = seal
+	}
+	if err := mount(data, r.GetTargetPath(), flags); err != nil {
 		return nil, status.Errorf(codes.Internal, "mount volume %s: %v", r.GetVolumeId(), err)
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
@@ -108,6 +112,22 @@ func mountFlags(r *csi.NodePublishVolumeRequest) (uintptr, error) {
 		flags |= unix.MS_RDONLY
 	}
 	return flags, nil
+}
+
+// seal mounts a directory at target so that nobody can make it writable again. A read-only bind mount is not enough: the
+// runtime mounts it anew for the container, read-write unless the pod itself says readOnly.
+func seal(source, target string, flags uintptr) error {
+	if err := os.MkdirAll(target, 0o750); err != nil {
+		return err
+	}
+	if mounted, err := mountinfo.Mounted(target); err != nil || mounted {
+		return err
+	}
+	empty, err := os.MkdirTemp("", "kl-empty") // an overlay without a writable layer needs two others
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Mount("overlay", target, "overlay", flags, "lowerdir="+source+":"+empty), os.Remove(empty))
 }
 
 // bind mounts a directory at target unless it is there.

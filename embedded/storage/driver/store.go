@@ -225,10 +225,10 @@ func removeAll(ctx context.Context, dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// mountedFrom tells whether a mount of the node shows a directory whose path ends so.
+// mountedFrom tells whether a mount of the node shows a directory whose path ends so: see bind and seal.
 func mountedFrom(end string) (bool, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		found := strings.HasSuffix(m.Root, "/"+end)
+		found := strings.HasSuffix(m.Root, "/"+end) || m.FSType == "overlay" && strings.Contains(m.VFSOptions, "/"+end+":")
 		return !found, found
 	})
 	return len(mounts) > 0, err
