@@ -81,7 +81,7 @@ func fixture() observe.Snapshot {
 	s.Verdicts = &observe.Verdicts{Denials: []policy.Denial{{Seq: 1, Time: fixtureNow.Add(-2 * time.Second), Node: "node-0001", Direction: policy.Ingress, From: "shop/pay-5f00001-00000",
 		To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Policies: []string{"shop/only-api"}, Packets: 3}},
 		Counters: map[string]policy.Counters{"node-0001": {Policies: []policy.PolicyCounter{{Policy: "shop/only-api", Allowed: 41, Denied: 3}},
-			Pairs: []policy.PairCounter{{Direction: policy.Ingress, From: "shop/pay-5f00001-00000", To: "shop/cart-5f00001-00000", Port: 80, Denied: 3}}}}}
+			Pairs: []policy.PairCounter{{Direction: policy.Ingress, From: "shop/pay-5f00001-00000", To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Denied: 3}}}}}
 	s.KL = &cluster.Status{Cluster: "dev", Phase: cluster.PhaseReady, Started: fixtureNow.Add(-3 * time.Hour), Components: []cluster.ComponentStatus{
 		{Name: "etcd", State: cluster.ComponentServing, Ready: 0.11}, {Name: "kube-apiserver", State: cluster.ComponentServing, Began: 0.11, Ready: 2.4},
 		{Name: "kube-controller-manager", State: cluster.ComponentServing, Began: 2.4, Ready: 3.0}, {Name: "kube-scheduler", State: cluster.ComponentRestarting, Began: 2.4, Ready: 2.8, Error: "lost its lease"}}}

@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	tea "github.com/charmbracelet/bubbletea"
-
-	"github.com/klkube/kl/cluster/policy"
 )
 
 const matrixHead = 2 // lines above the first row of the matrix
@@ -148,17 +146,17 @@ func (p *policies) explanation(st *styles, a area) string {
 		return block(" "+st.title.Render(title)+"  "+word+"\n "+st.dim.Render(clean(text)), a)
 	}
 	lines := []string{word + st.dim.Render("  "+clean(v.From)+" → "+clean(v.To)), side("egress", v.Egress.Allowed, v.Egress.Text), side("ingress", v.Ingress.Allowed, v.Ingress.Text)}
-	lines = append(lines, st.dim.Render(p.verdictNote(v)))
+	lines = append(lines, st.dim.Render(p.verdictNote(from, to)))
 	return st.panel(title, "● yes  ◐ some  ✖ no", strings.Join(lines, "\n"), a, true)
 }
 
 // verdictNote says what was seen of real traffic, or why nothing can be seen.
-func (p *policies) verdictNote(v policy.Verdict) string {
+func (p *policies) verdictNote(from, to peer) string {
 	live := p.w.snap.Verdicts
 	switch s := p.m.session; {
 	case live != nil && len(live.Counters) > 0:
-		allowed, denied := live.Pair(v.From, v.To, v.Port)
-		return fmt.Sprintf("seen on the nodes: %d connections allowed, %d denied", allowed, denied)
+		allowed, denied := live.Between(p.members(from), p.members(to), p.ports.proto, p.ports.port)
+		return fmt.Sprintf("seen on the nodes: %s allowed, %d denied", count(int(allowed), "connection"), denied)
 	case s != nil && s.target.Layout != nil:
 		return "computed by the model that the nodes enforce; no node has reported yet"
 	}

@@ -2,13 +2,11 @@ package ui
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/charmbracelet/bubbles/textinput"
 	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/x/ansi"
 
 	"github.com/klkube/kl/cluster/observe"
 )
@@ -363,151 +361,4 @@ func (m *Model) quit() tea.Cmd {
 		}
 	}
 	return tea.Quit
-}
-
-// key routes a key: to the dialog, the filter, what works everywhere, or the screen on top.
-func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
-	k := m.k
-	if m.dialog != nil {
-		cmd, closed := m.dialog.update(msg)
-		if closed {
-			m.dialog = nil
-		}
-		return cmd
-	}
-	if m.filtering {
-		return m.typeFilter(msg)
-	}
-	switch {
-	case k.quit.match(msg):
-		return m.quit()
-	case k.help.match(msg):
-		groups := []group{{m.top().title(), m.top().keys()}, k.list(), k.global()}
-		m.dialog = &helpBox{groups: []group{groups[2], groups[0], groups[1]}}
-	case k.palette.match(msg):
-		m.dialog = m.commandPalette()
-	case k.namespace.match(msg):
-		m.dialog = m.namespacePicker()
-	case k.cluster.match(msg):
-		return m.targets
-	case k.filter.match(msg):
-		m.filtering = true
-		return m.filter.Focus()
-	case k.back.match(msg):
-		m.back()
-	case k.next.match(msg):
-		m.show(m.active + 1)
-	case k.prev.match(msg):
-		m.show(m.active - 1)
-	case k.screens.match(msg):
-		m.show(int(msg.String()[0] - '1'))
-	default:
-		return m.top().update(msg)
-	}
-	return nil
-}
-
-// back undoes the last thing that narrowed the view: the filter, then the screen on top.
-func (m *Model) back() {
-	switch {
-	case m.w.filter != "":
-		m.clearFilter()
-		m.refresh()
-	case len(m.stack) > 0:
-		m.pop()
-	case m.toast.text != "":
-		m.toast = toastMsg{}
-	}
-}
-
-func (m *Model) typeFilter(msg tea.KeyMsg) tea.Cmd {
-	var cmd tea.Cmd
-	switch msg.String() {
-	case "esc", "ctrl+c":
-		m.clearFilter()
-	case "enter", "up", "down", "tab":
-		m.filtering = false
-		m.filter.Blur()
-	default:
-		m.filter, cmd = m.filter.Update(msg)
-		m.w.filter = m.filter.Value()
-	}
-	m.refresh()
-	return cmd
-}
-
-func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
-	if m.dialog != nil {
-		return nil
-	}
-	if msg.Y < 2 {
-		if msg.Action == tea.MouseActionPress && msg.Button == tea.MouseButtonLeft && msg.Y == 1 {
-			if i := m.tabAt(msg.X); i >= 0 {
-				m.show(i)
-			}
-		}
-		return nil
-	}
-	msg.Y -= m.bodyTop()
-	return m.top().update(msg)
-}
-
-// View implements tea.Model.
-func (m *Model) View() string {
-	if m.size.w < 20 || m.size.h < 6 {
-		return block("kl needs a larger window", m.size)
-	}
-	a := area{m.size.w, m.size.h - m.bodyTop() - 1}
-	body := block(m.body(a), a)
-	if m.w.snap.Stale() {
-		body = m.greyed(body)
-	}
-	parts := []string{m.header(), m.tabs()}
-	if m.bodyTop() == 3 {
-		parts = append(parts, m.banner())
-	}
-	frame := strings.Join(append(parts, body, m.footer()), "\n")
-	if m.dialog != nil {
-		box := m.dialog.view(m.st, area{m.size.w, m.size.h - 2})
-		bw, bh := width(strings.SplitN(box, "\n", 2)[0]), strings.Count(box, "\n")+1
-		frame = over(frame, box, (m.size.w-bw)/2, max(1, (m.size.h-bh)/3))
-	}
-	return frame
-}
-
-func (m *Model) body(a area) string {
-	if m.failed != "" && m.session == nil {
-		return m.st.empty("Cannot open this cluster", m.failed+" · press c to choose another", a)
-	}
-	return m.top().view(m.st, a)
-}
-
-// greyed takes the colour out of what may no longer be true.
-func (m *Model) greyed(body string) string {
-	lines := strings.Split(ansi.Strip(body), "\n")
-	for i, l := range lines {
-		lines[i] = m.st.dim.Render(l)
-	}
-	return strings.Join(lines, "\n")
-}
-
-func (m *Model) bodyTop() int {
-	if m.w.snap.Conn.State != observe.Live && m.w.snap.Conn.Err != "" {
-		return 3
-	}
-	return 2
-}
-
-func (m *Model) banner() string {
-	c := m.w.snap.Conn
-	text := " ▲ no connection: " + c.Err
-	if c.State == observe.Lost {
-		text = fmt.Sprintf(" ▲ connection lost %s ago: %s · what you see is stale", observe.Span(m.w.now.Sub(c.Since)), c.Err)
-	}
-	if wait := c.Retry.Sub(m.w.now); wait > 0 {
-		text += fmt.Sprintf(" · retry in %s", observe.Span(wait))
-	} else {
-		text += " · retrying"
-	}
-	return m.st.banner.Render(fit(clean(text), m.size.w))
 }

@@ -2,7 +2,6 @@ package ui
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +26,7 @@ type policies struct {
 	part     policyPart
 	ports    portChoice
 	peers    []peer
+	owners   map[string]string // of pods, by namespace/name
 	made     string            // what peers was collected for
 	cells    map[[2]int]judged // of the present peers, model and port
 	budget   int               // verdicts left in this frame
@@ -59,15 +59,6 @@ type portChoice struct {
 func (p portChoice) String() string {
 	return fmt.Sprintf("%s %d", strings.ToLower(string(p.proto)), p.port)
 }
-
-// peer is a line of the matrix: pods that behave alike stand for each other.
-type peer struct {
-	name string
-	pods []*policy.Pod // empty: outside the cluster
-}
-
-// outside is an address that belongs to nobody (TEST-NET-1).
-func outside() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 1}) }
 
 func newPolicies(m *Model) *policies {
 	p := &policies{m: m, ports: portChoice{corev1.ProtocolTCP, 80}}
@@ -165,154 +156,6 @@ func (p *policies) showDenied() {
 	p.part, p.ports, p.made = partMatrix, portChoice{d.Protocol, d.Port}, ""
 	p.set(p.w)
 	p.row, p.col = p.peerOf(d.From), p.peerOf(d.To)
-}
-
-// peerOf finds the line of the matrix that a pod belongs to; what is no pod is outside.
-func (p *policies) peerOf(end string) int {
-	for _, pod := range p.w.snap.Pods {
-		if pod.Namespace+"/"+pod.Name != end {
-			continue
-		}
-		name := workloadOf(pod)
-		if p.w.namespace == "" {
-			name = pod.Namespace + "/" + name
-		}
-		for i := range p.peers {
-			if p.peers[i].name == name {
-				return i
-			}
-		}
-	}
-	return max(0, len(p.peers)-1)
-}
-
-// collect groups pods that behave alike: replicas of one workload, or all of a namespace.
-func (p *policies) collect() []peer {
-	var out []peer
-	at := map[string]int{}
-	owners := map[string]string{}
-	for _, pod := range p.w.snap.Pods {
-		owners[pod.Namespace+"/"+pod.Name] = workloadOf(pod)
-	}
-	for _, pod := range p.model.Pods {
-		if !p.w.in(pod.Namespace) || pod.HostNetwork || len(pod.Addrs) == 0 {
-			continue
-		}
-		name := pod.Namespace
-		if p.part != partNamespaces {
-			name = owners[pod.Key()]
-			if p.w.namespace == "" {
-				name = pod.Namespace + "/" + name
-			}
-		}
-		if !p.w.matches(name) {
-			continue
-		}
-		i, ok := at[name]
-		if !ok {
-			i = len(out)
-			at[name] = i
-			out = append(out, peer{name: name})
-		}
-		few := 2 // replicas behave alike; two, so that one can talk to another
-		if p.part == partNamespaces {
-			few = 6
-		}
-		if sample := &out[i]; len(sample.pods) < few || !slices.ContainsFunc(sample.pods, func(x *policy.Pod) bool { return x.Ingress == pod.Ingress && x.Egress == pod.Egress }) {
-			sample.pods = append(sample.pods, pod)
-		}
-	}
-	slices.SortFunc(out, func(a, b peer) int { return strings.Compare(a.name, b.name) })
-	if len(out) > 0 && p.w.matches("outside") {
-		out = append(out, peer{name: "(outside)"})
-	}
-	return out
-}
-
-// workloadOf names what made a pod, without the hashes that tell replicas apart.
-func workloadOf(p *corev1.Pod) string {
-	for _, o := range p.OwnerReferences {
-		if o.Controller == nil || !*o.Controller {
-			continue
-		}
-		if hash := p.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" {
-			return strings.TrimSuffix(o.Name, "-"+hash)
-		}
-		return o.Name
-	}
-	return p.Name
-}
-
-// judged is the answer about a pair of peers.
-type judged struct {
-	allowed, all int
-	verdict      policy.Verdict
-}
-
-// perFrame is how many verdicts one frame may cost: about 10 ms of work. A larger matrix fills in over several frames.
-const perFrame = 1000
-
-// pair judges two peers by their indices, once, as long as the frame's budget lasts.
-func (p *policies) pair(i, j int) (judged, bool) {
-	c, ok := p.cells[[2]int{i, j}]
-	if !ok {
-		if p.budget <= 0 {
-			return c, false
-		}
-		c.allowed, c.all, c.verdict = p.reach(p.peers[i], p.peers[j])
-		p.cells[[2]int{i, j}] = c
-		p.budget -= max(1, c.all)
-	}
-	return c, true
-}
-
-// pending reports whether a part of the matrix that is seen has not been judged.
-func (p *policies) pending() bool {
-	if p.part >= partPolicies {
-		return false
-	}
-	for i := p.top; i < min(len(p.peers), p.top+max(1, p.rows)); i++ {
-		for j := p.left; j < min(len(p.peers), p.left+max(1, p.cols)); j++ {
-			if _, ok := p.cells[[2]int{i, j}]; !ok {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// reach judges a pair of peers: how many of the sampled connections are allowed, and one verdict that decides: a denial if
-// there is one.
-func (p *policies) reach(from, to peer) (allowed, all int, v policy.Verdict) {
-	addrs := func(x peer) []netip.Addr {
-		if len(x.pods) == 0 {
-			return []netip.Addr{outside()}
-		}
-		var out []netip.Addr
-		for _, pod := range x.pods {
-			out = append(out, pod.Addrs[0])
-		}
-		return out
-	}
-	denied := false
-	sources := addrs(from)
-	for _, a := range sources {
-		for _, b := range addrs(to) {
-			if a == b && len(sources) > 1 {
-				continue // a pod and itself says nothing
-			}
-			w := p.model.Verdict(a, b, p.ports.proto, p.ports.port)
-			all++
-			if w.Allowed {
-				allowed++
-			}
-			if all == 1 || !w.Allowed && !denied {
-				v = w
-			}
-			denied = denied || !w.Allowed
-		}
-	}
-	return allowed, all, v
 }
 
 func (p *policies) update(msg tea.Msg) tea.Cmd {

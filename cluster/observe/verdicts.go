@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/klkube/kl/cluster/policy"
 )
 
@@ -24,23 +26,27 @@ type Verdicts struct {
 // denialLimit is how many denials are kept.
 const denialLimit = 500
 
-// Pair adds up, over all nodes, what was seen between two ends on a port; ends are named as in policy.Verdict. A
-// connection is counted where it was decided, so allowed ones are those that entered.
-func (v *Verdicts) Pair(from, to string, port uint16) (allowed, denied uint64) {
+// Between adds up, over all nodes, what was seen on a port between ends that from and to accept; ends are named as in
+// policy.Verdict. A connection is counted on each side that is isolated, so allowed are as many as the side with more says.
+func (v *Verdicts) Between(from, to func(end string) bool, proto corev1.Protocol, port uint16) (allowed, denied uint64) {
 	if v == nil {
 		return 0, 0
 	}
+	var in, out uint64
 	for _, c := range v.Counters {
 		for _, p := range c.Pairs {
-			if p.From == from && p.To == to && p.Port == port {
-				denied += p.Denied
-				if p.Direction == policy.Ingress {
-					allowed += p.Allowed
-				}
+			if p.Port != port || p.Protocol != proto || !from(p.From) || !to(p.To) {
+				continue
+			}
+			denied += p.Denied
+			if p.Direction == policy.Ingress {
+				in += p.Allowed
+			} else {
+				out += p.Allowed
 			}
 		}
 	}
-	return allowed, denied
+	return max(in, out), denied
 }
 
 // Policy adds up what a policy (namespace/name) did.

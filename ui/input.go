@@ -1,0 +1,90 @@
+package ui
+
+import tea "github.com/charmbracelet/bubbletea"
+
+// key routes a key: to the dialog, the filter, what works everywhere, or the screen on top.
+func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
+	k := m.k
+	if m.dialog != nil {
+		cmd, closed := m.dialog.update(msg)
+		if closed {
+			m.dialog = nil
+		}
+		return cmd
+	}
+	if m.filtering {
+		return m.typeFilter(msg)
+	}
+	switch {
+	case k.quit.match(msg):
+		return m.quit()
+	case k.help.match(msg):
+		groups := []group{{m.top().title(), m.top().keys()}, k.list(), k.global()}
+		m.dialog = &helpBox{groups: []group{groups[2], groups[0], groups[1]}}
+	case k.palette.match(msg):
+		m.dialog = m.commandPalette()
+	case k.namespace.match(msg):
+		m.dialog = m.namespacePicker()
+	case k.cluster.match(msg):
+		return m.targets
+	case k.filter.match(msg):
+		m.filtering = true
+		return m.filter.Focus()
+	case k.back.match(msg):
+		m.back()
+	case k.next.match(msg):
+		m.show(m.active + 1)
+	case k.prev.match(msg):
+		m.show(m.active - 1)
+	case k.screens.match(msg):
+		m.show(int(msg.String()[0] - '1'))
+	default:
+		return m.top().update(msg)
+	}
+	return nil
+}
+
+// back undoes the last thing that narrowed the view: the filter, then the screen on top.
+func (m *Model) back() {
+	switch {
+	case m.w.filter != "":
+		m.clearFilter()
+		m.refresh()
+	case len(m.stack) > 0:
+		m.pop()
+	case m.toast.text != "":
+		m.toast = toastMsg{}
+	}
+}
+
+func (m *Model) typeFilter(msg tea.KeyMsg) tea.Cmd {
+	var cmd tea.Cmd
+	switch msg.String() {
+	case "esc", "ctrl+c":
+		m.clearFilter()
+	case "enter", "up", "down", "tab":
+		m.filtering = false
+		m.filter.Blur()
+	default:
+		m.filter, cmd = m.filter.Update(msg)
+		m.w.filter = m.filter.Value()
+	}
+	m.refresh()
+	return cmd
+}
+
+func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
+	if m.dialog != nil {
+		return nil
+	}
+	if msg.Y < 2 {
+		if msg.Action == tea.MouseActionPress && msg.Button == tea.MouseButtonLeft && msg.Y == 1 {
+			if i := m.tabAt(msg.X); i >= 0 {
+				m.show(i)
+			}
+		}
+		return nil
+	}
+	msg.Y -= m.bodyTop()
+	return m.top().update(msg)
+}

@@ -1,0 +1,70 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/klkube/kl/cluster/observe"
+)
+
+// View implements tea.Model.
+func (m *Model) View() string {
+	if m.size.w < 20 || m.size.h < 6 {
+		return block("kl needs a larger window", m.size)
+	}
+	a := area{m.size.w, m.size.h - m.bodyTop() - 1}
+	body := block(m.body(a), a)
+	if m.w.snap.Stale() {
+		body = m.greyed(body)
+	}
+	parts := []string{m.header(), m.tabs()}
+	if m.bodyTop() == 3 {
+		parts = append(parts, m.banner())
+	}
+	frame := strings.Join(append(parts, body, m.footer()), "\n")
+	if m.dialog != nil {
+		box := m.dialog.view(m.st, area{m.size.w, m.size.h - 2})
+		bw, bh := width(strings.SplitN(box, "\n", 2)[0]), strings.Count(box, "\n")+1
+		frame = over(frame, box, (m.size.w-bw)/2, max(1, (m.size.h-bh)/3))
+	}
+	return frame
+}
+
+func (m *Model) body(a area) string {
+	if m.failed != "" && m.session == nil {
+		return m.st.empty("Cannot open this cluster", m.failed+" · press c to choose another", a)
+	}
+	return m.top().view(m.st, a)
+}
+
+// greyed takes the colour out of what may no longer be true.
+func (m *Model) greyed(body string) string {
+	lines := strings.Split(ansi.Strip(body), "\n")
+	for i, l := range lines {
+		lines[i] = m.st.dim.Render(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (m *Model) bodyTop() int {
+	if m.w.snap.Conn.State != observe.Live && m.w.snap.Conn.Err != "" {
+		return 3
+	}
+	return 2
+}
+
+func (m *Model) banner() string {
+	c := m.w.snap.Conn
+	text := " ▲ no connection: " + c.Err
+	if c.State == observe.Lost {
+		text = fmt.Sprintf(" ▲ connection lost %s ago: %s · what you see is stale", observe.Span(m.w.now.Sub(c.Since)), c.Err)
+	}
+	if wait := c.Retry.Sub(m.w.now); wait > 0 {
+		text += fmt.Sprintf(" · retry in %s", observe.Span(wait))
+	} else {
+		text += " · retrying"
+	}
+	return m.st.banner.Render(fit(clean(text), m.size.w))
+}
