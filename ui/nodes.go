@@ -160,7 +160,8 @@ func (n *nodes) verb(key tea.KeyMsg, node string) tea.Cmd {
 		}
 		sess, do := n.m.session, n.m.opts.NodeVerb
 		return n.m.ask(&confirm{title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, verb: v.verb, grave: v.grave, lines: []string{v.what},
-			then: sess.do(v.verb+" "+node+": done", func(ctx context.Context) error { return do(ctx, sess.target, node, v.verb) })})
+			then: tea.Sequence(toast(observe.Busy, "%s %s …", v.verb, node),
+				sess.do(v.verb+" "+node+": done", func(ctx context.Context) error { return do(ctx, sess.target, node, v.verb) }))})
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/klkube/kl/cluster"
 )
 
 const scrapeText = `# HELP apiserver_request_total Counter
@@ -147,5 +149,10 @@ func TestNodesNaturalOrderAndStates(t *testing.T) {
 	}
 	if got[2].Why != "its kubelet was last heard of 2m ago" {
 		t.Errorf("why: %q", got[2].Why)
+	}
+	kl := &cluster.Status{Phase: cluster.PhaseReady, Nodes: []cluster.NodeStatus{{Name: "n1"}, {Name: "n2", Connected: true}}}
+	got = Nodes(NewSnapshot(Snapshot{KL: kl, Nodes: []*corev1.Node{node("n1", corev1.ConditionTrue), node("n2", corev1.ConditionTrue)}}), testNow)
+	if got[0].Text != "Disconnected" || got[0].Level != Bad || got[1].Text != "Ready" {
+		t.Errorf("a node without a tunnel is %s, one with it %s", got[0].Text, got[1].Text)
 	}
 }

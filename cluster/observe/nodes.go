@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // NodeState is a node as people ask about it.
@@ -14,7 +16,7 @@ type NodeState struct {
 	Name  string
 	Roles string
 	Level Level
-	Text  string // Ready, NotReady, Ready,SchedulingDisabled
+	Text  string // Ready, NotReady, Disconnected (kl only), Ready,SchedulingDisabled
 	Why   string
 	Pods  int
 
@@ -70,6 +72,9 @@ func nodeState(s *Snapshot, n *corev1.Node, now time.Time) NodeState {
 				st.KL, st.Connected = true, k.Connected
 			}
 		}
+	}
+	if running := s.KL != nil && (s.KL.Phase == cluster.PhaseReady || s.KL.Phase == cluster.PhaseDegraded); running && st.KL && !st.Connected && st.Level != Bad {
+		st.Text, st.Level, st.Why = "Disconnected", Bad, "its tunnel is down: it is off, dead or cut off, which Kubernetes takes a while to notice"
 	}
 	return st
 }

@@ -25,6 +25,7 @@ type script struct {
 	shared bool
 
 	listeners listeners
+	screen    *screen
 }
 
 type scriptKey struct{}

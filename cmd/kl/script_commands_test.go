@@ -35,6 +35,7 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"setenv":       setenv,
 		"mesh":         meshCommand,
 		"truth":        truthCommand,
+		"screen":       screenCommand,
 	}
 }
 
