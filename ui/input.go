@@ -2,6 +2,22 @@ package ui
 
 import tea "github.com/charmbracelet/bubbletea"
 
+// pressed takes apart what was typed faster than it was read, which comes as one message. What is pasted is text: where none
+// is asked for, it presses nothing.
+func (m *Model) pressed(msg tea.KeyMsg) []tea.KeyMsg {
+	switch typing := m.dialog != nil || m.filtering; {
+	case msg.Paste && !typing:
+		return nil
+	case msg.Paste || msg.Type != tea.KeyRunes || len(msg.Runes) < 2:
+		return []tea.KeyMsg{msg}
+	}
+	out := make([]tea.KeyMsg, len(msg.Runes))
+	for i, r := range msg.Runes {
+		out[i] = tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}, Alt: msg.Alt && i == 0}
+	}
+	return out
+}
+
 // key routes a key: to the dialog, the filter, what works everywhere, or the screen on top.
 func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	k := m.k

@@ -171,8 +171,11 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		msg.show(m.View())
 		return m, nil
 	case tea.KeyMsg:
-		cmd := m.key(msg)
-		return m, tea.Batch(cmd, m.spin())
+		var cmds []tea.Cmd
+		for _, key := range m.pressed(msg) {
+			cmds = append(cmds, m.key(key))
+		}
+		return m, tea.Batch(append(cmds, m.spin())...)
 	case tea.MouseMsg:
 		cmd := m.mouse(msg)
 		return m, tea.Batch(cmd, m.spin())
