@@ -3,6 +3,7 @@ package ui
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -229,13 +230,20 @@ func (o *overview) components(st *styles, a area) []string {
 	return lines
 }
 
-// visibleComponents leaves out, where there is no room for all, those that serve and took least time to start.
+// visibleComponents leaves out, where there is no room for all, those that serve and took least time to start; those that
+// everybody knows last.
 func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster.ComponentStatus, hidden int) {
 	shown = slices.Clone(all)
+	worth := func(c cluster.ComponentStatus) float64 {
+		if c.Name == "etcd" || strings.HasPrefix(c.Name, "kube-") {
+			return math.MaxFloat64
+		}
+		return c.Ready - c.Began
+	}
 	for len(shown) > max(1, room-1) && len(all) > room {
 		least := -1
 		for i, c := range shown {
-			if c.State == cluster.ComponentServing && (least < 0 || c.Ready-c.Began < shown[least].Ready-shown[least].Began) {
+			if c.State == cluster.ComponentServing && (least < 0 || worth(c) < worth(shown[least])) {
 				least = i
 			}
 		}

@@ -13,15 +13,16 @@ func TestVisibleComponents(t *testing.T) {
 	serving := func(name string, took float64) cluster.ComponentStatus {
 		return cluster.ComponentStatus{Name: name, State: cluster.ComponentServing, Ready: took}
 	}
-	all := []cluster.ComponentStatus{serving("etcd", 0.2), serving("apiserver", 5), serving("egress", 0), {Name: "dns", State: cluster.ComponentFailed}, serving("ipam", 0.1)}
+	all := []cluster.ComponentStatus{serving("etcd", 0.2), serving("kube-apiserver", 5), serving("egress", 0), {Name: "dns", State: cluster.ComponentFailed}, serving("ipam", 0.1)}
 	for _, tt := range []struct {
 		room   int
 		shown  []string
 		hidden int
 	}{
-		{9, []string{"etcd", "apiserver", "egress", "dns", "ipam"}, 0},
-		{5, []string{"etcd", "apiserver", "egress", "dns", "ipam"}, 0},
-		{4, []string{"etcd", "apiserver", "dns"}, 2},
+		{9, []string{"etcd", "kube-apiserver", "egress", "dns", "ipam"}, 0},
+		{5, []string{"etcd", "kube-apiserver", "egress", "dns", "ipam"}, 0},
+		{4, []string{"etcd", "kube-apiserver", "dns"}, 2},
+		{3, []string{"kube-apiserver", "dns"}, 3},
 		{2, []string{"dns"}, 4},
 		{0, []string{"dns"}, 4},
 	} {
