@@ -47,7 +47,7 @@ func Driver(t *testing.T, s Subject) {
 		{"Exec has a terminal that is resized", (*bench).execTerminal},
 		{"Exec returns an error if it could not be run", (*bench).execFails},
 		{"Exec ends with ctx", (*bench).execCancelled},
-		{"RunDir, NodeDir and Mounts are shown in the node", (*bench).mounts},
+		{"RunDir, NodeDir, SharedDir and Mounts are shown in the node", (*bench).mounts},
 		{"DeleteCluster removes what is shared and is nil if it is gone", (*bench).deletesCluster},
 		{"Prepare makes Create quicker and may run beside it", (*bench).prepares},
 	}

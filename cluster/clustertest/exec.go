@@ -12,7 +12,7 @@ import (
 )
 
 // Exec runs a command of Commands, or one of the built-in ones: true, false, echo, hostname, cat [FILE], tee FILE
-// (both of which reach RunDir and NodeDir on the host), stty size, and sh -c "exit N". An unknown one ends with 127.
+// (both of which reach RunDir, NodeDir and SharedDir on the host), stty size, and sh -c "exit N". An unknown one ends with 127.
 func (f *Fake) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (int, error) {
 	now, err := f.machine.find(n)
 	if err != nil {
@@ -119,6 +119,7 @@ func (f *Fake) file(n cluster.Node, cmd cluster.ExecSpec, write bool) int {
 func (n *fakeNode) access(path string, data []byte, write bool) ([]byte, error) {
 	mounts := append([]cluster.Mount{
 		{Host: n.spec.RunDir, Node: cluster.RunMountDir}, {Host: n.spec.NodeDir, Node: cluster.NodeMountDir},
+		{Host: n.spec.SharedDir, Node: cluster.SharedMountDir},
 	}, n.spec.Mounts...)
 	for _, m := range mounts {
 		rest, below := strings.CutPrefix(path, m.Node+"/")

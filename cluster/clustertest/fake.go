@@ -90,7 +90,7 @@ func (f *Fake) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node,
 // checkHostPaths refuses what a real engine refuses: a mount whose host side does not exist.
 func checkHostPaths(spec cluster.NodeSpec) error {
 	paths := []string{}
-	for _, p := range []string{spec.RunDir, spec.NodeDir} {
+	for _, p := range []string{spec.RunDir, spec.NodeDir, spec.SharedDir} {
 		if p != "" {
 			paths = append(paths, p)
 		}

@@ -262,7 +262,9 @@ func (b *bench) mounts(t *testing.T) {
 			t.Errorf("%s: %q, exit code %d", dir, out, code)
 		}
 	}
-	for dir, host := range map[string]string{cluster.RunMountDir: spec.RunDir, cluster.NodeMountDir: spec.NodeDir, "/data/rw": writable} {
+	for dir, host := range map[string]string{
+		cluster.RunMountDir: spec.RunDir, cluster.NodeMountDir: spec.NodeDir, cluster.SharedMountDir: spec.SharedDir, "/data/rw": writable,
+	} {
 		if _, code := b.run(t, n, "from the node", "tee", dir+"/back"); code != 0 {
 			t.Errorf("%s is not writable", dir)
 		}

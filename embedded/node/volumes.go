@@ -20,6 +20,9 @@ const (
 // volumeUnits are the node's part of storage, and add to the agent's handler; none if the cluster is to have no storage.
 func volumeUnits(c cluster.NodeConfig, version string, handler *http.ServeMux, log *slog.Logger) []lifecycle.Unit {
 	if slices.Contains(c.Disable, "storage") {
+		if err := driver.Forget(kubeletDir); err != nil {
+			log.Warn("forget the driver of volumes", "err", err)
+		}
 		return nil
 	}
 	volumes := &driver.Server{

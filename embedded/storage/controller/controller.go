@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -153,7 +154,13 @@ func (c *Controller) work(ctx context.Context) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { c.provision.Run(ctx); return ctx.Err() })
+	group.Go(func() error {
+		var workers sync.WaitGroup
+		c.provision.ControllerWaitGroup(&workers)
+		c.provision.Run(ctx)
+		workers.Wait() // Run does not
+		return ctx.Err()
+	})
 	group.Go(func() error { return c.resizer.run(ctx) })
 	group.Go(func() error { return c.survey.run(ctx) })
 	return group.Wait()

@@ -47,6 +47,12 @@ func (s *Server) registrationSocket() string {
 	return filepath.Join(s.Kubelet, "plugins_registry", storage.Driver+"-reg.sock")
 }
 
+// Forget removes what a killed process left of a driver that is not to be any more: the kubelet would call it for ever.
+func Forget(kubelet string) error {
+	s := &Server{Kubelet: kubelet}
+	return errors.Join(os.RemoveAll(s.registrationSocket()), os.RemoveAll(filepath.Dir(s.Socket())))
+}
+
 // Run implements the component contract: ready when the sockets listen. The kubelet may come later.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(s.Disks.Dir, 0o755); err != nil {
