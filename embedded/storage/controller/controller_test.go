@@ -22,8 +22,8 @@ func TestProvision(t *testing.T) {
 		node  string // where the volume is to be; empty for shared
 	}{
 		"local":      {onNodeClaim("n1"), "n1"},
-		"shared":     {claim("c", "shared", corev1.ReadWriteMany), ""},
-		"shared one": {claim("c", "shared", corev1.ReadWriteOnce), ""},
+		"shared":     {claim("shared", corev1.ReadWriteMany), ""},
+		"shared one": {claim("shared", corev1.ReadWriteOnce), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, newFakeNodes("n1"), test.claim)
@@ -57,7 +57,7 @@ func TestProvision(t *testing.T) {
 }
 
 func TestRefusedClaims(t *testing.T) {
-	block, selector, clone := claim("c", "shared", corev1.ReadWriteMany), claim("c", "shared", corev1.ReadWriteMany), claim("c", "shared", corev1.ReadWriteMany)
+	block, selector, clone := claim("shared", corev1.ReadWriteMany), claim("shared", corev1.ReadWriteMany), claim("shared", corev1.ReadWriteMany)
 	mode := corev1.PersistentVolumeBlock
 	block.Spec.VolumeMode = &mode
 	selector.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
@@ -73,7 +73,7 @@ func TestRefusedClaims(t *testing.T) {
 		"selector":     {selector, newFakeNodes("n1"), "remove the claim's selector"},
 		"clone":        {clone, newFakeNodes("n1"), "remove the claim's dataSource"},
 		"many on one":  {many, newFakeNodes("n1"), "cannot be ReadWriteMany: use class shared"},
-		"no node":      {claim("c", "shared", corev1.ReadWriteMany), newFakeNodes(), "no node is connected"},
+		"no node":      {claim("shared", corev1.ReadWriteMany), newFakeNodes(), "no node is connected"},
 		"simulated":    {onNodeClaim("sim-1"), newFakeNodes("n1"), "node sim-1: the node is simulated and has no disk"},
 		"off":          {onNodeClaim("off"), newFakeNodes("n1"), "node off: the node is not connected"},
 		"removed":      {onNodeClaim("gone"), newFakeNodes("n1"), "node gone: the node does not exist"},

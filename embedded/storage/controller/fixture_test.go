@@ -140,10 +140,10 @@ func eventually(t *testing.T, what string, done func() bool) {
 }
 
 // claim is one that the binder has given to the driver.
-func claim(name, class string, modes ...corev1.PersistentVolumeAccessMode) *corev1.PersistentVolumeClaim {
+func claim(class string, modes ...corev1.PersistentVolumeAccessMode) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: "default", UID: "uid-" + "x", Annotations: map[string]string{"volume.kubernetes.io/storage-provisioner": storage.Driver},
+			Name: "c", Namespace: "default", UID: "uid-x", Annotations: map[string]string{"volume.kubernetes.io/storage-provisioner": storage.Driver},
 		},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			StorageClassName: &class, AccessModes: modes,
@@ -154,7 +154,7 @@ func claim(name, class string, modes ...corev1.PersistentVolumeAccessMode) *core
 }
 
 func onNodeClaim(node string) *corev1.PersistentVolumeClaim {
-	c := claim("c", "standard", corev1.ReadWriteOnce)
+	c := claim("standard", corev1.ReadWriteOnce)
 	c.Annotations["volume.kubernetes.io/selected-node"] = node
 	return c
 }

@@ -247,3 +247,29 @@ func TestPublishRefusals(t *testing.T) {
 		t.Error("a refused volume has a mount point")
 	}
 }
+
+// What a process that was killed has left is in nobody's way: neither of the next one, nor of a kubelet without the driver.
+func TestStaleSockets(t *testing.T) {
+	s, _, _ := serve(t)
+	for _, socket := range []string{s.Socket(), s.registrationSocket()} {
+		other := &Server{Kubelet: filepath.Join(t.TempDir(), "k")}
+		stale := filepath.Join(other.Kubelet, strings.TrimPrefix(socket, s.Kubelet))
+		if err := os.MkdirAll(filepath.Dir(stale), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(stale, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Forget(other.Kubelet); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", filepath.Base(stale), err)
+		}
+		l, err := listen(t.Context(), socket) // although one is there
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+	}
+}
