@@ -143,7 +143,7 @@ func (p *policies) explanation(st *styles, a area) string {
 		if !v.Egress.Allowed {
 			text = v.Egress.Text
 		}
-		return block(" "+st.title.Render(title)+"  "+word+"\n "+st.dim.Render(clean(text)), a)
+		return block(" "+word+"  "+st.title.Render(title)+"\n "+st.dim.Render(clean(text)), a)
 	}
 	lines := []string{word + st.dim.Render("  "+clean(v.From)+" → "+clean(v.To)), side("egress", v.Egress.Allowed, v.Egress.Text), side("ingress", v.Ingress.Allowed, v.Ingress.Text)}
 	lines = append(lines, st.dim.Render(p.verdictNote(from, to)))

@@ -28,7 +28,7 @@ func (w *world) matches(fields ...string) bool {
 	if w.filter == "" {
 		return true
 	}
-	text := strings.ToLower(strings.Join(fields, "\x00"))
+	text := strings.ToLower(strings.Join(fields, "/")) // as most are shown: namespace/name
 	for word := range strings.FieldsSeq(strings.ToLower(w.filter)) {
 		bare, not := strings.CutPrefix(word, "!")
 		if bare != "" && strings.Contains(text, bare) == not {

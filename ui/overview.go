@@ -225,13 +225,13 @@ func (o *overview) components(st *styles, a area) []string {
 			st.faint.Render(strings.Repeat("·", bar-to))+st.dim.Render(fitRight(when, 7)))
 	}
 	if hidden > 0 {
-		lines = append(lines, st.dim.Render(fmt.Sprintf("… and %d more, all serving", hidden)))
+		lines = append(lines, st.dim.Render(fmt.Sprintf("… and %d more without trouble", hidden)))
 	}
 	return lines
 }
 
-// visibleComponents leaves out, where there is no room for all, those that serve and took least time to start; those that
-// everybody knows last.
+// visibleComponents leaves out, where there is no room for all, those that are well, or off, and took least time to start;
+// those that everybody knows last.
 func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster.ComponentStatus, hidden int) {
 	shown = slices.Clone(all)
 	worth := func(c cluster.ComponentStatus) float64 {
@@ -243,12 +243,12 @@ func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster
 	for len(shown) > max(1, room-1) && len(all) > room {
 		least := -1
 		for i, c := range shown {
-			if c.State == cluster.ComponentServing && (least < 0 || worth(c) < worth(shown[least])) {
+			if (c.State == cluster.ComponentServing || c.State == cluster.ComponentStopped) && (least < 0 || worth(c) < worth(shown[least])) {
 				least = i
 			}
 		}
 		if least < 0 {
-			break // none serves: those that come first
+			break // all in trouble
 		}
 		shown = slices.Delete(shown, least, least+1)
 	}
