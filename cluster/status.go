@@ -89,11 +89,3 @@ type Image struct {
 	Config string   `json:"config,omitempty"` // digest of the configuration: the image's ID for Docker and the CRI
 	Size   int64    `json:"size"`             // bytes
 }
-
-// LoadBalancer is a Service that has an address: GET /v1/balancers is a list of them.
-type LoadBalancer struct {
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	Address   string `json:"address"`
-	Node      string `json:"node,omitempty"` // that holds the address; empty if none does
-}

@@ -95,7 +95,7 @@ func newRootCmd(e *env) *cobra.Command {
 		newUpCmd(e), newDownCmd(e), newListCmd(e), newStatusCmd(e), newLogsCmd(e), newKubeconfigCmd(e),
 		newKubectlCmd(e), newNodeCmd(e), newImageCmd(e), newVersionCmd(e),
 		newUICmd(e), newWatchCmd(e), newTopCmd(e), newPolicyCmd(e),
-		newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newConfigCmd(e), newDoctorCmd(e), newScaleCmd(e),
+		newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newConfigCmd(e), newDoctorCmd(e), newScaleCmd(e), newExposeCmd(e),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

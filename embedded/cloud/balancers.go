@@ -93,6 +93,13 @@ func (b *balancers) addresses() map[netip.Addr]types.NamespacedName {
 	return all
 }
 
+// address is that of a Service.
+func (b *balancers) address(key types.NamespacedName) (netip.Addr, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.of(key)
+}
+
 // of is the address of a Service; mu is held.
 func (b *balancers) of(key types.NamespacedName) (netip.Addr, bool) {
 	for a, owner := range b.held {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/tunnel"
@@ -43,11 +46,11 @@ const dialTimeout = 10 * time.Second
 
 // Register adds what is answered:
 //
-//	GET  /v1/balancers                 []cluster.LoadBalancer
-//	POST /v1/balancers/ADDRESS:PORT    a TCP connection to it, made on a node; 101 and then its bytes
+//	GET  /v1/balancers                      []cluster.LoadBalancer
+//	POST /v1/balancers/NAMESPACE/NAME/PORT  a TCP connection to its address, made on a node; 101 and then its bytes
 func (b *Board) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/balancers", b.list)
-	mux.HandleFunc("POST /v1/balancers/{address}", b.dial)
+	mux.HandleFunc("POST /v1/balancers/{namespace}/{name}/{port}", b.dial)
 }
 
 func (b *Board) list(w http.ResponseWriter, _ *http.Request) {
@@ -71,16 +74,18 @@ func (b *Board) dial(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "load balancers are disabled, or not up yet", http.StatusServiceUnavailable)
 		return
 	}
-	addr, err := netip.ParseAddrPort(r.PathValue("address"))
+	key := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+	port, err := strconv.ParseUint(r.PathValue("port"), 10, 16)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		http.Error(w, fmt.Sprintf("%q is not a port", r.PathValue("port")), http.StatusBadRequest)
 		return
 	}
-	if _, ok := now.balancers.addresses()[addr.Addr()]; !ok {
-		http.Error(w, addr.Addr().String()+" is not the address of a load balancer", http.StatusNotFound)
+	addr, ok := now.balancers.address(key)
+	if !ok {
+		http.Error(w, "Service "+key.String()+" has no load balancer address", http.StatusNotFound)
 		return
 	}
-	server, err := now.dial(r.Context(), addr)
+	server, err := now.dial(r.Context(), netip.AddrPortFrom(addr, uint16(port)))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
@@ -112,5 +117,5 @@ func (b *balancing) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	return b.hub.DialNode(ctx, node, "tcp", net.JoinHostPort(addr.Addr().String(), strconv.Itoa(int(addr.Port()))))
+	return b.hub.DialNode(ctx, node, "tcp", addr.String())
 }
