@@ -33,6 +33,8 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"machine":      machineCommand,
 		"webhookcerts": webhookCerts,
 		"setenv":       setenv,
+		"balancer":     balancerCommand,
+		"outage":       outageCommand,
 		"mesh":         meshCommand,
 		"truth":        truthCommand,
 		"screen":       screenCommand,

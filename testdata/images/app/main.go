@@ -3,6 +3,7 @@
 //
 //	app serve -addr :8080                        # GET / tells the pod's name, GET /client the caller's address,
 //	                                             # /burn?for=30s keeps a processor busy, /hold?bytes=1000 memory
+//	app serve -udp :8053                         # and answers datagrams with the pod's name and what they say
 //	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
 //	app lookup -for 20s web.default.svc.cluster.local
 //	app get -for 20s http://web/
@@ -46,6 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	addr := flags.String("addr", ":8080", "address to listen on")
 	cert := flags.String("cert", "/tls/tls.crt", "certificate of the webhook")
 	key := flags.String("key", "/tls/tls.key", "its key")
+	udp := flags.String("udp", "", "UDP address to listen on as well")
 	ports := flags.String("ports", "80,81", "ports that mesh listens on")
 	patience := flags.Duration("for", 0, "how long to try again")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -53,6 +55,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch args[0] {
 	case "serve":
+		if err := serveUDP(ctx, *udp); err != nil {
+			return err
+		}
 		return serve(ctx, *addr, pages(), func(s *http.Server, l net.Listener) error { return s.Serve(l) })
 	case "webhook":
 		return serve(ctx, *addr, http.HandlerFunc(review), func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, *cert, *key) })
@@ -85,6 +90,37 @@ func serve(ctx context.Context, addr string, h http.Handler, run func(*http.Serv
 	fmt.Println("stopped")
 	return nil
 }
+
+// serveUDP answers datagrams until ctx is done, if there is an address to do so.
+func serveUDP(ctx context.Context, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", addr)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
+	name, _ := os.Hostname()
+	go func() {
+		for buf := make([]byte, 1500); ; {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprintf(writeTo{conn, from}, "%s heard %s", name, buf[:n])
+		}
+	}()
+	return nil
+}
+
+// writeTo writes datagrams to one peer.
+type writeTo struct {
+	net.PacketConn
+	peer net.Addr
+}
+
+func (w writeTo) Write(p []byte) (int, error) { return w.WriteTo(p, w.peer) }
 
 // pages are what a server answers.
 func pages() http.Handler {
