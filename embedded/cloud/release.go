@@ -4,7 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/cloud-provider/service/helpers"
@@ -14,15 +14,16 @@ import (
 // ever being deleted. Services that another implementation looks after are left alone, as far as can be told: by their
 // class, or by an address that is not of kl's range.
 func (c *Controller) release(ctx context.Context, client kubernetes.Interface, factory informers.SharedInformerFactory) {
-	services := factory.Core().V1().Services().Lister()
-	list, err := services.List(labels.Everything())
+	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		c.Logger.WarnContext(ctx, "list services", "error", err)
 		return
 	}
-	b := &balancers{nodes: factory.Core().V1().Nodes().Lister(), services: services, changed: func() {}}
+	b := &balancers{nodes: factory.Core().V1().Nodes().Lister()}
 	r, rangeErr := b.addressRange()
-	for _, svc := range list {
+	for i := range list.Items {
+		svc := &list.Items[i]
+		_, _ = trim(svc)
 		if !helpers.HasLBFinalizer(svc) || svc.Spec.LoadBalancerClass != nil {
 			continue
 		}
