@@ -1,0 +1,202 @@
+//go:build e2e
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// BenchmarkBalancer measures how long a load balancer takes to get an address and to answer, and for how long it does not
+// answer when its node is killed or cut off, or its pod goes.
+//
+//	make build && go test -tags e2e -run '^$' -bench Balancer -benchtime 1x ./cmd/kl
+//
+// KL_BENCH_RUNS is how many runs a median is of (5), KL_DRIVER the driver.
+func BenchmarkBalancer(b *testing.B) {
+	runs := 5
+	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
+		runs = v
+	}
+	for b.Loop() {
+		u := newUser(b)
+		u.warmUp()
+		u.kl("up", "--nodes", "2")
+		u.kl("image", "load", filepath.Join(u.images, "app.tar"))
+		l := u.balancers()
+		var address, answer, kill, partition, pod []time.Duration
+		for i := range 4 * runs {
+			a, w := l.create(fmt.Sprintf("one-%d", i), corev1.ServiceExternalTrafficPolicyCluster)
+			address, answer = append(address, a), append(answer, w)
+		}
+		l.create("local", corev1.ServiceExternalTrafficPolicyLocal)
+		for range runs {
+			kill = append(kill, l.outage(func(node string) { u.kl("node", "kill", node) }))
+			u.kl("node", "start", l.before)
+			l.settle()
+			partition = append(partition, l.outage(func(node string) { u.kl("node", "partition", node) }))
+			u.kl("node", "heal", l.before)
+			l.settle()
+			pod = append(pod, l.outage(func(node string) {
+				u.kl("kubectl", "delete", "pod", "-l", "app=web", "--field-selector", "spec.nodeName="+node, "--wait=false")
+			}))
+			l.settle()
+		}
+		u.kl("down")
+		var table strings.Builder
+		fmt.Fprintf(&table, "\n| measured (median of %d), driver %s | %s |\n| --- | --- |\n", runs, os.Getenv("KL_DRIVER"), u.machine())
+		for _, row := range [][2]string{
+			{fmt.Sprintf("LoadBalancer Service created to its address in the status (n=%d)", len(address)), milliseconds(address)},
+			{fmt.Sprintf("the same to the first answer at that address (n=%d)", len(answer)), milliseconds(answer)},
+			{"no answer after `kl node kill` of the node that holds it", milliseconds(kill)},
+			{"no answer after `kl node partition` of that node", milliseconds(partition)},
+			{"no answer after its pod there is deleted", milliseconds(pod)},
+		} {
+			fmt.Fprintf(&table, "| %s | %s |\n", row[0], row[1])
+		}
+		fmt.Println(table.String())
+	}
+}
+
+// balancerBench is a server on each of two nodes, and Services in front of them.
+type balancerBench struct {
+	u      *user
+	client kubernetes.Interface
+	before string // the node that held the address before the last outage
+}
+
+func (u *user) balancers() *balancerBench {
+	u.b.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", u.layout().Kubeconfig())
+	if err != nil {
+		u.b.Fatal(err)
+	}
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		u.b.Fatal(err)
+	}
+	u.kl("kubectl", "apply", "-f", filepath.Join(u.h.source, "testdata", "manifests", "web.yaml"))
+	u.kl("kubectl", "rollout", "status", "deployment/web", "--timeout=60s")
+	return &balancerBench{u: u, client: client}
+}
+
+func (u *user) layout() cluster.Layout { return cluster.Home(u.home).Cluster(u.cluster) }
+
+// create makes a Service and waits for its address, and then for an answer there.
+func (l *balancerBench) create(name string, policy corev1.ServiceExternalTrafficPolicy) (address, answer time.Duration) {
+	b := l.u.b
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	defer cancel()
+	services := l.client.CoreV1().Services(metav1.NamespaceDefault)
+	w, err := services.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Stop()
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	svc.Spec.Type, svc.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, policy
+	svc.Spec.Selector = map[string]string{"app": "web"}
+	svc.Spec.Ports = []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromString("http")}}
+	began := time.Now()
+	if _, err := services.Create(ctx, svc, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	for e := range w.ResultChan() {
+		svc, ok := e.Object.(*corev1.Service)
+		if !ok || e.Type == watch.Error {
+			b.Fatalf("watch Service: %v", e.Object)
+		}
+		if i := svc.Status.LoadBalancer.Ingress; len(i) > 0 {
+			address = time.Since(began)
+			l.await(ctx, i[0].IP)
+			return address, time.Since(began)
+		}
+	}
+	b.Fatalf("Service %s has no address", name)
+	return 0, 0
+}
+
+// await returns when somebody answers.
+func (l *balancerBench) await(ctx context.Context, ip string) {
+	for ctx.Err() == nil {
+		dialer := net.Dialer{Timeout: 100 * time.Millisecond}
+		if conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(ip, "80")); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	l.u.b.Fatalf("nobody answers at %s", ip)
+}
+
+// outage does something to the node that holds the address of Service local, and returns for how long nobody answered.
+func (l *balancerBench) outage(f func(node string)) time.Duration {
+	b := l.u.b
+	b.Helper()
+	now, err := balancerOf(l.u.layout(), metav1.NamespaceDefault, "local")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l.before = now.Node
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	watched := make(chan time.Duration, 1)
+	go func() { watched <- longestOutage(ctx, "http://"+now.Address+"/") }()
+	time.Sleep(300 * time.Millisecond)
+	f(now.Node)
+	time.Sleep(4 * time.Second)
+	cancel()
+	longest := <-watched
+	b.Logf("on %s: %d ms", now.Node, longest.Milliseconds())
+	return longest
+}
+
+// settle waits until both nodes are Ready and serve, and the address is held.
+func (l *balancerBench) settle() {
+	b := l.u.b
+	b.Helper()
+	l.u.kl("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
+	l.u.kl("kubectl", "rollout", "status", "deployment/web", "--timeout=120s")
+	for range 600 {
+		pods, err := l.client.CoreV1().Pods(metav1.NamespaceDefault).List(b.Context(), metav1.ListOptions{LabelSelector: "app=web"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		nodes := map[string]bool{}
+		for _, p := range pods.Items {
+			for _, c := range p.Status.Conditions {
+				if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil {
+					nodes[p.Spec.NodeName] = true
+				}
+			}
+		}
+		now, err := balancerOf(l.u.layout(), metav1.NamespaceDefault, "local")
+		if err == nil && now.Node != "" && len(nodes) == 2 {
+			if resp, err := http.Get("http://" + now.Address + "/"); err == nil {
+				resp.Body.Close()
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	b.Fatal("the servers are not back")
+}
