@@ -72,7 +72,7 @@ func descriptions() map[string]string {
 		"nodes[].taints":             "Kubernetes taints, key[=value]:effect.",
 		"nodes[].mounts":             "Directories of the host that the nodes see.",
 		"nodes[].mounts[].host":      "Absolute path on the host.",
-		"nodes[].mounts[].node":      "Absolute path in the node.",
+		"nodes[].mounts[].node":      "Absolute path in the node. What is mounted at /kl/disks/NAME becomes a volume of class local-storage.",
 		"nodes[].mounts[].readOnly":  "Whether the node may not write to it.",
 		"nodes[].ports":              "Ports of the node that the host publishes.",
 		"nodes[].ports[].host":       "Port on the host.",

@@ -258,8 +258,8 @@ func (v *validator) mount(p string, m cluster.Mount, targets map[string]bool) {
 	switch target := path.Clean(m.Node); {
 	case !path.IsAbs(m.Node):
 		v.bad(p+".node", "%q is not an absolute path", m.Node)
-	case target == "/" || target == "/kl" || strings.HasPrefix(target, "/kl/"):
-		v.bad(p+".node", "%s belongs to kl", m.Node)
+	case path.Dir(target) != cluster.DisksDir && (target == "/" || target == "/kl" || strings.HasPrefix(target, "/kl/")):
+		v.bad(p+".node", "%s belongs to kl, except below %s", m.Node, cluster.DisksDir)
 	case targets[target]:
 		v.bad(p+".node", "%s is mounted twice", m.Node)
 	default:

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	provision "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/klkube/kl/cluster"
@@ -79,8 +81,13 @@ func New(ctx context.Context, o Options) *Controller {
 		c.err = fmt.Errorf("set up storage: %w", err) // a cluster without volumes is better than none
 		return c
 	}
-	c.build(ctx)
+	c.build(c.logging(ctx))
 	return c
+}
+
+// logging has upstream's code log with the controller's logger.
+func (c *Controller) logging(ctx context.Context) context.Context {
+	return klog.NewContext(ctx, logr.FromSlogHandler(c.Logger.Handler()))
 }
 
 // ownConfig reaches the API as the controller's user. Nothing of it is on disk.
@@ -146,6 +153,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 
 // work runs the loops until ctx is done.
 func (c *Controller) work(ctx context.Context) error {
+	ctx = c.logging(ctx)
 	c.informers.Start(ctx.Done())
 	defer c.informers.Shutdown()
 	for kind, synced := range c.informers.WaitForCacheSync(ctx.Done()) {
