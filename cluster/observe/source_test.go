@@ -220,10 +220,13 @@ func TestSourceFollowsVerdicts(t *testing.T) {
 	if snap.Verdicts.Denials[2].Seq != 3 {
 		t.Errorf("denials: %+v", snap.Verdicts.Denials)
 	}
-	denial <- policy.Denial{Seq: 2, Time: sent, Node: "n1"} // told again
+	denial <- policy.Denial{Seq: 2, Time: sent.Add(1), Node: "n1", Packets: 7} // told again
 	denial <- policy.Denial{Seq: 4, Time: sent.Add(time.Second), Node: "n1"}
 	denial <- policy.Denial{Seq: 1, Time: sent.Add(time.Minute), Node: "n1"} // of an agent that began anew
-	until(t, src, "two more", func(s *observe.Snapshot) bool { return len(s.Verdicts.Denials) == 5 })
+	snap = until(t, src, "two more", func(s *observe.Snapshot) bool { return len(s.Verdicts.Denials) == 5 })
+	if snap.Verdicts.Denials[1].Packets != 7 {
+		t.Errorf("what is told again is not the newest: %+v", snap.Verdicts.Denials)
+	}
 }
 
 func TestActions(t *testing.T) {

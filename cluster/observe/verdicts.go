@@ -73,7 +73,14 @@ func (s *Source) watchVerdicts(ctx context.Context) {
 	var wg sync.WaitGroup
 	running := map[string]context.CancelFunc{}
 	every(ctx, func() time.Duration {
-		for _, n := range s.connectedNodes() {
+		connected := s.connectedNodes()
+		for n, cancel := range running {
+			if !slices.Contains(connected, n) {
+				cancel()
+				delete(running, n)
+			}
+		}
+		for _, n := range connected {
 			if running[n] != nil {
 				continue
 			}
@@ -130,7 +137,6 @@ func nodeGet(ctx context.Context, client *http.Client, node, path string) (io.Re
 
 // followDenials reads a node's denials as they happen, and starts over when the stream ends.
 func (s *Source) followDenials(ctx context.Context, client *http.Client, node string) {
-	var last policy.Denial
 	every(ctx, func() time.Duration {
 		body, err := nodeGet(ctx, client, node, policy.DenialsPath+"?watch=1")
 		if err != nil {
@@ -144,20 +150,18 @@ func (s *Source) followDenials(ctx context.Context, client *http.Client, node st
 			if err := dec.Decode(&d); err != nil {
 				return time.Second
 			}
-			// After a new start of the stream, old ones come again; after a new start of the agent, it counts from 1.
-			if d.Seq > last.Seq || d.Time.After(last.Time) {
-				last = d
-				s.denied(d)
-			}
+			s.denied(d)
 		}
 	})
 }
 
-// denied adds a denial. Readers keep the old slice, so a new one is made whenever the order or the window changes.
+// denied adds a denial. One that is known, because a stream that begins anew tells it again, is replaced. Readers keep the
+// old slice, so a new one is made.
 func (s *Source) denied(d policy.Denial) {
 	s.update(func(n *Snapshot) {
 		v := n.verdicts()
-		list := append(slices.Clip(v.Denials), d)
+		same := func(x policy.Denial) bool { return x.Node == d.Node && x.Seq == d.Seq && x.Time.Equal(d.Time) }
+		list := append(slices.DeleteFunc(slices.Clone(v.Denials), same), d)
 		slices.SortStableFunc(list, func(a, b policy.Denial) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Seq, b.Seq)) })
 		v.Denials = list[max(0, len(list)-denialLimit):]
 		n.Verdicts = &v
