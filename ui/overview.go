@@ -110,7 +110,10 @@ func (o *overview) view(st *styles, a area) string {
 	rows := beside(
 		st.panel("Cluster", o.uptime(), o.cluster(st, area{left - 4, top - 2}), area{left, top}, false),
 		st.panel("Nodes", o.nodeNote(), o.nodeBars(st, area{a.w - left - 4, top - 2}), area{a.w - left, top}, false))
-	note := fmt.Sprintf("%d of %s complete", o.all-len(o.rollouts), count(o.all, "rollout"))
+	note := ""
+	if o.all > 0 {
+		note = fmt.Sprintf("%d of %s complete", o.all-len(o.rollouts), count(o.all, "rollout"))
+	}
 	rows += "\n" + st.panel("Not complete", note, o.moving(st, area{a.w - 4, roll - 2}, top+1), area{a.w, roll}, len(o.rollouts) > 0)
 	return rows + "\n" + st.panel("Warnings", "last 15 minutes", o.warned(st, area{a.w - 4, rest - roll - 2}), area{a.w, rest - roll}, false)
 }
