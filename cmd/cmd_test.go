@@ -167,6 +167,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"up", "--nodes", "-1"}, "--nodes must not be negative"},
 		{[]string{"up", "--driver", "podman"}, `unknown driver "podman": use auto, docker`},
 		{[]string{"up", "-o", "yaml"}, "use text or json"},
+		{[]string{"up", "--ui", "-o", "json"}, "--ui and -o json exclude each other"},
 		{[]string{"list", "-o", "wide"}, "use text or json"},
 		{[]string{"down", "--all", "--name", "x"}, "--all and --name exclude each other"},
 		{[]string{"kubeconfig", "--merge", "--print"}, "--merge and --print exclude each other"},
