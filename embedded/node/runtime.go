@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
+	"syscall"
 
+	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
 )
@@ -35,12 +38,24 @@ func (r *containerRuntime) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	if err := r.store.Pods(ctx); err != nil {
+		return lifecycle.Permanent(explainCRI(err))
+	}
 	if err := r.importPause(ctx); err != nil {
 		return fmt.Errorf("import pause image: %w", err)
 	}
 	ready()
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// explainCRI adds what to do where the machine, and not the node, has run out of something.
+func explainCRI(err error) error {
+	if !strings.Contains(err.Error(), syscall.EMFILE.Error()) {
+		return err
+	}
+	return fmt.Errorf("%w: the machine has no inotify instances left: run 'sudo sysctl fs.inotify.max_user_instances=1024' "+
+		"on it, then stop and start the node ('kl doctor' shows the limit)", err)
 }
 
 func (r *containerRuntime) importPause(ctx context.Context) error {

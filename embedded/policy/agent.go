@@ -125,7 +125,7 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("connect to the API: %w", err)
 	}
-	w, err := newWatcher(client, a.touch, a.cfg.Logger)
+	w, err := newWatcher(client, a.cfg.Node, a.touch, a.cfg.Logger)
 	if err != nil {
 		return err
 	}
@@ -150,13 +150,19 @@ func (a *Agent) touch() {
 	}
 }
 
-// loop does one round after another: all changes that come in during a round are the next one.
+// maxRest bounds the pause between rounds.
+const maxRest = 50 * time.Millisecond
+
+// loop does one round after another: all changes that come in during a round, and the rest after it, are the next one. It
+// rests as long as it worked, so that a cluster in which much happens does not spend all its time on rules; the first change
+// after a quiet time is enforced at once.
 func (a *Agent) loop(ctx context.Context, w *watcher, ready func()) error {
 	const checkEvery = 30 * time.Second
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	retry := newRetry()
 	defer retry.stop()
+	rested := time.After(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,7 +176,15 @@ func (a *Agent) loop(ctx context.Context, w *watcher, ready func()) error {
 		case <-retry.C():
 		case <-a.dirty:
 		}
-		if err := a.round(ctx, w); err != nil {
+		select {
+		case <-rested:
+		case <-ctx.Done():
+			continue
+		}
+		began := time.Now()
+		err := a.round(ctx, w)
+		rested = time.After(min(time.Since(began), maxRest))
+		if err != nil {
 			if ctx.Err() != nil {
 				continue
 			}

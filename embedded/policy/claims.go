@@ -21,7 +21,10 @@ type Claim struct {
 
 func (c Claim) key() string { return c.Namespace + "/" + c.Name }
 
-func (c Claim) of(p *corev1.Pod) bool { return c.UID == "" || c.UID == string(p.UID) }
+// of tells whether the claim is this pod's. The runtime knows a static pod by the UID that its mirror in the API only notes.
+func (c Claim) of(p *corev1.Pod) bool {
+	return c.UID == "" || c.UID == string(p.UID) || c.UID == p.Annotations[corev1.MirrorPodAnnotationKey]
+}
 
 // claims are the addresses that pods of this node have, as known before the API server knows. A claim beats what the
 // API says, until it is released or its pod is gone.

@@ -16,6 +16,8 @@ func TestClaims(t *testing.T) {
 		return Claim{Namespace: "x", Name: name, UID: uid, Addrs: []netip.Addr{netip.MustParseAddr(addr)}}
 	}
 	pod := func(name, addr string) *corev1.Pod { return labPod("x", name, "n1", addr) }
+	mirror := pod("g", "")
+	mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "static"}
 	c := newClaims()
 	steps := []struct {
 		name string
@@ -40,6 +42,8 @@ func TestClaims(t *testing.T) {
 		{"and finds it", func() {}, []*corev1.Pod{pod("e", "")}, "e[10.0.0.5]"},
 		{"a pod of another life is not meant", func() { c.hold(claim("f", "other", "10.0.0.6")) },
 			[]*corev1.Pod{pod("f", "10.0.0.7")}, "f[10.0.0.7]"},
+		{"a static pod is claimed by its own UID, which its mirror notes", func() { c.hold(claim("g", "static", "10.0.0.8")) },
+			[]*corev1.Pod{mirror}, "g[10.0.0.8]"},
 	}
 	for _, s := range steps {
 		s.do()

@@ -25,13 +25,14 @@ type watcher struct {
 	synced  []cache.InformerSynced
 }
 
-// newWatcher prepares informers that call touch when something changed that matters.
-func newWatcher(client kubernetes.Interface, touch func(), log *slog.Logger) (*watcher, error) {
+// newWatcher prepares informers that call touch when something changed that matters to a node. As long as there are no
+// policies, the pods of other nodes do not: thousands may come and go.
+func newWatcher(client kubernetes.Interface, node string, touch func(), log *slog.Logger) (*watcher, error) {
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(strip))
 	w := &watcher{factory: f, cancel: func() {}}
+	policies := f.Networking().V1().NetworkPolicies().Informer()
 	for _, i := range []cache.SharedIndexInformer{
-		f.Core().V1().Pods().Informer(), f.Core().V1().Namespaces().Informer(), f.Core().V1().Nodes().Informer(),
-		f.Networking().V1().NetworkPolicies().Informer(),
+		f.Core().V1().Pods().Informer(), f.Core().V1().Namespaces().Informer(), f.Core().V1().Nodes().Informer(), policies,
 	} {
 		err := i.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 			if ctx.Err() == nil {
@@ -41,12 +42,17 @@ func newWatcher(client kubernetes.Interface, touch func(), log *slog.Logger) (*w
 		if err != nil {
 			return nil, fmt.Errorf("watch: %w", err)
 		}
+		touchFor := func(obj any) {
+			if pod, ok := obj.(*corev1.Pod); !ok || pod.Spec.NodeName == node || len(policies.GetStore().ListKeys()) > 0 {
+				touch()
+			}
+		}
 		reg, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { touch() },
-			DeleteFunc: func(any) { touch() },
+			AddFunc:    touchFor,
+			DeleteFunc: touchFor,
 			UpdateFunc: func(before, after any) {
 				if matters(before, after) {
-					touch()
+					touchFor(after)
 				}
 			},
 		})
@@ -96,8 +102,12 @@ func (w *watcher) objects() (o policy.Objects, err error) {
 func strip(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Pod:
+		m := stripMeta(o.ObjectMeta)
+		if mirrors := o.Annotations[corev1.MirrorPodAnnotationKey]; mirrors != "" {
+			m.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: mirrors}
+		}
 		return &corev1.Pod{
-			ObjectMeta: stripMeta(o.ObjectMeta),
+			ObjectMeta: m,
 			Spec: corev1.PodSpec{
 				NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork,
 				Containers: stripContainers(o.Spec.Containers), InitContainers: stripContainers(o.Spec.InitContainers),

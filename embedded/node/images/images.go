@@ -44,6 +44,21 @@ func (s *Store) Close() error { return s.client.Close() }
 // Ready tells whether containerd serves.
 func (s *Store) Ready(ctx context.Context) (bool, error) { return s.client.IsServing(ctx) }
 
+// Pods returns why containerd, although it serves, cannot run pods: its CRI plugin did not load. The kubelet would only say
+// that it does not know the service. Nothing but a new start of containerd mends it.
+func (s *Store) Pods(ctx context.Context) error {
+	resp, err := s.client.IntrospectionService().Plugins(ctx, `type==io.containerd.grpc.v1,id==cri`)
+	if err != nil {
+		return fmt.Errorf("list containerd's plugins: %w", err)
+	}
+	for _, p := range resp.Plugins {
+		if p.InitErr != nil {
+			return fmt.Errorf("load containerd's CRI plugin: %s", p.InitErr.Message)
+		}
+	}
+	return nil
+}
+
 // Has tells whether an image of that name is there.
 func (s *Store) Has(ctx context.Context, name string) bool {
 	_, err := s.client.ImageService().Get(ctx, name)

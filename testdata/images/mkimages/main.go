@@ -9,6 +9,7 @@
 //	app.tar       docker-archive of kl.test/app:1
 //	app-oci.tar   OCI image layout of kl.test/app-oci:1
 //	two.tar       docker-archive of kl.test/one:1 and kl.test/two:1
+//	iperf3.tar    docker-archive of kl.test/iperf3:1; only with -iperf3
 package main
 
 import (
@@ -34,8 +35,13 @@ func main() {
 	out := flag.String("out", ".cache/images", "directory to write to")
 	busybox := flag.String("busybox", "/bin/busybox", "a static busybox")
 	app := flag.String("app", "./testdata/images/app", "the Go package of the app image")
+	iperf3 := flag.String("iperf3", "", "Debian's iperf3, to be packed with its libraries")
 	flag.Parse()
-	if err := run(ctx, *out, *busybox, *app); err != nil {
+	err := run(ctx, *out, *busybox, *app)
+	if err == nil && *iperf3 != "" {
+		err = writeDynamic(ctx, filepath.Join(*out, "iperf3.tar"), "kl.test/iperf3:1", *iperf3)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mkimages:", err)
 		os.Exit(1)
 	}

@@ -1,0 +1,348 @@
+//go:build e2e
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// BenchmarkPolicy measures NetworkPolicies on two nodes with 500 pods, all but a few of them simulated: how long after its
+// creation, and its deletion, a policy is in force on every node, as pods see it, without and with 100 other policies;
+// and, where the machine has iperf3, what 100 policies cost in throughput between two pods.
+//
+//	apt-get install iperf3
+//	make build && go test -tags e2e -run '^$' -bench Policy -benchtime 1x ./cmd/kl
+//
+// KL_BENCH_POLICIES is how many times a policy is created (100), KL_DRIVER the driver. What the compiler alone costs is
+// measured by the benchmarks of cluster/policy and embedded/policy.
+func BenchmarkPolicy(b *testing.B) {
+	times := 100
+	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_POLICIES")); err == nil && v > 0 {
+		times = v
+	}
+	for b.Loop() {
+		u := newUser(b)
+		u.warmUp()
+		p := u.policies()
+		rows := p.latencies("500 pods", times)
+		p.hundred(true)
+		rows = append(rows, p.latencies("500 pods and 100 policies", times)...)
+		p.hundred(false)
+		rows = append(rows, p.throughput()...)
+		var table strings.Builder
+		fmt.Fprintf(&table, "\n| measured, driver %s | %s |\n| --- | --- |\n", os.Getenv("KL_DRIVER"), u.machine())
+		for _, r := range rows {
+			fmt.Fprintf(&table, "| %s | %s |\n", r[0], r[1])
+		}
+		fmt.Println(table.String())
+	}
+}
+
+// policyBench is a cluster with pods that watch who reaches whom.
+type policyBench struct {
+	*user
+	ctx    context.Context
+	client kubernetes.Interface
+	web    *http.Client
+	server string
+	probes []corev1.Pod // one a node
+	target string       // address of a pod that sends datagrams back
+}
+
+const policyBenchPods = 500
+
+func (u *user) policies() *policyBench {
+	u.kl("up", "--nodes", "2", "--simulated", "10")
+	u.kl("image", "load", filepath.Join(u.images, "app.tar"))
+	manifest := filepath.Join(u.home, "policy.yaml")
+	if err := os.WriteFile(manifest, []byte(fmt.Sprintf(policyBenchManifest, policyBenchPods-5)), 0o600); err != nil {
+		u.b.Fatal(err)
+	}
+	u.kl("kubectl", "apply", "-f", manifest)
+	u.kl("kubectl", "rollout", "status", "daemonset/probe", "--timeout=2m")
+	u.kl("kubectl", "rollout", "status", "deployment/crowd", "--timeout=5m")
+	u.kl("kubectl", "wait", "--for=condition=Ready", "pod/target", "--timeout=2m")
+	p := &policyBench{user: u, ctx: u.b.Context()}
+	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(u.home, "clusters", u.cluster, "kubeconfig"))
+	p.check(err)
+	config.QPS = -1
+	p.client, err = kubernetes.NewForConfig(config)
+	p.check(err)
+	p.web, err = rest.HTTPClientFor(config)
+	p.check(err)
+	p.server = config.Host
+	list, err := p.client.CoreV1().Pods("default").List(p.ctx, metav1.ListOptions{LabelSelector: "app=probe"})
+	p.check(err)
+	p.probes = list.Items
+	target, err := p.client.CoreV1().Pods("default").Get(p.ctx, "target", metav1.GetOptions{})
+	p.check(err)
+	p.target = target.Status.PodIP
+	return p
+}
+
+func (p *policyBench) check(err error) {
+	p.b.Helper()
+	if err != nil {
+		p.b.Fatal(err)
+	}
+}
+
+// latencies creates a policy again and again, and has the pods tell when it began to hold, and when it ceased to.
+func (p *policyBench) latencies(name string, times int) [][2]string {
+	deny := &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "probe"}},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		},
+	}
+	policies := p.client.NetworkingV1().NetworkPolicies("default")
+	var created, deleted []time.Duration
+	for range times {
+		created = append(created, p.until("no", func() {
+			_, err := policies.Create(p.ctx, deny, metav1.CreateOptions{})
+			p.check(err)
+		}))
+		deleted = append(deleted, p.until("yes", func() { p.check(policies.Delete(p.ctx, "deny", metav1.DeleteOptions{})) }))
+	}
+	return [][2]string{
+		{name + ": from creating a policy to in force on both nodes", percentiles(created)},
+		{name + ": the same from deleting it", percentiles(deleted)},
+	}
+}
+
+// until makes a change and returns how long after it the last node saw it.
+func (p *policyBench) until(reached string, change func()) time.Duration {
+	type answer struct {
+		at  time.Time
+		err error
+	}
+	answers := make(chan answer, len(p.probes))
+	for _, pod := range p.probes {
+		go func() {
+			at, err := p.ask(pod.Name, reached)
+			answers <- answer{at, err}
+		}()
+	}
+	const underWay = 100 * time.Millisecond // for the pods to have begun
+	time.Sleep(underWay)
+	began := time.Now()
+	change()
+	var last time.Time
+	for range p.probes {
+		a := <-answers
+		p.check(a.err)
+		if a.at.After(last) {
+			last = a.at
+		}
+	}
+	return last.Sub(began)
+}
+
+func (p *policyBench) ask(pod, reached string) (time.Time, error) {
+	url := fmt.Sprintf("%s/api/v1/namespaces/default/pods/%s:9000/proxy/until?reached=%s&to=%s", p.server, pod, reached, p.target)
+	req, err := http.NewRequestWithContext(p.ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	resp, err := p.web.Do(req)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return time.Time{}, err
+	}
+	ns, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask %s: %s: %s", pod, resp.Status, text)
+	}
+	return time.Unix(0, ns), nil
+}
+
+// hundred makes, or removes, 100 policies that select the crowd and the pods of iperf3, with both as peers.
+func (p *policyBench) hundred(on bool) {
+	policies := p.client.NetworkingV1().NetworkPolicies("default")
+	for i := range 100 {
+		np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("p%d", i)}}
+		if !on {
+			p.check(policies.Delete(p.ctx, np.Name, metav1.DeleteOptions{}))
+			continue
+		}
+		peer := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": []string{"crowd", "probe", "iperf3"}[i%3]}}}
+		np.Spec = networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+				{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"crowd", "iperf3", fmt.Sprint("app", i)}},
+			}},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{peer}}},
+			Egress:      []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{peer}}},
+		}
+		_, err := policies.Create(p.ctx, np, metav1.CreateOptions{})
+		p.check(err)
+	}
+}
+
+// throughput is what iperf3 measures between two pods on a node, and on two, without and with 100 policies in turn, so that
+// what else the machine does falls on both alike; nothing without iperf3.
+func (p *policyBench) throughput() (rows [][2]string) {
+	program, err := exec.LookPath("iperf3")
+	if err != nil {
+		p.b.Log("SKIPPED: throughput: no iperf3: apt-get install iperf3")
+		return nil
+	}
+	server := p.iperf3(program)
+	const runs = 7
+	type way struct {
+		from    string
+		limited bool
+	}
+	found := map[way][]float64{}
+	for range runs {
+		for _, limited := range []bool{false, true} {
+			if limited {
+				p.hundred(true)
+			}
+			for _, from := range []string{"near", "far"} {
+				found[way{from, limited}] = append(found[way{from, limited}], p.stream(from, server))
+			}
+			if limited {
+				p.hundred(false)
+			}
+		}
+	}
+	for _, from := range []struct{ name, text string }{{"near", "on one node"}, {"far", "on two nodes"}} {
+		free, limited := found[way{from.name, false}], found[way{from.name, true}]
+		ratios := make([]float64, runs)
+		for i := range ratios {
+			ratios[i] = limited[i] / free[i]
+		}
+		rows = append(rows, [2]string{"iperf3 between two pods " + from.text + ", without policies and with 100; ratio",
+			fmt.Sprintf("%.1f, %.1f Gbit/s; %.2f (medians of %d)", middle(free), middle(limited), middle(ratios), runs)})
+	}
+	return rows
+}
+
+// iperf3 starts the pods, and returns the server's address.
+func (p *policyBench) iperf3(program string) string {
+	out := filepath.Join(p.home, "iperf3")
+	build := exec.CommandContext(p.ctx, "go", "run", "./testdata/images/mkimages", "-out", out, "-iperf3", program)
+	build.Dir = p.h.source
+	if text, err := build.CombinedOutput(); err != nil {
+		p.b.Fatalf("make image: %v\n%s", err, text)
+	}
+	p.kl("image", "load", filepath.Join(out, "iperf3.tar"))
+	manifest := filepath.Join(p.home, "iperf3.yaml")
+	p.check(os.WriteFile(manifest, []byte(iperfManifest), 0o600))
+	p.kl("kubectl", "apply", "-f", manifest)
+	p.kl("kubectl", "wait", "--for=condition=Ready", "pod/server", "pod/near", "pod/far", "--timeout=2m")
+	server, err := p.client.CoreV1().Pods("default").Get(p.ctx, "server", metav1.GetOptions{})
+	p.check(err)
+	return server.Status.PodIP
+}
+
+// stream is what arrives at the server, in Gbit/s.
+func (p *policyBench) stream(from, server string) float64 {
+	var result struct {
+		End struct {
+			Received struct {
+				Bits float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		} `json:"end"`
+	}
+	text := p.kl("kubectl", "exec", from, "--", "/bin/iperf3", "-J", "-t", "2", "-O", "1", "-c", server)
+	p.check(json.Unmarshal([]byte(text), &result))
+	return result.End.Received.Bits / 1e9
+}
+
+func middle(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	return s[len(s)/2]
+}
+
+// percentiles is a median, the 99th percentile and the number of values.
+func percentiles(d []time.Duration) string {
+	s := slices.Sorted(slices.Values(d))
+	at := func(p int) int64 { return s[(len(s)-1)*p/100].Milliseconds() }
+	return fmt.Sprintf("p50 %d ms, p99 %d ms (n=%d, largest %d ms)", at(50), at(99), len(s), at(100))
+}
+
+const policyBenchManifest = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: probe}
+spec:
+  selector: {matchLabels: {app: probe}}
+  template:
+    metadata: {labels: {app: probe}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: c, image: kl.test/app:1, imagePullPolicy: Never, args: [mesh, -addr, ":9000"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: target}
+spec:
+  terminationGracePeriodSeconds: 0
+  nodeSelector: {kubernetes.io/hostname: n1}
+  containers: [{name: c, image: kl.test/app:1, imagePullPolicy: Never, args: [mesh, -addr, ":9000"]}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: crowd}
+spec:
+  replicas: %d
+  selector: {matchLabels: {app: crowd}}
+  template:
+    metadata: {labels: {app: crowd}}
+    spec:
+      nodeSelector: {type: kwok}
+      tolerations: [{key: kwok.x-k8s.io/node, operator: Exists}]
+      containers: [{name: c, image: any}]
+`
+
+const iperfManifest = `
+apiVersion: v1
+kind: Pod
+metadata: {name: server, labels: {app: iperf3}}
+spec:
+  terminationGracePeriodSeconds: 0
+  nodeSelector: {kubernetes.io/hostname: n1}
+  containers: [{name: c, image: kl.test/iperf3:1, imagePullPolicy: Never, args: ["-s"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: near, labels: {app: iperf3}}
+spec:
+  terminationGracePeriodSeconds: 0
+  nodeSelector: {kubernetes.io/hostname: n1}
+  containers: [{name: c, image: kl.test/iperf3:1, imagePullPolicy: Never, args: ["-s"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: far, labels: {app: iperf3}}
+spec:
+  terminationGracePeriodSeconds: 0
+  nodeSelector: {kubernetes.io/hostname: n2}
+  containers: [{name: c, image: kl.test/iperf3:1, imagePullPolicy: Never, args: ["-s"]}]
+`
