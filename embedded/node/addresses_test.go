@@ -165,7 +165,7 @@ func TestGratuitousARP(t *testing.T) {
 	}
 	have := hex.EncodeToString(gratuitousARP(arpReply, mac, netip.MustParseAddr("10.246.0.200")))
 	want := "ffffffffffff" + "020000000007" + "0806" + "0001" + "0800" + "06" + "04" + "0002" +
-		"020000000007" + "0af600c8" + "ffffffffffff" + "0af600c8"
+		"020000000007" + "0af600c8" + "020000000007" + "0af600c8"
 	if have != want {
 		t.Errorf("frame\n%s, want\n%s", have, want)
 	}

@@ -94,5 +94,5 @@ func gratuitousARP(op uint16, mac net.HardwareAddr, addr netip.Addr) []byte {
 	f = append(f, 0, 1, 8, 0, 6, 4) // Ethernet, IPv4, and the lengths of their addresses
 	f = binary.BigEndian.AppendUint16(f, op)
 	f = append(append(f, mac...), ip[:]...)
-	return append(append(f, everybody...), ip[:]...)
+	return append(append(f, mac...), ip[:]...) // the target too, or Linux does not take a reply for gratuitous
 }
