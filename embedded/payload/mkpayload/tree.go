@@ -105,11 +105,14 @@ func etcFiles(o options) map[string]string {
 		"etc/passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
 		"etc/group":         "root:x:0:\nnogroup:x:65534:\n",
 		"etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-		"etc/hosts":         "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
-		"etc/hostname":      "",
-		"etc/resolv.conf":   "",
-		"etc/machine-id":    "",
-		"etc/profile":       "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\h:\\w\\$ '\n",
+		// nft prints protocols by these names. Without them kube-proxy, started anew, does not know its own map elements for
+		// such, and deletes them.
+		"etc/protocols":   "icmp\t1\tICMP\ntcp\t6\tTCP\nudp\t17\tUDP\nipv6-icmp\t58\tIPv6-ICMP\nsctp\t132\tSCTP\n",
+		"etc/hosts":       "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+		"etc/hostname":    "",
+		"etc/resolv.conf": "",
+		"etc/machine-id":  "",
+		"etc/profile":     "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\h:\\w\\$ '\n",
 		"etc/os-release": "NAME=kl\nID=kl\nPRETTY_NAME=\"kl node " + o.versions["kl"] + "\"\nVERSION_ID=\"" +
 			strings.TrimPrefix(o.versions["kl"], "v") + "\"\n",
 	}
