@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,36 +26,38 @@ type kind struct {
 	name     string // plural
 	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer
 	set      func(*Snapshot, []any)
+	later    bool // asked for when the others are there
 }
 
-// kinds lists what is watched. What people look at first comes first.
+// kinds lists what is watched. There are more events than anything else, and reading them at once with the pods would double
+// the time to the first full screen.
 func kinds() []kind {
 	type f = informers.SharedInformerFactory
 	return []kind{
 		{"nodes", func(f f) cache.SharedIndexInformer { return f.Core().V1().Nodes().Informer() },
-			func(s *Snapshot, l []any) { s.Nodes = sorted(l, s.Nodes) }},
+			func(s *Snapshot, l []any) { s.Nodes = sorted(l, s.Nodes) }, false},
 		{"namespaces", func(f f) cache.SharedIndexInformer { return f.Core().V1().Namespaces().Informer() },
-			func(s *Snapshot, l []any) { s.Namespaces = sorted(l, s.Namespaces) }},
+			func(s *Snapshot, l []any) { s.Namespaces = sorted(l, s.Namespaces) }, false},
 		{"pods", func(f f) cache.SharedIndexInformer { return f.Core().V1().Pods().Informer() },
-			func(s *Snapshot, l []any) { s.Pods = sorted(l, s.Pods) }},
+			func(s *Snapshot, l []any) { s.Pods = sorted(l, s.Pods) }, false},
 		{"deployments", func(f f) cache.SharedIndexInformer { return f.Apps().V1().Deployments().Informer() },
-			func(s *Snapshot, l []any) { s.Deployments = sorted(l, s.Deployments) }},
+			func(s *Snapshot, l []any) { s.Deployments = sorted(l, s.Deployments) }, false},
 		{"statefulsets", func(f f) cache.SharedIndexInformer { return f.Apps().V1().StatefulSets().Informer() },
-			func(s *Snapshot, l []any) { s.StatefulSets = sorted(l, s.StatefulSets) }},
+			func(s *Snapshot, l []any) { s.StatefulSets = sorted(l, s.StatefulSets) }, false},
 		{"daemonsets", func(f f) cache.SharedIndexInformer { return f.Apps().V1().DaemonSets().Informer() },
-			func(s *Snapshot, l []any) { s.DaemonSets = sorted(l, s.DaemonSets) }},
+			func(s *Snapshot, l []any) { s.DaemonSets = sorted(l, s.DaemonSets) }, false},
 		{"replicasets", func(f f) cache.SharedIndexInformer { return f.Apps().V1().ReplicaSets().Informer() },
-			func(s *Snapshot, l []any) { s.ReplicaSets = sorted(l, s.ReplicaSets) }},
+			func(s *Snapshot, l []any) { s.ReplicaSets = sorted(l, s.ReplicaSets) }, false},
 		{"controllerrevisions", func(f f) cache.SharedIndexInformer { return f.Apps().V1().ControllerRevisions().Informer() },
-			func(s *Snapshot, l []any) { s.ControllerRevisions = sorted(l, s.ControllerRevisions) }},
+			func(s *Snapshot, l []any) { s.ControllerRevisions = sorted(l, s.ControllerRevisions) }, true},
 		{"events", func(f f) cache.SharedIndexInformer { return f.Core().V1().Events().Informer() },
-			func(s *Snapshot, l []any) { s.Events = sorted(l, s.Events); sortEvents(s) }},
+			func(s *Snapshot, l []any) { s.Events = sorted(l, s.Events); sortEvents(s) }, true},
 		{"networkpolicies", func(f f) cache.SharedIndexInformer { return f.Networking().V1().NetworkPolicies().Informer() },
-			func(s *Snapshot, l []any) { s.Policies = sorted(l, s.Policies) }},
+			func(s *Snapshot, l []any) { s.Policies = sorted(l, s.Policies) }, false},
 		{"horizontalpodautoscalers", func(f f) cache.SharedIndexInformer { return f.Autoscaling().V2().HorizontalPodAutoscalers().Informer() },
-			func(s *Snapshot, l []any) { s.Autoscalers = sorted(l, s.Autoscalers) }},
+			func(s *Snapshot, l []any) { s.Autoscalers = sorted(l, s.Autoscalers) }, false},
 		{"poddisruptionbudgets", func(f f) cache.SharedIndexInformer { return f.Policy().V1().PodDisruptionBudgets().Informer() },
-			func(s *Snapshot, l []any) { s.Budgets = sorted(l, s.Budgets) }},
+			func(s *Snapshot, l []any) { s.Budgets = sorted(l, s.Budgets) }, false},
 	}
 }
 
@@ -97,11 +100,14 @@ type feed struct {
 // stays in the snapshot until the new lists have arrived.
 func (s *Source) observe(ctx context.Context, restart <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
-	factory := informers.NewSharedInformerFactoryWithOptions(s.client, 0,
-		informers.WithTransform(trim), informers.WithNamespace(s.cfg.Namespace))
+	first, later := s.factory(), s.factory()
 	var wg sync.WaitGroup
 	var feeds []*feed
 	for _, k := range kinds() {
+		factory := first
+		if k.later {
+			factory = later
+		}
 		f := &feed{kind: k, informer: k.informer(factory)}
 		s.arm(f)
 		feeds = append(feeds, f)
@@ -114,14 +120,44 @@ func (s *Source) observe(ctx context.Context, restart <-chan struct{}) {
 	s.mu.Lock()
 	s.feeds = feeds
 	s.mu.Unlock()
-	factory.Start(ctx.Done())
+	first.Start(ctx.Done())
+	wg.Go(func() {
+		awaitFirst(ctx, feeds)
+		later.Start(ctx.Done())
+	})
 	select {
 	case <-ctx.Done():
 	case <-restart:
 	}
 	cancel()
-	factory.Shutdown()
 	wg.Wait()
+	first.Shutdown()
+	later.Shutdown()
+}
+
+func (s *Source) factory() informers.SharedInformerFactory {
+	return informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithTransform(trim), informers.WithNamespace(s.cfg.Namespace))
+}
+
+// awaitFirst returns when the kinds that come first are there or refused, when the server takes long over them, or when ctx
+// is done.
+func awaitFirst(ctx context.Context, feeds []*feed) {
+	const (
+		patience = 10 * time.Second
+		look     = 20 * time.Millisecond
+	)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	pending := func(f *feed) bool { return !f.kind.later && !f.informer.HasSynced() && !f.refused.Load() }
+	for slices.ContainsFunc(feeds, pending) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *Source) arm(f *feed) {
