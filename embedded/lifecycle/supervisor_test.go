@@ -50,13 +50,13 @@ func (f *fake) Name() string { return f.name }
 
 func (f *fake) Run(ctx context.Context, ready func()) error {
 	f.j.note("start %s", f.name)
-	if f.panics {
-		panic("boom")
-	}
 	select {
 	case <-time.After(f.delay):
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if f.panics {
+		panic("boom")
 	}
 	f.j.note("ready %s", f.name)
 	ready()
@@ -183,7 +183,7 @@ func TestSupervisorFailures(t *testing.T) {
 		{
 			name: "panic",
 			unit: func(j *journal) Unit {
-				f := &fake{name: "etcd", j: j, panics: true}
+				f := &fake{name: "etcd", j: j, panics: true, delay: time.Second}
 				return Unit{Component: f, Again: func() Component { return f }}
 			},
 			want:   "etcd: panic in etcd: boom",
