@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,10 +30,7 @@ import (
 //
 // KL_BENCH_RUNS is how many runs a median is of (5), KL_DRIVER the driver.
 func BenchmarkBalancer(b *testing.B) {
-	runs := 5
-	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
-		runs = v
-	}
+	runs := benchRuns(5)
 	for b.Loop() {
 		u := newUser(b)
 		u.warmUp()

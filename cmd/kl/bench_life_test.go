@@ -20,10 +20,7 @@ import (
 //
 // KL_BENCH_RUNS is how many runs a median is of (5); nodes are of the embedded driver, unless KL_DRIVER says otherwise.
 func BenchmarkLife(b *testing.B) {
-	runs := 5
-	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
-		runs = v
-	}
+	runs := benchRuns(5)
 	if os.Getenv("KL_DRIVER") == "" {
 		b.Setenv("KL_DRIVER", "embedded")
 	}

@@ -5,9 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +24,7 @@ import (
 //
 // KL_BENCH_RUNS is how many runs a median is of (20), KL_DRIVER the driver.
 func BenchmarkStorage(b *testing.B) {
-	runs := 20
-	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
-		runs = v
-	}
+	runs := benchRuns(20)
 	for b.Loop() {
 		u := newUser(b)
 		u.warmUp()

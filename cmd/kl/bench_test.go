@@ -21,10 +21,7 @@ import (
 //
 // KL_BENCH_RUNS is how many runs a median is of (5), KL_DRIVER the driver.
 func BenchmarkUser(b *testing.B) {
-	runs := 5
-	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
-		runs = v
-	}
+	runs := benchRuns(5)
 	for b.Loop() {
 		u := newUser(b)
 		u.warmUp()
@@ -42,6 +39,14 @@ func BenchmarkUser(b *testing.B) {
 		}
 		fmt.Println(table.String())
 	}
+}
+
+// benchRuns is how many runs a median is of: KL_BENCH_RUNS, or otherwise.
+func benchRuns(otherwise int) int {
+	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
+		return v
+	}
+	return otherwise
 }
 
 // user is somebody with a home directory of his own.

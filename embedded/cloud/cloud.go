@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -28,7 +27,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -128,28 +126,21 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 
 // client is one with rights of its own.
 func (c *Controller) client(ctx context.Context) (kubernetes.Interface, error) {
-	id, err := identity.New(c.Layout.PKI("ca.crt"), c.Layout.PKI("ca.key"), identity.Request{User: user}, time.Now())
+	own, err := identity.Config(c.Admin, c.Layout.PKI("ca.crt"), c.Layout.PKI("ca.key"), identity.Request{User: user})
 	if err != nil {
-		return nil, fmt.Errorf("issue certificate: %w", err)
-	}
-	ca, err := os.ReadFile(c.Layout.PKI("ca.crt"))
-	if err != nil {
-		return nil, fmt.Errorf("read authority: %w", err)
+		return nil, err
 	}
 	rights, err := manifests.Cloud(user)
 	if err != nil {
 		return nil, err
 	}
-	admin := rest.CopyConfig(c.Admin)
-	admin.ContentType, admin.AcceptContentTypes = "", "" // JSON
-	dyn, err := dynamic.NewForConfig(admin)
+	admin, err := manifests.Client(c.Admin)
 	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
-	}
-	if err := manifests.Apply(ctx, dyn, rights, manifests.Force); err != nil {
 		return nil, err
 	}
-	own := id.Config(c.Admin, ca)
+	if err := manifests.Apply(ctx, admin, rights, manifests.Force); err != nil {
+		return nil, err
+	}
 	if err := identity.Await(ctx, own, "/api/v1/nodes?limit=1"); err != nil {
 		return nil, fmt.Errorf("wait for rights: %w", err)
 	}

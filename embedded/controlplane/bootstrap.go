@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
@@ -53,11 +52,9 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return lifecycle.Permanent(err)
 	}
-	config := rest.CopyConfig(b.world.admin)
-	config.ContentType, config.AcceptContentTypes = "", "" // JSON
-	client, err := dynamic.NewForConfig(config)
+	client, err := manifests.Client(b.world.admin)
 	if err != nil {
-		return fmt.Errorf("make client: %w", err)
+		return err
 	}
 	if err := b.apply(ctx, client, nodes, manifests.Force); err != nil {
 		return err

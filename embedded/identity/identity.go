@@ -1,8 +1,8 @@
 // Package identity makes users of the API for components of the control plane, so that each has its own rights and none
 // is the administrator.
 //
-//	id, err := identity.New(layout.PKI("ca.crt"), layout.PKI("ca.key"), identity.Request{User: "system:metrics-server"}, time.Now())
-//	own := id.Config(admin, ca) // reaches what the administrator's configuration reaches, as that user
+//	// reaches what the administrator's configuration reaches, as that user
+//	own, err := identity.Config(admin, layout.PKI("ca.crt"), layout.PKI("ca.key"), identity.Request{User: "system:metrics-server"})
 package identity
 
 import (
@@ -15,8 +15,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -80,6 +82,20 @@ func New(caFile, keyFile string, r Request, now time.Time) (Identity, error) {
 		Key:  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}),
 		user: r.User,
 	}, nil
+}
+
+// Config signs an identity with the authority in two files, whose server it also is, and reaches as it what another
+// configuration reaches.
+func Config(like *rest.Config, caFile, keyFile string, r Request) (*rest.Config, error) {
+	id, err := New(caFile, keyFile, r, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("issue certificate: %w", err)
+	}
+	ca, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read authority: %w", err)
+	}
+	return id.Config(like, ca), nil
 }
 
 // Config reaches the server that another configuration reaches, as this identity. ca is the server's authority, PEM.

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 )
 
@@ -119,6 +120,17 @@ func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 
 // ErrConflict is wrapped by Apply in mode Yield for objects that somebody else has changed.
 var ErrConflict = errors.New("changed by somebody else")
+
+// Client is what Apply needs: a client of the server that config reaches, which speaks JSON.
+func Client(config *rest.Config) (dynamic.Interface, error) {
+	config = rest.CopyConfig(config)
+	config.ContentType, config.AcceptContentTypes = "", ""
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	return client, nil
+}
 
 // Apply applies objects side by side and returns the errors of all, each with the object it is about.
 func Apply(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured, mode Mode) error {

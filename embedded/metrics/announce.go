@@ -37,11 +37,9 @@ type announcer struct {
 }
 
 func newAnnouncer(admin *rest.Config) (*announcer, error) {
-	c := rest.CopyConfig(admin)
-	c.ContentType, c.AcceptContentTypes = "", "" // JSON
-	client, err := dynamic.NewForConfig(c)
+	client, err := manifests.Client(admin)
 	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
+		return nil, err
 	}
 	return &announcer{client: client}, nil
 }

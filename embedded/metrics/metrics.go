@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -103,13 +102,9 @@ func (s *Server) once(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
-	id, err := identity.New(s.Layout.PKI("ca.crt"), s.Layout.PKI("ca.key"), identity.Request{User: user, Service: serviceName}, time.Now())
+	own, err := identity.Config(s.Admin, s.Layout.PKI("ca.crt"), s.Layout.PKI("ca.key"), identity.Request{User: user, Service: serviceName})
 	if err != nil {
-		return fmt.Errorf("issue certificate: %w", err)
-	}
-	ca, err := os.ReadFile(s.Layout.PKI("ca.crt"))
-	if err != nil {
-		return fmt.Errorf("read authority: %w", err)
+		return err
 	}
 	a, err := newAnnouncer(s.Admin)
 	if err != nil {
@@ -131,11 +126,10 @@ func (s *Server) once(ctx context.Context) error {
 	})
 	defer withdraw()
 
-	where := manifests.MetricsServer{User: user, Gateway: s.Gateway, Port: address.AddrPort().Port(), CA: string(ca)}
+	where := manifests.MetricsServer{User: user, Gateway: s.Gateway, Port: address.AddrPort().Port(), CA: string(own.CAData)}
 	if err := a.grant(ctx, where); err != nil {
 		return err
 	}
-	own := id.Config(s.Admin, ca)
 	if err := awaitRights(ctx, own); err != nil {
 		return err
 	}

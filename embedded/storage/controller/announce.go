@@ -9,7 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -55,7 +54,7 @@ func (c *Controller) announce(ctx context.Context, ready func()) error {
 }
 
 func (c *Controller) apply(ctx context.Context) error {
-	admin, err := dynamicClient(c.Admin)
+	admin, err := manifests.Client(c.Admin)
 	if err != nil {
 		return err
 	}
@@ -83,16 +82,6 @@ func (c *Controller) apply(ctx context.Context) error {
 		return fmt.Errorf("use own rights: %w", err)
 	}
 	return nil
-}
-
-func dynamicClient(admin *rest.Config) (dynamic.Interface, error) {
-	config := rest.CopyConfig(admin)
-	config.ContentType, config.AcceptContentTypes = "", "" // JSON
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
-	}
-	return client, nil
 }
 
 // Withdrawal is the component of a cluster that is not to have storage: it removes the classes that kl made in an earlier

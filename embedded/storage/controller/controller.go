@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -73,7 +71,7 @@ var (
 // is made, which must not happen while others read it. ctx is that of the process.
 func New(ctx context.Context, o Options) *Controller {
 	c := &Controller{Options: o}
-	own, err := ownConfig(o)
+	own, err := identity.Config(o.Admin, o.Layout.PKI("ca.crt"), o.Layout.PKI("ca.key"), identity.Request{User: user})
 	if err == nil {
 		c.client, err = kubernetes.NewForConfig(own)
 	}
@@ -88,19 +86,6 @@ func New(ctx context.Context, o Options) *Controller {
 // logging has upstream's code log with the controller's logger.
 func (c *Controller) logging(ctx context.Context) context.Context {
 	return klog.NewContext(ctx, logr.FromSlogHandler(c.Logger.Handler()))
-}
-
-// ownConfig reaches the API as the controller's user. Nothing of it is on disk.
-func ownConfig(o Options) (*rest.Config, error) {
-	id, err := identity.New(o.Layout.PKI("ca.crt"), o.Layout.PKI("ca.key"), identity.Request{User: user}, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("issue certificate: %w", err)
-	}
-	ca, err := os.ReadFile(o.Layout.PKI("ca.crt"))
-	if err != nil {
-		return nil, fmt.Errorf("read authority: %w", err)
-	}
-	return id.Config(o.Admin, ca), nil
 }
 
 // build makes the loops, with c.client.
