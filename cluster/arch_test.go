@@ -68,7 +68,7 @@ func within(path string, roots ...string) bool {
 
 func TestForbiddenImports(t *testing.T) {
 	heavy := []string{"k8s.io/kubernetes", "go.etcd.io/etcd", "github.com/containerd/containerd"}
-	light := []string{"embedded/payload", "embedded/boot"}
+	light := []string{"embedded/payload", "embedded/node/boot"}
 	// Rules about what a package's own files, tests included, import.
 	direct := []struct {
 		imports []string
@@ -97,7 +97,7 @@ func TestForbiddenImports(t *testing.T) {
 	}{
 		{[]string{"cmd/kl", "cmd", "cluster", "ui", "embedded/payload", "embedded/tunnel", "embedded/lifecycle"},
 			append([]string{"k8s.io/apiserver"}, heavy...), "kl answers in milliseconds and its tests build in seconds"},
-		{[]string{"cmd/kl-init", "embedded/boot"}, []string{"k8s.io", "github.com", "golang.org/x", "google.golang.org"},
+		{[]string{"cmd/kl-init", "embedded/node/boot"}, []string{"k8s.io", "github.com", "golang.org/x", "google.golang.org"},
 			"PID 1 of every node is the standard library alone: small, and nothing in it starts goroutines by itself"},
 	}
 	for _, p := range packages(t) {

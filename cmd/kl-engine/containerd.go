@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/boot"
 	"github.com/klkube/kl/embedded/node"
+	"github.com/klkube/kl/embedded/node/boot"
 	"github.com/klkube/kl/embedded/node/containerd"
 )
 

@@ -19,14 +19,14 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
-	"github.com/klkube/kl/embedded/cloud"
-	"github.com/klkube/kl/embedded/cloudmetrics"
 	"github.com/klkube/kl/embedded/controlplane"
-	"github.com/klkube/kl/embedded/forward"
-	"github.com/klkube/kl/embedded/keeper"
+	"github.com/klkube/kl/embedded/controlplane/cloud"
+	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
+	"github.com/klkube/kl/embedded/controlplane/forward"
+	"github.com/klkube/kl/embedded/controlplane/keeper"
+	"github.com/klkube/kl/embedded/controlplane/metrics"
+	"github.com/klkube/kl/embedded/controlplane/sim"
 	"github.com/klkube/kl/embedded/lifecycle"
-	"github.com/klkube/kl/embedded/metrics"
-	"github.com/klkube/kl/embedded/sim"
 )
 
 // maxOwnLog is the size at which the process's own log, its standard error, starts anew.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"flag"
 
-	"github.com/klkube/kl/embedded/dns"
+	"github.com/klkube/kl/embedded/node/dns"
 )
 
 func runDNS(ctx context.Context, args []string) error {

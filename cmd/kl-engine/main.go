@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/klkube/kl/embedded/dns"
+	"github.com/klkube/kl/embedded/node/dns"
 )
 
 // version is kl's, set by the linker.

@@ -8,10 +8,10 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/cloudmetrics"
 	"github.com/klkube/kl/embedded/controlplane"
+	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
+	"github.com/klkube/kl/embedded/controlplane/storage"
 	"github.com/klkube/kl/embedded/lifecycle"
-	storage "github.com/klkube/kl/embedded/storage/controller"
 )
 
 // storageUnit makes volumes, or withdraws the classes of a cluster that is not to have any.

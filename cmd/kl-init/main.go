@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/klkube/kl/embedded/boot"
+	"github.com/klkube/kl/embedded/node/boot"
 )
 
 const (

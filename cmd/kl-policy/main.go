@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/klkube/kl/embedded/policy/cni"
+	"github.com/klkube/kl/embedded/node/policy/cni"
 )
 
 func main() {

@@ -33,7 +33,7 @@ import (
 //	make build && go test -tags e2e -run '^$' -bench Policy -benchtime 1x ./cmd/kl
 //
 // KL_BENCH_POLICIES is how many times a policy is created (100), KL_DRIVER the driver. What the compiler alone costs is
-// measured by the benchmarks of cluster/policy and embedded/policy.
+// measured by the benchmarks of cluster/policy and embedded/node/policy.
 func BenchmarkPolicy(b *testing.B) {
 	times := 100
 	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_POLICIES")); err == nil && v > 0 {

@@ -20,8 +20,8 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
-	"github.com/klkube/kl/embedded/manifests"
 )
 
 // bootstrap applies the first objects at every start, then waits to be stopped.

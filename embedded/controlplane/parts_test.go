@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/manifests"
+	"github.com/klkube/kl/embedded/controlplane/manifests"
 )
 
 func TestBoard(t *testing.T) {

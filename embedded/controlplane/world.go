@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/approver"
+	"github.com/klkube/kl/embedded/controlplane/approver"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )

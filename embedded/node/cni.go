@@ -14,7 +14,7 @@ const cniFile = "/etc/cni/net.d/10-kl.conflist"
 // cniAddresses is where addresses in use are noted: a tmpfs, since no pod outlives the node's processes.
 const cniAddresses = "/run/cni/addresses"
 
-// cniPolicyType names the plugin of package embedded/policy/cni.
+// cniPolicyType names the plugin of package embedded/node/policy/cni.
 const cniPolicyType = "kl-policy"
 
 type (

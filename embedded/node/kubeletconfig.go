@@ -20,7 +20,7 @@ import (
 	kubeletscheme "k8s.io/kubernetes/pkg/kubelet/apis/config/scheme"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/boot"
+	"github.com/klkube/kl/embedded/node/boot"
 )
 
 // Files of the kubelet in the node.

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/boot"
 	"github.com/klkube/kl/embedded/lifecycle"
+	"github.com/klkube/kl/embedded/node/boot"
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
 	"github.com/klkube/kl/embedded/tunnel"

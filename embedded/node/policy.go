@@ -17,8 +17,8 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
-	"github.com/klkube/kl/embedded/policy"
-	"github.com/klkube/kl/embedded/policy/cni"
+	"github.com/klkube/kl/embedded/node/policy"
+	"github.com/klkube/kl/embedded/node/policy/cni"
 )
 
 // enforces tells whether the node enforces NetworkPolicies: they can be left out, and who brings another pod network

@@ -7,9 +7,9 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
-	"github.com/klkube/kl/embedded/storage"
-	"github.com/klkube/kl/embedded/storage/driver"
-	"github.com/klkube/kl/embedded/storage/quota"
+	"github.com/klkube/kl/embedded/node/storage"
+	"github.com/klkube/kl/embedded/node/storage/driver"
+	"github.com/klkube/kl/embedded/node/storage/quota"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klkube/kl/embedded/boot"
+	"github.com/klkube/kl/embedded/node/boot"
 )
 
 // Files of the daemon in the node.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/klkube/kl/embedded/boot"
+	"github.com/klkube/kl/embedded/node/boot"
 )
 
 func TestConfig(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 
-	"github.com/klkube/kl/embedded/boot"
+	"github.com/klkube/kl/embedded/node/boot"
 )
 
 // The daemon idles most of its life: a small heap matters more than the time spent collecting it.

@@ -1,0 +1,168 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+	provision "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
+	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller/metrics"
+
+	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
+	"github.com/klkube/kl/embedded/node/storage"
+)
+
+const (
+	firstRetry = 200 * time.Millisecond // upstream's 15 s is for clouds
+	lastRetry  = 15 * time.Second       // a node that is back need not wait longer
+	// operationTimeout is how long making or removing a volume may take: removing means every file.
+	operationTimeout = time.Minute
+	workers          = 4
+)
+
+// newProvisioner is upstream's controller around p.
+func newProvisioner(ctx context.Context, client kubernetes.Interface, p *provisioner, collect func(...prometheus.Collector),
+	claims cache.SharedIndexInformer, volumes, classes cache.SharedInformer) *provision.ProvisionController {
+	m := metrics.New("controller")
+	if collect != nil {
+		collect(m.PersistentVolumeClaimProvisionTotal, m.PersistentVolumeClaimProvisionFailedTotal,
+			m.PersistentVolumeClaimProvisionDurationSeconds, m.PersistentVolumeDeleteTotal,
+			m.PersistentVolumeDeleteFailedTotal, m.PersistentVolumeDeleteDurationSeconds)
+	}
+	retry := func() workqueue.TypedRateLimiter[string] {
+		return workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)
+	}
+	return provision.NewProvisionController(ctx, client, storage.Driver, p,
+		provision.ClaimsInformer(claims), provision.VolumesInformer(volumes), provision.ClassesInformer(classes),
+		provision.LeaderElection(false), provision.AddFinalizer(true), provision.MetricsInstance(m), provision.Threadiness(workers),
+		provision.RateLimiter(retry()), provision.CreateProvisionedPVLimiter(retry()),
+		provision.FailedProvisionThreshold(0), provision.FailedDeleteThreshold(0), // for ever
+		provision.ProvisionTimeout(operationTimeout), provision.DeletionTimeout(operationTimeout))
+}
+
+// provisioner has nodes make and remove volumes.
+type provisioner struct {
+	agents   agents
+	events   record.EventRecorder
+	requests *cloudmetrics.Requests
+	changed  func() // called when nodes have more or less room
+	log      *slog.Logger
+}
+
+var _ provision.Provisioner = (*provisioner)(nil)
+
+// Provision implements upstream's contract: events tell the claim's owner the error.
+func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOptions) (_ *corev1.PersistentVolume, state provision.ProvisioningState, err error) {
+	defer func(end func(*error)) { end(&err) }(p.requests.Time("create_volume"))
+	kind, err := check(o)
+	if err != nil {
+		return nil, provision.ProvisioningFinished, err
+	}
+	size := o.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
+	want := storage.Volume{Kind: kind, ID: o.PVName, Size: size.Value()}
+	pv := newPV(o, want)
+	var made storage.Volume
+	put := func(a storage.Agent) (err error) { made, err = a.Put(ctx, want); return err }
+	if kind == storage.NodeLocal {
+		agent, err := p.agents.on(ctx, o.SelectedNodeName)
+		if err != nil { // nothing was asked of the node: the scheduler may choose another
+			return nil, provision.ProvisioningReschedule, err
+		}
+		if err := put(agent); err != nil {
+			return nil, unlessRefused(err), err
+		}
+		pv.Spec.NodeAffinity = onNode(o.SelectedNodeName)
+	} else if err := p.agents.any(put); err != nil {
+		return nil, unlessRefused(err), err
+	}
+	pv.Annotations[storage.LimitKey] = made.Limit.String()
+	if !made.Limit.Enforced {
+		p.events.Eventf(o.PVC, corev1.EventTypeNormal, "SizeNotEnforced", "more than %s can be written: %s", size.String(), made.Limit.Reason)
+	}
+	p.changed()
+	p.log.InfoContext(ctx, "made volume", "volume", o.PVName, "kind", kind, "node", o.SelectedNodeName, "size", size.String())
+	return pv, provision.ProvisioningFinished, nil
+}
+
+// unlessRefused tells what is known after an error: a node that refused has done nothing.
+func unlessRefused(err error) provision.ProvisioningState {
+	var refused *storage.AgentError
+	if errors.As(err, &refused) {
+		return provision.ProvisioningFinished
+	}
+	return provision.ProvisioningInBackground
+}
+
+// check returns where the claim's volume is to be, or what is wrong with the claim.
+func check(o provision.ProvisionOptions) (storage.Kind, error) {
+	spec, class := o.PVC.Spec, o.StorageClass.Name
+	kind := storage.Kind(o.StorageClass.Parameters[storage.KindKey])
+	for name := range o.StorageClass.Parameters {
+		if name != storage.KindKey {
+			return "", fmt.Errorf("class %s: parameter %q is not known; there is %s: local or shared", class, name, storage.KindKey)
+		}
+	}
+	if spec.Selector != nil {
+		return "", fmt.Errorf("class %s makes volumes, it does not select them: remove the claim's selector", class)
+	}
+	if spec.DataSource != nil || spec.DataSourceRef != nil {
+		return "", fmt.Errorf("class %s makes empty volumes only: remove the claim's dataSource", class)
+	}
+	switch kind {
+	case storage.Shared:
+		return kind, nil
+	case storage.NodeLocal:
+		for _, mode := range spec.AccessModes {
+			if mode != corev1.ReadWriteOnce && mode != corev1.ReadWriteOncePod {
+				return "", fmt.Errorf("class %s is on one node and cannot be %s: use class %s", class, mode, storage.SharedClass)
+			}
+		}
+		if o.SelectedNodeName == "" {
+			return "", fmt.Errorf("class %s is on one node, which a pod chooses: it needs volumeBindingMode WaitForFirstConsumer", class)
+		}
+		return kind, nil
+	}
+	return "", fmt.Errorf("class %s: parameter %s is %q, neither local nor shared", class, storage.KindKey, kind)
+}
+
+func newPV(o provision.ProvisionOptions, v storage.Volume) *corev1.PersistentVolume {
+	reclaim, mode := corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeFilesystem
+	if o.StorageClass.ReclaimPolicy != nil {
+		reclaim = *o.StorageClass.ReclaimPolicy
+	}
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: o.PVName, Annotations: map[string]string{}},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: o.PVC.Spec.Resources.Requests[corev1.ResourceStorage]},
+			AccessModes:                   slices.Clone(o.PVC.Spec.AccessModes),
+			PersistentVolumeReclaimPolicy: reclaim, VolumeMode: &mode, MountOptions: o.StorageClass.MountOptions,
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+				Driver: storage.Driver, VolumeHandle: v.ID, VolumeAttributes: map[string]string{storage.KindKey: string(v.Kind)},
+			}},
+		},
+	}
+}
+
+// Delete implements upstream's contract. The volume of a node that was removed went with it.
+func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) (err error) {
+	defer func(end func(*error)) { end(&err) }(p.requests.Time("delete_volume"))
+	err = p.agents.of(ctx, pv, func(a storage.Agent) error { return a.Delete(ctx, kindOf(pv), pv.Spec.CSI.VolumeHandle) })
+	if errors.Is(err, errNoNode) {
+		err = nil
+	}
+	if err == nil {
+		p.changed()
+		p.log.InfoContext(ctx, "removed volume", "volume", pv.Name, "kind", kindOf(pv), "node", nodeOf(pv))
+	}
+	return err
+}

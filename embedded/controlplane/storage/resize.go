@@ -1,0 +1,146 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
+	"github.com/klkube/kl/embedded/node/storage"
+)
+
+// resizer grows volumes whose claim asks for more. A directory needs nothing of the pod that has it mounted, so a claim is
+// done as soon as the node has raised the limit; the kubelet has no part in it.
+type resizer struct {
+	client   kubernetes.Interface
+	agents   agents
+	claims   corelisters.PersistentVolumeClaimLister
+	volumes  corelisters.PersistentVolumeLister
+	events   record.EventRecorder
+	requests *cloudmetrics.Requests
+	log      *slog.Logger
+	queue    workqueue.TypedRateLimitingInterface[cache.ObjectName]
+}
+
+func newResizer(client kubernetes.Interface, a agents, claims coreinformers.PersistentVolumeClaimInformer,
+	volumes corelisters.PersistentVolumeLister, events record.EventRecorder, requests *cloudmetrics.Requests, log *slog.Logger) *resizer {
+	r := &resizer{
+		client: client, agents: a, claims: claims.Lister(), volumes: volumes, events: events, requests: requests, log: log,
+		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, lastRetry)),
+	}
+	note := func(obj any) {
+		if claim, ok := obj.(*corev1.PersistentVolumeClaim); ok && wantsMore(claim) {
+			r.queue.Add(cache.NewObjectName(claim.Namespace, claim.Name))
+		}
+	}
+	_, err := claims.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, obj any) { note(obj) }})
+	if err != nil {
+		log.Error("watch claims", "error", err) // an informer that has ended, before it was started
+	}
+	return r
+}
+
+func wantsMore(claim *corev1.PersistentVolumeClaim) bool {
+	have, known := claim.Status.Capacity[corev1.ResourceStorage]
+	want := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	return claim.Status.Phase == corev1.ClaimBound && known && want.Cmp(have) > 0
+}
+
+// run works until ctx is done.
+func (r *resizer) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, r.queue.ShutDown)
+	defer stop()
+	for {
+		key, ended := r.queue.Get()
+		if ended {
+			return ctx.Err()
+		}
+		if err := r.sync(ctx, key); err != nil {
+			r.log.WarnContext(ctx, "cannot grow volume, trying on", "claim", key.String(), "error", err)
+			r.queue.AddRateLimited(key)
+		} else {
+			r.queue.Forget(key)
+		}
+		r.queue.Done(key)
+	}
+}
+
+func (r *resizer) sync(ctx context.Context, key cache.ObjectName) error {
+	claim, err := r.claims.PersistentVolumeClaims(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil || !wantsMore(claim) {
+		return err
+	}
+	pv, err := r.volumes.Get(claim.Spec.VolumeName)
+	if err != nil {
+		return err
+	}
+	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != storage.Driver {
+		return nil
+	}
+	want := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	if err := r.grow(ctx, pv, want); err != nil {
+		r.events.Event(claim, corev1.EventTypeWarning, "VolumeResizeFailed", err.Error())
+		return err
+	}
+	if err := r.finish(ctx, claim, want); err != nil {
+		return fmt.Errorf("tell the claim: %w", err)
+	}
+	r.events.Eventf(claim, corev1.EventTypeNormal, "VolumeResizeSuccessful", "the volume has %s now", want.String())
+	return nil
+}
+
+// grow has the volume's node raise its limit and says so in the volume.
+func (r *resizer) grow(ctx context.Context, pv *corev1.PersistentVolume, want resource.Quantity) (err error) {
+	defer func(end func(*error)) { end(&err) }(r.requests.Time("expand_volume"))
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	v := storage.Volume{Kind: kindOf(pv), ID: pv.Spec.CSI.VolumeHandle, Size: want.Value()}
+	err = r.agents.of(ctx, pv, func(a storage.Agent) error { _, err := a.Put(ctx, v); return err })
+	if err != nil {
+		return err
+	}
+	if have := pv.Spec.Capacity[corev1.ResourceStorage]; have.Cmp(want) >= 0 {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"capacity": map[string]string{"storage": want.String()}}})
+	if err != nil {
+		return err
+	}
+	_, err = r.client.CoreV1().PersistentVolumes().Patch(ctx, pv.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// finish sets the claim's capacity, and clears what said that it was being resized.
+func (r *resizer) finish(ctx context.Context, claim *corev1.PersistentVolumeClaim, have resource.Quantity) error {
+	conditions := []corev1.PersistentVolumeClaimCondition{}
+	for _, c := range claim.Status.Conditions {
+		if c.Type != corev1.PersistentVolumeClaimResizing && c.Type != corev1.PersistentVolumeClaimFileSystemResizePending {
+			conditions = append(conditions, c)
+		}
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]string{"resourceVersion": claim.ResourceVersion},
+		"status":   map[string]any{"capacity": map[string]string{"storage": have.String()}, "conditions": conditions},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = r.client.CoreV1().PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
+}

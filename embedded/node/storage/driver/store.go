@@ -1,0 +1,248 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/klkube/kl/embedded/node/storage"
+)
+
+// limiter is what a Store asks of quotas: package quota's Limiter.
+type limiter interface {
+	Enforced() error
+	Limit(dir string, bytes int64) error
+	Forget(dir string) error
+	Used(dir string) (int64, bool)
+}
+
+// Store keeps the volumes of one kind. It is safe for concurrent use.
+type Store struct {
+	Kind  storage.Kind
+	Dir   string      // made if missing, unless Mount is set
+	Mode  fs.FileMode // of new volumes: who but root may write without an fsGroup
+	Quota limiter
+	// Mount is set for a Dir that must be a mount point; it tells what to do if it is not.
+	Mount string
+
+	mu sync.Mutex // while volumes are made or renamed
+}
+
+const (
+	dataDir    = "data"
+	recordFile = "volume.json"
+	newPrefix  = ".new-"
+	oldPrefix  = ".deleted-"
+)
+
+// record is volume.json.
+type record struct {
+	Size int64 `json:"size"`
+}
+
+// ready makes Dir, or says why there cannot be one.
+func (s *Store) ready() error {
+	if s.Mount == "" {
+		return os.MkdirAll(s.Dir, 0o711)
+	}
+	mounted, err := mountinfo.Mounted(s.Dir)
+	if err != nil || !mounted {
+		return errors.New(s.Mount)
+	}
+	return nil
+}
+
+// Put makes a volume, or grows it: see storage.Agent.
+func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
+	if err := storage.CheckID(v.ID); err != nil {
+		return storage.Volume{}, err
+	}
+	if v.Size <= 0 {
+		return storage.Volume{}, fmt.Errorf("%w: size %d", storage.ErrInvalid, v.Size)
+	}
+	if err := s.ready(); err != nil {
+		return storage.Volume{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have, err := s.Volume(v.ID)
+	if errors.Is(err, storage.ErrGone) {
+		if err := s.make(v); err != nil {
+			return storage.Volume{}, fmt.Errorf("make volume: %w", err)
+		}
+		return s.Volume(v.ID)
+	}
+	if err != nil || have.Size >= v.Size {
+		return have, err
+	}
+	dir := filepath.Join(s.Dir, v.ID)
+	if have.Limit.Enforced {
+		if err := s.Quota.Limit(filepath.Join(dir, dataDir), v.Size); err != nil {
+			return storage.Volume{}, err
+		}
+	}
+	if err := writeRecord(dir, record{v.Size}); err != nil {
+		return storage.Volume{}, fmt.Errorf("grow volume: %w", err)
+	}
+	return s.Volume(v.ID)
+}
+
+func (s *Store) make(v storage.Volume) error {
+	temp, data := filepath.Join(s.Dir, newPrefix+v.ID), filepath.Join(s.Dir, newPrefix+v.ID, dataDir)
+	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o711), os.Mkdir(data, 0o700), os.Chmod(data, s.Mode)); err != nil {
+		return err
+	}
+	if s.Quota.Enforced() == nil {
+		if err := s.Quota.Limit(data, v.Size); err != nil {
+			return err
+		}
+	}
+	if err := writeRecord(temp, record{v.Size}); err != nil {
+		return err
+	}
+	return os.Rename(temp, filepath.Join(s.Dir, v.ID))
+}
+
+func writeRecord(dir string, r record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	temp := filepath.Join(dir, newPrefix+recordFile)
+	if err := os.WriteFile(temp, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, filepath.Join(dir, recordFile))
+}
+
+// Volume reads a volume; ErrGone if there is none.
+func (s *Store) Volume(id string) (storage.Volume, error) {
+	if err := storage.CheckID(id); err != nil {
+		return storage.Volume{}, err
+	}
+	text, err := os.ReadFile(filepath.Join(s.Dir, id, recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return storage.Volume{}, fmt.Errorf("%w: %s", storage.ErrGone, id)
+	}
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	var r record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return storage.Volume{}, fmt.Errorf("read %s of volume %s: %w", recordFile, id, err)
+	}
+	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Limit: s.limit()}, nil
+}
+
+// limit tells whether new volumes are kept within their size.
+func (s *Store) limit() storage.Limit {
+	if err := s.Quota.Enforced(); err != nil {
+		return storage.Limit{Reason: err.Error()}
+	}
+	return storage.Limit{Enforced: true}
+}
+
+// data is what pods see of a volume.
+func (s *Store) data(id string) string { return filepath.Join(s.Dir, id, dataDir) }
+
+// Delete removes a volume: see storage.Agent. It may take long.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	if err := storage.CheckID(id); err != nil {
+		return err
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	old, err := s.retire(id)
+	if err != nil || old == "" {
+		return err
+	}
+	return removeAll(ctx, old)
+}
+
+// retire makes a volume unknown. It returns what remains to be removed, empty for nothing.
+func (s *Store) retire(id string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, old := filepath.Join(s.Dir, id), filepath.Join(s.Dir, oldPrefix+id)
+	if _, err := os.Lstat(dir); err == nil {
+		if used, err := mountedFrom(filepath.Join(id, dataDir)); err != nil || used {
+			return "", errors.Join(err, storage.ErrInUse)
+		}
+		if err := s.Quota.Forget(s.data(id)); err != nil {
+			return "", err
+		}
+		return old, os.Rename(dir, old)
+	}
+	if _, err := os.Lstat(old); err != nil {
+		return "", nil
+	}
+	return old, nil // an earlier removal was cut short
+}
+
+// sweep removes what was being removed when the node went off.
+func (s *Store) sweep(ctx context.Context) error {
+	entries, err := os.ReadDir(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), oldPrefix) {
+			errs = append(errs, removeAll(ctx, filepath.Join(s.Dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeAll is os.RemoveAll, a part at a time while ctx lasts.
+func removeAll(ctx context.Context, dir string) error {
+	for _, part := range []string{filepath.Join(dir, dataDir), dir} {
+		entries, err := os.ReadDir(part)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(filepath.Join(part, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// mountedFrom tells whether a mount of the node shows a directory whose path ends so: see bind and seal.
+func mountedFrom(end string) (bool, error) {
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		found := strings.HasSuffix(m.Root, "/"+end) || m.FSType == "overlay" && strings.Contains(m.VFSOptions, "/"+end+":")
+		return !found, found
+	})
+	return len(mounts) > 0, err
+}
+
+// Pool tells what room there is.
+func (s *Store) Pool() storage.Pool {
+	if err := s.ready(); err != nil {
+		return storage.Pool{Missing: err.Error()}
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.Dir, &fs); err != nil {
+		return storage.Pool{Missing: err.Error()}
+	}
+	size := int64(fs.Bsize)
+	return storage.Pool{Capacity: int64(fs.Blocks) * size, Available: int64(fs.Bavail) * size, Limit: s.limit()}
+}
