@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // auditLimit is how many entries are kept.
@@ -27,7 +28,7 @@ type audit struct {
 	denied  bool
 	changes bool
 	frozen  bool
-	table   table
+	table   kit.Table
 }
 
 // auditMsg brings new entries.
@@ -39,15 +40,15 @@ type auditMsg struct {
 
 func newAudit(m *Model) *audit {
 	a := &audit{m: m}
-	a.table.setCols([]column{{title: "time"}, {title: "code", right: true}, {title: "verb", max: 16}, {title: "resource", min: 18, max: 36},
-		{title: "object", min: 10, grow: true}, {title: "user", min: 14, max: 44}, {title: "agent", drop: 2, max: 24}, {title: "took", right: true, drop: 1}, {title: "from", drop: 3}})
+	a.table.SetCols([]kit.Column{{Title: "time"}, {Title: "code", Right: true}, {Title: "verb", Max: 16}, {Title: "resource", Min: 18, Max: 36},
+		{Title: "object", Min: 10, Grow: true}, {Title: "user", Min: 14, Max: 44}, {Title: "agent", Drop: 2, Max: 24}, {Title: "took", Right: true, Drop: 1}, {Title: "from", Drop: 3}})
 	return a
 }
 
 func (a *audit) title() string { return "Audit" }
-func (a *audit) keys() []binding {
+func (a *audit) keys() []kit.Binding {
 	k := a.m.k
-	return []binding{k.open, k.onlyDenied, k.onlyChanges, k.freeze}
+	return []kit.Binding{k.open, k.onlyDenied, k.onlyChanges, k.freeze}
 }
 
 func (a *audit) hears(msg tea.Msg) bool { _, ok := msg.(auditMsg); return ok }
@@ -101,26 +102,26 @@ func (a *audit) set(w *world) {
 		}
 	}
 	shown, list := a.shown, a.list
-	a.table.setRows(len(shown), func(i int) string { return strconv.Itoa(a.seen - len(list) + shown[i]) },
-		func(i int) []cell { return auditRow(&list[shown[i]], w.now.Location()) })
+	a.table.SetRows(len(shown), func(i int) string { return strconv.Itoa(a.seen - len(list) + shown[i]) },
+		func(i int) []kit.Cell { return auditRow(&list[shown[i]], w.now.Location()) })
 }
 
-func auditRow(e *observe.AuditEntry, where *time.Location) []cell {
-	code := cell{text: strconv.Itoa(e.Code), look: func(st *styles) lipgloss.Style {
+func auditRow(e *observe.AuditEntry, where *time.Location) []kit.Cell {
+	code := kit.Cell{Text: strconv.Itoa(e.Code), Style: func(st *kit.Styles) lipgloss.Style {
 		switch {
 		case e.Denied() || e.Code >= 500:
-			return st.bad
+			return st.Bad
 		case e.Code >= 400:
-			return st.warn
+			return st.Warn
 		}
-		return st.good
+		return st.Good
 	}}
-	verb := soft(e.Verb)
+	verb := kit.Dim(e.Verb)
 	if e.Change() {
-		verb = txt(e.Verb)
+		verb = kit.Text(e.Verb)
 	}
-	return []cell{soft(e.Time.In(where).Format(time.TimeOnly)), code, verb, txt(e.Resource), txt(e.Object), txt(e.User), soft(e.Agent),
-		soft(secs(e.Latency.Seconds())), soft(e.Source)}
+	return []kit.Cell{kit.Dim(e.Time.In(where).Format(time.TimeOnly)), code, verb, kit.Text(e.Resource), kit.Text(e.Object), kit.Text(e.User), kit.Dim(e.Agent),
+		kit.Dim(kit.Seconds(e.Latency.Seconds())), kit.Dim(e.Source)}
 }
 
 func (a *audit) update(msg tea.Msg) tea.Cmd {
@@ -130,22 +131,22 @@ func (a *audit) update(msg tea.Msg) tea.Cmd {
 	case tea.KeyMsg:
 		k := a.m.k
 		switch {
-		case k.onlyDenied.match(msg):
+		case k.onlyDenied.Match(msg):
 			a.denied = !a.denied
-		case k.onlyChanges.match(msg):
+		case k.onlyChanges.Match(msg):
 			a.changes = !a.changes
-		case k.freeze.match(msg):
+		case k.freeze.Match(msg):
 			a.frozen, a.held = !a.frozen, a.seen
-		case k.open.match(msg):
+		case k.open.Match(msg):
 			return a.openEntry()
 		default:
-			a.table.handle(msg, k)
+			a.table.Handle(msg, k.MoveKeys)
 			return nil
 		}
 		a.shown = a.shown[:0]
 		a.set(a.w)
 	default:
-		a.table.handle(msg, a.m.k)
+		a.table.Handle(msg, a.m.k.MoveKeys)
 	}
 	return nil
 }
@@ -156,7 +157,7 @@ func (a *audit) take(msg auditMsg) tea.Cmd {
 	}
 	a.seen += len(msg.entries)
 	if !a.frozen {
-		follow := a.table.cursor == 0
+		follow := a.table.Cursor == 0
 		a.list = append(a.list, msg.entries...)
 		if n := len(a.list) - auditLimit; n > 0 {
 			a.list = append([]observe.AuditEntry(nil), a.list[n:]...)
@@ -165,7 +166,7 @@ func (a *audit) take(msg auditMsg) tea.Cmd {
 			a.set(a.w)
 		}
 		if follow {
-			a.table.cursor = 0
+			a.table.Cursor = 0
 		}
 	}
 	s, from := msg.session, msg.from
@@ -174,22 +175,22 @@ func (a *audit) take(msg auditMsg) tea.Cmd {
 
 // openEntry shows an entry whole.
 func (a *audit) openEntry() tea.Cmd {
-	if a.table.cursor >= len(a.shown) || a.m.session == nil {
+	if a.table.Cursor >= len(a.shown) || a.m.session == nil {
 		return nil
 	}
-	e := a.list[a.shown[a.table.cursor]]
-	return a.m.openPager("audit "+e.Verb+" "+e.Resource, pagerYAML, func(context.Context) (string, error) { return observe.AuditYAML(e) })
+	e := a.list[a.shown[a.table.Cursor]]
+	return a.m.openText("audit "+e.Verb+" "+e.Resource, true, func(context.Context) (string, error) { return observe.AuditYAML(e) })
 }
 
-func (a *audit) view(st *styles, ar area) string {
+func (a *audit) view(st *kit.Styles, ar kit.Area) string {
 	t := a.m.session
 	switch {
 	case t != nil && t.target.Layout == nil:
-		return st.empty("The audit log of this cluster is not on this machine", "kl keeps one for its own clusters", ar)
+		return st.Empty("The audit log of this cluster is not on this machine", "kl keeps one for its own clusters", ar)
 	case len(a.list) == 0 && a.w.snap.Disk != nil && a.w.snap.Disk.AuditLog == "":
-		return st.empty("This cluster keeps no audit log", "kl audit on starts one", ar)
+		return st.Empty("This cluster keeps no audit log", "kl audit on starts one", ar)
 	case len(a.list) == 0:
-		return st.skeleton("waiting for the first request", a.w.frame, ar)
+		return st.Skeleton("waiting for the first request", a.w.frame, ar)
 	}
 	var flags []string
 	if a.denied {
@@ -201,9 +202,9 @@ func (a *audit) view(st *styles, ar area) string {
 	if a.frozen {
 		flags = append(flags, "frozen, f goes on")
 	}
-	head := spread(" "+st.dim.Render(fmt.Sprintf("%d of %s", len(a.shown), count(len(a.list), "request"))), st.warn.Render(strings.Join(flags, " · "))+" ", ar.w)
+	head := kit.Spread(" "+st.Dim.Render(fmt.Sprintf("%d of %s", len(a.shown), kit.Count(len(a.list), "request"))), st.Warn.Render(strings.Join(flags, " · "))+" ", ar.W)
 	if len(a.shown) == 0 {
-		return head + "\n" + st.empty("No request matches", "x and w lift the filters, esc clears the words", area{ar.w, ar.h - 1})
+		return head + "\n" + st.Empty("No request matches", "x and w lift the filters, esc clears the words", kit.Area{W: ar.W, H: ar.H - 1})
 	}
-	return head + "\n" + a.table.view(st, area{ar.w, ar.h - 1}, 1, true)
+	return head + "\n" + a.table.View(st, kit.Area{W: ar.W, H: ar.H - 1}, 1, true)
 }

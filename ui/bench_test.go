@@ -12,6 +12,7 @@ import (
 
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/observe/observetest"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // BenchmarkLargeCluster measures the interface on 1,000 nodes and 5,000 pods served over HTTP by a server in the same
@@ -27,7 +28,7 @@ func BenchmarkLargeCluster(b *testing.B) {
 		o := Options{Target: observe.Target{Name: "large"}, Out: io.Discard, Screen: "workloads"}
 		m := newModel(o, testStyles(termenv.TrueColor, true))
 		m.connectWith(ctx)
-		m.size = area{200, 60}
+		m.size = kit.Area{W: 200, H: 60}
 		start := time.Now()
 		src, err := observe.New(observe.Config{REST: srv.Config(), Name: "large"})
 		if err != nil {
@@ -61,7 +62,7 @@ func pressAll(m *Model) time.Duration {
 	for i := range screenNames() {
 		for _, k := range []string{string(rune('1' + i)), "down", "down", "G", "g", "o", "m", "/", "a", "p", "p", "esc", "?", "esc"} {
 			start := time.Now()
-			m.Update(keyPress(k))
+			m.Update(kit.KeyPress(k))
 			_ = m.View()
 			worst = append(worst, time.Since(start))
 			if m.dialog != nil {

@@ -9,6 +9,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // browser lists any resource the server serves, with the columns kubectl shows, and follows its changes.
@@ -22,7 +23,7 @@ type browser struct {
 	err       string
 	data      observe.Table
 	rows      []observe.TableRow
-	table     table
+	table     kit.Table
 	columns   []int
 	cancel    context.CancelFunc
 }
@@ -40,9 +41,9 @@ func newBrowser(m *Model, res observe.Resource) *browser { return &browser{m: m,
 
 func (b *browser) title() string { return b.res.Label() }
 
-func (b *browser) keys() []binding {
+func (b *browser) keys() []kit.Binding {
 	k := b.m.k
-	return []binding{k.open, k.describe, k.yaml, k.events, k.remove, k.resource}
+	return []kit.Binding{k.open, k.describe, k.yaml, k.events, k.remove, k.resource}
 }
 
 func (b *browser) hears(msg tea.Msg) bool {
@@ -67,14 +68,14 @@ func (b *browser) set(w *world) {
 		}
 	}
 	rows := b.rows
-	b.table.setRows(len(rows), func(i int) string { return rows[i].UID }, func(i int) []cell {
-		var out []cell
+	b.table.SetRows(len(rows), func(i int) string { return rows[i].UID }, func(i int) []kit.Cell {
+		var out []kit.Cell
 		if b.res.Namespaced {
-			out = append(out, soft(rows[i].Namespace))
+			out = append(out, kit.Dim(rows[i].Namespace))
 		}
 		for _, c := range b.columns {
 			if c < len(rows[i].Cells) {
-				out = append(out, txt(rows[i].Cells[c]))
+				out = append(out, kit.Text(rows[i].Cells[c]))
 			}
 		}
 		return out
@@ -152,7 +153,7 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 	case tickMsg:
 		return nil
 	}
-	if b.table.handle(msg, b.m.k) {
+	if b.table.Handle(msg, b.m.k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
@@ -160,19 +161,19 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 		return nil
 	}
 	k := b.m.k
-	if k.resource.match(key) {
+	if k.resource.Match(key) {
 		return b.m.ask(b.m.resourcePicker())
 	}
-	if b.table.cursor >= len(b.rows) {
+	if b.table.Cursor >= len(b.rows) {
 		return nil
 	}
-	r := b.rows[b.table.cursor]
+	r := b.rows[b.table.Cursor]
 	switch {
-	case k.open.match(key), k.describe.match(key):
-		return b.m.inspect(keyPress("d"), b.res, b.res.Kind, r.Namespace, r.Name)
-	case k.yaml.match(key), k.events.match(key):
+	case k.open.Match(key), k.describe.Match(key):
+		return b.m.inspect(kit.KeyPress("d"), b.res, b.res.Kind, r.Namespace, r.Name)
+	case k.yaml.Match(key), k.events.Match(key):
 		return b.m.inspect(key, b.res, b.res.Kind, r.Namespace, r.Name)
-	case k.remove.match(key):
+	case k.remove.Match(key):
 		return b.m.confirmDelete(b.res, r.Namespace, r.Name, "What it owns goes with it.")
 	}
 	return nil
@@ -198,43 +199,43 @@ func (b *browser) take(msg tableMsg) tea.Cmd {
 
 // chooseColumns lays out the server's columns once.
 func (b *browser) chooseColumns() {
-	var cols []column
+	var cols []kit.Column
 	var at []int
 	if b.res.Namespaced {
-		cols = append(cols, column{title: "namespace", min: 7, max: 20, drop: 20})
+		cols = append(cols, kit.Column{Title: "namespace", Min: 7, Max: 20, Drop: 20})
 	}
 	for i, c := range b.data.Columns {
-		col := column{title: c.Name, max: 48}
+		col := kit.Column{Title: c.Name, Max: 48}
 		switch {
 		case i == 0:
-			col.min, col.grow = 12, true
+			col.Min, col.Grow = 12, true
 		case c.Name == "Age":
-			col.right, col.drop = true, 1
+			col.Right, col.Drop = true, 1
 		case c.Wide:
-			col.drop = 40 + i
+			col.Drop = 40 + i
 		default:
-			col.drop = 2 + i
+			col.Drop = 2 + i
 		}
 		cols, at = append(cols, col), append(at, i)
 	}
-	if slices.Equal(at, b.columns) && len(b.table.cols) == len(cols) {
+	if slices.Equal(at, b.columns) && len(b.table.Cols) == len(cols) {
 		return
 	}
 	b.columns = at
-	b.table.setCols(cols)
+	b.table.SetCols(cols)
 }
 
-func (b *browser) view(st *styles, a area) string {
+func (b *browser) view(st *kit.Styles, a kit.Area) string {
 	switch {
 	case b.err != "":
-		return st.empty("Cannot list "+b.res.Label(), clean(b.err), a)
+		return st.Empty("Cannot list "+b.res.Label(), kit.Clean(b.err), a)
 	case !b.loaded:
-		return st.skeleton("loading "+b.res.Label(), b.w.frame, a)
+		return st.Skeleton("loading "+b.res.Label(), b.w.frame, a)
 	case len(b.rows) == 0 && b.w.filter != "":
-		return st.empty("Nothing matches /"+clean(b.w.filter), "esc clears the filter", a)
+		return st.Empty("Nothing matches /"+kit.Clean(b.w.filter), "esc clears the filter", a)
 	case len(b.rows) == 0:
-		return st.empty("There are no "+b.res.Label()+" here", "r chooses another resource, n another namespace", a)
+		return st.Empty("There are no "+b.res.Label()+" here", "r chooses another resource, n another namespace", a)
 	}
-	sum := " " + st.dim.Render(fmt.Sprintf("%d %s", len(b.rows), b.res.Label()))
-	return fit(sum, a.w) + "\n" + b.table.view(st, area{a.w, a.h - 1}, 1, true)
+	sum := " " + st.Dim.Render(fmt.Sprintf("%d %s", len(b.rows), b.res.Label()))
+	return kit.Fit(sum, a.W) + "\n" + b.table.View(st, kit.Area{W: a.W, H: a.H - 1}, 1, true)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // health is the cluster in one dot and one word.
@@ -30,35 +31,35 @@ func health(s *observe.Snapshot) (observe.Level, string) {
 func (m *Model) header() string {
 	st, s := m.st, m.w.snap
 	level, word := health(s)
-	left := st.brand.Render(" kl ") + " " + st.title.Render(cut(clean(s.Name), max(8, m.size.w/3))) + " " + st.dot(level) + " " + st.dim.Render(word)
+	left := st.Brand.Render(" kl ") + " " + st.Title.Render(kit.Cut(kit.Clean(s.Name), max(8, m.size.W/3))) + " " + st.Dot(levelOf(level)) + " " + st.Dim.Render(word)
 	if s.Version != "" {
-		left += st.dim.Render("  " + clean(s.Version))
+		left += st.Dim.Render("  " + kit.Clean(s.Version))
 	}
-	if len(m.stack) > 0 && m.size.w >= 60 {
+	if len(m.stack) > 0 && m.size.W >= 60 {
 		var path []string
 		for _, sc := range m.stack {
-			path = append(path, clean(sc.title()))
+			path = append(path, kit.Clean(sc.title()))
 		}
-		left += st.faint.Render("  ›  ") + st.text.Render(strings.Join(path, " › "))
+		left += st.Faint.Render("  ›  ") + st.Text.Render(strings.Join(path, " › "))
 	}
 	if m.told != "" {
-		left += "  " + st.dot(observe.Busy) + " " + st.text.Render(cut(clean(m.told), max(10, m.size.w/2)))
+		left += "  " + st.Dot(kit.Busy) + " " + st.Text.Render(kit.Cut(kit.Clean(m.told), max(10, m.size.W/2)))
 	}
 	ns := "all namespaces"
 	if m.w.namespace != "" {
 		ns = "ns " + m.w.namespace
 	}
-	right := st.dim.Render(clean(ns)) + " "
+	right := st.Dim.Render(kit.Clean(ns)) + " "
 	if m.w.filter != "" && !m.filtering {
-		right = st.input.Render("/"+clean(m.w.filter)) + st.faint.Render(" · ") + right
+		right = st.Input.Render("/"+kit.Clean(m.w.filter)) + st.Faint.Render(" · ") + right
 	}
-	return fit(spread(left, right, m.size.w), m.size.w)
+	return kit.Fit(kit.Spread(left, right, m.size.W), m.size.W)
 }
 
 // tabText is the label of a main screen; narrow windows get only the number of those that are not shown.
 func (m *Model) tabText(i int) string {
 	n := strconv.Itoa(i + 1)
-	if m.size.w < 78 && i != m.active {
+	if m.size.W < 78 && i != m.active {
 		return " " + n + " "
 	}
 	return " " + n + " " + screenNames()[i] + " "
@@ -68,9 +69,9 @@ func (m *Model) tabText(i int) string {
 func (m *Model) tabs() string {
 	var b strings.Builder
 	for i := range screenNames() {
-		style := m.st.tab
+		style := m.st.Tab
 		if i == m.active {
-			style = m.st.tabOn.Underline(true)
+			style = m.st.TabOn.Underline(true)
 		}
 		label := m.tabText(i)
 		if i == m.active {
@@ -79,14 +80,14 @@ func (m *Model) tabs() string {
 		}
 		b.WriteString(style.Render(label))
 	}
-	return fit(b.String(), m.size.w)
+	return kit.Fit(b.String(), m.size.W)
 }
 
 // tabAt is the main screen whose tab covers column x, or -1.
 func (m *Model) tabAt(x int) int {
 	at := 0
 	for i := range screenNames() {
-		at += width(m.tabText(i))
+		at += kit.Width(m.tabText(i))
 		if x < at {
 			return i
 		}
@@ -99,109 +100,95 @@ func (m *Model) footer() string {
 	st := m.st
 	switch {
 	case m.filtering:
-		m.filter.Width = max(10, m.size.w-40)
-		return fit(spread(" "+m.filter.View(), st.dim.Render("words must all occur; !word must not  ↵ keep  esc clear "), m.size.w), m.size.w)
+		m.filter.Width = max(10, m.size.W-40)
+		return kit.Fit(kit.Spread(" "+m.filter.View(), st.Dim.Render("words must all occur; !word must not  ↵ keep  esc clear "), m.size.W), m.size.W)
 	case m.toast.text != "" && m.w.now.Before(m.toastEnds):
-		return fit(" "+st.dot(m.toast.level)+" "+st.level(m.toast.level).Render(clean(m.toast.text)), m.size.w)
+		return kit.Fit(" "+st.Dot(levelOf(m.toast.level))+" "+st.Level(levelOf(m.toast.level)).Render(kit.Clean(m.toast.text)), m.size.W)
 	}
 	var b strings.Builder
 	b.WriteString(" ")
-	hints := append(append([]binding{}, m.top().keys()...), m.k.filter, m.k.palette)
-	tail := st.key.Render("?") + st.dim.Render(" help ")
+	hints := append(append([]kit.Binding{}, m.top().keys()...), m.k.filter, m.k.palette)
+	tail := st.Key.Render("?") + st.Dim.Render(" help ")
 	for _, h := range hints {
-		part := st.key.Render(h.Help().Key) + st.dim.Render(" "+h.Help().Desc) + "  "
-		if width(b.String())+width(part)+width(tail) > m.size.w {
+		part := st.Key.Render(h.Help().Key) + st.Dim.Render(" "+h.Help().Desc) + "  "
+		if kit.Width(b.String())+kit.Width(part)+kit.Width(tail) > m.size.W {
 			break
 		}
 		b.WriteString(part)
 	}
-	return fit(b.String()+tail, m.size.w)
+	return kit.Fit(b.String()+tail, m.size.W)
 }
 
 // send makes a message a command.
 func send(msg tea.Msg) tea.Cmd { return func() tea.Msg { return msg } }
 
-func push(s screen) tea.Cmd { return send(pushMsg{s}) }
-func open(d dialog) tea.Cmd { return send(dialogMsg{d}) }
+func push(s screen) tea.Cmd     { return send(pushMsg{s}) }
+func open(d kit.Dialog) tea.Cmd { return send(dialogMsg{d}) }
 func toast(l observe.Level, format string, args ...any) tea.Cmd {
 	return send(toastMsg{fmt.Sprintf(format, args...), l})
 }
 
 // commandPalette offers what the screen can do, the screens, the resources and the namespaces.
-func (m *Model) commandPalette() dialog {
-	var list []choice
+func (m *Model) commandPalette() kit.Dialog {
+	var list []kit.Choice
 	for _, b := range m.top().keys() {
-		press := keyPress(b.Keys()[0])
-		list = append(list, choice{name: b.Help().Desc, note: "key " + b.Help().Key, then: send(press)})
+		press := kit.KeyPress(b.Keys()[0])
+		list = append(list, kit.Choice{Name: b.Help().Desc, Note: "key " + b.Help().Key, Then: send(press)})
 	}
 	for i, n := range screenNames() {
-		list = append(list, choice{name: strings.ToLower(n), note: fmt.Sprintf("screen %d", i+1), then: send(gotoMsg{i})})
+		list = append(list, kit.Choice{Name: strings.ToLower(n), Note: fmt.Sprintf("screen %d", i+1), Then: send(gotoMsg{i})})
 	}
-	list = append(list, choice{name: "namespaces…", note: "choose a namespace", then: send(keyPress("n"))},
-		choice{name: "cluster…", note: "choose a cluster", then: m.targets}, choice{name: "quit", note: "leave kl ui", also: "q exit", then: send(quitMsg{})})
+	list = append(list, kit.Choice{Name: "namespaces…", Note: "choose a namespace", Then: send(kit.KeyPress("n"))},
+		kit.Choice{Name: "cluster…", Note: "choose a cluster", Then: m.targets}, kit.Choice{Name: "quit", Note: "leave kl ui", Also: "q exit", Then: send(quitMsg{})})
 	list = append(list, m.resourceChoices()...)
 	for _, n := range m.w.snap.Namespaces {
-		list = append(list, choice{name: "ns " + n.Name, note: "namespace", then: send(namespaceMsg{n.Name})})
+		list = append(list, kit.Choice{Name: "ns " + n.Name, Note: "namespace", Then: send(namespaceMsg{n.Name})})
 	}
-	return newPicker("Command", "screen, resource, action, namespace…", list)
-}
-
-// keyPress is the message of a key by its name.
-func keyPress(name string) tea.KeyMsg {
-	named := map[string]tea.KeyType{"enter": tea.KeyEnter, "left": tea.KeyLeft, "right": tea.KeyRight, "up": tea.KeyUp,
-		"down": tea.KeyDown, "tab": tea.KeyTab, "shift+tab": tea.KeyShiftTab, "esc": tea.KeyEsc, "pgup": tea.KeyPgUp,
-		"pgdown": tea.KeyPgDown, "home": tea.KeyHome, "end": tea.KeyEnd, "backspace": tea.KeyBackspace, "ctrl+c": tea.KeyCtrlC}
-	if t, ok := named[name]; ok {
-		return tea.KeyMsg{Type: t}
-	}
-	if name == " " || name == "space" {
-		return tea.KeyMsg{Type: tea.KeySpace, Runes: []rune{' '}}
-	}
-	return tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(name)}
+	return kit.NewPicker("Command", "screen, resource, action, namespace…", list)
 }
 
 // resourcePicker chooses among what the server serves, which it may not have said yet.
-func (m *Model) resourcePicker() dialog {
-	p := newPicker("Resource", "pods, deploy, crd, secret…", m.resourceChoices())
-	p.again = m.resourceChoices
+func (m *Model) resourcePicker() kit.Dialog {
+	p := kit.NewPicker("Resource", "pods, deploy, crd, secret…", m.resourceChoices())
+	p.Again = m.resourceChoices
 	return p
 }
 
-func (m *Model) resourceChoices() []choice {
-	var list []choice
+func (m *Model) resourceChoices() []kit.Choice {
+	var list []kit.Choice
 	for _, r := range m.resources {
 		note := r.Kind
 		if r.GVR.Group != "" {
 			note += " · " + r.GVR.Group
 		}
-		list = append(list, choice{name: r.Label(), note: note, also: strings.Join(append([]string{r.Kind}, r.Short...), " "), then: push(newBrowser(m, r))})
+		list = append(list, kit.Choice{Name: r.Label(), Note: note, Also: strings.Join(append([]string{r.Kind}, r.Short...), " "), Then: push(newBrowser(m, r))})
 	}
 	return list
 }
 
-func (m *Model) namespacePicker() dialog {
-	list := []choice{{name: "all namespaces", current: m.w.namespace == "", then: send(namespaceMsg{})}}
+func (m *Model) namespacePicker() kit.Dialog {
+	list := []kit.Choice{{Name: "all namespaces", Current: m.w.namespace == "", Then: send(namespaceMsg{})}}
 	pods := map[string]int{}
 	for _, p := range m.w.snap.Pods {
 		pods[p.Namespace]++
 	}
 	for _, n := range m.w.snap.Namespaces {
-		list = append(list, choice{name: n.Name, note: count(pods[n.Name], "pod"), current: n.Name == m.w.namespace, then: send(namespaceMsg{n.Name})})
+		list = append(list, kit.Choice{Name: n.Name, Note: kit.Count(pods[n.Name], "pod"), Current: n.Name == m.w.namespace, Then: send(namespaceMsg{n.Name})})
 	}
-	p := newPicker("Namespace", "part of a name", list)
-	p.free = func(s string) tea.Cmd { return send(namespaceMsg{strings.TrimSpace(s)}) }
+	p := kit.NewPicker("Namespace", "part of a name", list)
+	p.Free = func(s string) tea.Cmd { return send(namespaceMsg{strings.TrimSpace(s)}) }
 	return p
 }
 
-func (m *Model) clusterPicker(targets []observe.Target) dialog {
-	var list []choice
+func (m *Model) clusterPicker(targets []observe.Target) kit.Dialog {
+	var list []kit.Choice
 	for _, t := range targets {
 		note := "context"
 		if t.Layout != nil {
 			note = "kl cluster"
 		}
 		current := m.session != nil && m.session.target.Name == t.Name && (m.session.target.Layout == nil) == (t.Layout == nil)
-		list = append(list, choice{name: t.Name, note: note, current: current, then: m.open(t)})
+		list = append(list, kit.Choice{Name: t.Name, Note: note, Current: current, Then: m.open(t)})
 	}
-	return newPicker("Cluster", "kl clusters and kubeconfig contexts", list)
+	return kit.NewPicker("Cluster", "kl clusters and kubeconfig contexts", list)
 }

@@ -7,6 +7,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // diffView compares the templates of two revisions side by side: the chosen one and the one before it (or, for an older
@@ -29,9 +30,9 @@ func newDiffView(m *Model, key string, number int64) *diffView {
 
 func (d *diffView) title() string { return fmt.Sprintf("revision %d", d.number) }
 
-func (d *diffView) keys() []binding {
+func (d *diffView) keys() []kit.Binding {
 	k := d.m.k
-	return []binding{bind("v", "only changes", "v"), bind("[", "older", "["), bind("]", "newer", "]"), k.up, k.down}
+	return []kit.Binding{kit.Bind("v", "only changes", "v"), kit.Bind("[", "older", "["), kit.Bind("]", "newer", "]"), k.Up, k.Down}
 }
 
 func (d *diffView) set(w *world) {
@@ -92,13 +93,13 @@ func (d *diffView) update(msg tea.Msg) tea.Cmd {
 	case key.String() == "]":
 		d.against = d.base() + 1
 		d.m.refresh()
-	case k.up.match(key):
+	case k.Up.Match(key):
 		d.offset--
-	case k.down.match(key):
+	case k.Down.Match(key):
 		d.offset++
-	case k.pageUp.match(key):
+	case k.PageUp.Match(key):
 		d.offset -= d.height
-	case k.pageDown.match(key):
+	case k.PageDown.Match(key):
 		d.offset += d.height
 	}
 	return nil
@@ -111,11 +112,11 @@ func (d *diffView) base() int64 {
 	return d.number - 1
 }
 
-func (d *diffView) view(st *styles, a area) string {
+func (d *diffView) view(st *kit.Styles, a kit.Area) string {
 	if len(d.lines) == 0 {
-		return st.empty("This revision is gone", "esc goes back", a)
+		return st.Empty("This revision is gone", "esc goes back", a)
 	}
-	w := (a.w - 3) / 2
+	w := (a.W - 3) / 2
 	shown, changes := d.lines, 0
 	if !d.whole {
 		shown = nil
@@ -128,22 +129,22 @@ func (d *diffView) view(st *styles, a area) string {
 			}
 		}
 	}
-	head := fit(" "+st.title.Render(cut(clean(d.left), w-1)), w) + st.faint.Render(" │ ") + fit(st.title.Render(cut(clean(d.right), w)), a.w-w-3)
-	note := fit(st.dim.Render(" "+count(changes, "changed line")), a.w)
-	d.height = a.h - 2
+	head := kit.Fit(" "+st.Title.Render(kit.Cut(kit.Clean(d.left), w-1)), w) + st.Faint.Render(" │ ") + kit.Fit(st.Title.Render(kit.Cut(kit.Clean(d.right), w)), a.W-w-3)
+	note := kit.Fit(st.Dim.Render(" "+kit.Count(changes, "changed line")), a.W)
+	d.height = a.H - 2
 	d.offset = max(0, min(d.offset, len(shown)-d.height))
 	out := []string{head, note}
 	for _, l := range shown[d.offset:min(len(shown), d.offset+d.height)] {
-		left, right, mark := st.dim, st.dim, st.faint.Render(" │ ")
+		left, right, mark := st.Dim, st.Dim, st.Faint.Render(" │ ")
 		switch l.Op {
 		case '~':
-			left, right, mark = st.removed, st.added, st.changed.Render(" ≠ ")
+			left, right, mark = st.Removed, st.Added, st.Changed.Render(" ≠ ")
 		case '-':
-			left, mark = st.removed, st.removed.Render(" − ")
+			left, mark = st.Removed, st.Removed.Render(" − ")
 		case '+':
-			right, mark = st.added, st.added.Render(" + ")
+			right, mark = st.Added, st.Added.Render(" + ")
 		}
-		out = append(out, fit(" "+left.Render(cut(clean(l.Left), w-1)), w)+mark+fit(right.Render(cut(clean(l.Right), a.w-w-3)), a.w-w-3))
+		out = append(out, kit.Fit(" "+left.Render(kit.Cut(kit.Clean(l.Left), w-1)), w)+mark+kit.Fit(right.Render(kit.Cut(kit.Clean(l.Right), a.W-w-3)), a.W-w-3))
 	}
-	return block(strings.Join(out, "\n"), a)
+	return kit.Block(strings.Join(out, "\n"), a)
 }

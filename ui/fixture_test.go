@@ -22,6 +22,7 @@ import (
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/observe/observetest"
 	"github.com/klkube/kl/cluster/policy"
+	"github.com/klkube/kl/ui/kit"
 )
 
 var fixtureNow = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -221,15 +222,15 @@ func states() map[string]func() *observe.Snapshot {
 	}
 }
 
-func testStyles(profile termenv.Profile, dark bool) *styles {
+func testStyles(profile termenv.Profile, dark bool) *kit.Styles {
 	r := lipgloss.NewRenderer(io.Discard)
 	r.SetColorProfile(profile)
 	r.SetHasDarkBackground(dark)
-	return newStyles(r)
+	return kit.NewStyles(r)
 }
 
 // testModel is a model without a session that shows a snapshot on one of the main screens.
-func testModel(t testing.TB, screen string, snap *observe.Snapshot, a area, st *styles) *Model {
+func testModel(t testing.TB, screen string, snap *observe.Snapshot, a kit.Area, st *kit.Styles) *Model {
 	t.Helper()
 	m := newModel(Options{Screen: screen, Clock: func() time.Time { return fixtureNow }}, st)
 	m.size, m.w.snap = a, snap

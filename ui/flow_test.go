@@ -19,6 +19,7 @@ import (
 
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/observe/observetest"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // flow is the whole interface in a terminal of 100×30, on servers that the test controls.
@@ -59,13 +60,13 @@ func startFlow(t *testing.T, targets ...observe.Target) *flow {
 // keys presses keys; more than one letter is typed unless it names a key.
 func (f *flow) keys(names ...string) {
 	for _, n := range names {
-		f.tm.Send(keyPress(n))
+		f.tm.Send(kit.KeyPress(n))
 	}
 }
 
 func (f *flow) write(text string) {
 	for _, r := range text {
-		f.tm.Send(keyPress(string(r)))
+		f.tm.Send(kit.KeyPress(string(r)))
 	}
 }
 

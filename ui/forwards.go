@@ -10,6 +10,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // forward is a local port that leads to a pod for as long as the session lives or until it is ended.
@@ -64,17 +65,17 @@ func (m *Model) startForward(namespace, pod string, local, port int) tea.Cmd {
 type forwards struct {
 	m     *Model
 	list  []*forward
-	table table
+	table kit.Table
 }
 
 func newForwards(m *Model) *forwards {
 	f := &forwards{m: m}
-	f.table.setCols([]column{{title: "local", min: 20}, {title: "pod", min: 12, grow: true}, {title: "port", right: true}, {title: "namespace", drop: 1}})
+	f.table.SetCols([]kit.Column{{Title: "local", Min: 20}, {Title: "pod", Min: 12, Grow: true}, {Title: "port", Right: true}, {Title: "namespace", Drop: 1}})
 	return f
 }
 
-func (f *forwards) title() string   { return "Port-forwards" }
-func (f *forwards) keys() []binding { return []binding{bind("D", "end it", "D")} }
+func (f *forwards) title() string       { return "Port-forwards" }
+func (f *forwards) keys() []kit.Binding { return []kit.Binding{kit.Bind("D", "end it", "D")} }
 
 func (f *forwards) set(*world) {
 	if f.m.session == nil {
@@ -84,24 +85,24 @@ func (f *forwards) set(*world) {
 	f.list = slices.Clone(f.m.session.forwards)
 	f.m.session.mu.Unlock()
 	list := f.list
-	f.table.setRows(len(list), func(i int) string { return strconv.Itoa(int(list[i].local.Load())) }, func(i int) []cell {
-		return []cell{txt(fmt.Sprintf("127.0.0.1:%d", list[i].local.Load())), txt(list[i].pod), txt(strconv.Itoa(list[i].port)), soft(list[i].namespace)}
+	f.table.SetRows(len(list), func(i int) string { return strconv.Itoa(int(list[i].local.Load())) }, func(i int) []kit.Cell {
+		return []kit.Cell{kit.Text(fmt.Sprintf("127.0.0.1:%d", list[i].local.Load())), kit.Text(list[i].pod), kit.Text(strconv.Itoa(list[i].port)), kit.Dim(list[i].namespace)}
 	})
 }
 
 func (f *forwards) update(msg tea.Msg) tea.Cmd {
-	if f.table.handle(msg, f.m.k) {
+	if f.table.Handle(msg, f.m.k.MoveKeys) {
 		return nil
 	}
-	if key, ok := msg.(tea.KeyMsg); ok && key.String() == "D" && f.table.cursor < len(f.list) {
-		f.list[f.table.cursor].cancel()
+	if key, ok := msg.(tea.KeyMsg); ok && key.String() == "D" && f.table.Cursor < len(f.list) {
+		f.list[f.table.Cursor].cancel()
 	}
 	return nil
 }
 
-func (f *forwards) view(st *styles, a area) string {
+func (f *forwards) view(st *kit.Styles, a kit.Area) string {
 	if len(f.list) == 0 {
-		return st.empty("No port is forwarded", "f on a pod forwards a local port to it", a)
+		return st.Empty("No port is forwarded", "f on a pod forwards a local port to it", a)
 	}
-	return f.table.view(st, a, 0, true)
+	return f.table.View(st, a, 0, true)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/muesli/termenv"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // FrameFormat is how a frame is written.
@@ -63,7 +64,7 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 	r.SetHasDarkBackground(!f.Light)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m := newModel(o, newStyles(r))
+	m := newModel(o, kit.NewStyles(r))
 	m.connectWith(ctx)
 	m.Update(tea.WindowSizeMsg{Width: f.Width, Height: f.Height})
 	s, err := connect(ctx, o.Target, o.only(), o.Logger)
@@ -82,7 +83,7 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 		return snap.Synced() && snap.Usage != nil && snap.Plane != nil && (o.Target.Layout == nil || snap.KL != nil)
 	})
 	for _, k := range f.Keys {
-		d.send(keyPress(k))
+		d.send(kit.KeyPress(k))
 		d.until(300*time.Millisecond, func() bool { return false })
 	}
 	_ = m.View()
@@ -107,7 +108,7 @@ func WriteFrame(out io.Writer, frame string, f FrameOptions) error {
 	case FrameText:
 		_, err = fmt.Fprintln(out, trimRight(ansi.Strip(frame)))
 	case FrameSVG:
-		err = writeSVG(out, frame, f)
+		err = kit.WriteSVG(out, frame, kit.Area{W: f.Width, H: f.Height}, f.Light)
 	default:
 		_, err = fmt.Fprintln(out, frame)
 	}

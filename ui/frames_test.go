@@ -8,21 +8,24 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/exp/golden"
+	"github.com/klkube/kl/ui/kit"
 	"github.com/muesli/termenv"
 )
 
-func testSizes() []area { return []area{{40, 12}, {80, 24}, {120, 40}, {200, 60}} }
+func testSizes() []kit.Area {
+	return []kit.Area{{W: 40, H: 12}, {W: 80, H: 24}, {W: 120, H: 40}, {W: 200, H: 60}}
+}
 
 // checkFits is what goldens cannot state: a frame has exactly the height of its area, no line is wider, and nothing in it
 // moves the cursor.
-func checkFits(t *testing.T, frame string, a area) {
+func checkFits(t *testing.T, frame string, a kit.Area) {
 	t.Helper()
 	lines := strings.Split(frame, "\n")
-	if len(lines) != a.h {
+	if len(lines) != a.H {
 		t.Errorf("%s: %d lines", a, len(lines))
 	}
 	for i, l := range lines {
-		if w := ansi.StringWidth(l); w != a.w {
+		if w := ansi.StringWidth(l); w != a.W {
 			t.Errorf("%s: line %d is %d cells wide: %q", a, i, w, ansi.Strip(l))
 		}
 		if bare := ansi.Strip(l); strings.ContainsAny(bare, "\x1b\x07\t\r\u202e\u200f") {
@@ -49,7 +52,7 @@ func TestFrames(t *testing.T) {
 }
 
 func TestFramesInColour(t *testing.T) {
-	a := area{80, 24}
+	a := kit.Area{W: 80, H: 24}
 	for _, screen := range Screens() {
 		for _, p := range []struct {
 			name    string
@@ -77,12 +80,12 @@ func TestKeysNeverBreakTheFrame(t *testing.T) {
 	for name, state := range states() {
 		t.Run(name, func(t *testing.T) {
 			snap := state()
-			for _, a := range []area{{20, 6}, {40, 12}, {80, 24}, {133, 37}} {
+			for _, a := range []kit.Area{{W: 20, H: 6}, {W: 40, H: 12}, {W: 80, H: 24}, {W: 133, H: 37}} {
 				m := testModel(t, "", snap, a, testStyles(termenv.Ascii, true))
 				for i := range screenNames() {
 					m.show(i)
 					var keys []string
-					for _, b := range slices.Concat(m.top().keys(), m.k.list().keys, m.k.global().keys) {
+					for _, b := range slices.Concat(m.top().keys(), m.k.list().Keys, m.k.global().Keys) {
 						keys = append(keys, b.Keys()...)
 					}
 					for _, key := range keys {
@@ -107,7 +110,7 @@ func TestKeysNeverBreakTheFrame(t *testing.T) {
 
 // press sends a key and carries out what follows at once, as long as it needs no waiting.
 func press(m *Model, key string) {
-	cmd := m.key(keyPress(key))
+	cmd := m.key(kit.KeyPress(key))
 	for range 5 {
 		if cmd == nil {
 			return

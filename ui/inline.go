@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // ErrStuck is wrapped by WatchRollout when a rollout does not go on by itself.
@@ -32,7 +33,7 @@ func WatchRollout(ctx context.Context, o Options, wo WatchOptions) error {
 		wo.Patience = 30 * time.Second
 	}
 	var stuck time.Time
-	return inline(ctx, o, wo.Live, func(st *styles, w *world, width int) (string, bool, error) {
+	return inline(ctx, o, wo.Live, func(st *kit.Styles, w *world, width int) (string, bool, error) {
 		if !w.snap.Has("deployments") || !w.snap.Has("statefulsets") || !w.snap.Has("daemonsets") || !w.snap.Has("pods") || !w.snap.Has("replicasets") {
 			return "", false, nil
 		}
@@ -69,20 +70,20 @@ func findRollout(w *world, namespace string, wo WatchOptions) *observe.Rollout {
 }
 
 // rolloutLine is one line for a log; it says nothing that changes without the rollout changing.
-func rolloutLine(st *styles, r *observe.Rollout, _ *world) string {
+func rolloutLine(st *kit.Styles, r *observe.Rollout, _ *world) string {
 	s := fmt.Sprintf("%s/%s  revision %d  %d desired, %d updated, %d ready, %d available  %s", r.Namespace, r.Name, r.Revision, r.Desired, r.Updated, r.Ready, r.Available, r.State)
 	if r.Why != "" {
-		s += ": " + clean(r.Why)
+		s += ": " + kit.Clean(r.Why)
 	}
-	return st.text.Render(s)
+	return st.Text.Render(s)
 }
 
 // rolloutBlock is a bar with the pods below it.
-func rolloutBlock(st *styles, r *observe.Rollout, w *world, width int) string {
+func rolloutBlock(st *kit.Styles, r *observe.Rollout, w *world, width int) string {
 	width = min(width, 100)
 	lines := []string{
-		st.dot(r.Level) + " " + st.title.Render(r.Namespace+"/"+r.Name) + "  " + statusText(st, r),
-		"  " + progressBar(st, r, max(10, min(50, width-40))) + st.dim.Render(fmt.Sprintf("  %d/%d ready, %d updated", r.Ready, r.Desired, r.Updated)),
+		st.Dot(levelOf(r.Level)) + " " + st.Title.Render(r.Namespace+"/"+r.Name) + "  " + statusText(st, r),
+		"  " + progressBar(st, r, max(10, min(50, width-40))) + st.Dim.Render(fmt.Sprintf("  %d/%d ready, %d updated", r.Ready, r.Desired, r.Updated)),
 	}
 	for _, rev := range observe.Revisions(w.snap, r) {
 		if len(rev.Pods) == 0 {
@@ -94,12 +95,12 @@ func rolloutBlock(st *styles, r *observe.Rollout, w *world, width int) string {
 				dots += "…"
 				break
 			}
-			dots += st.dot(observe.PodStateOf(p, w.now).Level)
+			dots += st.Dot(levelOf(observe.PodStateOf(p, w.now).Level))
 		}
-		lines = append(lines, st.dim.Render(fit(fmt.Sprintf("  revision %d", rev.Number), 16))+dots+st.dim.Render("  "+count(len(rev.Pods), "pod")))
+		lines = append(lines, st.Dim.Render(kit.Fit(fmt.Sprintf("  revision %d", rev.Number), 16))+dots+st.Dim.Render("  "+kit.Count(len(rev.Pods), "pod")))
 	}
 	for i, l := range lines {
-		lines[i] = cut(l, width)
+		lines[i] = kit.Cut(l, width)
 	}
 	return strings.Join(lines, "\n")
 }
@@ -121,27 +122,27 @@ func Top(ctx context.Context, o Options, to TopOptions) error {
 		x.part = metricNodes
 	}
 	since := o.clock()
-	return inline(ctx, o, to.Live, func(st *styles, w *world, width int) (string, bool, error) {
+	return inline(ctx, o, to.Live, func(st *kit.Styles, w *world, width int) (string, bool, error) {
 		u := w.snap.Usage
 		if u == nil || len(u.Pods) == 0 && u.Err == "" || !w.snap.Has("pods") || !w.snap.Has("nodes") {
-			return st.dim.Render("asking metrics.k8s.io …"), false, nil
+			return st.Dim.Render("asking metrics.k8s.io …"), false, nil
 		}
 		if u.Err != "" && len(u.Pods) == 0 {
 			if w.now.Sub(since) < 20*time.Second && strings.Contains(u.Err, "not ready") {
-				return st.dim.Render("metrics are not there yet …"), false, nil
+				return st.Dim.Render("metrics are not there yet …"), false, nil
 			}
 			return "", true, fmt.Errorf("read metrics: %s", u.Err)
 		}
 		w.namespace = o.Namespace
 		x.set(w)
-		x.pods.cursor = -1
-		lines := strings.Split(x.pods.view(st, area{min(width, 140), min(to.N, len(x.rows)) + 1}, 0, false), "\n")
+		x.pods.Cursor = -1
+		lines := strings.Split(x.pods.View(st, kit.Area{W: min(width, 140), H: min(to.N, len(x.rows)) + 1}, 0, false), "\n")
 		return strings.TrimRight(strings.Join(lines, "\n"), "\n"), !to.Live, nil
 	})
 }
 
 // inline draws what step says about each snapshot, below the prompt, until step ends it. The last view stays.
-func inline(ctx context.Context, o Options, live bool, step func(*styles, *world, int) (string, bool, error)) error {
+func inline(ctx context.Context, o Options, live bool, step func(*kit.Styles, *world, int) (string, bool, error)) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -151,7 +152,7 @@ func inline(ctx context.Context, o Options, live bool, step func(*styles, *world
 		return err
 	}
 	defer s.close()
-	st := newStyles(rendererOf(o.Out))
+	st := kit.NewStyles(rendererOf(o.Out))
 	if !live {
 		return inlinePlain(ctx, o, s, st, step)
 	}
@@ -170,7 +171,7 @@ func inline(ctx context.Context, o Options, live bool, step func(*styles, *world
 }
 
 // inlinePlain writes a view whenever it changed.
-func inlinePlain(ctx context.Context, o Options, s *session, st *styles, step func(*styles, *world, int) (string, bool, error)) error {
+func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, step func(*kit.Styles, *world, int) (string, bool, error)) error {
 	last := ""
 	for {
 		snap, changed := s.source.Snapshot()
@@ -204,8 +205,8 @@ func inlinePlain(ctx context.Context, o Options, s *session, st *styles, step fu
 // inlineModel redraws a view in place.
 type inlineModel struct {
 	s     *session
-	st    *styles
-	step  func(*styles, *world, int) (string, bool, error)
+	st    *kit.Styles
+	step  func(*kit.Styles, *world, int) (string, bool, error)
 	opts  Options
 	w     world
 	width int
@@ -244,7 +245,7 @@ func (m *inlineModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	view, end, err := m.step(m.st, &m.w, m.width)
 	m.text = view
 	if c := m.w.snap.Conn; c.State != observe.Live && c.Err != "" {
-		m.text = m.st.warn.Render("▲ no connection: "+clean(c.Err)) + "\n" + m.st.dim.Render(ansi.Strip(view))
+		m.text = m.st.Warn.Render("▲ no connection: "+kit.Clean(c.Err)) + "\n" + m.st.Dim.Render(ansi.Strip(view))
 	}
 	if end {
 		m.err = err

@@ -1,6 +1,9 @@
 package ui
 
-import tea "github.com/charmbracelet/bubbletea"
+import (
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/klkube/kl/ui/kit"
+)
 
 // pressed takes apart what was typed faster than it was read, which comes as one message. What is pasted is text: where none
 // is asked for, it presses nothing.
@@ -22,7 +25,7 @@ func (m *Model) pressed(msg tea.KeyMsg) []tea.KeyMsg {
 func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	k := m.k
 	if m.dialog != nil {
-		cmd, closed := m.dialog.update(msg)
+		cmd, closed := m.dialog.Update(msg)
 		if closed {
 			m.dialog = nil
 		}
@@ -32,27 +35,27 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 		return m.typeFilter(msg)
 	}
 	switch {
-	case k.quit.match(msg):
+	case k.quit.Match(msg):
 		return m.quit()
-	case k.help.match(msg):
-		groups := []group{{m.top().title(), m.top().keys()}, k.list(), k.global()}
-		m.dialog = &helpBox{groups: []group{groups[2], groups[0], groups[1]}}
-	case k.palette.match(msg):
+	case k.help.Match(msg):
+		groups := []kit.Group{{Title: m.top().title(), Keys: m.top().keys()}, k.list(), k.global()}
+		m.dialog = &kit.Help{Groups: []kit.Group{groups[2], groups[0], groups[1]}}
+	case k.palette.Match(msg):
 		m.dialog = m.commandPalette()
-	case k.namespace.match(msg):
+	case k.namespace.Match(msg):
 		m.dialog = m.namespacePicker()
-	case k.cluster.match(msg):
+	case k.cluster.Match(msg):
 		return m.targets
-	case k.filter.match(msg):
+	case k.filter.Match(msg):
 		m.filtering = true
 		return m.filter.Focus()
-	case k.back.match(msg):
+	case k.back.Match(msg):
 		m.back()
-	case k.next.match(msg):
+	case k.next.Match(msg):
 		m.show(m.active + 1)
-	case k.prev.match(msg):
+	case k.prev.Match(msg):
 		m.show(m.active - 1)
-	case k.screens.match(msg):
+	case k.screens.Match(msg):
 		m.show(int(msg.String()[0] - '1'))
 	default:
 		return m.top().update(msg)

@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	tea "github.com/charmbracelet/bubbletea"
+	"github.com/klkube/kl/ui/kit"
 	"github.com/muesli/termenv"
 )
 
 // TestKeysThatComeTogether: what is typed faster than it is read comes as one message, and every key of it counts.
 func TestKeysThatComeTogether(t *testing.T) {
-	m := testModel(t, "policies", states()["normal"](), area{80, 24}, testStyles(termenv.Ascii, true))
+	m := testModel(t, "policies", states()["normal"](), kit.Area{W: 80, H: 24}, testStyles(termenv.Ascii, true))
 	part := func() policyPart { return m.main[2].(*policies).part }
 	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("mmm")})
 	if part() != partDenials {

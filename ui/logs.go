@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // logLimit is how many lines of a log are kept.
@@ -128,9 +129,9 @@ func (l *logs) hears(msg tea.Msg) bool {
 	return ok && m.logs == l
 }
 
-func (l *logs) keys() []binding {
+func (l *logs) keys() []kit.Binding {
 	k := l.m.k
-	return []binding{k.follow, k.previous, k.wrapLines, k.up, k.down, k.end}
+	return []kit.Binding{k.follow, k.previous, k.wrapLines, k.Up, k.Down, k.End}
 }
 
 func (l *logs) set(w *world) { l.w = w }
@@ -175,24 +176,24 @@ func (l *logs) take(msg logMsg) tea.Cmd {
 func (l *logs) key(key tea.KeyMsg) tea.Cmd {
 	k := l.m.k
 	switch {
-	case k.follow.match(key):
+	case k.follow.Match(key):
 		l.follow = !l.follow
-	case k.previous.match(key):
+	case k.previous.Match(key):
 		l.previous = !l.previous
 		return l.stream()
-	case k.wrapLines.match(key):
+	case k.wrapLines.Match(key):
 		l.wrapped = !l.wrapped
-	case k.up.match(key):
+	case k.Up.Match(key):
 		l.scroll(-1)
-	case k.down.match(key):
+	case k.Down.Match(key):
 		l.scroll(1)
-	case k.pageUp.match(key):
+	case k.PageUp.Match(key):
 		l.scroll(-l.height)
-	case k.pageDown.match(key):
+	case k.PageDown.Match(key):
 		l.scroll(l.height)
-	case k.home.match(key):
+	case k.Home.Match(key):
 		l.follow, l.offset = false, 0
-	case k.end.match(key):
+	case k.End.Match(key):
 		l.follow = true
 	}
 	return nil
@@ -217,36 +218,36 @@ func (l *logs) shown() []observe.LogLine {
 	return out
 }
 
-func (l *logs) view(st *styles, a area) string {
+func (l *logs) view(st *kit.Styles, a kit.Area) string {
 	lines := l.shown()
-	l.height = max(1, a.h-1)
+	l.height = max(1, a.H-1)
 	if l.follow || l.offset > len(lines)-l.height {
 		l.offset = max(0, len(lines)-l.height)
 	}
-	state := st.good.Render("following")
+	state := st.Good.Render("following")
 	switch {
 	case l.ended:
-		state = st.dim.Render("ended")
+		state = st.Dim.Render("ended")
 	case !l.follow:
-		state = st.warn.Render("held · f follows")
+		state = st.Warn.Render("held · f follows")
 	}
 	if l.previous {
-		state = st.warn.Render("previous run") + " " + state
+		state = st.Warn.Render("previous run") + " " + state
 	}
-	head := spread(" "+st.dim.Render(fmt.Sprintf("%s · %s", count(len(l.sources), "container"), count(len(lines), "line"))), state+" ", a.w)
+	head := kit.Spread(" "+st.Dim.Render(fmt.Sprintf("%s · %s", kit.Count(len(l.sources), "container"), kit.Count(len(lines), "line"))), state+" ", a.W)
 	if len(lines) == 0 {
 		text := "waiting for the first line"
 		if l.ended {
 			text = "the log is empty"
 		}
 		if l.w.filter != "" {
-			text = "no line matches /" + clean(l.w.filter)
+			text = "no line matches /" + kit.Clean(l.w.filter)
 		}
-		return head + "\n" + st.empty(text, "p shows the previous run of a container", area{a.w, a.h - 1})
+		return head + "\n" + st.Empty(text, "p shows the previous run of a container", kit.Area{W: a.W, H: a.H - 1})
 	}
 	var out []string
 	for _, x := range lines[l.offset:] {
-		out = append(out, l.line(st, x, a.w)...)
+		out = append(out, l.line(st, x, a.W)...)
 		if len(out) >= l.height && !l.follow {
 			break
 		}
@@ -254,33 +255,33 @@ func (l *logs) view(st *styles, a area) string {
 	if len(out) > l.height && l.follow {
 		out = out[len(out)-l.height:]
 	}
-	return block(head+"\n"+strings.Join(out, "\n"), a)
+	return kit.Block(head+"\n"+strings.Join(out, "\n"), a)
 }
 
 // line is a line of a log with the short name of where it comes from; several if it is wrapped.
-func (l *logs) line(st *styles, x observe.LogLine, w int) []string {
+func (l *logs) line(st *kit.Styles, x observe.LogLine, w int) []string {
 	prefix := ""
 	if len(l.sources) > 1 {
 		for i, s := range l.sources {
 			if s == x.Source {
-				prefix = st.palette[i%len(st.palette)].Render(fit(clean(shortPod(x.Source)), min(24, w/4))) + " "
+				prefix = st.Palette[i%len(st.Palette)].Render(kit.Fit(kit.Clean(shortPod(x.Source)), min(24, w/4))) + " "
 			}
 		}
 	}
-	text, style := clean(x.Text), st.text
+	text, style := kit.Clean(x.Text), st.Text
 	if x.Err != nil {
-		text, style = clean(refusal(x.Err)), st.bad
+		text, style = kit.Clean(refusal(x.Err)), st.Bad
 	} else if lower := strings.ToLower(text[:min(len(text), 80)]); strings.Contains(lower, "error") || strings.Contains(lower, "fatal") || strings.Contains(lower, "panic") {
-		style = st.bad
+		style = st.Bad
 	} else if strings.Contains(lower, "warn") {
-		style = st.warn
+		style = st.Warn
 	}
 	if !l.wrapped {
-		return []string{cut(" "+prefix+style.Render(text), w)}
+		return []string{kit.Cut(" "+prefix+style.Render(text), w)}
 	}
 	var out []string
-	for part := range strings.SplitSeq(ansi.Hardwrap(text, max(10, w-width(prefix)-2), true), "\n") {
-		out = append(out, cut(" "+prefix+style.Render(part), w))
+	for part := range strings.SplitSeq(ansi.Hardwrap(text, max(10, w-kit.Width(prefix)-2), true), "\n") {
+		out = append(out, kit.Cut(" "+prefix+style.Render(part), w))
 	}
 	return out
 }

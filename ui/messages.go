@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // Messages between commands, the model and its screens.
@@ -30,7 +31,7 @@ type (
 	// gotoMsg shows one of the main screens.
 	gotoMsg struct{ screen int }
 	// dialogMsg opens a dialog.
-	dialogMsg struct{ dialog dialog }
+	dialogMsg struct{ dialog kit.Dialog }
 	// toastMsg says something in the footer for a few seconds.
 	toastMsg struct {
 		text  string

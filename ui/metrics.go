@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // metrics shows where CPU and memory go: pods or nodes by use with their history, a chart of the chosen one, autoscalers,
@@ -21,9 +22,9 @@ type metrics struct {
 	part  metricsPart
 	order metricsOrder
 	rows  []usageRow
-	pods  table
+	pods  kit.Table
 	hpas  []*autoscalingv2.HorizontalPodAutoscaler
-	hpaT  table
+	hpaT  kit.Table
 	last  [2]any // what rows were made from
 	made  string
 	other bool // show network and restarts where there is room for two charts only
@@ -68,20 +69,20 @@ type usageRow struct {
 
 func newMetrics(m *Model) *metrics {
 	x := &metrics{m: m}
-	x.pods.setCols([]column{{title: "", min: 1}, {title: "name", min: 26, max: 64, grow: true},
-		{title: "cpu", min: 5, right: true}, {title: "last hour", min: 10, max: 30, drop: 2}, {title: "of request", right: true, drop: 5},
-		{title: "mem", min: 5, right: true}, {title: "last hour", min: 10, max: 30, drop: 3}, {title: "of limit", right: true, drop: 4},
-		{title: "network", right: true, drop: 7}, {title: "restarts", right: true, drop: 6}})
-	x.hpaT.setCols([]column{{title: "", min: 1}, {title: "namespace", drop: 3, max: 20}, {title: "name", min: 10, max: 36}, {title: "scales", drop: 2, max: 36},
-		{title: "now/target", min: 12, grow: true}, {title: "replicas", min: 8}, {title: "range", drop: 1}})
+	x.pods.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "name", Min: 26, Max: 64, Grow: true},
+		{Title: "cpu", Min: 5, Right: true}, {Title: "last hour", Min: 10, Max: 30, Drop: 2}, {Title: "of request", Right: true, Drop: 5},
+		{Title: "mem", Min: 5, Right: true}, {Title: "last hour", Min: 10, Max: 30, Drop: 3}, {Title: "of limit", Right: true, Drop: 4},
+		{Title: "network", Right: true, Drop: 7}, {Title: "restarts", Right: true, Drop: 6}})
+	x.hpaT.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "namespace", Drop: 3, Max: 20}, {Title: "name", Min: 10, Max: 36}, {Title: "scales", Drop: 2, Max: 36},
+		{Title: "now/target", Min: 12, Grow: true}, {Title: "replicas", Min: 8}, {Title: "range", Drop: 1}})
 	return x
 }
 
 func (x *metrics) title() string { return "Metrics" }
 
-func (x *metrics) keys() []binding {
+func (x *metrics) keys() []kit.Binding {
 	k := x.m.k
-	keys := []binding{bind("m", "pods/nodes/autoscalers/plane", "m")}
+	keys := []kit.Binding{kit.Bind("m", "pods/nodes/autoscalers/plane", "m")}
 	if x.part <= metricNodes && !x.all {
 		keys = append(keys, k.charts)
 	}
@@ -103,13 +104,13 @@ func (x *metrics) set(w *world) {
 		}
 	}
 	hpas := x.hpas
-	x.hpaT.setRows(len(hpas), func(i int) string { return hpas[i].Namespace + "/" + hpas[i].Name }, func(i int) []cell { return hpaRow(hpas[i]) })
+	x.hpaT.SetRows(len(hpas), func(i int) string { return hpas[i].Namespace + "/" + hpas[i].Name }, func(i int) []kit.Cell { return hpaRow(hpas[i]) })
 	if made := fmt.Sprint(w.namespace, "\x00", w.filter, "\x00", x.order, x.part); x.last != [2]any{w.snap.Usage, w.snap} || made != x.made {
 		x.collect(w)
 		x.last, x.made = [2]any{w.snap.Usage, w.snap}, made
 	}
 	rows := x.rows
-	x.pods.setRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []cell { return usageCells(&rows[i], w) })
+	x.pods.SetRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []kit.Cell { return usageCells(&rows[i], w) })
 }
 
 func (x *metrics) collect(w *world) {
@@ -160,10 +161,10 @@ func (x *metrics) update(msg tea.Msg) tea.Cmd {
 			x.part = (x.part + 1) % 4
 			x.set(x.w)
 			return nil
-		case k.charts.match(key):
+		case k.charts.Match(key):
 			x.other = !x.other
 			return nil
-		case k.sort.match(key):
+		case k.sort.Match(key):
 			x.order = (x.order + 1) % (orderName + 1)
 			x.set(x.w)
 			return nil
@@ -173,11 +174,11 @@ func (x *metrics) update(msg tea.Msg) tea.Cmd {
 	if x.part == metricScalers {
 		t = &x.hpaT
 	}
-	if t.handle(msg, k) || !isKey || x.m.session == nil {
+	if t.Handle(msg, k.MoveKeys) || !isKey || x.m.session == nil {
 		return nil
 	}
-	if x.part == metricPods && x.pods.cursor < len(x.rows) {
-		r := x.rows[x.pods.cursor]
+	if x.part == metricPods && x.pods.Cursor < len(x.rows) {
+		r := x.rows[x.pods.Cursor]
 		for _, p := range x.w.snap.Pods {
 			if p.Namespace == r.namespace && p.Name == r.name {
 				return x.m.podAction(key, p)
@@ -187,24 +188,24 @@ func (x *metrics) update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-func (x *metrics) view(st *styles, a area) string {
+func (x *metrics) view(st *kit.Styles, a kit.Area) string {
 	var tabs []string
 	for i, n := range metricParts() {
 		if metricsPart(i) == x.part {
-			tabs = append(tabs, st.tabOn.Render(n))
+			tabs = append(tabs, st.TabOn.Render(n))
 		} else {
-			tabs = append(tabs, st.dim.Render(n))
+			tabs = append(tabs, st.Dim.Render(n))
 		}
 	}
 	right := ""
 	if x.part <= metricNodes {
-		right = st.dim.Render("by " + x.order.String() + " ")
+		right = st.Dim.Render("by " + x.order.String() + " ")
 	}
-	head := spread(" "+strings.Join(tabs, st.faint.Render(" · ")), right, a.w)
-	return head + "\n" + x.content(st, area{a.w, a.h - 1})
+	head := kit.Spread(" "+strings.Join(tabs, st.Faint.Render(" · ")), right, a.W)
+	return head + "\n" + x.content(st, kit.Area{W: a.W, H: a.H - 1})
 }
 
-func (x *metrics) content(st *styles, a area) string {
+func (x *metrics) content(st *kit.Styles, a kit.Area) string {
 	u := x.w.snap.Usage
 	switch x.part {
 	case metricScalers:
@@ -214,16 +215,16 @@ func (x *metrics) content(st *styles, a area) string {
 	}
 	switch {
 	case u == nil && len(x.rows) == 0:
-		return st.skeleton("asking metrics.k8s.io", x.w.frame, a)
+		return st.Skeleton("asking metrics.k8s.io", x.w.frame, a)
 	case u != nil && u.Err != "" && len(u.Pods) == 0 && (x.w.snap.Traffic == nil || len(x.w.snap.Traffic.Nodes) == 0):
-		return st.empty("No metrics: "+clean(u.Err), "restarts, requests and limits are in Workloads (5)", a)
+		return st.Empty("No metrics: "+kit.Clean(u.Err), "restarts, requests and limits are in Workloads (5)", a)
 	case len(x.rows) == 0:
-		return st.empty("Nothing to measure here", "n chooses another namespace, esc clears the filter", a)
+		return st.Empty("Nothing to measure here", "n chooses another namespace, esc clears the filter", a)
 	}
 	lines, perRow := chartRoom(a)
 	if lines == 0 {
-		return x.pods.view(st, a, 1, true)
+		return x.pods.View(st, a, 1, true)
 	}
-	charts := x.charts(st, &x.rows[min(x.pods.cursor, len(x.rows)-1)], lines, perRow, a.w)
-	return x.pods.view(st, area{a.w, a.h - strings.Count(charts, "\n") - 1}, 1, true) + "\n" + charts
+	charts := x.charts(st, &x.rows[min(x.pods.Cursor, len(x.rows)-1)], lines, perRow, a.W)
+	return x.pods.View(st, kit.Area{W: a.W, H: a.H - strings.Count(charts, "\n") - 1}, 1, true) + "\n" + charts
 }

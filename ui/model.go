@@ -9,6 +9,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // world is what a screen is told: the newest snapshot, the time, and what of it the person wants to see.
@@ -44,8 +45,8 @@ type screen interface {
 	title() string
 	set(w *world)
 	update(msg tea.Msg) tea.Cmd
-	view(st *styles, a area) string
-	keys() []binding
+	view(st *kit.Styles, a kit.Area) string
+	keys() []kit.Binding
 }
 
 // closer is a screen that holds something open.
@@ -57,20 +58,20 @@ type listener interface{ hears(msg tea.Msg) bool }
 // Model is the whole interface. It is a tea.Model and is used by one program.
 type Model struct {
 	opts    Options
-	st      *styles
+	st      *kit.Styles
 	k       *keyMap
 	open    func(observe.Target) tea.Cmd // starts a session
 	targets tea.Cmd                      // lists the clusters
 	news    tea.Cmd                      // waits for news; nil if nobody tells any
 	told    string                       // the newest, until it is over
 
-	size    area
+	size    kit.Area
 	w       world
 	session *session
 	main    []screen
 	active  int
 	stack   []screen // screens opened from the active one
-	dialog  dialog
+	dialog  kit.Dialog
 
 	filter    textinput.Model
 	filtering bool
@@ -87,8 +88,8 @@ func screenNames() []string {
 	return []string{"Overview", "Rollouts", "Policies", "Metrics", "Workloads", "Nodes", "Audit"}
 }
 
-func newModel(opts Options, st *styles) *Model {
-	in := newInput()
+func newModel(opts Options, st *kit.Styles) *Model {
+	in := kit.NewInput()
 	in.Prompt = "/"
 	m := &Model{opts: opts, st: st, k: newKeyMap(), filter: in, w: world{now: opts.clock(), namespace: opts.Namespace}}
 	m.w.snap = observe.NewSnapshot(observe.Snapshot{Name: opts.Target.Name, Taken: m.w.now})
@@ -150,7 +151,7 @@ func (m *Model) refresh() { m.top().set(&m.w) }
 func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		m.size = area{msg.Width, msg.Height}
+		m.size = kit.Area{W: msg.Width, H: msg.Height}
 		return m, nil
 	case tickMsg:
 		m.w.now = m.opts.clock()
@@ -226,7 +227,7 @@ func (m *Model) navigate(msg tea.Msg) (tea.Cmd, bool) {
 func (m *Model) forward(msg tea.Msg) tea.Cmd {
 	var cmds []tea.Cmd
 	if m.dialog != nil {
-		cmd, closed := m.dialog.update(msg)
+		cmd, closed := m.dialog.Update(msg)
 		if closed {
 			m.dialog = nil
 		}
@@ -256,8 +257,8 @@ func (m *Model) data(msg tea.Msg) tea.Cmd {
 	case resourcesMsg:
 		if msg.session == m.session && msg.err == nil {
 			m.resources = msg.resources
-			if p, ok := m.dialog.(*picker); ok {
-				p.refresh()
+			if p, ok := m.dialog.(*kit.Picker); ok {
+				p.Refresh()
 			}
 		}
 	case targetsMsg:
@@ -311,7 +312,7 @@ func (m *Model) discover() tea.Cmd {
 }
 
 // ask opens a dialog at once: the very next key is for it and not for the screen below.
-func (m *Model) ask(d dialog) tea.Cmd {
+func (m *Model) ask(d kit.Dialog) tea.Cmd {
 	m.dialog = d
 	return nil
 }

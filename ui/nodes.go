@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // nodes lists nodes with how full they are; below, the chosen one in detail. Where the cluster is kl's, its verbs are
@@ -19,24 +20,24 @@ type nodes struct {
 	m     *Model
 	w     *world
 	list  []observe.NodeState
-	table table
+	table kit.Table
 }
 
 func newNodes(m *Model) *nodes {
 	n := &nodes{m: m}
-	n.table.setCols([]column{
-		{title: "", min: 1}, {title: "name", min: 6, max: 40, grow: true}, {title: "status", min: 5, max: 30}, {title: "cpu", min: 10, max: 26},
-		{title: "memory", min: 10, max: 26}, {title: "pods", right: true}, {title: "roles", drop: 4, max: 20},
-		{title: "kubelet", drop: 3}, {title: "ip", drop: 2}, {title: "age", right: true, drop: 1},
+	n.table.SetCols([]kit.Column{
+		{Title: "", Min: 1}, {Title: "name", Min: 6, Max: 40, Grow: true}, {Title: "status", Min: 5, Max: 30}, {Title: "cpu", Min: 10, Max: 26},
+		{Title: "memory", Min: 10, Max: 26}, {Title: "pods", Right: true}, {Title: "roles", Drop: 4, Max: 20},
+		{Title: "kubelet", Drop: 3}, {Title: "ip", Drop: 2}, {Title: "age", Right: true, Drop: 1},
 	})
 	return n
 }
 
 func (n *nodes) title() string { return "Nodes" }
 
-func (n *nodes) keys() []binding {
+func (n *nodes) keys() []kit.Binding {
 	k := n.m.k
-	keys := []binding{k.open, k.describe, k.yaml, k.events, k.cordon}
+	keys := []kit.Binding{k.open, k.describe, k.yaml, k.events, k.cordon}
 	if n.m.ours() {
 		keys = append(keys, k.shell, k.stop, k.start, k.kill, k.cut, k.heal)
 	}
@@ -57,19 +58,19 @@ func (n *nodes) set(w *world) {
 		}
 	}
 	list := n.list
-	n.table.setRows(len(list), func(i int) string { return list[i].Name }, func(i int) []cell {
+	n.table.SetRows(len(list), func(i int) string { return list[i].Name }, func(i int) []kit.Cell {
 		s := &list[i]
-		return []cell{
-			{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, txt(s.Name),
-			{text: s.Text, draw: func(st *styles, w int) string { return cut(st.level(s.Level).Render(s.Text), w) }},
-			{draw: func(st *styles, w int) string {
-				return meter(st, s.MilliCPUUsed, s.MilliCPURequested, s.MilliCPU, s.Measured, cpu, w)
+		return []kit.Cell{
+			dotCell(s.Level), kit.Text(s.Name),
+			{Text: s.Text, Draw: func(st *kit.Styles, w int) string { return kit.Cut(st.Level(levelOf(s.Level)).Render(s.Text), w) }},
+			{Draw: func(st *kit.Styles, w int) string {
+				return meter(st, s.MilliCPUUsed, s.MilliCPURequested, s.MilliCPU, s.Measured, kit.CPU, w)
 			}},
-			{draw: func(st *styles, w int) string {
-				return meter(st, s.MemoryUsed, s.MemoryRequested, s.Memory, s.Measured, mem, w)
+			{Draw: func(st *kit.Styles, w int) string {
+				return meter(st, s.MemoryUsed, s.MemoryRequested, s.Memory, s.Measured, kit.Bytes, w)
 			}},
-			txt(fmt.Sprintf("%d/%d", s.Pods, s.PodLimit)), soft(s.Roles), soft(s.Kubelet), soft(address(s.Node)),
-			soft(observe.Span(w.now.Sub(s.Created))),
+			kit.Text(fmt.Sprintf("%d/%d", s.Pods, s.PodLimit)), kit.Dim(s.Roles), kit.Dim(s.Kubelet), kit.Dim(address(s.Node)),
+			kit.Dim(observe.Span(w.now.Sub(s.Created))),
 		}
 	})
 }
@@ -84,19 +85,19 @@ func address(n *corev1.Node) string {
 }
 
 // meter is a gauge of what is used (or, without metrics, requested) of a capacity, with the amount.
-func meter(st *styles, used, requested, whole int64, measured bool, unit func(int64) string, w int) string {
+func meter(st *kit.Styles, used, requested, whole int64, measured bool, unit func(int64) string, w int) string {
 	v := used
 	if !measured {
 		v = requested
 	}
 	if whole <= 0 {
-		return st.dim.Render(fit("–", w))
+		return st.Dim.Render(kit.Fit("–", w))
 	}
-	label := fitRight(unit(v), 5)
+	label := kit.FitRight(unit(v), 5)
 	if w < 12 {
-		return st.load(float64(v) / float64(whole)).Render(fitRight(percent(v, whole), 4))
+		return st.Load(float64(v) / float64(whole)).Render(kit.FitRight(kit.Percent(v, whole), 4))
 	}
-	return st.gauge(float64(v)/float64(whole), w-6) + st.text.Render(" "+label)
+	return st.Gauge(float64(v)/float64(whole), w-6) + st.Text.Render(" "+label)
 }
 
 func nodeResource() observe.Resource {
@@ -104,24 +105,24 @@ func nodeResource() observe.Resource {
 }
 
 func (n *nodes) update(msg tea.Msg) tea.Cmd {
-	if n.table.handle(msg, n.m.k) {
+	if n.table.Handle(msg, n.m.k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
-	if !ok || n.table.cursor >= len(n.list) || n.m.session == nil {
+	if !ok || n.table.Cursor >= len(n.list) || n.m.session == nil {
 		return nil
 	}
-	k, s := n.m.k, n.list[n.table.cursor]
+	k, s := n.m.k, n.list[n.table.Cursor]
 	switch {
-	case k.open.match(key):
+	case k.open.Match(key):
 		return n.m.push(newNodePods(n.m, s.Name))
-	case k.describe.match(key), k.yaml.match(key):
+	case k.describe.Match(key), k.yaml.Match(key):
 		return n.m.inspect(key, nodeResource(), "Node", "", s.Name)
-	case k.events.match(key):
+	case k.events.Match(key):
 		return n.m.inspect(key, nodeResource(), "Node", "", s.Name)
-	case k.cordon.match(key):
+	case k.cordon.Match(key):
 		return n.confirmCordon(s)
-	case n.m.ours() && k.shell.match(key) && n.m.opts.NodeShell != nil:
+	case n.m.ours() && k.shell.Match(key) && n.m.opts.NodeShell != nil:
 		sess, shell := n.m.session, n.m.opts.NodeShell
 		return sess.run(func(ctx context.Context) tea.Msg { return localMsg{shell(ctx, sess.target, s.Name)} })
 	case n.m.ours():
@@ -136,15 +137,15 @@ func (n *nodes) confirmCordon(s observe.NodeState) tea.Cmd {
 	if !on {
 		verb, what = "uncordon", "It takes new pods again."
 	}
-	return n.m.ask(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, verb: verb, lines: []string{what},
-		then: sess.do(verb+"ed "+s.Name, func(ctx context.Context) error { return sess.act.Cordon(ctx, s.Name, on) })})
+	return n.m.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, Verb: verb, Lines: []string{what},
+		Then: sess.do(verb+"ed "+s.Name, func(ctx context.Context) error { return sess.act.Cordon(ctx, s.Name, on) })})
 }
 
 // verb asks and then runs one of kl's own verbs on a node.
 func (n *nodes) verb(key tea.KeyMsg, node string) tea.Cmd {
 	k := n.m.k
 	verbs := []struct {
-		key        binding
+		key        kit.Binding
 		verb, what string
 		grave      bool
 	}{
@@ -155,64 +156,64 @@ func (n *nodes) verb(key tea.KeyMsg, node string) tea.Cmd {
 		{k.heal, "heal", "It may talk to the control plane and the other nodes again.", false},
 	}
 	for _, v := range verbs {
-		if !v.key.match(key) {
+		if !v.key.Match(key) {
 			continue
 		}
 		sess, do := n.m.session, n.m.opts.NodeVerb
-		return n.m.ask(&confirm{title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, verb: v.verb, grave: v.grave, lines: []string{v.what},
-			then: tea.Sequence(toast(observe.Busy, "%s %s …", v.verb, node),
+		return n.m.ask(&kit.Confirm{Title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, Verb: v.verb, Grave: v.grave, Lines: []string{v.what},
+			Then: tea.Sequence(toast(observe.Busy, "%s %s …", v.verb, node),
 				sess.do(v.verb+" "+node+": done", func(ctx context.Context) error { return do(ctx, sess.target, node, v.verb) }))})
 	}
 	return nil
 }
 
-func (n *nodes) view(st *styles, a area) string {
+func (n *nodes) view(st *kit.Styles, a kit.Area) string {
 	switch {
 	case len(n.list) == 0 && !n.w.snap.Has("nodes"):
-		return st.skeleton("loading nodes", n.w.frame, a)
+		return st.Skeleton("loading nodes", n.w.frame, a)
 	case len(n.list) == 0 && n.w.filter != "":
-		return st.empty("No node matches /"+clean(n.w.filter), "esc clears the filter", a)
+		return st.Empty("No node matches /"+kit.Clean(n.w.filter), "esc clears the filter", a)
 	case len(n.list) == 0:
-		return st.empty("No nodes", "kl node add makes one", a)
+		return st.Empty("No nodes", "kl node add makes one", a)
 	}
 	detail := 9
-	if a.h < 18 || a.w < 50 {
-		return n.table.view(st, a, 0, true)
+	if a.H < 18 || a.W < 50 {
+		return n.table.View(st, a, 0, true)
 	}
-	top := n.table.view(st, area{a.w, a.h - detail}, 0, true)
-	s := &n.list[min(n.table.cursor, len(n.list)-1)]
+	top := n.table.View(st, kit.Area{W: a.W, H: a.H - detail}, 0, true)
+	s := &n.list[min(n.table.Cursor, len(n.list)-1)]
 	note := s.Kubelet
 	if s.KL && !s.Connected {
 		note = "tunnel down · " + note
 	}
-	return top + "\n" + st.panel(s.Name, note, n.detail(st, s, area{a.w - 4, detail - 2}), area{a.w, detail}, false)
+	return top + "\n" + st.Panel(s.Name, note, n.detail(st, s, kit.Area{W: a.W - 4, H: detail - 2}), kit.Area{W: a.W, H: detail}, false)
 }
 
-func (n *nodes) detail(st *styles, s *observe.NodeState, a area) string {
+func (n *nodes) detail(st *kit.Styles, s *observe.NodeState, a kit.Area) string {
 	var lines []string
-	state := st.dot(s.Level) + " " + st.level(s.Level).Render(s.Text)
+	state := st.Dot(levelOf(s.Level)) + " " + st.Level(levelOf(s.Level)).Render(s.Text)
 	if s.Why != "" {
-		state += "  " + st.dim.Render(clean(s.Why))
+		state += "  " + st.Dim.Render(kit.Clean(s.Why))
 	}
 	lines = append(lines, state)
-	half := a.w/2 - 2
+	half := a.W/2 - 2
 	row := func(name string, used, req, whole int64, unit func(int64) string, series []float64, top float64) string {
 		if !s.Measured {
 			used = -1
 		}
 		text := fmt.Sprintf("%-7s %6s used  %6s requested  %6s", name, unit(used), unit(req), unit(whole))
-		return st.text.Render(fit(text, max(half, 46))) + "  " + st.accent.Render(spark(series, top, max(0, min(60, a.w-max(half, 46)-2))))
+		return st.Text.Render(kit.Fit(text, max(half, 46))) + "  " + st.Accent.Render(kit.Spark(series, top, max(0, min(60, a.W-max(half, 46)-2))))
 	}
 	c, m := seriesOf(n.w.snap.Usage.Node(s.Name))
-	lines = append(lines, row("CPU", s.MilliCPUUsed, s.MilliCPURequested, s.MilliCPU, cpu, c, float64(s.MilliCPU)),
-		row("memory", s.MemoryUsed, s.MemoryRequested, s.Memory, mem, m, float64(s.Memory)))
+	lines = append(lines, row("CPU", s.MilliCPUUsed, s.MilliCPURequested, s.MilliCPU, kit.CPU, c, float64(s.MilliCPU)),
+		row("memory", s.MemoryUsed, s.MemoryRequested, s.Memory, kit.Bytes, m, float64(s.Memory)))
 	var conds []string
 	for _, c := range s.Node.Status.Conditions {
 		level := observe.Good
 		if (c.Type == corev1.NodeReady) != (c.Status == corev1.ConditionTrue) {
 			level = observe.Bad
 		}
-		conds = append(conds, st.dot(level)+" "+st.dim.Render(string(c.Type)))
+		conds = append(conds, st.Dot(levelOf(level))+" "+st.Dim.Render(string(c.Type)))
 	}
 	lines = append(lines, strings.Join(conds, "   "))
 	var taints []string
@@ -220,10 +221,10 @@ func (n *nodes) detail(st *styles, s *observe.NodeState, a area) string {
 		taints = append(taints, t.ToString())
 	}
 	if len(taints) > 0 {
-		lines = append(lines, st.dim.Render("taints  ")+st.text.Render(clean(strings.Join(taints, "  "))))
+		lines = append(lines, st.Dim.Render("taints  ")+st.Text.Render(kit.Clean(strings.Join(taints, "  "))))
 	}
 	info := s.Node.Status.NodeInfo
-	lines = append(lines, st.dim.Render(clean(strings.Join([]string{info.OSImage, "kernel " + info.KernelVersion, info.ContainerRuntimeVersion, info.Architecture}, " · "))))
+	lines = append(lines, st.Dim.Render(kit.Clean(strings.Join([]string{info.OSImage, "kernel " + info.KernelVersion, info.ContainerRuntimeVersion, info.Architecture}, " · "))))
 	return strings.Join(lines, "\n")
 }
 
@@ -242,18 +243,18 @@ type nodePods struct {
 	w     *world
 	node  string
 	pods  []*corev1.Pod
-	table table
+	table kit.Table
 }
 
 func newNodePods(m *Model, node string) *nodePods {
 	n := &nodePods{m: m, node: node}
-	n.table.setCols([]column{{title: "", min: 1}, {title: "namespace", drop: 3, max: 20}, {title: "name", min: 14, max: 52}, {title: "status", min: 10, grow: true},
-		{title: "restarts", right: true, drop: 2}, {title: "cpu", right: true, min: 5}, {title: "mem", right: true, min: 5}, {title: "age", right: true, drop: 1}})
+	n.table.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "namespace", Drop: 3, Max: 20}, {Title: "name", Min: 14, Max: 52}, {Title: "status", Min: 10, Grow: true},
+		{Title: "restarts", Right: true, Drop: 2}, {Title: "cpu", Right: true, Min: 5}, {Title: "mem", Right: true, Min: 5}, {Title: "age", Right: true, Drop: 1}})
 	return n
 }
 
-func (n *nodePods) title() string   { return n.node }
-func (n *nodePods) keys() []binding { return n.m.podKeys() }
+func (n *nodePods) title() string       { return n.node }
+func (n *nodePods) keys() []kit.Binding { return n.m.podKeys() }
 
 func (n *nodePods) set(w *world) {
 	n.w, n.pods = w, n.pods[:0]
@@ -263,32 +264,32 @@ func (n *nodePods) set(w *world) {
 		}
 	}
 	pods := n.pods
-	n.table.setRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name }, func(i int) []cell {
+	n.table.SetRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name }, func(i int) []kit.Cell {
 		p := pods[i]
 		s := observe.PodStateOf(p, w.now)
 		c, m := "", ""
 		if last, ok := w.snap.Usage.Pod(p.Namespace, p.Name).Last(); ok {
-			c, m = cpu(int64(last.MilliCPU)), mem(last.Bytes())
+			c, m = kit.CPU(int64(last.MilliCPU)), kit.Bytes(last.Bytes())
 		}
-		return []cell{{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, soft(p.Namespace), txt(p.Name),
-			podCell(s), soft(strconv.Itoa(s.Restarts)),
-			txt(c), txt(m), soft(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
+		return []kit.Cell{dotCell(s.Level), kit.Dim(p.Namespace), kit.Text(p.Name),
+			podCell(s), kit.Dim(strconv.Itoa(s.Restarts)),
+			kit.Text(c), kit.Text(m), kit.Dim(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
 	})
 }
 
 func (n *nodePods) update(msg tea.Msg) tea.Cmd {
-	if n.table.handle(msg, n.m.k) {
+	if n.table.Handle(msg, n.m.k.MoveKeys) {
 		return nil
 	}
-	if key, ok := msg.(tea.KeyMsg); ok && n.table.cursor < len(n.pods) {
-		return n.m.podAction(key, n.pods[n.table.cursor])
+	if key, ok := msg.(tea.KeyMsg); ok && n.table.Cursor < len(n.pods) {
+		return n.m.podAction(key, n.pods[n.table.Cursor])
 	}
 	return nil
 }
 
-func (n *nodePods) view(st *styles, a area) string {
+func (n *nodePods) view(st *kit.Styles, a kit.Area) string {
 	if len(n.pods) == 0 {
-		return st.empty("No pods on "+n.node, "esc goes back", a)
+		return st.Empty("No pods on "+n.node, "esc goes back", a)
 	}
-	return n.table.view(st, a, 0, true)
+	return n.table.View(st, a, 0, true)
 }

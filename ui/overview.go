@@ -13,6 +13,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // overview is the cluster at a glance: what it consists of, its nodes, what rolls out, and what went wrong lately.
@@ -23,23 +24,23 @@ type overview struct {
 	rollouts []observe.Rollout // not complete
 	all      int               // of rollouts
 	warnings []*corev1.Event
-	table    table
+	table    kit.Table
 }
 
 func newOverview(m *Model) *overview {
 	o := &overview{m: m}
-	o.table.setCols([]column{{title: "", min: 1}, {title: "name", min: 20, max: 44}, {title: "progress", min: 8, max: 16},
-		{title: "ready", right: true}, {title: "status", min: 24, grow: true}})
+	o.table.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "name", Min: 20, Max: 44}, {Title: "progress", Min: 8, Max: 16},
+		{Title: "ready", Right: true}, {Title: "status", Min: 24, Grow: true}})
 	return o
 }
 
 func (o *overview) title() string { return "Overview" }
 
-func (o *overview) keys() []binding {
+func (o *overview) keys() []kit.Binding {
 	if len(o.rollouts) == 0 {
-		return []binding{o.m.k.screens, o.m.k.namespace, o.m.k.cluster}
+		return []kit.Binding{o.m.k.screens, o.m.k.namespace, o.m.k.cluster}
 	}
-	return append([]binding{o.m.k.open}, o.m.rolloutKeys()...)
+	return append([]kit.Binding{o.m.k.open}, o.m.rolloutKeys()...)
 }
 
 func (o *overview) set(w *world) {
@@ -57,10 +58,10 @@ func (o *overview) set(w *world) {
 	}
 	slices.SortStableFunc(o.rollouts, func(a, b observe.Rollout) int { return cmp.Compare(urgency(&b), urgency(&a)) })
 	list := o.rollouts
-	o.table.setRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []cell {
+	o.table.SetRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []kit.Cell {
 		r := &list[i]
-		return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.Level) }}, nameCell(w, r.Namespace, r.Name),
-			{draw: func(st *styles, w int) string { return progressBar(st, r, w) }}, txt(fmt.Sprintf("%d/%d", r.Ready, r.Desired)),
+		return []kit.Cell{dotCell(r.Level), nameCell(w, r.Namespace, r.Name),
+			{Draw: func(st *kit.Styles, w int) string { return progressBar(st, r, w) }}, kit.Text(fmt.Sprintf("%d/%d", r.Ready, r.Desired)),
 			statusCell(r)}
 	})
 	o.warnings = o.warnings[:0]
@@ -76,12 +77,12 @@ func (o *overview) set(w *world) {
 }
 
 func (o *overview) update(msg tea.Msg) tea.Cmd {
-	if o.table.handle(msg, o.m.k) {
+	if o.table.Handle(msg, o.m.k.MoveKeys) {
 		return nil
 	}
-	if key, ok := msg.(tea.KeyMsg); ok && o.table.cursor < len(o.rollouts) {
-		r := &o.rollouts[o.table.cursor]
-		if o.m.k.open.match(key) {
+	if key, ok := msg.(tea.KeyMsg); ok && o.table.Cursor < len(o.rollouts) {
+		r := &o.rollouts[o.table.Cursor]
+		if o.m.k.open.Match(key) {
 			return o.m.push(newRolloutDetail(o.m, r.Key()))
 		}
 		return o.m.rolloutAction(key, r, o.w)
@@ -89,37 +90,37 @@ func (o *overview) update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-func (o *overview) view(st *styles, a area) string {
-	if a.w < 70 || a.h < 17 {
+func (o *overview) view(st *kit.Styles, a kit.Area) string {
+	if a.W < 70 || a.H < 17 {
 		return o.small(st, a)
 	}
-	left := min(56, a.w*45/100)
-	if a.w < 100 {
-		left = a.w / 2
+	left := min(56, a.W*45/100)
+	if a.W < 100 {
+		left = a.W / 2
 	}
 	componentRows := 3
 	if k := o.w.snap.KL; k != nil {
 		componentRows = len(k.Components) + 3
 	}
-	top := max(8, min(max(componentRows, len(o.nodes)+1, 7)+2, a.h/2))
-	rest := a.h - top
+	top := max(8, min(max(componentRows, len(o.nodes)+1, 7)+2, a.H/2))
+	rest := a.H - top
 	roll := max(4, min(len(o.rollouts)+3, rest/2))
 	if len(o.rollouts) == 0 {
 		roll = 3
 	}
-	rows := beside(
-		st.panel("Cluster", o.uptime(), o.cluster(st, area{left - 4, top - 2}), area{left, top}, false),
-		st.panel("Nodes", o.nodeNote(), o.nodeBars(st, area{a.w - left - 4, top - 2}), area{a.w - left, top}, false))
+	rows := kit.Beside(
+		st.Panel("Cluster", o.uptime(), o.cluster(st, kit.Area{W: left - 4, H: top - 2}), kit.Area{W: left, H: top}, false),
+		st.Panel("Nodes", o.nodeNote(), o.nodeBars(st, kit.Area{W: a.W - left - 4, H: top - 2}), kit.Area{W: a.W - left, H: top}, false))
 	note := ""
 	if o.all > 0 {
-		note = fmt.Sprintf("%d of %s complete", o.all-len(o.rollouts), count(o.all, "rollout"))
+		note = fmt.Sprintf("%d of %s complete", o.all-len(o.rollouts), kit.Count(o.all, "rollout"))
 	}
-	rows += "\n" + st.panel("Not complete", note, o.moving(st, area{a.w - 4, roll - 2}, top+1), area{a.w, roll}, len(o.rollouts) > 0)
-	return rows + "\n" + st.panel("Warnings", "last 15 minutes", o.warned(st, area{a.w - 4, rest - roll - 2}), area{a.w, rest - roll}, false)
+	rows += "\n" + st.Panel("Not complete", note, o.moving(st, kit.Area{W: a.W - 4, H: roll - 2}, top+1), kit.Area{W: a.W, H: roll}, len(o.rollouts) > 0)
+	return rows + "\n" + st.Panel("Warnings", "last 15 minutes", o.warned(st, kit.Area{W: a.W - 4, H: rest - roll - 2}), kit.Area{W: a.W, H: rest - roll}, false)
 }
 
 // small is for windows without room for frames: one line each of what matters most.
-func (o *overview) small(st *styles, a area) string {
+func (o *overview) small(st *kit.Styles, a kit.Area) string {
 	ready := 0
 	for i := range o.nodes {
 		if o.nodes[i].Level == observe.Good {
@@ -128,18 +129,18 @@ func (o *overview) small(st *styles, a area) string {
 	}
 	level, word := health(o.w.snap)
 	lines := []string{
-		" " + st.dot(level) + " " + st.text.Render(word) + st.dim.Render(fmt.Sprintf(" · %d/%d nodes · %s", ready, len(o.nodes), count(len(o.w.snap.Pods), "pod"))),
+		" " + st.Dot(levelOf(level)) + " " + st.Text.Render(word) + st.Dim.Render(fmt.Sprintf(" · %d/%d nodes · %s", ready, len(o.nodes), kit.Count(len(o.w.snap.Pods), "pod"))),
 	}
 	if len(o.rollouts) > 0 {
-		n := min(len(o.rollouts)+1, max(2, (a.h-1)*2/3))
-		lines = append(lines, strings.Split(o.table.view(st, area{a.w, n}, 1, true), "\n")...)
+		n := min(len(o.rollouts)+1, max(2, (a.H-1)*2/3))
+		lines = append(lines, strings.Split(o.table.View(st, kit.Area{W: a.W, H: n}, 1, true), "\n")...)
 	} else if o.w.snap.Has("deployments") {
-		lines = append(lines, " "+st.dot(observe.Good)+" "+st.dim.Render(fmt.Sprintf("all %s complete", count(o.all, "rollout"))))
+		lines = append(lines, " "+st.Dot(kit.Good)+" "+st.Dim.Render(fmt.Sprintf("all %s complete", kit.Count(o.all, "rollout"))))
 	}
-	for _, e := range o.warnings[:min(len(o.warnings), max(0, a.h-len(lines)))] {
-		lines = append(lines, " "+eventLine(st, e, o.w.now, a.w-1, true))
+	for _, e := range o.warnings[:min(len(o.warnings), max(0, a.H-len(lines)))] {
+		lines = append(lines, " "+eventLine(st, e, o.w.now, a.W-1, true))
 	}
-	return block(strings.Join(lines, "\n"), a)
+	return kit.Block(strings.Join(lines, "\n"), a)
 }
 
 func (o *overview) uptime() string {
@@ -160,20 +161,20 @@ func (o *overview) nodeNote() string {
 }
 
 // cluster is the panel of components and state.
-func (o *overview) cluster(st *styles, a area) string {
+func (o *overview) cluster(st *kit.Styles, a kit.Area) string {
 	s := o.w.snap
 	var lines []string
 	if s.KL != nil {
-		lines = append(lines, o.components(st, area{a.w, a.h - 2})...) // two lines of facts follow
+		lines = append(lines, o.components(st, kit.Area{W: a.W, H: a.H - 2})...) // two lines of facts follow
 	} else {
 		if s.Version == "" {
-			return st.skeleton("connecting to "+clean(s.Server), o.w.frame, a)
+			return st.Skeleton("connecting to "+kit.Clean(s.Server), o.w.frame, a)
 		}
-		lines = append(lines, field(st, "server", clean(s.Server)), field(st, "version", clean(s.Version)))
+		lines = append(lines, field(st, "server", kit.Clean(s.Server)), field(st, "version", kit.Clean(s.Version)))
 	}
-	facts := []string{field(st, "objects", fmt.Sprintf("%s · %s", count(len(s.Pods), "pod"), count(len(s.Namespaces), "namespace")))}
+	facts := []string{field(st, "objects", fmt.Sprintf("%s · %s", kit.Count(len(s.Pods), "pod"), kit.Count(len(s.Namespaces), "namespace")))}
 	if s.KL == nil {
-		facts = append(facts, st.dim.Render("component states, audit log and certificates"), st.dim.Render("are known for kl's own clusters"))
+		facts = append(facts, st.Dim.Render("component states, audit log and certificates"), st.Dim.Render("are known for kl's own clusters"))
 	}
 	if d := s.Disk; d != nil {
 		facts = append(facts, o.safety(st, d)...)
@@ -181,26 +182,26 @@ func (o *overview) cluster(st *styles, a area) string {
 	return strings.Join(append(lines, facts...), "\n")
 }
 
-func field(st *styles, name, value string) string {
-	return st.dim.Render(fit(name, 9)) + st.text.Render(value)
+func field(st *kit.Styles, name, value string) string {
+	return st.Dim.Render(kit.Fit(name, 9)) + st.Text.Render(value)
 }
 
 // components draws when each part of the control plane started and was ready, on one scale.
-func (o *overview) components(st *styles, a area) []string {
+func (o *overview) components(st *kit.Styles, a kit.Area) []string {
 	k := o.w.snap.KL
 	longest := 0.001
 	name := 10
 	for _, c := range k.Components {
 		longest = max(longest, c.Ready, c.Began)
-		name = max(name, width(shortComponent(c.Name)))
+		name = max(name, kit.Width(shortComponent(c.Name)))
 	}
 	name = min(name, 20)
 	var lines []string
 	if k.Phase != cluster.PhaseReady {
-		lines = append(lines, st.warn.Render(string(k.Phase))+" "+st.dim.Render(clean(k.Reason)))
+		lines = append(lines, st.Warn.Render(string(k.Phase))+" "+st.Dim.Render(kit.Clean(k.Reason)))
 	}
-	bar := max(4, a.w-name-10)
-	shown, hidden := visibleComponents(k.Components, a.h-len(lines))
+	bar := max(4, a.W-name-10)
+	shown, hidden := visibleComponents(k.Components, a.H-len(lines))
 	for _, c := range shown {
 		level := observe.Good
 		switch c.State {
@@ -213,9 +214,9 @@ func (o *overview) components(st *styles, a area) []string {
 		case cluster.ComponentStopped:
 			level = observe.Idle
 		}
-		l := st.dot(level) + " " + st.text.Render(fit(shortComponent(c.Name), name)) + " "
+		l := st.Dot(levelOf(level)) + " " + st.Text.Render(kit.Fit(shortComponent(c.Name), name)) + " "
 		if c.Error != "" {
-			lines = append(lines, l+st.bad.Render(clean(c.Error)))
+			lines = append(lines, l+st.Bad.Render(kit.Clean(c.Error)))
 			continue
 		}
 		from := min(bar-1, int(c.Began/longest*float64(bar)))
@@ -224,11 +225,11 @@ func (o *overview) components(st *styles, a area) []string {
 		if c.Ready > 0 {
 			when = fmt.Sprintf("%.2fs", c.Ready)
 		}
-		lines = append(lines, l+st.faint.Render(strings.Repeat("·", from))+st.accent.Render(strings.Repeat("━", to-from))+
-			st.faint.Render(strings.Repeat("·", bar-to))+st.dim.Render(fitRight(when, 7)))
+		lines = append(lines, l+st.Faint.Render(strings.Repeat("·", from))+st.Accent.Render(strings.Repeat("━", to-from))+
+			st.Faint.Render(strings.Repeat("·", bar-to))+st.Dim.Render(kit.FitRight(when, 7)))
 	}
 	if hidden > 0 {
-		lines = append(lines, st.dim.Render(fmt.Sprintf("… and %d more without trouble", hidden)))
+		lines = append(lines, st.Dim.Render(fmt.Sprintf("… and %d more without trouble", hidden)))
 	}
 	return lines
 }
@@ -264,80 +265,80 @@ func shortComponent(s string) string {
 }
 
 // safety is what protects the cluster's data: certificates, encryption, audit.
-func (o *overview) safety(st *styles, d *observe.Disk) []string {
+func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 	on := func(b bool) string {
 		if b {
-			return st.good.Render("on")
+			return st.Good.Render("on")
 		}
-		return st.dim.Render("off")
+		return st.Dim.Render("off")
 	}
-	lines := []string{st.dim.Render("encryption ") + on(d.Encrypted) + st.dim.Render(" · audit ") + on(d.AuditLog != "")}
+	lines := []string{st.Dim.Render("encryption ") + on(d.Encrypted) + st.Dim.Render(" · audit ") + on(d.AuditLog != "")}
 	if len(d.Certificates) > 0 {
 		c := d.Certificates[0]
 		left := c.Expires.Sub(o.w.now)
-		style := st.dim
+		style := st.Dim
 		switch {
 		case left < 0:
-			lines[0] += st.bad.Render(" · " + c.Name + " certificate expired")
+			lines[0] += st.Bad.Render(" · " + c.Name + " certificate expired")
 			return lines
 		case left < 7*24*time.Hour:
-			style = st.bad
+			style = st.Bad
 		case left < 30*24*time.Hour:
-			style = st.warn
+			style = st.Warn
 		}
-		lines[0] += st.dim.Render(" · certs ") + style.Render(observe.Span(left))
+		lines[0] += st.Dim.Render(" · certs ") + style.Render(observe.Span(left))
 	}
 	return lines
 }
 
-func (o *overview) nodeBars(st *styles, a area) string {
+func (o *overview) nodeBars(st *kit.Styles, a kit.Area) string {
 	if len(o.nodes) == 0 {
 		if !o.w.snap.Has("nodes") {
-			return st.skeleton("loading nodes", o.w.frame, a)
+			return st.Skeleton("loading nodes", o.w.frame, a)
 		}
-		return st.dim.Render("no nodes")
+		return st.Dim.Render("no nodes")
 	}
 	name := 4
 	for i := range o.nodes {
-		name = max(name, min(18, width(clean(o.nodes[i].Name))))
+		name = max(name, min(18, kit.Width(kit.Clean(o.nodes[i].Name))))
 	}
 	var lines []string
-	bar := max(0, (a.w-name-3-7-4)/2)
+	bar := max(0, (a.W-name-3-7-4)/2)
 	for i := range o.nodes {
 		n := &o.nodes[i]
-		if len(lines) == a.h-1 && i < len(o.nodes)-1 {
-			lines = append(lines, st.dim.Render(fmt.Sprintf("… and %d more (6)", len(o.nodes)-i)))
+		if len(lines) == a.H-1 && i < len(o.nodes)-1 {
+			lines = append(lines, st.Dim.Render(fmt.Sprintf("… and %d more (6)", len(o.nodes)-i)))
 			break
 		}
-		head := st.dot(n.Level) + " " + st.text.Render(fit(clean(n.Name), name)) + " "
+		head := st.Dot(levelOf(n.Level)) + " " + st.Text.Render(kit.Fit(kit.Clean(n.Name), name)) + " "
 		if n.Level == observe.Bad {
-			lines = append(lines, head+st.bad.Render(n.Text)+" "+st.dim.Render(clean(n.Why)))
+			lines = append(lines, head+st.Bad.Render(n.Text)+" "+st.Dim.Render(kit.Clean(n.Why)))
 			continue
 		}
-		lines = append(lines, head+meter(st, n.MilliCPUUsed, n.MilliCPURequested, n.MilliCPU, n.Measured, cpu, bar)+"  "+
-			meter(st, n.MemoryUsed, n.MemoryRequested, n.Memory, n.Measured, mem, bar)+" "+st.dim.Render(fitRight(fmt.Sprintf("%d/%d", n.Pods, n.PodLimit), 7)))
+		lines = append(lines, head+meter(st, n.MilliCPUUsed, n.MilliCPURequested, n.MilliCPU, n.Measured, kit.CPU, bar)+"  "+
+			meter(st, n.MemoryUsed, n.MemoryRequested, n.Memory, n.Measured, kit.Bytes, bar)+" "+st.Dim.Render(kit.FitRight(fmt.Sprintf("%d/%d", n.Pods, n.PodLimit), 7)))
 	}
 	return strings.Join(lines, "\n")
 }
 
-func (o *overview) moving(st *styles, a area, top int) string {
+func (o *overview) moving(st *kit.Styles, a kit.Area, top int) string {
 	switch {
 	case len(o.rollouts) > 0:
-		return o.table.view(st, a, top, true)
+		return o.table.View(st, a, top, true)
 	case !o.w.snap.Has("deployments"):
-		return st.skeleton("loading rollouts", o.w.frame, a)
+		return st.Skeleton("loading rollouts", o.w.frame, a)
 	case o.all == 0:
-		return st.dim.Render("nothing is deployed yet")
+		return st.Dim.Render("nothing is deployed yet")
 	}
-	return st.good.Render("✓") + st.dim.Render(" every rollout is complete")
+	return st.Good.Render("✓") + st.Dim.Render(" every rollout is complete")
 }
 
-func (o *overview) warned(st *styles, a area) string {
+func (o *overview) warned(st *kit.Styles, a kit.Area) string {
 	if len(o.warnings) == 0 {
 		if !o.w.snap.Has("events") {
-			return st.skeleton("loading events", o.w.frame, a)
+			return st.Skeleton("loading events", o.w.frame, a)
 		}
-		return st.good.Render("✓") + st.dim.Render(" no warnings")
+		return st.Good.Render("✓") + st.Dim.Render(" no warnings")
 	}
 	return eventLines(st, o.warnings, o.w.now, a, true)
 }

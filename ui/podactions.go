@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 func podResource() observe.Resource {
@@ -17,9 +18,9 @@ func podResource() observe.Resource {
 }
 
 // podKeys are what can be done to a pod.
-func (m *Model) podKeys() []binding {
+func (m *Model) podKeys() []kit.Binding {
 	k := m.k
-	return []binding{k.logs, k.describe, k.yaml, k.shell, k.events, k.forward, k.remove}
+	return []kit.Binding{k.logs, k.describe, k.yaml, k.shell, k.events, k.forward, k.remove}
 }
 
 // podAction answers the keys of podKeys for one pod.
@@ -29,17 +30,17 @@ func (m *Model) podAction(key tea.KeyMsg, p *corev1.Pod) tea.Cmd {
 		return nil
 	}
 	switch {
-	case k.logs.match(key):
+	case k.logs.Match(key):
 		return m.openLogs(p.Name, []*corev1.Pod{p})
-	case k.open.match(key):
-		return m.inspect(keyPress("d"), podResource(), "Pod", p.Namespace, p.Name)
-	case k.describe.match(key), k.yaml.match(key), k.events.match(key):
+	case k.open.Match(key):
+		return m.inspect(kit.KeyPress("d"), podResource(), "Pod", p.Namespace, p.Name)
+	case k.describe.Match(key), k.yaml.Match(key), k.events.Match(key):
 		return m.inspect(key, podResource(), "Pod", p.Namespace, p.Name)
-	case k.shell.match(key):
+	case k.shell.Match(key):
 		return m.chooseShell(p)
-	case k.forward.match(key):
+	case k.forward.Match(key):
 		return m.askForward(p)
-	case k.remove.match(key):
+	case k.remove.Match(key):
 		return m.confirmDelete(podResource(), p.Namespace, p.Name, ownerNote(p))
 	}
 	return nil
@@ -60,8 +61,8 @@ func (m *Model) confirmDelete(res observe.Resource, namespace, name, note string
 	if namespace != "" {
 		where = " in namespace " + namespace
 	}
-	return m.ask(&confirm{title: "Delete " + name, verb: "delete", grave: true, lines: []string{res.Kind + " " + name + where + ".", note},
-		then: s.do("deleted "+name, func(ctx context.Context) error { return s.act.Delete(ctx, res, namespace, name) })})
+	return m.ask(&kit.Confirm{Title: "Delete " + name, Verb: "delete", Grave: true, Lines: []string{res.Kind + " " + name + where + ".", note},
+		Then: s.do("deleted "+name, func(ctx context.Context) error { return s.act.Delete(ctx, res, namespace, name) })})
 }
 
 // chooseShell runs a shell in a container, asking which if there are several.
@@ -69,20 +70,20 @@ func (m *Model) chooseShell(p *corev1.Pod) tea.Cmd {
 	if len(p.Spec.Containers) == 1 {
 		return m.shell(p, p.Spec.Containers[0].Name)
 	}
-	var list []choice
+	var list []kit.Choice
 	for _, c := range p.Spec.Containers {
-		list = append(list, choice{name: c.Name, note: c.Image, then: m.shell(p, c.Name)})
+		list = append(list, kit.Choice{Name: c.Name, Note: c.Image, Then: m.shell(p, c.Name)})
 	}
-	return m.ask(newPicker("Container of "+p.Name, "", list))
+	return m.ask(kit.NewPicker("Container of "+p.Name, "", list))
 }
 
 // containerPorts lists what a pod says it listens on.
-func containerPorts(p *corev1.Pod) []choice {
-	var list []choice
+func containerPorts(p *corev1.Pod) []kit.Choice {
+	var list []kit.Choice
 	for _, c := range p.Spec.Containers {
 		for _, port := range c.Ports {
 			if port.Protocol == corev1.ProtocolTCP || port.Protocol == "" {
-				list = append(list, choice{name: strconv.Itoa(int(port.ContainerPort)), note: c.Name + " " + port.Name})
+				list = append(list, kit.Choice{Name: strconv.Itoa(int(port.ContainerPort)), Note: c.Name + " " + port.Name})
 			}
 		}
 	}
@@ -93,9 +94,9 @@ func containerPorts(p *corev1.Pod) []choice {
 func (m *Model) askForward(p *corev1.Pod) tea.Cmd {
 	value := ""
 	if ports := containerPorts(p); len(ports) > 0 {
-		value = ports[0].name
+		value = ports[0].Name
 	}
-	return m.ask(newPrompt("Forward to "+p.Name, "PORT, or LOCAL:PORT", value, func(v string) error {
+	return m.ask(kit.NewPrompt("Forward to "+p.Name, "PORT, or LOCAL:PORT", value, func(v string) error {
 		_, _, err := parsePorts(v)
 		return err
 	}, func(v string) tea.Cmd {

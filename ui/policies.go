@@ -13,6 +13,7 @@ import (
 
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/policy"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // policies shows NetworkPolicies in words, and who may reach whom as a matrix of workloads or namespaces, computed from
@@ -36,8 +37,8 @@ type policies struct {
 	rows     int // seen last
 	cols     int
 	list     []*networkingv1.NetworkPolicy
-	table    table
-	feed     table
+	table    kit.Table
+	feed     kit.Table
 	denials  []policy.Denial // newest first
 }
 
@@ -62,25 +63,25 @@ func (p portChoice) String() string {
 
 func newPolicies(m *Model) *policies {
 	p := &policies{m: m, ports: portChoice{corev1.ProtocolTCP, 80}}
-	p.table.setCols([]column{{title: "namespace", min: 7, max: 20, drop: 2}, {title: "name", min: 10, max: 36}, {title: "selects", right: true},
-		{title: "allowed", right: true, drop: 3}, {title: "denied", right: true, drop: 3}, {title: "in words", min: 20, grow: true}, {title: "age", right: true, drop: 1}})
-	p.feed.setCols([]column{{title: "time"}, {title: "from", min: 18, max: 60}, {title: "to", min: 18, max: 60}, {title: "port", max: 12}, {title: "by", min: 10, grow: true},
-		{title: "side", drop: 3}, {title: "packets", right: true, drop: 2}, {title: "node", drop: 4}})
+	p.table.SetCols([]kit.Column{{Title: "namespace", Min: 7, Max: 20, Drop: 2}, {Title: "name", Min: 10, Max: 36}, {Title: "selects", Right: true},
+		{Title: "allowed", Right: true, Drop: 3}, {Title: "denied", Right: true, Drop: 3}, {Title: "in words", Min: 20, Grow: true}, {Title: "age", Right: true, Drop: 1}})
+	p.feed.SetCols([]kit.Column{{Title: "time"}, {Title: "from", Min: 18, Max: 60}, {Title: "to", Min: 18, Max: 60}, {Title: "port", Max: 12}, {Title: "by", Min: 10, Grow: true},
+		{Title: "side", Drop: 3}, {Title: "packets", Right: true, Drop: 2}, {Title: "node", Drop: 4}})
 	return p
 }
 
 func (p *policies) title() string { return "Policies" }
 
-func (p *policies) keys() []binding {
+func (p *policies) keys() []kit.Binding {
 	k := p.m.k
-	keys := []binding{bind("m", "next view", "m")}
+	keys := []kit.Binding{kit.Bind("m", "next view", "m")}
 	switch p.part {
 	case partPolicies:
 		return append(keys, k.describe, k.yaml, k.remove)
 	case partDenials:
-		return append(keys, bind("↵", "explain in the matrix", "enter"))
+		return append(keys, kit.Bind("↵", "explain in the matrix", "enter"))
 	}
-	return append(keys, bind("↑↓←→", "choose a pair", "up"), k.port, k.explain)
+	return append(keys, kit.Bind("↑↓←→", "choose a pair", "up"), k.port, k.explain)
 }
 
 func (p *policies) set(w *world) {
@@ -115,15 +116,15 @@ func (p *policies) set(w *world) {
 	for _, x := range p.model.Policies {
 		selects[x.Key()] = x.Selects
 	}
-	p.table.setRows(len(list), func(i int) string { return list[i].Namespace + "/" + list[i].Name }, func(i int) []cell {
+	p.table.SetRows(len(list), func(i int) string { return list[i].Namespace + "/" + list[i].Name }, func(i int) []kit.Cell {
 		np := list[i]
 		allowed, denied := "–", "–"
 		if v := s.Verdicts; v != nil {
 			a, d := v.Policy(np.Namespace + "/" + np.Name)
 			allowed, denied = strconv.FormatUint(a, 10), strconv.FormatUint(d, 10)
 		}
-		return []cell{soft(np.Namespace), txt(np.Name), txt(count(selects[np.Namespace+"/"+np.Name], "pod")), soft(allowed), soft(denied), txt(policyWords(np)),
-			soft(observe.Span(w.now.Sub(np.CreationTimestamp.Time)))}
+		return []kit.Cell{kit.Dim(np.Namespace), kit.Text(np.Name), kit.Text(kit.Count(selects[np.Namespace+"/"+np.Name], "pod")), kit.Dim(allowed), kit.Dim(denied), kit.Text(policyWords(np)),
+			kit.Dim(observe.Span(w.now.Sub(np.CreationTimestamp.Time)))}
 	})
 }
 
@@ -140,19 +141,19 @@ func (p *policies) setFeed(w *world) {
 		}
 	}
 	list := p.denials
-	p.feed.setRows(len(list), func(i int) string { return list[i].Node + "/" + strconv.FormatUint(list[i].Seq, 10) }, func(i int) []cell {
+	p.feed.SetRows(len(list), func(i int) string { return list[i].Node + "/" + strconv.FormatUint(list[i].Seq, 10) }, func(i int) []kit.Cell {
 		d := &list[i]
-		return []cell{soft(d.Time.In(w.now.Location()).Format(time.TimeOnly)), txt(d.From), txt(d.To), txt(portChoice{d.Protocol, d.Port}.String()),
-			txt(strings.Join(d.Policies, ", ")), soft(string(d.Direction)), soft(strconv.FormatUint(d.Packets, 10)), soft(d.Node)}
+		return []kit.Cell{kit.Dim(d.Time.In(w.now.Location()).Format(time.TimeOnly)), kit.Text(d.From), kit.Text(d.To), kit.Text(portChoice{d.Protocol, d.Port}.String()),
+			kit.Text(strings.Join(d.Policies, ", ")), kit.Dim(string(d.Direction)), kit.Dim(strconv.FormatUint(d.Packets, 10)), kit.Dim(d.Node)}
 	})
 }
 
 // showDenied puts the matrix on the chosen denial.
 func (p *policies) showDenied() {
-	if p.feed.cursor >= len(p.denials) {
+	if p.feed.Cursor >= len(p.denials) {
 		return
 	}
-	d := p.denials[p.feed.cursor]
+	d := p.denials[p.feed.Cursor]
 	p.part, p.ports, p.made = partMatrix, portChoice{d.Protocol, d.Port}, ""
 	p.set(p.w)
 	p.row, p.col = p.peerOf(d.From), p.peerOf(d.To)
@@ -171,7 +172,7 @@ func (p *policies) update(msg tea.Msg) tea.Cmd {
 	case partPolicies:
 		return p.updateList(msg)
 	case partDenials:
-		if !p.feed.handle(msg, k) && ok && k.open.match(key) {
+		if !p.feed.Handle(msg, k.MoveKeys) && ok && k.open.Match(key) {
 			p.showDenied()
 		}
 		return nil
@@ -186,30 +187,30 @@ func (p *policies) update(msg tea.Msg) tea.Cmd {
 	}
 	n := len(p.peers) - 1
 	switch {
-	case k.up.match(key):
+	case k.Up.Match(key):
 		p.row = max(0, p.row-1)
-	case k.down.match(key):
+	case k.Down.Match(key):
 		p.row = max(0, min(n, p.row+1))
-	case k.left.match(key):
+	case k.Left.Match(key):
 		p.col = max(0, p.col-1)
-	case k.right.match(key):
+	case k.Right.Match(key):
 		p.col = max(0, min(n, p.col+1))
-	case k.pageUp.match(key):
+	case k.PageUp.Match(key):
 		p.row = max(0, p.row-p.rows)
-	case k.pageDown.match(key):
+	case k.PageDown.Match(key):
 		p.row = max(0, min(n, p.row+p.rows))
-	case k.home.match(key):
+	case k.Home.Match(key):
 		p.row, p.col = 0, 0
-	case k.end.match(key):
+	case k.End.Match(key):
 		p.row, p.col = max(0, n), max(0, n)
-	case k.port.match(key):
-		return p.m.ask(newPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", strings.Replace(p.ports.String(), "tcp ", "", 1), func(v string) error {
+	case k.port.Match(key):
+		return p.m.ask(kit.NewPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", strings.Replace(p.ports.String(), "tcp ", "", 1), func(v string) error {
 			_, err := parsePortChoice(v)
 			return err
 		}, func(v string) tea.Cmd {
 			return send(portMsg{v})
 		}))
-	case k.explain.match(key):
+	case k.explain.Match(key):
 		return p.choosePair()
 	}
 	return nil
@@ -248,16 +249,16 @@ func (p *policies) choose(msg tea.Msg) {
 
 // choosePair asks from where and to where, and puts the cursor there: the explanation is below the matrix.
 func (p *policies) choosePair() tea.Cmd {
-	var from []choice
+	var from []kit.Choice
 	for i, a := range p.peers {
-		var to []choice
+		var to []kit.Choice
 		for j, b := range p.peers {
-			to = append(to, choice{name: b.name, then: send(pairMsg{-1, j})})
+			to = append(to, kit.Choice{Name: b.name, Then: send(pairMsg{-1, j})})
 		}
-		from = append(from, choice{name: a.name, note: count(len(a.pods), "pod"),
-			then: tea.Sequence(send(pairMsg{i, -1}), open(newPicker("From "+a.name+" to", "who is connected to", to)))})
+		from = append(from, kit.Choice{Name: a.name, Note: kit.Count(len(a.pods), "pod"),
+			Then: tea.Sequence(send(pairMsg{i, -1}), open(kit.NewPicker("From "+a.name+" to", "who is connected to", to)))})
 	}
-	return p.m.ask(newPicker("Who connects", "part of a name", from))
+	return p.m.ask(kit.NewPicker("Who connects", "part of a name", from))
 }
 
 func parsePortChoice(v string) (portChoice, error) {
@@ -282,22 +283,22 @@ func parsePortChoice(v string) (portChoice, error) {
 }
 
 func (p *policies) updateList(msg tea.Msg) tea.Cmd {
-	if p.table.handle(msg, p.m.k) {
+	if p.table.Handle(msg, p.m.k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
-	if !ok || p.table.cursor >= len(p.list) || p.m.session == nil {
+	if !ok || p.table.Cursor >= len(p.list) || p.m.session == nil {
 		return nil
 	}
-	np := p.list[p.table.cursor]
+	np := p.list[p.table.Cursor]
 	k := p.m.k
 	res := observe.Resource{GVR: networkingv1.SchemeGroupVersion.WithResource("networkpolicies"), Kind: "NetworkPolicy", Namespaced: true}
 	switch {
-	case k.open.match(key), k.describe.match(key):
-		return p.m.inspect(keyPress("d"), res, "NetworkPolicy", np.Namespace, np.Name)
-	case k.yaml.match(key):
+	case k.open.Match(key), k.describe.Match(key):
+		return p.m.inspect(kit.KeyPress("d"), res, "NetworkPolicy", np.Namespace, np.Name)
+	case k.yaml.Match(key):
 		return p.m.inspect(key, res, "NetworkPolicy", np.Namespace, np.Name)
-	case k.remove.match(key):
+	case k.remove.Match(key):
 		return p.m.confirmDelete(res, np.Namespace, np.Name, "What it forbade is allowed again, unless another policy forbids it.")
 	}
 	return nil

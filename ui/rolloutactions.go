@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 func resourceOf(kind string) observe.Resource {
@@ -40,9 +41,9 @@ func previousRevision(list []observe.Revision) *observe.Revision {
 
 func (m *Model) confirmRestart(ref observe.Ref) tea.Cmd {
 	s := m.session
-	return m.ask(&confirm{title: "Restart " + ref.Name, verb: "restart", lines: []string{
+	return m.ask(&kit.Confirm{Title: "Restart " + ref.Name, Verb: "restart", Lines: []string{
 		"All pods of " + ref.String() + " are replaced, following its strategy."},
-		then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, m.opts.clock()) })})
+		Then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, m.opts.clock()) })})
 }
 
 func (m *Model) confirmPause(r *observe.Rollout, ref observe.Ref) tea.Cmd {
@@ -54,8 +55,8 @@ func (m *Model) confirmPause(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		verb, what = "resume", "Changes of the template that waited roll out now."
 	}
 	paused := !r.Paused
-	return m.ask(&confirm{title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, verb: verb, lines: []string{what},
-		then: s.do(verb+"d "+ref.Name, func(ctx context.Context) error { return s.act.Pause(ctx, ref, paused) })})
+	return m.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, Verb: verb, Lines: []string{what},
+		Then: s.do(verb+"d "+ref.Name, func(ctx context.Context) error { return s.act.Pause(ctx, ref, paused) })})
 }
 
 func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Revision) tea.Cmd {
@@ -80,8 +81,8 @@ func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Rev
 		}
 		lines = append(lines, "  "+orNothing(d.Left)+" → "+orNothing(d.Right))
 	}
-	return m.ask(&confirm{title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), verb: "undo", lines: lines,
-		then: s.do(fmt.Sprintf("undid %s to revision %d", ref.Name, rev.Number), func(ctx context.Context) error { return s.act.Undo(ctx, ref, rev) })})
+	return m.ask(&kit.Confirm{Title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), Verb: "undo", Lines: lines,
+		Then: s.do(fmt.Sprintf("undid %s to revision %d", ref.Name, rev.Number), func(ctx context.Context) error { return s.act.Undo(ctx, ref, rev) })})
 }
 
 // orNothing is a line of a template without what makes it a list item.
@@ -97,7 +98,7 @@ func (m *Model) askScale(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		return toast(observe.Warn, "a DaemonSet has one pod a node and cannot be scaled")
 	}
 	s := m.session
-	return m.ask(newPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), number(0, 10000),
+	return m.ask(kit.NewPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), kit.Number(0, 10000),
 		func(v string) tea.Cmd {
 			n, err := strconv.Atoi(v)
 			if err != nil {
@@ -112,8 +113,8 @@ func (m *Model) askPartition(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		return toast(observe.Warn, "only a StatefulSet has a partition; a Deployment can be paused (P)")
 	}
 	s, n := m.session, int(r.Desired)
-	return m.ask(&slider{title: "Canary of " + ref.Name, value: int(r.Partition), top: n,
-		meaning: func(p int) string {
+	return m.ask(&kit.Slider{Title: "Canary of " + ref.Name, Value: int(r.Partition), Top: n,
+		Meaning: func(p int) string {
 			switch {
 			case p == 0:
 				return "every pod gets the new revision"
@@ -124,7 +125,7 @@ func (m *Model) askPartition(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 			}
 			return fmt.Sprintf("pods %d–%d get the new revision; 0–%d stay", p, n-1, p-1)
 		},
-		then: func(p int) tea.Cmd {
+		Then: func(p int) tea.Cmd {
 			return s.do(fmt.Sprintf("partition of %s is %d", ref.Name, p), func(ctx context.Context) error { return s.act.Partition(ctx, ref, int32(p)) })
 		}})
 }
@@ -133,9 +134,9 @@ func (m *Model) askImage(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Template == nil || len(r.Template.Spec.Containers) == 0 {
 		return nil
 	}
-	ask := func(c corev1.Container) dialog {
+	ask := func(c corev1.Container) kit.Dialog {
 		s := m.session
-		return newPrompt("Image of "+ref.Name+" · "+c.Name, "a new image starts a rollout", c.Image, func(v string) error {
+		return kit.NewPrompt("Image of "+ref.Name+" · "+c.Name, "a new image starts a rollout", c.Image, func(v string) error {
 			if v == "" || strings.ContainsAny(v, " \t") {
 				return errors.New("an image name, as in registry/name:tag")
 			}
@@ -148,9 +149,9 @@ func (m *Model) askImage(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if len(containers) == 1 {
 		return m.ask(ask(containers[0]))
 	}
-	var list []choice
+	var list []kit.Choice
 	for _, c := range containers {
-		list = append(list, choice{name: c.Name, note: c.Image, then: open(ask(c))})
+		list = append(list, kit.Choice{Name: c.Name, Note: c.Image, Then: open(ask(c))})
 	}
-	return m.ask(newPicker("Container of "+ref.Name, "", list))
+	return m.ask(kit.NewPicker("Container of "+ref.Name, "", list))
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // rolloutDetail shows one rollout: its revisions, its pods by revision, and what happened.
@@ -21,8 +22,8 @@ type rolloutDetail struct {
 	r         *observe.Rollout // nil when it is gone
 	revisions []observe.Revision
 	pods      []podLine
-	revTable  table
-	podTable  table
+	revTable  kit.Table
+	podTable  kit.Table
 	onPods    bool // the focus
 }
 
@@ -34,10 +35,10 @@ type podLine struct {
 
 func newRolloutDetail(m *Model, key string) *rolloutDetail {
 	d := &rolloutDetail{m: m, key: key}
-	d.revTable.setCols([]column{{title: "rev", right: true}, {title: "", min: 1}, {title: "pods", right: true},
-		{title: "images", min: 10, grow: true}, {title: "cause", min: 8, max: 40, drop: 2}, {title: "age", right: true, drop: 1}})
-	d.podTable.setCols([]column{{title: "", min: 1}, {title: "pod", min: 12, max: 48}, {title: "status", min: 8, grow: true},
-		{title: "restarts", right: true, drop: 3}, {title: "node", drop: 1, max: 20}, {title: "age", right: true, drop: 2}})
+	d.revTable.SetCols([]kit.Column{{Title: "rev", Right: true}, {Title: "", Min: 1}, {Title: "pods", Right: true},
+		{Title: "images", Min: 10, Grow: true}, {Title: "cause", Min: 8, Max: 40, Drop: 2}, {Title: "age", Right: true, Drop: 1}})
+	d.podTable.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "pod", Min: 12, Max: 48}, {Title: "status", Min: 8, Grow: true},
+		{Title: "restarts", Right: true, Drop: 3}, {Title: "node", Drop: 1, Max: 20}, {Title: "age", Right: true, Drop: 2}})
 	return d
 }
 
@@ -46,12 +47,12 @@ func (d *rolloutDetail) title() string {
 	return name
 }
 
-func (d *rolloutDetail) keys() []binding {
+func (d *rolloutDetail) keys() []kit.Binding {
 	k := d.m.k
 	if d.onPods {
-		return append([]binding{k.left}, d.m.podKeys()...)
+		return append([]kit.Binding{k.Left}, d.m.podKeys()...)
 	}
-	return append([]binding{k.right, k.diff}, d.m.rolloutKeys()...)
+	return append([]kit.Binding{k.Right, k.diff}, d.m.rolloutKeys()...)
 }
 
 func (d *rolloutDetail) set(w *world) {
@@ -66,7 +67,7 @@ func (d *rolloutDetail) set(w *world) {
 	}
 	d.revisions = observe.Revisions(w.snap, d.r)
 	revs := d.revisions
-	d.revTable.setRows(len(revs), func(i int) string { return revs[i].Name }, func(i int) []cell { return revisionRow(&revs[i], w) })
+	d.revTable.SetRows(len(revs), func(i int) string { return revs[i].Name }, func(i int) []kit.Cell { return revisionRow(&revs[i], w) })
 	d.pods = d.pods[:0]
 	for i := range revs {
 		if len(revs[i].Pods) == 0 && !revs[i].Current {
@@ -80,38 +81,38 @@ func (d *rolloutDetail) set(w *world) {
 		}
 	}
 	lines := d.pods
-	d.podTable.setRows(len(lines), func(i int) string {
+	d.podTable.SetRows(len(lines), func(i int) string {
 		if lines[i].pod != nil {
 			return lines[i].pod.Name
 		}
 		return "rev/" + lines[i].rev.Name
-	}, func(i int) []cell { return podLineRow(lines[i], w) })
+	}, func(i int) []kit.Cell { return podLineRow(lines[i], w) })
 }
 
-func revisionRow(r *observe.Revision, w *world) []cell {
-	mark := cell{draw: func(st *styles, _ int) string { return st.text.Render(" ") }}
+func revisionRow(r *observe.Revision, w *world) []kit.Cell {
+	mark := kit.Cell{Draw: func(st *kit.Styles, _ int) string { return st.Text.Render(" ") }}
 	if r.Current {
-		mark = cell{draw: func(st *styles, _ int) string { return st.good.Render("●") }}
+		mark = kit.Cell{Draw: func(st *kit.Styles, _ int) string { return st.Good.Render("●") }}
 	}
-	return []cell{txt(strconv.FormatInt(r.Number, 10)), mark, txt(strconv.Itoa(len(r.Pods))),
-		txt(strings.Join(observe.Images(r.Template), " ")), soft(r.Cause), soft(observe.Span(w.now.Sub(r.Created)))}
+	return []kit.Cell{kit.Text(strconv.FormatInt(r.Number, 10)), mark, kit.Text(strconv.Itoa(len(r.Pods))),
+		kit.Text(strings.Join(observe.Images(r.Template), " ")), kit.Dim(r.Cause), kit.Dim(observe.Span(w.now.Sub(r.Created)))}
 }
 
-func podLineRow(l podLine, w *world) []cell {
+func podLineRow(l podLine, w *world) []kit.Cell {
 	if l.rev != nil {
 		name := fmt.Sprintf("revision %d", l.rev.Number)
-		note := count(len(l.rev.Pods), "pod")
+		note := kit.Count(len(l.rev.Pods), "pod")
 		if l.rev.Current {
 			note += ", newest"
 		}
-		return []cell{{draw: func(st *styles, _ int) string { return st.accent.Render("▾") }},
-			{draw: func(st *styles, w int) string { return fit(st.title.Render(name), w) }}, soft(note)}
+		return []kit.Cell{{Draw: func(st *kit.Styles, _ int) string { return st.Accent.Render("▾") }},
+			{Draw: func(st *kit.Styles, w int) string { return kit.Fit(st.Title.Render(name), w) }}, kit.Dim(note)}
 	}
 	p := l.pod
 	s := observe.PodStateOf(p, w.now)
-	return []cell{{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, txt(p.Name),
+	return []kit.Cell{dotCell(s.Level), kit.Text(p.Name),
 		podCell(s),
-		soft(strconv.Itoa(s.Restarts)), soft(p.Spec.NodeName), soft(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
+		kit.Dim(strconv.Itoa(s.Restarts)), kit.Dim(p.Spec.NodeName), kit.Dim(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
 }
 
 func (d *rolloutDetail) update(msg tea.Msg) tea.Cmd {
@@ -120,33 +121,33 @@ func (d *rolloutDetail) update(msg tea.Msg) tea.Cmd {
 	switch {
 	case d.r == nil:
 		return nil
-	case ok && k.left.match(key):
+	case ok && k.Left.Match(key):
 		d.onPods = false
 		return nil
-	case ok && !d.onPods && key.String() == "right", ok && !d.onPods && k.open.match(key):
+	case ok && !d.onPods && key.String() == "right", ok && !d.onPods && k.open.Match(key):
 		d.onPods = true
 		return nil
 	}
 	if mouse, ok := msg.(tea.MouseMsg); ok {
-		d.onPods = mouse.Y >= d.podTable.top && (d.podTable.top > d.revTable.top || mouse.X > d.m.size.w*2/5)
+		d.onPods = mouse.Y >= d.podTable.Top && (d.podTable.Top > d.revTable.Top || mouse.X > d.m.size.W*2/5)
 	}
 	if d.onPods {
-		if d.podTable.handle(msg, k) || !ok || d.podTable.cursor >= len(d.pods) {
+		if d.podTable.Handle(msg, k.MoveKeys) || !ok || d.podTable.Cursor >= len(d.pods) {
 			return nil
 		}
-		if p := d.pods[d.podTable.cursor].pod; p != nil {
+		if p := d.pods[d.podTable.Cursor].pod; p != nil {
 			return d.m.podAction(key, p)
 		}
 		return nil
 	}
-	if d.revTable.handle(msg, k) || !ok {
+	if d.revTable.Handle(msg, k.MoveKeys) || !ok {
 		return nil
 	}
 	rev := d.revision()
 	switch {
-	case rev != nil && k.diff.match(key):
+	case rev != nil && k.diff.Match(key):
 		return d.m.push(newDiffView(d.m, d.key, rev.Number))
-	case rev != nil && k.undo.match(key):
+	case rev != nil && k.undo.Match(key):
 		if rev.Current { // nothing was chosen: the one before
 			rev = previousRevision(d.revisions)
 		}
@@ -156,56 +157,56 @@ func (d *rolloutDetail) update(msg tea.Msg) tea.Cmd {
 }
 
 func (d *rolloutDetail) revision() *observe.Revision {
-	if d.revTable.cursor < len(d.revisions) {
-		return &d.revisions[d.revTable.cursor]
+	if d.revTable.Cursor < len(d.revisions) {
+		return &d.revisions[d.revTable.Cursor]
 	}
 	return nil
 }
 
-func (d *rolloutDetail) view(st *styles, a area) string {
+func (d *rolloutDetail) view(st *kit.Styles, a kit.Area) string {
 	if d.r == nil {
-		return st.empty(clean(d.key)+" is gone", "esc goes back", a)
+		return st.Empty(kit.Clean(d.key)+" is gone", "esc goes back", a)
 	}
-	if a.h < 12 || a.w < 50 {
+	if a.H < 12 || a.W < 50 {
 		return d.small(st, a)
 	}
-	head := d.summary(st, area{a.w, 5})
-	rest := a.h - 5
+	head := d.summary(st, kit.Area{W: a.W, H: 5})
+	rest := a.H - 5
 	events := min(9, max(4, rest/4))
 	lists := rest - events
 	var middle string
-	if a.w >= 110 {
-		left := a.w * 2 / 5
-		middle = beside(
-			st.panel("Revisions", "v compares", d.revTable.view(st, area{left - 4, lists - 2}, 6, !d.onPods), area{left, lists}, !d.onPods),
-			st.panel("Pods", "", d.podTable.view(st, area{a.w - left - 4, lists - 2}, 6, d.onPods), area{a.w - left, lists}, d.onPods))
+	if a.W >= 110 {
+		left := a.W * 2 / 5
+		middle = kit.Beside(
+			st.Panel("Revisions", "v compares", d.revTable.View(st, kit.Area{W: left - 4, H: lists - 2}, 6, !d.onPods), kit.Area{W: left, H: lists}, !d.onPods),
+			st.Panel("Pods", "", d.podTable.View(st, kit.Area{W: a.W - left - 4, H: lists - 2}, 6, d.onPods), kit.Area{W: a.W - left, H: lists}, d.onPods))
 	} else {
 		h := min(len(d.revisions)+3, max(4, lists/2))
-		middle = st.panel("Revisions", "v compares", d.revTable.view(st, area{a.w - 4, h - 2}, 6, !d.onPods), area{a.w, h}, !d.onPods) + "\n" +
-			st.panel("Pods", "", d.podTable.view(st, area{a.w - 4, lists - h - 2}, 6+h, d.onPods), area{a.w, lists - h}, d.onPods)
+		middle = st.Panel("Revisions", "v compares", d.revTable.View(st, kit.Area{W: a.W - 4, H: h - 2}, 6, !d.onPods), kit.Area{W: a.W, H: h}, !d.onPods) + "\n" +
+			st.Panel("Pods", "", d.podTable.View(st, kit.Area{W: a.W - 4, H: lists - h - 2}, 6+h, d.onPods), kit.Area{W: a.W, H: lists - h}, d.onPods)
 	}
-	return head + "\n" + middle + "\n" + st.panel("Events", "", d.events(st, area{a.w - 4, events - 2}), area{a.w, events}, false)
+	return head + "\n" + middle + "\n" + st.Panel("Events", "", d.events(st, kit.Area{W: a.W - 4, H: events - 2}), kit.Area{W: a.W, H: events}, false)
 }
 
 // small is for windows without room for frames.
-func (d *rolloutDetail) small(st *styles, a area) string {
-	head := fit(" "+st.dot(d.r.Level)+" "+statusText(st, d.r), a.w) + "\n" + fit(" "+progressBar(st, d.r, a.w-2), a.w)
+func (d *rolloutDetail) small(st *kit.Styles, a kit.Area) string {
+	head := kit.Fit(" "+st.Dot(levelOf(d.r.Level))+" "+statusText(st, d.r), a.W) + "\n" + kit.Fit(" "+progressBar(st, d.r, a.W-2), a.W)
 	t := &d.revTable
 	if d.onPods {
 		t = &d.podTable
 	}
-	return head + "\n" + t.view(st, area{a.w, a.h - 2}, 2, true)
+	return head + "\n" + t.View(st, kit.Area{W: a.W, H: a.H - 2}, 2, true)
 }
 
-func (d *rolloutDetail) summary(st *styles, a area) string {
+func (d *rolloutDetail) summary(st *kit.Styles, a kit.Area) string {
 	r := d.r
-	w := a.w - 4
+	w := a.W - 4
 	counts := fmt.Sprintf("%d desired · %d updated · %d ready · %d available", r.Desired, r.Updated, r.Ready, r.Available)
 	if n := r.Unavailable(); n > 0 {
 		counts += fmt.Sprintf(" · %d unavailable", n)
 	}
-	bar := max(10, min(40, w-width(counts)-2))
-	lines := []string{st.dot(r.Level) + " " + statusText(st, r), progressBar(st, r, bar) + "  " + st.text.Render(counts)}
+	bar := max(10, min(40, w-kit.Width(counts)-2))
+	lines := []string{st.Dot(levelOf(r.Level)) + " " + statusText(st, r), progressBar(st, r, bar) + "  " + st.Text.Render(counts)}
 	about := r.Strategy
 	if r.Partition > 0 {
 		about += fmt.Sprintf(" · partition %d", r.Partition)
@@ -214,9 +215,9 @@ func (d *rolloutDetail) summary(st *styles, a area) string {
 	if b := budget(d.w.snap, r); b != "" {
 		about += " · " + b
 	}
-	lines = append(lines, st.dim.Render(clean(about)))
+	lines = append(lines, st.Dim.Render(kit.Clean(about)))
 	note := fmt.Sprintf("revision %d · age %s", r.Revision, observe.Span(d.w.now.Sub(r.Created)))
-	return st.panel(r.Kind+" "+r.Namespace+"/"+r.Name, note, strings.Join(lines, "\n"), a, false)
+	return st.Panel(r.Kind+" "+r.Namespace+"/"+r.Name, note, strings.Join(lines, "\n"), a, false)
 }
 
 // budget says what a PodDisruptionBudget allows for a rollout's pods.
@@ -232,13 +233,13 @@ func budget(s *observe.Snapshot, r *observe.Rollout) string {
 		if b.Status.DisruptionsAllowed == 0 {
 			return "PDB " + b.Name + " allows no disruption: drains wait"
 		}
-		return fmt.Sprintf("PDB %s allows %s", b.Name, count(int(b.Status.DisruptionsAllowed), "disruption"))
+		return fmt.Sprintf("PDB %s allows %s", b.Name, kit.Count(int(b.Status.DisruptionsAllowed), "disruption"))
 	}
 	return ""
 }
 
 // events of the rollout and of what it made, newest first.
-func (d *rolloutDetail) events(st *styles, a area) string {
+func (d *rolloutDetail) events(st *kit.Styles, a kit.Area) string {
 	var list []*corev1.Event
 	list = append(list, d.w.snap.EventsOf(d.r.UID)...)
 	for i := range d.revisions {

@@ -10,6 +10,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // rollouts lists every Deployment, StatefulSet and DaemonSet with how far its newest template has got.
@@ -17,26 +18,26 @@ type rollouts struct {
 	m        *Model
 	w        *world
 	list     []observe.Rollout
-	table    table
+	table    kit.Table
 	troubled bool // those that need attention first
 }
 
 func newRollouts(m *Model) *rollouts {
 	r := &rollouts{m: m, troubled: true}
-	r.table.setCols([]column{
-		{title: "", min: 1}, {title: "name", min: 24, max: 52},
-		{title: "kind", drop: 3}, {title: "progress", min: 8, max: 16}, {title: "ready", right: true},
-		{title: "status", min: 30, grow: true}, {title: "images", min: 10, max: 36, drop: 7}, {title: "strategy", min: 26, max: 30, drop: 6},
-		{title: "rev", right: true, drop: 5}, {title: "age", right: true, drop: 2},
+	r.table.SetCols([]kit.Column{
+		{Title: "", Min: 1}, {Title: "name", Min: 24, Max: 52},
+		{Title: "kind", Drop: 3}, {Title: "progress", Min: 8, Max: 16}, {Title: "ready", Right: true},
+		{Title: "status", Min: 30, Grow: true}, {Title: "images", Min: 10, Max: 36, Drop: 7}, {Title: "strategy", Min: 26, Max: 30, Drop: 6},
+		{Title: "rev", Right: true, Drop: 5}, {Title: "age", Right: true, Drop: 2},
 	})
 	return r
 }
 
 func (r *rollouts) title() string { return "Rollouts" }
 
-func (r *rollouts) keys() []binding {
+func (r *rollouts) keys() []kit.Binding {
 	k := r.m.k
-	return append([]binding{k.open}, append(r.m.rolloutKeys(), k.sort)...)
+	return append([]kit.Binding{k.open}, append(r.m.rolloutKeys(), k.sort)...)
 }
 
 func (r *rollouts) set(w *world) {
@@ -51,7 +52,7 @@ func (r *rollouts) set(w *world) {
 		slices.SortStableFunc(r.list, func(a, b observe.Rollout) int { return cmp.Compare(urgency(&b), urgency(&a)) })
 	}
 	list := r.list
-	r.table.setRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []cell { return rolloutRow(&list[i], w) })
+	r.table.SetRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []kit.Cell { return rolloutRow(&list[i], w) })
 }
 
 // urgency groups rollouts: stuck and unavailable, then those under way, then the rest.
@@ -63,21 +64,21 @@ func urgency(r *observe.Rollout) int {
 }
 
 func (r *rollouts) current() *observe.Rollout {
-	if r.table.cursor < len(r.list) {
-		return &r.list[r.table.cursor]
+	if r.table.Cursor < len(r.list) {
+		return &r.list[r.table.Cursor]
 	}
 	return nil
 }
 
 func (r *rollouts) update(msg tea.Msg) tea.Cmd {
-	if r.table.handle(msg, r.m.k) {
+	if r.table.Handle(msg, r.m.k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
 	if !ok {
 		return nil
 	}
-	if r.m.k.sort.match(key) {
+	if r.m.k.sort.Match(key) {
 		r.troubled = !r.troubled
 		r.set(r.w)
 		return nil
@@ -86,21 +87,21 @@ func (r *rollouts) update(msg tea.Msg) tea.Cmd {
 	if cur == nil {
 		return nil
 	}
-	if r.m.k.open.match(key) {
+	if r.m.k.open.Match(key) {
 		return r.m.push(newRolloutDetail(r.m, cur.Key()))
 	}
 	return r.m.rolloutAction(key, cur, r.w)
 }
 
-func (r *rollouts) view(st *styles, a area) string {
+func (r *rollouts) view(st *kit.Styles, a kit.Area) string {
 	s := r.w.snap
 	switch {
 	case len(r.list) == 0 && !(s.Has("deployments") && s.Has("statefulsets") && s.Has("daemonsets")):
-		return st.skeleton("loading rollouts", r.w.frame, a)
+		return st.Skeleton("loading rollouts", r.w.frame, a)
 	case len(r.list) == 0 && r.w.filter != "":
-		return st.empty("No rollout matches /"+clean(r.w.filter), "esc clears the filter", a)
+		return st.Empty("No rollout matches /"+kit.Clean(r.w.filter), "esc clears the filter", a)
 	case len(r.list) == 0:
-		return st.empty("Nothing is deployed here", "kubectl create deployment web --image=…  ·  n chooses another namespace", a)
+		return st.Empty("Nothing is deployed here", "kubectl create deployment web --image=…  ·  n chooses another namespace", a)
 	}
 	moving, bad := 0, 0
 	for i := range r.list {
@@ -111,36 +112,36 @@ func (r *rollouts) view(st *styles, a area) string {
 			bad++
 		}
 	}
-	sum := st.dim.Render(fmt.Sprintf(" %s", count(len(r.list), "rollout")))
+	sum := st.Dim.Render(fmt.Sprintf(" %s", kit.Count(len(r.list), "rollout")))
 	if moving > 0 {
-		sum += st.faint.Render(" · ") + st.busy.Render(fmt.Sprintf("%d not complete", moving))
+		sum += st.Faint.Render(" · ") + st.Busy.Render(fmt.Sprintf("%d not complete", moving))
 	}
 	if bad > 0 {
-		sum += st.faint.Render(" · ") + st.bad.Render(fmt.Sprintf("%d in trouble", bad))
+		sum += st.Faint.Render(" · ") + st.Bad.Render(fmt.Sprintf("%d in trouble", bad))
 	}
-	list := area{a.w, a.h - 1}
+	list := kit.Area{W: a.W, H: a.H - 1}
 	why := ""
 	if cur := r.current(); cur != nil && cur.Why != "" {
 		why = whyStrip(st, cur.Level, cur.Namespace+"/"+cur.Name, cur.Why, a)
-		list.h -= strings.Count(why, "\n")
+		list.H -= strings.Count(why, "\n")
 	}
-	return fit(sum, a.w) + "\n" + r.table.view(st, list, 1, true) + why
+	return kit.Fit(sum, a.W) + "\n" + r.table.View(st, list, 1, true) + why
 }
 
 // whyStrip says below a list, without cutting it short, what is wrong with the chosen line.
-func whyStrip(st *styles, level observe.Level, name, why string, a area) string {
-	if a.h < 12 {
+func whyStrip(st *kit.Styles, level observe.Level, name, why string, a kit.Area) string {
+	if a.H < 12 {
 		return ""
 	}
-	lines := wrap(name+": "+why, a.w-4)
+	lines := kit.Wrap(name+": "+why, a.W-4)
 	lines = lines[:min(len(lines), 3)]
-	out := "\n" + st.faint.Render(strings.Repeat("─", a.w))
+	out := "\n" + st.Faint.Render(strings.Repeat("─", a.W))
 	for i, l := range lines {
-		mark := st.dot(level)
+		mark := st.Dot(levelOf(level))
 		if i > 0 {
 			mark = " "
 		}
-		out += "\n" + fit(" "+mark+" "+st.text.Render(l), a.w)
+		out += "\n" + kit.Fit(" "+mark+" "+st.Text.Render(l), a.W)
 	}
 	return out
 }
@@ -157,64 +158,64 @@ func shortKind(kind string) string {
 	return strings.ToLower(kind)
 }
 
-func rolloutRow(r *observe.Rollout, w *world) []cell {
-	return []cell{
-		{draw: func(st *styles, _ int) string { return st.dot(r.Level) }},
-		nameCell(w, r.Namespace, r.Name), soft(shortKind(r.Kind)),
-		{draw: func(st *styles, w int) string { return progressBar(st, r, w) }},
-		{text: fmt.Sprintf("%d/%d", r.Ready, r.Desired)},
+func rolloutRow(r *observe.Rollout, w *world) []kit.Cell {
+	return []kit.Cell{
+		dotCell(r.Level),
+		nameCell(w, r.Namespace, r.Name), kit.Dim(shortKind(r.Kind)),
+		{Draw: func(st *kit.Styles, w int) string { return progressBar(st, r, w) }},
+		{Text: fmt.Sprintf("%d/%d", r.Ready, r.Desired)},
 		statusCell(r),
-		soft(strings.Join(observe.Images(r.Template), " ")), soft(r.Strategy),
-		soft(strconv.FormatInt(r.Revision, 10)), soft(observe.Span(w.now.Sub(r.Created))),
+		kit.Dim(strings.Join(observe.Images(r.Template), " ")), kit.Dim(r.Strategy),
+		kit.Dim(strconv.FormatInt(r.Revision, 10)), kit.Dim(observe.Span(w.now.Sub(r.Created))),
 	}
 }
 
 // statusText is the state, and why in words.
-func statusText(st *styles, r *observe.Rollout) string {
-	s := st.level(r.Level).Render(string(r.State))
+func statusText(st *kit.Styles, r *observe.Rollout) string {
+	s := st.Level(levelOf(r.Level)).Render(string(r.State))
 	if r.Why != "" {
-		s += st.text.Render("  ") + st.dim.Render(clean(r.Why))
+		s += st.Text.Render("  ") + st.Dim.Render(kit.Clean(r.Why))
 	}
 	return s
 }
 
 // nameCell is a name, with its namespace unless only one is shown.
-func nameCell(w *world, namespace, name string) cell {
+func nameCell(w *world, namespace, name string) kit.Cell {
 	if w.namespace != "" || namespace == "" {
-		return txt(name)
+		return kit.Text(name)
 	}
-	return cell{text: namespace + "/" + name, draw: func(st *styles, w int) string {
-		return cut(st.dim.Render(clean(namespace)+"/")+st.text.Render(clean(name)), w)
+	return kit.Cell{Text: namespace + "/" + name, Draw: func(st *kit.Styles, w int) string {
+		return kit.Cut(st.Dim.Render(kit.Clean(namespace)+"/")+st.Text.Render(kit.Clean(name)), w)
 	}}
 }
 
-func statusCell(r *observe.Rollout) cell {
-	return cell{text: string(r.State) + "  " + r.Why, draw: func(st *styles, w int) string { return cut(statusText(st, r), w) }}
+func statusCell(r *observe.Rollout) kit.Cell {
+	return kit.Cell{Text: string(r.State) + "  " + r.Why, Draw: func(st *kit.Styles, w int) string { return kit.Cut(statusText(st, r), w) }}
 }
 
 // progressBar shows pods of the newest template that work (━), that do not yet (╍), old ones (┄) and missing ones (·).
-func progressBar(st *styles, r *observe.Rollout, w int) string {
+func progressBar(st *kit.Styles, r *observe.Rollout, w int) string {
 	old := max(0, int(r.Current-r.Updated))
 	working := max(0, min(int(r.Updated), int(r.Available)-old))
 	if r.Updated >= r.Desired && old == 0 {
 		working = min(int(r.Updated), int(r.Available))
 	}
 	whole := max(int(r.Desired), int(r.Updated)+old)
-	fresh := st.good
+	fresh := st.Good
 	if r.Moving() {
-		fresh = st.busy
+		fresh = st.Busy
 	}
-	pending := st.warn
+	pending := st.Warn
 	if r.Level == observe.Bad {
-		pending = st.bad
+		pending = st.Bad
 	}
-	return st.stack(whole, w, part{working, "━", fresh}, part{int(r.Updated) - working, "╍", pending}, part{old, "┄", st.dim})
+	return st.Stack(whole, w, kit.Part{N: working, Glyph: "━", Style: fresh}, kit.Part{N: int(r.Updated) - working, Glyph: "╍", Style: pending}, kit.Part{N: old, Glyph: "┄", Style: st.Dim})
 }
 
 // rolloutKeys are what can be done to a rollout.
-func (m *Model) rolloutKeys() []binding {
+func (m *Model) rolloutKeys() []kit.Binding {
 	k := m.k
-	return []binding{k.logs, k.restart, k.undo, k.scale, k.pause, k.partition, k.image, k.describe, k.yaml, k.events}
+	return []kit.Binding{k.logs, k.restart, k.undo, k.scale, k.pause, k.partition, k.image, k.describe, k.yaml, k.events}
 }
 
 func refOf(r *observe.Rollout) observe.Ref {
@@ -229,21 +230,21 @@ func (m *Model) rolloutAction(key tea.KeyMsg, r *observe.Rollout, w *world) tea.
 		return nil
 	}
 	switch {
-	case k.logs.match(key):
+	case k.logs.Match(key):
 		return m.openLogs(name, podsOfRollout(w.snap, r))
-	case k.describe.match(key), k.yaml.match(key), k.events.match(key):
+	case k.describe.Match(key), k.yaml.Match(key), k.events.Match(key):
 		return m.inspect(key, resourceOf(r.Kind), r.Kind, r.Namespace, r.Name)
-	case k.restart.match(key):
+	case k.restart.Match(key):
 		return m.confirmRestart(ref)
-	case k.pause.match(key):
+	case k.pause.Match(key):
 		return m.confirmPause(r, ref)
-	case k.undo.match(key):
+	case k.undo.Match(key):
 		return m.confirmUndo(r, ref, previousRevision(observe.Revisions(w.snap, r)))
-	case k.scale.match(key):
+	case k.scale.Match(key):
 		return m.askScale(r, ref)
-	case k.partition.match(key):
+	case k.partition.Match(key):
 		return m.askPartition(r, ref)
-	case k.image.match(key):
+	case k.image.Match(key):
 		return m.askImage(r, ref)
 	}
 	return nil

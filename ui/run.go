@@ -16,6 +16,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // Options say what to show and where. Target and Out are required.
@@ -70,7 +71,7 @@ func Run(ctx context.Context, o Options) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(50)) // left open beside an editor all day: memory counts more than CPU
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m := newModel(o, newStyles(rendererOf(o.Out)))
+	m := newModel(o, kit.NewStyles(rendererOf(o.Out)))
 	m.connectWith(ctx)
 	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithOutput(o.Out), tea.WithFPS(60)}
 	if o.In != nil {

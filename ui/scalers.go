@@ -8,24 +8,25 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
-func hpaRow(h *autoscalingv2.HorizontalPodAutoscaler) []cell {
+func hpaRow(h *autoscalingv2.HorizontalPodAutoscaler) []kit.Cell {
 	level, why := hpaLevel(h)
 	low := int32(1)
 	if h.Spec.MinReplicas != nil {
 		low = *h.Spec.MinReplicas
 	}
-	return []cell{{draw: func(st *styles, _ int) string { return st.dot(level) }}, soft(h.Namespace), txt(h.Name),
-		soft(strings.ToLower(h.Spec.ScaleTargetRef.Kind) + "/" + h.Spec.ScaleTargetRef.Name),
-		{draw: func(st *styles, w int) string {
-			s := st.text.Render(clean(hpaTargets(h)))
+	return []kit.Cell{dotCell(level), kit.Dim(h.Namespace), kit.Text(h.Name),
+		kit.Dim(strings.ToLower(h.Spec.ScaleTargetRef.Kind) + "/" + h.Spec.ScaleTargetRef.Name),
+		{Draw: func(st *kit.Styles, w int) string {
+			s := st.Text.Render(kit.Clean(hpaTargets(h)))
 			if why != "" {
-				s += "  " + st.level(level).Render(clean(why))
+				s += "  " + st.Level(levelOf(level)).Render(kit.Clean(why))
 			}
-			return cut(s, w)
+			return kit.Cut(s, w)
 		}},
-		txt(fmt.Sprintf("%d→%d", h.Status.CurrentReplicas, h.Status.DesiredReplicas)), soft(fmt.Sprintf("%d–%d", low, h.Spec.MaxReplicas))}
+		kit.Text(fmt.Sprintf("%d→%d", h.Status.CurrentReplicas, h.Status.DesiredReplicas)), kit.Dim(fmt.Sprintf("%d–%d", low, h.Spec.MaxReplicas))}
 }
 
 func hpaLevel(h *autoscalingv2.HorizontalPodAutoscaler) (observe.Level, string) {
@@ -71,30 +72,30 @@ func hpaTargets(h *autoscalingv2.HorizontalPodAutoscaler) string {
 	return strings.Join(out, ", ")
 }
 
-func (x *metrics) scalers(st *styles, a area) string {
+func (x *metrics) scalers(st *kit.Styles, a kit.Area) string {
 	switch {
 	case len(x.hpas) == 0 && !x.w.snap.Has("horizontalpodautoscalers"):
-		return st.skeleton("loading autoscalers", x.w.frame, a)
+		return st.Skeleton("loading autoscalers", x.w.frame, a)
 	case len(x.hpas) == 0:
-		return st.empty("No HorizontalPodAutoscaler here", "kubectl autoscale deployment web --min=1 --max=5 --cpu=80%", a)
+		return st.Empty("No HorizontalPodAutoscaler here", "kubectl autoscale deployment web --min=1 --max=5 --cpu=80%", a)
 	}
-	h := x.hpas[min(x.hpaT.cursor, len(x.hpas)-1)]
-	bottom := min(22, a.h*3/5)
+	h := x.hpas[min(x.hpaT.Cursor, len(x.hpas)-1)]
+	bottom := min(22, a.H*3/5)
 	chart := min(11, bottom-5)
 	if chart < 5 {
-		chart, bottom = 0, min(8, a.h/3)
+		chart, bottom = 0, min(8, a.H/3)
 	}
-	out := x.hpaT.view(st, area{a.w, a.h - bottom}, 1, true)
+	out := x.hpaT.View(st, kit.Area{W: a.W, H: a.H - bottom}, 1, true)
 	if chart > 0 {
-		left := a.w * 3 / 5
-		out += "\n" + beside(x.replicaChart(st, h, area{left, chart}), x.conditions(st, h, area{a.w - left, chart}))
+		left := a.W * 3 / 5
+		out += "\n" + kit.Beside(x.replicaChart(st, h, kit.Area{W: left, H: chart}), x.conditions(st, h, kit.Area{W: a.W - left, H: chart}))
 	}
-	rest := area{a.w, bottom - chart}
-	return out + "\n" + st.panel("Events of "+h.Name, "", eventLines(st, x.w.snap.EventsOf(h.UID), x.w.now, rest.inner(), false), rest, false)
+	rest := kit.Area{W: a.W, H: bottom - chart}
+	return out + "\n" + st.Panel("Events of "+h.Name, "", eventLines(st, x.w.snap.EventsOf(h.UID), x.w.now, rest.Inner(), false), rest, false)
 }
 
 // replicaChart shows how many replicas there were and how many were wanted, with what asked for them.
-func (x *metrics) replicaChart(st *styles, h *autoscalingv2.HorizontalPodAutoscaler, a area) string {
+func (x *metrics) replicaChart(st *kit.Styles, h *autoscalingv2.HorizontalPodAutoscaler, a kit.Area) string {
 	samples := x.w.snap.Activity.Scaler(h.Namespace, h.Name)
 	of := func(value func(observe.ScalerSample) int32) []float64 {
 		return valuesOf(samples, func(s observe.ScalerSample) float64 { return float64(value(s)) })
@@ -103,16 +104,16 @@ func (x *metrics) replicaChart(st *styles, h *autoscalingv2.HorizontalPodAutosca
 	if load := last(samples).Load; len(samples) > 0 && load >= 0 {
 		note = fmt.Sprintf("at %d%% of its target", load)
 	}
-	inner := a.inner()
-	legend := st.accent.Render("━") + st.dim.Render(" replicas  ") + st.warn.Render("━") + st.dim.Render(" wanted  ") + st.busy.Render(
-		spark(of(func(s observe.ScalerSample) int32 { return s.Load }), 200, max(0, min(30, inner.w-34)))) + st.dim.Render(" load")
-	body := drawChart(st, x.period(), func(v float64) string { return fmt.Sprintf("%.0f", v) }, area{inner.w, inner.h - 1},
-		line{of(func(s observe.ScalerSample) int32 { return s.Desired }), st.warn}, line{of(func(s observe.ScalerSample) int32 { return s.Current }), st.accent})
-	return st.panel("Replicas of "+h.Spec.ScaleTargetRef.Name, note, body+"\n"+cut(legend, inner.w), a, false)
+	inner := a.Inner()
+	legend := st.Accent.Render("━") + st.Dim.Render(" replicas  ") + st.Warn.Render("━") + st.Dim.Render(" wanted  ") + st.Busy.Render(
+		kit.Spark(of(func(s observe.ScalerSample) int32 { return s.Load }), 200, max(0, min(30, inner.W-34)))) + st.Dim.Render(" load")
+	body := x.chart(wholeNumber, kit.Line{Values: of(func(s observe.ScalerSample) int32 { return s.Desired }), Style: st.Warn},
+		kit.Line{Values: of(func(s observe.ScalerSample) int32 { return s.Current }), Style: st.Accent}).View(st, kit.Area{W: inner.W, H: inner.H - 1})
+	return st.Panel("Replicas of "+h.Spec.ScaleTargetRef.Name, note, body+"\n"+kit.Cut(legend, inner.W), a, false)
 }
 
 // conditions are what the autoscaler says about itself, in its words.
-func (x *metrics) conditions(st *styles, h *autoscalingv2.HorizontalPodAutoscaler, a area) string {
+func (x *metrics) conditions(st *kit.Styles, h *autoscalingv2.HorizontalPodAutoscaler, a kit.Area) string {
 	var lines []string
 	for _, c := range h.Status.Conditions {
 		level := observe.Good
@@ -122,14 +123,14 @@ func (x *metrics) conditions(st *styles, h *autoscalingv2.HorizontalPodAutoscale
 		case c.Type == autoscalingv2.ScalingLimited && c.Status == corev1.ConditionTrue:
 			level = observe.Warn
 		}
-		text := wrap(string(c.Type)+" "+string(c.Status)+": "+clean(c.Message), a.w-6)
-		lines = append(lines, st.dot(level)+" "+st.text.Render(text[0]))
+		text := kit.Wrap(string(c.Type)+" "+string(c.Status)+": "+kit.Clean(c.Message), a.W-6)
+		lines = append(lines, st.Dot(levelOf(level))+" "+st.Text.Render(text[0]))
 		for _, l := range text[1:] {
-			lines = append(lines, "  "+st.dim.Render(l))
+			lines = append(lines, "  "+st.Dim.Render(l))
 		}
 	}
 	if len(lines) == 0 {
-		lines = []string{st.dim.Render("the controller has not looked at it yet")}
+		lines = []string{st.Dim.Render("the controller has not looked at it yet")}
 	}
-	return st.panel("Conditions", "", strings.Join(lines, "\n"), a, false)
+	return st.Panel("Conditions", "", strings.Join(lines, "\n"), a, false)
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	tea "github.com/charmbracelet/bubbletea"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
 
 	"github.com/klkube/kl/cluster/observe"
@@ -93,4 +94,15 @@ func (s *session) do(what string, f func(context.Context) error) tea.Cmd {
 		}
 		return toastMsg{what, observe.Good}
 	})
+}
+
+// refusal words an API server's refusal as such.
+func refusal(err error) string {
+	switch {
+	case apierrors.IsForbidden(err):
+		return "refused: " + err.Error()
+	case apierrors.IsConflict(err):
+		return "somebody else changed it meanwhile: " + err.Error()
+	}
+	return err.Error()
 }

@@ -4,23 +4,25 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
-func usageCells(r *usageRow, w *world) []cell {
+func usageCells(r *usageRow, w *world) []kit.Cell {
 	c, m := seriesOf(r.series)
 	now, ok := r.series.Last()
 	cpuText, memText, cpuShare, memShare := "–", "–", "", ""
 	if ok {
-		cpuText, memText = cpu(int64(now.MilliCPU)), mem(now.Bytes())
-		cpuShare, memShare = percent(int64(now.MilliCPU), r.request.MilliCPU), percent(now.Bytes(), r.limit.Bytes)
+		cpuText, memText = kit.CPU(int64(now.MilliCPU)), kit.Bytes(now.Bytes())
+		cpuShare, memShare = kit.Percent(int64(now.MilliCPU), r.request.MilliCPU), kit.Percent(now.Bytes(), r.limit.Bytes)
 	}
-	trace := func(v []float64, top float64) func(*styles, int) string {
-		return func(st *styles, w int) string { return st.accent.Render(spark(v, top, w)) }
+	trace := func(v []float64, top float64) func(*kit.Styles, int) string {
+		return func(st *kit.Styles, w int) string { return st.Accent.Render(kit.Spark(v, top, w)) }
 	}
-	return []cell{{draw: func(st *styles, _ int) string { return st.dot(r.level) }}, nameCell(w, r.namespace, r.name), txt(cpuText),
-		{draw: trace(c, peak(c))}, soft(cpuShare), txt(memText), {draw: trace(m, peak(m))}, soft(memShare), soft(trafficText(r.traffic)), soft(strconv.Itoa(r.restarts))}
+	return []kit.Cell{dotCell(r.level), nameCell(w, r.namespace, r.name), kit.Text(cpuText),
+		{Draw: trace(c, kit.Peak(c))}, kit.Dim(cpuShare), kit.Text(memText), {Draw: trace(m, kit.Peak(m))}, kit.Dim(memShare), kit.Dim(trafficText(r.traffic)), kit.Dim(strconv.Itoa(r.restarts))}
 }
 
 // trafficText is what came in and went out last; empty if unknown.
@@ -29,7 +31,7 @@ func trafficText(t []observe.Rate) string {
 		return ""
 	}
 	r := t[len(t)-1]
-	return "↓" + mem(int64(r.In)) + " ↑" + mem(int64(r.Out))
+	return "↓" + kit.Bytes(int64(r.In)) + " ↑" + kit.Bytes(int64(r.Out))
 }
 
 // total is the traffic of both directions, last.
@@ -57,26 +59,26 @@ func valuesOf[T any](s []T, value func(T) float64) []float64 {
 }
 
 // chartRoom is how many lines of charts, and how many in a line, an area has room for below the table.
-func chartRoom(a area) (lines, perLine int) {
+func chartRoom(a kit.Area) (lines, perLine int) {
 	switch {
-	case a.h < 16 || a.w < 60:
+	case a.H < 16 || a.W < 60:
 		return 0, 0
-	case a.w >= 160:
+	case a.W >= 160:
 		return 1, 4
-	case a.h >= 34:
+	case a.H >= 34:
 		return 2, 2
 	}
 	return 1, 2
 }
 
 // charts draws the history of one row: CPU, memory, network and restarts, or two of them.
-func (x *metrics) charts(st *styles, r *usageRow, lines, perLine, w int) string {
+func (x *metrics) charts(st *kit.Styles, r *usageRow, lines, perLine, w int) string {
 	x.all = lines*perLine >= 4
 	height := 12
 	if lines > 1 {
 		height = 10
 	}
-	draw := []func(*styles, *usageRow, area) string{x.cpuChart, x.memoryChart, x.networkChart, x.restartChart}
+	draw := []func(*kit.Styles, *usageRow, kit.Area) string{x.cpuChart, x.memoryChart, x.networkChart, x.restartChart}
 	if !x.all && x.other {
 		draw = draw[2:]
 	}
@@ -84,12 +86,12 @@ func (x *metrics) charts(st *styles, r *usageRow, lines, perLine, w int) string 
 	for i := range lines {
 		row, left := "", w
 		for j := range perLine {
-			a := area{left / (perLine - j), height}
-			left -= a.w
+			a := kit.Area{W: left / (perLine - j), H: height}
+			left -= a.W
 			if panel := draw[i*perLine+j](st, r, a); row == "" {
 				row = panel
 			} else {
-				row = beside(row, panel)
+				row = kit.Beside(row, panel)
 			}
 		}
 		out = append(out, row)
@@ -97,21 +99,21 @@ func (x *metrics) charts(st *styles, r *usageRow, lines, perLine, w int) string 
 	return strings.Join(out, "\n")
 }
 
-func (x *metrics) cpuChart(st *styles, r *usageRow, a area) string {
+func (x *metrics) cpuChart(st *kit.Styles, r *usageRow, a kit.Area) string {
 	c, _ := seriesOf(r.series)
 	now, _ := r.series.Last()
-	return st.panel("CPU · "+r.name, cpu(int64(now.MilliCPU))+" of "+cpu(r.request.MilliCPU),
-		drawChart(st, x.period(), func(v float64) string { return cpu(int64(v)) }, a.inner(), line{c, st.accent}), a, false)
+	return st.Panel("CPU · "+r.name, kit.CPU(int64(now.MilliCPU))+" of "+kit.CPU(r.request.MilliCPU),
+		x.chart(func(v float64) string { return kit.CPU(int64(v)) }, kit.Line{Values: c, Style: st.Accent}).View(st, a.Inner()), a, false)
 }
 
-func (x *metrics) memoryChart(st *styles, r *usageRow, a area) string {
+func (x *metrics) memoryChart(st *kit.Styles, r *usageRow, a kit.Area) string {
 	_, m := seriesOf(r.series)
 	now, _ := r.series.Last()
-	return st.panel("Memory", mem(now.Bytes())+limitNote(r),
-		drawChart(st, x.period(), func(v float64) string { return mem(int64(v)) }, a.inner(), line{m, st.good}), a, false)
+	return st.Panel("Memory", kit.Bytes(now.Bytes())+limitNote(r),
+		x.chart(func(v float64) string { return kit.Bytes(int64(v)) }, kit.Line{Values: m, Style: st.Good}).View(st, a.Inner()), a, false)
 }
 
-func (x *metrics) networkChart(st *styles, r *usageRow, a area) string {
+func (x *metrics) networkChart(st *kit.Styles, r *usageRow, a kit.Area) string {
 	t := x.w.snap.Traffic
 	note := trafficText(r.traffic)
 	if note != "" {
@@ -120,50 +122,44 @@ func (x *metrics) networkChart(st *styles, r *usageRow, a area) string {
 	body := ""
 	switch {
 	case t == nil:
-		body = st.dim.Render("asking the kubelets")
+		body = st.Dim.Render("asking the kubelets")
 	case len(r.traffic) == 0 && t.Note != "":
-		body = st.dim.Render(strings.Join(wrap(clean(t.Note), a.w-4), "\n"))
+		body = st.Dim.Render(strings.Join(kit.Wrap(kit.Clean(t.Note), a.W-4), "\n"))
 	case len(r.traffic) == 0:
-		body = st.dim.Render("no network of its own, or too young")
+		body = st.Dim.Render("no network of its own, or too young")
 	default:
-		body = drawChart(st, x.period(), func(v float64) string { return mem(int64(v)) }, a.inner(),
-			line{valuesOf(r.traffic, func(r observe.Rate) float64 { return float64(r.In) }), st.busy},
-			line{valuesOf(r.traffic, func(r observe.Rate) float64 { return float64(r.Out) }), st.warn})
+		body = x.chart(func(v float64) string { return kit.Bytes(int64(v)) },
+			kit.Line{Values: valuesOf(r.traffic, func(r observe.Rate) float64 { return float64(r.In) }), Style: st.Busy},
+			kit.Line{Values: valuesOf(r.traffic, func(r observe.Rate) float64 { return float64(r.Out) }), Style: st.Warn}).View(st, a.Inner())
 	}
-	return st.panel("Network", note, body, a, false)
+	return st.Panel("Network", note, body, a, false)
 }
 
-func (x *metrics) restartChart(st *styles, r *usageRow, a area) string {
-	body := st.good.Render("✓") + st.dim.Render(" no restart")
+func (x *metrics) restartChart(st *kit.Styles, r *usageRow, a kit.Area) string {
+	body := st.Good.Render("✓") + st.Dim.Render(" no restart")
 	switch {
 	case len(r.restarted) > 0:
-		body = drawChart(st, x.period(), func(v float64) string { return fmt.Sprintf("%.0f", v) }, a.inner(),
-			line{valuesOf(r.restarted, func(n int32) float64 { return float64(n) }), st.bad})
+		body = x.chart(wholeNumber, kit.Line{Values: valuesOf(r.restarted, func(n int32) float64 { return float64(n) }), Style: st.Bad}).View(st, a.Inner())
 	case r.restarts > 0:
-		body = st.dim.Render("the line begins with the next sample")
+		body = st.Dim.Render("the line begins with the next sample")
 	}
-	return st.panel("Restarts", fmt.Sprintf("%d so far", r.restarts), body, a, false)
+	return st.Panel("Restarts", fmt.Sprintf("%d so far", r.restarts), body, a, false)
 }
 
 func limitNote(r *usageRow) string {
 	if r.limit.Bytes > 0 {
-		return " of " + mem(r.limit.Bytes)
+		return " of " + kit.Bytes(r.limit.Bytes)
 	}
 	return ", no limit"
 }
 
-func (x *metrics) period() float64 {
+// chart is a chart of histories that were sampled together with CPU and memory.
+func (x *metrics) chart(value func(float64) string, lines ...kit.Line) kit.Chart {
+	period := 15 * time.Second
 	if u := x.w.snap.Usage; u != nil {
-		return u.Period.Seconds()
+		period = u.Period
 	}
-	return 15
+	return kit.Chart{Period: period, Value: value, Age: observe.Span, Lines: lines}
 }
 
-// peak is the top of a chart: a little above the highest value.
-func peak(v []float64) float64 {
-	top := 0.0
-	for _, x := range v {
-		top = max(top, x)
-	}
-	return top * 1.1
-}
+func wholeNumber(v float64) string { return fmt.Sprintf("%.0f", v) }

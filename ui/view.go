@@ -7,15 +7,16 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // View implements tea.Model.
 func (m *Model) View() string {
-	if m.size.w < 20 || m.size.h < 6 {
-		return block("kl needs a larger window", m.size)
+	if m.size.W < 20 || m.size.H < 6 {
+		return kit.Block("kl needs a larger window", m.size)
 	}
-	a := area{m.size.w, m.size.h - m.bodyTop() - 1}
-	body := block(m.body(a), a)
+	a := kit.Area{W: m.size.W, H: m.size.H - m.bodyTop() - 1}
+	body := kit.Block(m.body(a), a)
 	if m.w.snap.Stale() {
 		body = m.greyed(body)
 	}
@@ -25,16 +26,16 @@ func (m *Model) View() string {
 	}
 	frame := strings.Join(append(parts, body, m.footer()), "\n")
 	if m.dialog != nil {
-		box := m.dialog.view(m.st, area{m.size.w, m.size.h - 2})
-		bw, bh := width(strings.SplitN(box, "\n", 2)[0]), strings.Count(box, "\n")+1
-		frame = over(frame, box, (m.size.w-bw)/2, max(1, (m.size.h-bh)/3))
+		box := m.dialog.View(m.st, kit.Area{W: m.size.W, H: m.size.H - 2})
+		bw, bh := kit.Width(strings.SplitN(box, "\n", 2)[0]), strings.Count(box, "\n")+1
+		frame = kit.Over(frame, box, (m.size.W-bw)/2, max(1, (m.size.H-bh)/3))
 	}
 	return frame
 }
 
-func (m *Model) body(a area) string {
+func (m *Model) body(a kit.Area) string {
 	if m.failed != "" && m.session == nil {
-		return m.st.empty("Cannot open this cluster", m.failed+" · press c to choose another", a)
+		return m.st.Empty("Cannot open this cluster", m.failed+" · press c to choose another", a)
 	}
 	return m.top().view(m.st, a)
 }
@@ -43,7 +44,7 @@ func (m *Model) body(a area) string {
 func (m *Model) greyed(body string) string {
 	lines := strings.Split(ansi.Strip(body), "\n")
 	for i, l := range lines {
-		lines[i] = m.st.dim.Render(l)
+		lines[i] = m.st.Dim.Render(l)
 	}
 	return strings.Join(lines, "\n")
 }
@@ -66,5 +67,5 @@ func (m *Model) banner() string {
 	} else {
 		text += " · retrying"
 	}
-	return m.st.banner.Render(fit(clean(text), m.size.w))
+	return m.st.Banner.Render(kit.Fit(kit.Clean(text), m.size.W))
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // workloads lists pods; any other resource is a key (r) away.
@@ -19,7 +20,7 @@ type workloads struct {
 	w      *world
 	pods   []*corev1.Pod
 	states map[*corev1.Pod]observe.PodState
-	table  table
+	table  kit.Table
 	order  podOrder
 	seen   *observe.Snapshot // what pods was made from
 	made   string            // and with which filter
@@ -42,19 +43,19 @@ func (o podOrder) String() string {
 
 func newWorkloads(m *Model) *workloads {
 	p := &workloads{m: m}
-	p.table.marked = map[string]bool{}
-	p.table.setCols([]column{
-		{title: "", min: 1}, {title: "name", min: 30, max: 64},
-		{title: "ready", right: true}, {title: "status", min: 18, grow: true}, {title: "restarts", right: true, drop: 3},
-		{title: "cpu", min: 5, right: true, drop: 1}, {title: "mem", min: 5, right: true, drop: 1}, {title: "node", max: 20, drop: 5},
-		{title: "ip", drop: 6}, {title: "age", right: true, drop: 2},
+	p.table.Marked = map[string]bool{}
+	p.table.SetCols([]kit.Column{
+		{Title: "", Min: 1}, {Title: "name", Min: 30, Max: 64},
+		{Title: "ready", Right: true}, {Title: "status", Min: 18, Grow: true}, {Title: "restarts", Right: true, Drop: 3},
+		{Title: "cpu", Min: 5, Right: true, Drop: 1}, {Title: "mem", Min: 5, Right: true, Drop: 1}, {Title: "node", Max: 20, Drop: 5},
+		{Title: "ip", Drop: 6}, {Title: "age", Right: true, Drop: 2},
 	})
 	return p
 }
 
 func (p *workloads) title() string { return "Workloads" }
 
-func (p *workloads) keys() []binding {
+func (p *workloads) keys() []kit.Binding {
 	k := p.m.k
 	return append(p.m.podKeys(), k.resource, k.mark, k.sort, k.forwards)
 }
@@ -66,12 +67,12 @@ func (p *workloads) set(w *world) {
 		p.seen, p.made = w.snap, made
 	}
 	measured := w.snap.Usage != nil && len(w.snap.Usage.Pods) > 0
-	for i, c := range p.table.cols {
-		p.table.cols[i].off = !measured && (c.title == "cpu" || c.title == "mem")
+	for i, c := range p.table.Cols {
+		p.table.Cols[i].Off = !measured && (c.Title == "cpu" || c.Title == "mem")
 	}
 	pods := p.pods
-	p.table.setRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name },
-		func(i int) []cell { return podRow(pods[i], w) })
+	p.table.SetRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name },
+		func(i int) []kit.Cell { return podRow(pods[i], w) })
 }
 
 func (p *workloads) collect(w *world) {
@@ -110,34 +111,34 @@ func (p *workloads) collect(w *world) {
 	slices.SortStableFunc(p.pods, func(a, b *corev1.Pod) int { return cmp.Compare(rank[b], rank[a]) })
 }
 
-func podRow(pod *corev1.Pod, w *world) []cell {
+func podRow(pod *corev1.Pod, w *world) []kit.Cell {
 	now, u := w.now, w.snap.Usage
 	s := observe.PodStateOf(pod, now)
 	c, m := "", ""
 	if last, ok := u.Pod(pod.Namespace, pod.Name).Last(); ok {
-		c, m = cpu(int64(last.MilliCPU)), mem(last.Bytes())
+		c, m = kit.CPU(int64(last.MilliCPU)), kit.Bytes(last.Bytes())
 	}
-	restarts := soft(strconv.Itoa(s.Restarts))
+	restarts := kit.Dim(strconv.Itoa(s.Restarts))
 	if s.Restarts > 0 {
-		restarts = txt(strconv.Itoa(s.Restarts))
+		restarts = kit.Text(strconv.Itoa(s.Restarts))
 	}
-	return []cell{
-		{draw: func(st *styles, _ int) string { return st.dot(s.Level) }}, nameCell(w, pod.Namespace, pod.Name),
-		txt(fmt.Sprintf("%d/%d", s.Ready, s.Containers)),
+	return []kit.Cell{
+		dotCell(s.Level), nameCell(w, pod.Namespace, pod.Name),
+		kit.Text(fmt.Sprintf("%d/%d", s.Ready, s.Containers)),
 		podCell(s),
-		restarts, txt(c), txt(m), soft(pod.Spec.NodeName), soft(pod.Status.PodIP), soft(observe.Span(now.Sub(pod.CreationTimestamp.Time))),
+		restarts, kit.Text(c), kit.Text(m), kit.Dim(pod.Spec.NodeName), kit.Dim(pod.Status.PodIP), kit.Dim(observe.Span(now.Sub(pod.CreationTimestamp.Time))),
 	}
 }
 
-func podCell(s observe.PodState) cell {
-	return cell{text: s.Text + "  " + s.Why, draw: func(st *styles, w int) string { return cut(podStatus(st, s), w) }}
+func podCell(s observe.PodState) kit.Cell {
+	return kit.Cell{Text: s.Text + "  " + s.Why, Draw: func(st *kit.Styles, w int) string { return kit.Cut(podStatus(st, s), w) }}
 }
 
 // podStatus is the state, and why in words.
-func podStatus(st *styles, s observe.PodState) string {
-	out := st.level(s.Level).Render(clean(s.Text))
+func podStatus(st *kit.Styles, s observe.PodState) string {
+	out := st.Level(levelOf(s.Level)).Render(kit.Clean(s.Text))
 	if s.Why != "" {
-		out += st.text.Render("  ") + st.dim.Render(clean(s.Why))
+		out += st.Text.Render("  ") + st.Dim.Render(kit.Clean(s.Why))
 	}
 	return out
 }
@@ -147,33 +148,33 @@ func (p *workloads) update(msg tea.Msg) tea.Cmd {
 	key, isKey := msg.(tea.KeyMsg)
 	if isKey {
 		switch {
-		case k.mark.match(key):
-			if id := p.table.current(); id != "" {
-				p.table.marked[id] = !p.table.marked[id]
-				if !p.table.marked[id] {
-					delete(p.table.marked, id)
+		case k.mark.Match(key):
+			if id := p.table.Current(); id != "" {
+				p.table.Marked[id] = !p.table.Marked[id]
+				if !p.table.Marked[id] {
+					delete(p.table.Marked, id)
 				}
-				p.table.move(1)
+				p.table.Move(1)
 			}
 			return nil
-		case k.sort.match(key):
+		case k.sort.Match(key):
 			p.order = (p.order + 1) % (byAge + 1)
 			p.set(p.w)
 			return toast(observe.Idle, "ordered by %s", p.order)
-		case k.resource.match(key):
+		case k.resource.Match(key):
 			return p.m.ask(p.m.resourcePicker())
-		case k.forwards.match(key):
+		case k.forwards.Match(key):
 			return p.m.push(newForwards(p.m))
 		}
 	}
-	if p.table.handle(msg, k) || !isKey {
+	if p.table.Handle(msg, k.MoveKeys) || !isKey {
 		return nil
 	}
-	if k.logs.match(key) && len(p.table.marked) > 0 {
-		return p.m.openLogs(count(len(p.table.marked), "pod"), p.marked())
+	if k.logs.Match(key) && len(p.table.Marked) > 0 {
+		return p.m.openLogs(kit.Count(len(p.table.Marked), "pod"), p.marked())
 	}
-	if p.table.cursor < len(p.pods) {
-		return p.m.podAction(key, p.pods[p.table.cursor])
+	if p.table.Cursor < len(p.pods) {
+		return p.m.podAction(key, p.pods[p.table.Cursor])
 	}
 	return nil
 }
@@ -181,45 +182,45 @@ func (p *workloads) update(msg tea.Msg) tea.Cmd {
 func (p *workloads) marked() []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, pod := range p.w.snap.Pods {
-		if p.table.marked[pod.Namespace+"/"+pod.Name] {
+		if p.table.Marked[pod.Namespace+"/"+pod.Name] {
 			out = append(out, pod)
 		}
 	}
 	return out
 }
 
-func (p *workloads) view(st *styles, a area) string {
+func (p *workloads) view(st *kit.Styles, a kit.Area) string {
 	switch {
 	case len(p.pods) == 0 && !p.w.snap.Has("pods"):
-		return st.skeleton("loading pods", p.w.frame, a)
+		return st.Skeleton("loading pods", p.w.frame, a)
 	case len(p.pods) == 0 && p.w.filter != "":
-		return st.empty("No pod matches /"+clean(p.w.filter), "esc clears the filter", a)
+		return st.Empty("No pod matches /"+kit.Clean(p.w.filter), "esc clears the filter", a)
 	case len(p.pods) == 0 && slices.Contains(p.w.snap.Forbidden, "pods"):
-		return st.empty("You may not list pods of all namespaces", "start with kl ui -n NAMESPACE", a)
+		return st.Empty("You may not list pods of all namespaces", "start with kl ui -n NAMESPACE", a)
 	case len(p.pods) == 0:
-		return st.empty("No pods here", "kubectl run shell --image=…  ·  n chooses another namespace", a)
+		return st.Empty("No pods here", "kubectl run shell --image=…  ·  n chooses another namespace", a)
 	}
 	var levels [5]int
 	for _, pod := range p.pods {
 		levels[observe.PodStateOf(pod, p.w.now).Level]++
 	}
-	sum := " " + st.dim.Render(count(len(p.pods), "pod"))
+	sum := " " + st.Dim.Render(kit.Count(len(p.pods), "pod"))
 	for _, l := range []observe.Level{observe.Good, observe.Busy, observe.Warn, observe.Bad} {
 		if levels[l] > 0 {
-			sum += "  " + st.dot(l) + st.level(l).Render(fmt.Sprintf(" %d", levels[l]))
+			sum += "  " + st.Dot(levelOf(l)) + st.Level(levelOf(l)).Render(fmt.Sprintf(" %d", levels[l]))
 		}
 	}
-	right := st.dim.Render("by " + p.order.String() + " ")
-	if n := len(p.table.marked); n > 0 {
-		right = st.warn.Render(fmt.Sprintf("%d marked ", n))
+	right := st.Dim.Render("by " + p.order.String() + " ")
+	if n := len(p.table.Marked); n > 0 {
+		right = st.Warn.Render(fmt.Sprintf("%d marked ", n))
 	}
-	list, why := area{a.w, a.h - 1}, ""
-	if p.table.cursor < len(p.pods) {
-		pod := p.pods[p.table.cursor]
+	list, why := kit.Area{W: a.W, H: a.H - 1}, ""
+	if p.table.Cursor < len(p.pods) {
+		pod := p.pods[p.table.Cursor]
 		if s := observe.PodStateOf(pod, p.w.now); s.Why != "" {
 			why = whyStrip(st, s.Level, pod.Namespace+"/"+pod.Name, s.Why, a)
-			list.h -= strings.Count(why, "\n")
+			list.H -= strings.Count(why, "\n")
 		}
 	}
-	return spread(sum, right, a.w) + "\n" + p.table.view(st, list, 1, true) + why
+	return kit.Spread(sum, right, a.W) + "\n" + p.table.View(st, list, 1, true) + why
 }

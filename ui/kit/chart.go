@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"strconv"
@@ -7,76 +7,91 @@ import (
 
 	"github.com/NimbleMarkets/ntcharts/linechart/timeserieslinechart"
 	"github.com/charmbracelet/lipgloss"
-
-	"github.com/klkube/kl/cluster/observe"
 )
 
-// line is one history of a chart, a value a period, the newest last; a value below zero is a gap.
-type line struct {
-	values []float64
-	style  lipgloss.Style
+// Line is one history of a chart, a value a period, the newest last; a value below zero is a gap.
+type Line struct {
+	Values []float64
+	Style  lipgloss.Style
 }
 
-// drawChart draws lines with the newest values at the right edge and the scale at the left. It always shows at least two
-// minutes, so that a young history does not look like a long one.
-func drawChart(st *styles, period float64, unit func(float64) string, a area, lines ...line) string {
-	if a.h < 3 || a.w < 20 {
-		return block(lines[0].style.Render(spark(lines[0].values, peak(lines[0].values), max(0, a.w))), a)
+// Chart draws histories with the newest values at the right edge and the scale at the left. It always covers at least
+// eight periods, so that a short history does not look like a long one.
+type Chart struct {
+	Period time.Duration              // between two values
+	Value  func(float64) string       // labels the scale
+	Age    func(time.Duration) string // labels the time axis
+	Lines  []Line
+}
+
+func (c Chart) View(st *Styles, a Area) string {
+	lines, unit := c.Lines, c.Value
+	if a.H < 3 || a.W < 20 {
+		return Block(lines[0].Style.Render(Spark(lines[0].Values, Peak(lines[0].Values), max(0, a.W))), a)
 	}
 	values, top := 0, 0.0
 	for _, l := range lines {
-		values, top = max(values, len(l.values)), max(top, peak(l.values))
+		values, top = max(values, len(l.Values)), max(top, Peak(l.Values))
 	}
 	if values < 2 {
-		return block(st.dim.Render("the line begins with the second sample, in "+observe.Span(time.Duration(period)*time.Second)), a)
+		return Block(st.Dim.Render("the line begins with the second sample, in "+c.Age(c.Period)), a)
 	}
 	if top <= 0 {
 		top = 1
 	}
 	label := 0
 	for _, v := range []float64{top, top / 2, 0} {
-		label = max(label, width(unit(v)))
+		label = max(label, Width(unit(v)))
 	}
-	plot := area{a.w - label - 2, a.h - 1}
+	plot := Area{a.W - label - 2, a.H - 1}
 	span := max(8, values-1)
 	end := time.Unix(int64(span)*60, 0).UTC() // the time axis is only used for positions
 	begin := time.Unix(0, 0).UTC()
-	c := timeserieslinechart.New(plot.w, plot.h)
-	c.AutoMinX, c.AutoMaxX, c.AutoMinY, c.AutoMaxY = false, false, false, false
-	c.SetXStep(0)
-	c.SetYStep(0)
-	c.SetTimeRange(begin, end)
-	c.SetYRange(0, top)
-	c.SetViewTimeAndYRange(begin, end, 0, top)
+	ts := timeserieslinechart.New(plot.W, plot.H)
+	ts.AutoMinX, ts.AutoMaxX, ts.AutoMinY, ts.AutoMaxY = false, false, false, false
+	ts.SetXStep(0)
+	ts.SetYStep(0)
+	ts.SetTimeRange(begin, end)
+	ts.SetYRange(0, top)
+	ts.SetViewTimeAndYRange(begin, end, 0, top)
 	for n, l := range lines {
 		name := strconv.Itoa(n)
-		c.SetDataSetStyle(name, l.style)
-		for i, v := range l.values {
+		ts.SetDataSetStyle(name, l.Style)
+		for i, v := range l.Values {
 			if v >= 0 {
-				c.PushDataSet(name, timeserieslinechart.TimePoint{Time: end.Add(-time.Duration(len(l.values)-1-i) * time.Minute), Value: v})
+				ts.PushDataSet(name, timeserieslinechart.TimePoint{Time: end.Add(-time.Duration(len(l.Values)-1-i) * time.Minute), Value: v})
 			}
 		}
 	}
-	c.DrawBrailleAll()
-	rows := strings.Split(block(c.View(), plot), "\n")
-	out := make([]string, 0, a.h)
+	ts.DrawBrailleAll()
+	rows := strings.Split(Block(ts.View(), plot), "\n")
+	out := make([]string, 0, a.H)
 	for i, r := range rows {
 		text := ""
 		switch i {
 		case 0:
 			text = unit(top)
-		case plot.h / 2:
+		case plot.H / 2:
 			text = unit(top / 2)
-		case plot.h - 1:
+		case plot.H - 1:
 			text = unit(0)
 		}
 		tick := "│"
 		if text != "" {
 			tick = "┤"
 		}
-		out = append(out, st.dim.Render(fitRight(text, label))+st.faint.Render(tick)+" "+r)
+		out = append(out, st.Dim.Render(FitRight(text, label))+st.Faint.Render(tick)+" "+r)
 	}
-	from := "−" + observe.Span(time.Duration(float64(span)*period)*time.Second)
-	out = append(out, strings.Repeat(" ", label)+st.faint.Render("└")+" "+spread(st.dim.Render(from), st.dim.Render("now"), plot.w))
-	return block(strings.Join(out, "\n"), a)
+	from := "−" + c.Age(time.Duration(span)*c.Period)
+	out = append(out, strings.Repeat(" ", label)+st.Faint.Render("└")+" "+Spread(st.Dim.Render(from), st.Dim.Render("now"), plot.W))
+	return Block(strings.Join(out, "\n"), a)
+}
+
+// Peak is the top of a chart: a little above the highest value.
+func Peak(v []float64) float64 {
+	top := 0.0
+	for _, x := range v {
+		top = max(top, x)
+	}
+	return top * 1.1
 }

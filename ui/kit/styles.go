@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"fmt"
@@ -6,21 +6,31 @@ import (
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/muesli/termenv"
-
-	"github.com/klkube/kl/cluster/observe"
 )
 
-// styles is every look of the interface, built once from colour tokens for one renderer. sel is the same set on the
+// Level says how urgent something is. It decides the colour and the mark that something is drawn with.
+type Level int
+
+// The levels, in order of urgency.
+const (
+	Idle Level = iota // nothing to do
+	Good
+	Busy // under way
+	Warn
+	Bad
+)
+
+// Styles is every look of the interface, built once from colour tokens for one renderer. sel is the same set on the
 // background of a selected row.
-type styles struct {
-	text, dim, faint, title, accent lipgloss.Style
-	good, busy, warn, bad           lipgloss.Style
-	tab, tabOn, brand               lipgloss.Style
-	key, banner, input              lipgloss.Style
-	border, borderOn                lipgloss.Style
-	added, removed, changed         lipgloss.Style
-	palette                         []lipgloss.Style // tells series and pods apart
-	sel                             *styles
+type Styles struct {
+	Text, Dim, Faint, Title, Accent lipgloss.Style
+	Good, Busy, Warn, Bad           lipgloss.Style
+	Tab, TabOn, Brand               lipgloss.Style
+	Key, Banner, Input              lipgloss.Style
+	border, BorderOn                lipgloss.Style
+	Added, Removed, Changed         lipgloss.Style
+	Palette                         []lipgloss.Style // tells series and pods apart
+	sel                             *Styles
 	colour                          bool
 }
 
@@ -32,7 +42,7 @@ func tone(dark, light, d256, l256, d16, l16 string) lipgloss.TerminalColor {
 	}
 }
 
-func newStyles(r *lipgloss.Renderer) *styles {
+func NewStyles(r *lipgloss.Renderer) *Styles {
 	s := makeStyles(r, func(x lipgloss.Style) lipgloss.Style { return x })
 	few := r.ColorProfile() >= termenv.ANSI // 16 colours have no gentle background: reverse the row instead
 	bg := tone("#2a3547", "#d9e4f5", "237", "189", "0", "7")
@@ -46,7 +56,7 @@ func newStyles(r *lipgloss.Renderer) *styles {
 	return s
 }
 
-func makeStyles(r *lipgloss.Renderer, on func(lipgloss.Style) lipgloss.Style) *styles {
+func makeStyles(r *lipgloss.Renderer, on func(lipgloss.Style) lipgloss.Style) *Styles {
 	fg := func(c lipgloss.TerminalColor) lipgloss.Style { return on(r.NewStyle().Foreground(c)) }
 	var (
 		accent = tone("#7aa2f7", "#2456c9", "111", "26", "12", "4")
@@ -59,69 +69,69 @@ func makeStyles(r *lipgloss.Renderer, on func(lipgloss.Style) lipgloss.Style) *s
 		violet = tone("#c099ff", "#7b3fb5", "141", "97", "13", "5")
 		ink    = tone("#101722", "#ffffff", "234", "231", "0", "15")
 	)
-	s := &styles{
-		text: on(r.NewStyle()), dim: fg(dim), faint: fg(faint), title: on(r.NewStyle().Bold(true)), accent: fg(accent),
-		good: fg(good), busy: fg(busy), warn: fg(warn), bad: fg(bad),
-		tab: fg(dim), tabOn: fg(accent).Bold(true), brand: r.NewStyle().Bold(true).Foreground(ink).Background(accent),
-		key: fg(accent), banner: r.NewStyle().Bold(true).Foreground(ink).Background(warn), input: fg(accent).Bold(true),
-		border: fg(faint), borderOn: fg(accent),
-		added: fg(good), removed: fg(bad), changed: fg(warn),
-		palette: []lipgloss.Style{fg(accent), fg(good), fg(violet), fg(warn), fg(busy), fg(bad)},
+	s := &Styles{
+		Text: on(r.NewStyle()), Dim: fg(dim), Faint: fg(faint), Title: on(r.NewStyle().Bold(true)), Accent: fg(accent),
+		Good: fg(good), Busy: fg(busy), Warn: fg(warn), Bad: fg(bad),
+		Tab: fg(dim), TabOn: fg(accent).Bold(true), Brand: r.NewStyle().Bold(true).Foreground(ink).Background(accent),
+		Key: fg(accent), Banner: r.NewStyle().Bold(true).Foreground(ink).Background(warn), Input: fg(accent).Bold(true),
+		border: fg(faint), BorderOn: fg(accent),
+		Added: fg(good), Removed: fg(bad), Changed: fg(warn),
+		Palette: []lipgloss.Style{fg(accent), fg(good), fg(violet), fg(warn), fg(busy), fg(bad)},
 		colour:  r.ColorProfile() != termenv.Ascii,
 	}
 	return s
 }
 
 // on returns the styles for a row that is selected or not.
-func (s *styles) on(selected bool) *styles {
+func (s *Styles) on(selected bool) *Styles {
 	if selected {
 		return s.sel
 	}
 	return s
 }
 
-func (s *styles) level(l observe.Level) lipgloss.Style {
+func (s *Styles) Level(l Level) lipgloss.Style {
 	switch l {
-	case observe.Good:
-		return s.good
-	case observe.Busy:
-		return s.busy
-	case observe.Warn:
-		return s.warn
-	case observe.Bad:
-		return s.bad
+	case Good:
+		return s.Good
+	case Busy:
+		return s.Busy
+	case Warn:
+		return s.Warn
+	case Bad:
+		return s.Bad
 	}
-	return s.dim
+	return s.Dim
 }
 
-// dot is a level without words. Its shape tells it without colour too.
-func (s *styles) dot(l observe.Level) string {
+// Dot is a level without words. Its shape tells it without colour too.
+func (s *Styles) Dot(l Level) string {
 	switch l {
-	case observe.Good:
-		return s.good.Render("●")
-	case observe.Busy:
-		return s.busy.Render("◐")
-	case observe.Warn:
-		return s.warn.Render("▲")
-	case observe.Bad:
-		return s.bad.Render("✖")
+	case Good:
+		return s.Good.Render("●")
+	case Busy:
+		return s.Busy.Render("◐")
+	case Warn:
+		return s.Warn.Render("▲")
+	case Bad:
+		return s.Bad.Render("✖")
 	}
-	return s.dim.Render("○")
+	return s.Dim.Render("○")
 }
 
-// load colours a share of a capacity.
-func (s *styles) load(share float64) lipgloss.Style {
+// Load colours a share of a capacity.
+func (s *Styles) Load(share float64) lipgloss.Style {
 	switch {
 	case share >= 0.9:
-		return s.bad
+		return s.Bad
 	case share >= 0.75:
-		return s.warn
+		return s.Warn
 	}
-	return s.accent
+	return s.Accent
 }
 
-// gauge draws a share as a line of w cells: thick up to it, thin after.
-func (s *styles) gauge(share float64, w int) string {
+// Gauge draws a share as a line of w cells: thick up to it, thin after.
+func (s *Styles) Gauge(share float64, w int) string {
 	if w <= 0 {
 		return ""
 	}
@@ -129,47 +139,47 @@ func (s *styles) gauge(share float64, w int) string {
 	if n == 0 && share > 0 {
 		n = 1
 	}
-	return s.load(share).Render(strings.Repeat("━", n)) + s.faint.Render(strings.Repeat("─", w-n))
+	return s.Load(share).Render(strings.Repeat("━", n)) + s.Faint.Render(strings.Repeat("─", w-n))
 }
 
-// part is a piece of a stacked bar.
-type part struct {
-	n     int
-	rune  string
-	style lipgloss.Style
+// Part is a piece of a stacked bar.
+type Part struct {
+	N     int
+	Glyph string
+	Style lipgloss.Style
 }
 
-// stack draws parts of a whole as one bar of w cells; whatever is left is empty.
-func (s *styles) stack(whole, w int, parts ...part) string {
+// Stack draws parts of a whole as one bar of w cells; whatever is left is empty.
+func (s *Styles) Stack(whole, w int, parts ...Part) string {
 	if w <= 0 {
 		return ""
 	}
 	if whole <= 0 {
-		return s.faint.Render(strings.Repeat("·", w))
+		return s.Faint.Render(strings.Repeat("·", w))
 	}
 	var b strings.Builder
 	done, sum := 0, 0
 	for _, p := range parts {
-		sum += p.n
+		sum += p.N
 		end := min(w, sum*w/whole)
-		if p.n > 0 && end == done && end < w {
+		if p.N > 0 && end == done && end < w {
 			end++ // what is there is seen
 		}
 		if end > done {
-			b.WriteString(p.style.Render(strings.Repeat(p.rune, end-done)))
+			b.WriteString(p.Style.Render(strings.Repeat(p.Glyph, end-done)))
 			done = end
 		}
 	}
 	if done < w {
-		b.WriteString(s.faint.Render(strings.Repeat("·", w-done)))
+		b.WriteString(s.Faint.Render(strings.Repeat("·", w-done)))
 	}
 	return b.String()
 }
 
 const sparks = "▁▂▃▄▅▆▇█"
 
-// spark draws the last w values as columns below top; a negative value is a gap.
-func spark(values []float64, top float64, w int) string {
+// Spark draws the last w values as columns below top; a negative value is a gap.
+func Spark(values []float64, top float64, w int) string {
 	if w <= 0 {
 		return ""
 	}
@@ -192,62 +202,62 @@ func spark(values []float64, top float64, w int) string {
 	return b.String()
 }
 
-// panel frames content with a title in the upper edge and an optional note at its right.
-func (s *styles) panel(title, note, content string, a area, focused bool) string {
-	if a.w < 4 || a.h < 3 {
-		return block(content, a)
+// Panel frames content with a title in the upper edge and an optional note at its right.
+func (s *Styles) Panel(title, note, content string, a Area, focused bool) string {
+	if a.W < 4 || a.H < 3 {
+		return Block(content, a)
 	}
-	edge, head := s.border, s.title
+	edge, head := s.border, s.Title
 	if focused {
-		edge, head = s.borderOn, s.tabOn
+		edge, head = s.BorderOn, s.TabOn
 	}
-	inner := a.inner()
-	title = cut(clean(title), a.w-6)
+	inner := a.Inner()
+	title = Cut(Clean(title), a.W-6)
 	left := edge.Render("╭─ ") + head.Render(title) + " "
 	right := edge.Render("─╮")
-	if room := a.w - width(left) - 4; note != "" && room > width(note)+2 {
-		right = " " + s.dim.Render(note) + edge.Render(" ─╮")
+	if room := a.W - Width(left) - 4; note != "" && room > Width(note)+2 {
+		right = " " + s.Dim.Render(note) + edge.Render(" ─╮")
 	}
-	fill := max(0, a.w-width(left)-width(right))
+	fill := max(0, a.W-Width(left)-Width(right))
 	lines := []string{left + edge.Render(strings.Repeat("─", fill)) + right}
-	for l := range strings.SplitSeq(block(content, inner), "\n") {
+	for l := range strings.SplitSeq(Block(content, inner), "\n") {
 		lines = append(lines, edge.Render("│")+" "+l+" "+edge.Render("│"))
 	}
-	lines = append(lines, edge.Render("╰"+strings.Repeat("─", a.w-2)+"╯"))
+	lines = append(lines, edge.Render("╰"+strings.Repeat("─", a.W-2)+"╯"))
 	return strings.Join(lines, "\n")
 }
 
-// skeleton stands for content that is on its way.
-func (s *styles) skeleton(what string, frame int, a area) string {
+// Skeleton stands for content that is on its way.
+func (s *Styles) Skeleton(what string, frame int, a Area) string {
 	spin := []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
-	lines := []string{s.accent.Render(spin[frame%len(spin)]) + s.dim.Render(" "+what)}
-	for i := 1; i < min(a.h-1, 9); i++ {
-		w := max(1, (a.w-2)*(9-i*2%7)/12)
-		lines = append(lines, "  "+s.faint.Render(strings.Repeat("░", min(w, max(0, a.w-2)))))
+	lines := []string{s.Accent.Render(spin[frame%len(spin)]) + s.Dim.Render(" "+what)}
+	for i := 1; i < min(a.H-1, 9); i++ {
+		w := max(1, (a.W-2)*(9-i*2%7)/12)
+		lines = append(lines, "  "+s.Faint.Render(strings.Repeat("░", min(w, max(0, a.W-2)))))
 	}
-	return block(strings.Join(lines, "\n"), a)
+	return Block(strings.Join(lines, "\n"), a)
 }
 
-// empty says in the middle of an area that there is nothing, and what to do about it.
-func (s *styles) empty(what, hint string, a area) string {
+// Empty says in the middle of an area that there is nothing, and what to do about it.
+func (s *Styles) Empty(what, hint string, a Area) string {
 	var lines []string
-	for range max(0, a.h/3-1) {
+	for range max(0, a.H/3-1) {
 		lines = append(lines, "")
 	}
-	for _, l := range wrap(what, a.w-2) {
-		lines = append(lines, center(s.text.Render(l), a.w))
+	for _, l := range Wrap(what, a.W-2) {
+		lines = append(lines, center(s.Text.Render(l), a.W))
 	}
-	for _, l := range wrap(hint, a.w-2) {
-		lines = append(lines, center(s.dim.Render(l), a.w))
+	for _, l := range Wrap(hint, a.W-2) {
+		lines = append(lines, center(s.Dim.Render(l), a.W))
 	}
-	return block(strings.Join(lines, "\n"), a)
+	return Block(strings.Join(lines, "\n"), a)
 }
 
 func center(s string, w int) string {
-	return strings.Repeat(" ", max(0, (w-width(s))/2)) + s
+	return strings.Repeat(" ", max(0, (w-Width(s))/2)) + s
 }
 
-func percent(part, whole int64) string {
+func Percent(part, whole int64) string {
 	if whole <= 0 {
 		return "–"
 	}

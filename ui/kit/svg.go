@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"bufio"
@@ -17,15 +17,16 @@ type look struct {
 	faint, reverse  bool
 }
 
-// writeSVG draws a frame as a picture: one text element a run of equal looks, placed on the grid of cells.
-func writeSVG(out io.Writer, frame string, f FrameOptions) error {
+// WriteSVG draws a frame of the given size as a picture, with one text element for each run of equal style, placed on
+// the grid of cells.
+func WriteSVG(out io.Writer, frame string, size Area, light bool) error {
 	const cw, ch, pad = 8.43, 16.4, 14.0
 	ink, paper := "#d6deeb", "#11151d"
-	if f.Light {
+	if light {
 		ink, paper = "#1f2733", "#fbfcfe"
 	}
 	w := bufio.NewWriter(out)
-	width, height := float64(f.Width)*cw+2*pad, float64(f.Height)*ch+2*pad
+	width, height := float64(size.W)*cw+2*pad, float64(size.H)*ch+2*pad
 	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="'JetBrains Mono','DejaVu Sans Mono',Menlo,Consolas,monospace" font-size="14">`+"\n", width, height, width, height)
 	fmt.Fprintf(w, `<rect width="100%%" height="100%%" rx="8" fill="%s"/>`+"\n", paper)
 	for y, line := range strings.Split(frame, "\n") {

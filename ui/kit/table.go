@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"strings"
@@ -7,100 +7,100 @@ import (
 	"github.com/charmbracelet/lipgloss"
 )
 
-// column is one column of a table. Columns that do not fit are left out, the highest drop first; what is still too wide
+// Column is one column of a table. Columns that do not fit are left out, the highest drop first; what is still too wide
 // shrinks to its min; grow takes what is left over.
-type column struct {
-	title string
-	min   int  // cells it needs at least; 0 means as wide as its content
-	max   int  // cells it never exceeds; 0 means no limit
-	drop  int  // 0 is never left out
-	grow  bool // takes the rest of the line
-	off   bool // never shown
-	right bool // aligned to the right, as numbers are
+type Column struct {
+	Title string
+	Min   int  // cells it needs at least; 0 means as wide as its content
+	Max   int  // cells it never exceeds; 0 means no limit
+	Drop  int  // 0 is never left out
+	Grow  bool // takes the rest of the line
+	Off   bool // never shown
+	Right bool // aligned to the right, as numbers are
 }
 
-// cell is text in a style, or something that draws itself into a width; then text only tells how much room it wants.
-type cell struct {
-	text string
-	look func(*styles) lipgloss.Style
-	draw func(st *styles, w int) string
+// Cell is text in a style, or something that draws itself into a width; then text only tells how much room it wants.
+type Cell struct {
+	Text  string
+	Style func(*Styles) lipgloss.Style
+	Draw  func(st *Styles, w int) string
 }
 
-func txt(s string) cell { return cell{text: s} }
-func soft(s string) cell {
-	return cell{text: s, look: func(st *styles) lipgloss.Style { return st.dim }}
+func Text(s string) Cell { return Cell{Text: s} }
+func Dim(s string) Cell {
+	return Cell{Text: s, Style: func(st *Styles) lipgloss.Style { return st.Dim }}
 }
 
-// table is a list with a cursor. Rows are asked for only when they are seen, so its length does not matter. The cursor
+// Table is a list with a cursor. Rows are asked for only when they are seen, so its length does not matter. The cursor
 // stays on the same row (by id) when rows come and go.
-type table struct {
-	cols   []column
+type Table struct {
+	Cols   []Column
 	n      int
-	row    func(i int) []cell
+	row    func(i int) []Cell
 	id     func(i int) string
-	cursor int
+	Cursor int
 	offset int
-	marked map[string]bool
+	Marked map[string]bool
 	widths []int // seen so far: columns grow and do not jump back while one scrolls
 	sized  int   // width the widths were made for
-	top    int   // line of the first row within its screen, for the mouse
+	Top    int   // line of the first row within its screen, for the mouse
 	height int   // rows shown last
 }
 
-// setRows replaces the content and keeps the cursor on its row.
-func (t *table) setRows(n int, id func(int) string, row func(int) []cell) {
-	was := t.current()
+// SetRows replaces the content and keeps the cursor on its row.
+func (t *Table) SetRows(n int, id func(int) string, row func(int) []Cell) {
+	was := t.Current()
 	t.n, t.id, t.row = n, id, row
-	if was == "" || t.cursor < n && id(t.cursor) == was {
+	if was == "" || t.Cursor < n && id(t.Cursor) == was {
 		t.clamp()
 		return
 	}
 	for i := range n {
 		if id(i) == was {
-			t.cursor = i
+			t.Cursor = i
 			break
 		}
 	}
 	t.clamp()
 }
 
-func (t *table) setCols(cols []column) {
-	t.cols, t.widths = cols, nil
+func (t *Table) SetCols(cols []Column) {
+	t.Cols, t.widths = cols, nil
 }
 
-// current is the id of the row under the cursor; empty without rows.
-func (t *table) current() string {
-	if t.id == nil || t.cursor < 0 || t.cursor >= t.n {
+// Current is the id of the row under the cursor; empty without rows.
+func (t *Table) Current() string {
+	if t.id == nil || t.Cursor < 0 || t.Cursor >= t.n {
 		return ""
 	}
-	return t.id(t.cursor)
+	return t.id(t.Cursor)
 }
 
-func (t *table) clamp() { t.cursor = max(0, min(t.cursor, t.n-1)) }
+func (t *Table) clamp() { t.Cursor = max(0, min(t.Cursor, t.n-1)) }
 
-func (t *table) move(by int) {
-	t.cursor += by
+func (t *Table) Move(by int) {
+	t.Cursor += by
 	t.clamp()
 }
 
-// handle answers the keys and the mouse that move the cursor; false if msg is none of them.
-func (t *table) handle(msg tea.Msg, k *keyMap) bool {
+// Handle answers the keys and the mouse that move the cursor; false if msg is none of them.
+func (t *Table) Handle(msg tea.Msg, k MoveKeys) bool {
 	switch msg := msg.(type) {
 	case tea.KeyMsg:
 		page := max(1, t.height-1)
 		switch {
-		case k.up.match(msg):
-			t.move(-1)
-		case k.down.match(msg):
-			t.move(1)
-		case k.pageUp.match(msg):
-			t.move(-page)
-		case k.pageDown.match(msg):
-			t.move(page)
-		case k.home.match(msg):
-			t.move(-t.n)
-		case k.end.match(msg):
-			t.move(t.n)
+		case k.Up.Match(msg):
+			t.Move(-1)
+		case k.Down.Match(msg):
+			t.Move(1)
+		case k.PageUp.Match(msg):
+			t.Move(-page)
+		case k.PageDown.Match(msg):
+			t.Move(page)
+		case k.Home.Match(msg):
+			t.Move(-t.n)
+		case k.End.Match(msg):
+			t.Move(t.n)
 		default:
 			return false
 		}
@@ -108,12 +108,12 @@ func (t *table) handle(msg tea.Msg, k *keyMap) bool {
 	case tea.MouseMsg:
 		switch {
 		case msg.Button == tea.MouseButtonWheelUp:
-			t.move(-3)
+			t.Move(-3)
 		case msg.Button == tea.MouseButtonWheelDown:
-			t.move(3)
+			t.Move(3)
 		case msg.Action == tea.MouseActionPress && msg.Button == tea.MouseButtonLeft:
-			if i := msg.Y - t.top; i >= 0 && i < t.height && t.offset+i < t.n {
-				t.cursor = t.offset + i
+			if i := msg.Y - t.Top; i >= 0 && i < t.height && t.offset+i < t.n {
+				t.Cursor = t.offset + i
 			}
 		default:
 			return false
@@ -123,55 +123,55 @@ func (t *table) handle(msg tea.Msg, k *keyMap) bool {
 	return false
 }
 
-// view draws a line of titles and as many rows as fit. top is the line of the table within its screen.
-func (t *table) view(st *styles, a area, top int, focused bool) string {
-	if a.h <= 0 || a.w <= 0 {
+// View draws a line of titles and as many rows as fit. top is the line of the table within its screen.
+func (t *Table) View(st *Styles, a Area, top int, focused bool) string {
+	if a.H <= 0 || a.W <= 0 {
 		return ""
 	}
 	t.clamp()
-	t.height, t.top = max(0, a.h-1), top+1
-	if t.cursor < t.offset {
-		t.offset = t.cursor
+	t.height, t.Top = max(0, a.H-1), top+1
+	if t.Cursor < t.offset {
+		t.offset = t.Cursor
 	}
-	if t.cursor >= t.offset+t.height {
-		t.offset = t.cursor - t.height + 1
+	if t.Cursor >= t.offset+t.height {
+		t.offset = t.Cursor - t.height + 1
 	}
 	t.offset = max(0, min(t.offset, t.n-t.height))
-	var rows [][]cell
+	var rows [][]Cell
 	for i := t.offset; i < min(t.n, t.offset+t.height); i++ {
 		rows = append(rows, t.row(i))
 	}
-	shown, widths := t.layout(rows, a.w-2)
-	lines := make([]string, 0, a.h)
+	shown, widths := t.layout(rows, a.W-2)
+	lines := make([]string, 0, a.H)
 	lines = append(lines, "  "+t.line(st, shown, widths, t.titles(), true))
 	for i, r := range rows {
 		at := t.offset + i
-		selected := at == t.cursor
+		selected := at == t.Cursor
 		lines = append(lines, t.mark(st, at, selected, focused)+t.line(st.on(selected && focused), shown, widths, r, false))
 	}
-	return block(strings.Join(lines, "\n"), a)
+	return Block(strings.Join(lines, "\n"), a)
 }
 
-func (t *table) mark(st *styles, i int, selected, focused bool) string {
+func (t *Table) mark(st *Styles, i int, selected, focused bool) string {
 	on := st.on(selected && focused)
-	glyph, style := " ", on.text
+	glyph, style := " ", on.Text
 	switch {
 	case selected && focused:
-		glyph, style = "▌", on.accent
+		glyph, style = "▌", on.Accent
 	case selected:
-		glyph, style = "▏", on.dim
+		glyph, style = "▏", on.Dim
 	}
 	second := " "
-	if len(t.marked) > 0 && t.marked[t.id(i)] {
+	if len(t.Marked) > 0 && t.Marked[t.id(i)] {
 		second = "*"
 	}
-	return style.Render(glyph) + on.warn.Render(second)
+	return style.Render(glyph) + on.Warn.Render(second)
 }
 
-func (t *table) titles() []cell {
-	out := make([]cell, len(t.cols))
-	for i, c := range t.cols {
-		out[i] = soft(strings.ToUpper(c.title))
+func (t *Table) titles() []Cell {
+	out := make([]Cell, len(t.Cols))
+	for i, c := range t.Cols {
+		out[i] = Dim(strings.ToUpper(c.Title))
 	}
 	return out
 }
@@ -179,24 +179,24 @@ func (t *table) titles() []cell {
 const gap = 2 // cells between columns
 
 // layout chooses the columns that fit w and how wide each is.
-func (t *table) layout(rows [][]cell, w int) (shown, widths []int) {
-	if t.sized != w || len(t.widths) != len(t.cols) {
-		t.widths, t.sized = make([]int, len(t.cols)), w
-		for i, c := range t.cols {
-			t.widths[i] = max(1, width(c.title))
+func (t *Table) layout(rows [][]Cell, w int) (shown, widths []int) {
+	if t.sized != w || len(t.widths) != len(t.Cols) {
+		t.widths, t.sized = make([]int, len(t.Cols)), w
+		for i, c := range t.Cols {
+			t.widths[i] = max(1, Width(c.Title))
 		}
 	}
 	for _, r := range rows {
-		for i := range min(len(r), len(t.cols)) {
-			if r[i].draw != nil && r[i].text == "" { // a drawing takes what it may have
-				t.widths[i] = max(t.widths[i], t.cols[i].max)
+		for i := range min(len(r), len(t.Cols)) {
+			if r[i].Draw != nil && r[i].Text == "" { // a drawing takes what it may have
+				t.widths[i] = max(t.widths[i], t.Cols[i].Max)
 				continue
 			}
-			t.widths[i] = max(t.widths[i], width(clean(r[i].text)))
+			t.widths[i] = max(t.widths[i], Width(Clean(r[i].Text)))
 		}
 	}
-	for i, c := range t.cols {
-		if !c.off {
+	for i, c := range t.Cols {
+		if !c.Off {
 			shown = append(shown, i)
 		}
 	}
@@ -212,26 +212,26 @@ func (t *table) layout(rows [][]cell, w int) (shown, widths []int) {
 	return shown, t.share(shown, w)
 }
 
-func (t *table) natural(i int) int {
+func (t *Table) natural(i int) int {
 	n := t.widths[i]
-	if t.cols[i].max > 0 {
-		n = min(n, t.cols[i].max)
+	if t.Cols[i].Max > 0 {
+		n = min(n, t.Cols[i].Max)
 	}
 	return n
 }
 
 // least is what a column needs to be worth showing.
-func (t *table) least(i int) int {
-	if t.cols[i].min > 0 {
-		return min(t.cols[i].min, t.natural(i))
+func (t *Table) least(i int) int {
+	if t.Cols[i].Min > 0 {
+		return min(t.Cols[i].Min, t.natural(i))
 	}
 	return t.natural(i)
 }
 
-func (t *table) leaveOut(shown *[]int) bool {
+func (t *Table) leaveOut(shown *[]int) bool {
 	worst := -1
 	for at, i := range *shown {
-		if t.cols[i].drop > 0 && (worst < 0 || t.cols[i].drop > t.cols[(*shown)[worst]].drop) {
+		if t.Cols[i].Drop > 0 && (worst < 0 || t.Cols[i].Drop > t.Cols[(*shown)[worst]].Drop) {
 			worst = at
 		}
 	}
@@ -243,7 +243,7 @@ func (t *table) leaveOut(shown *[]int) bool {
 }
 
 // share gives every column its content's width, then takes from the widest or gives to the one that grows.
-func (t *table) share(shown []int, w int) []int {
+func (t *Table) share(shown []int, w int) []int {
 	out := make([]int, len(shown))
 	sum := gap * (len(shown) - 1)
 	for at, i := range shown {
@@ -253,7 +253,7 @@ func (t *table) share(shown []int, w int) []int {
 	for sum > w {
 		widest := -1
 		for at, i := range shown {
-			if out[at] > max(t.least(i), 1) && (t.cols[i].min > 0 || !t.anyShrinks(shown, out)) && (widest < 0 || out[at] > out[widest]) {
+			if out[at] > max(t.least(i), 1) && (t.Cols[i].Min > 0 || !t.anyShrinks(shown, out)) && (widest < 0 || out[at] > out[widest]) {
 				widest = at
 			}
 		}
@@ -264,7 +264,7 @@ func (t *table) share(shown []int, w int) []int {
 		sum--
 	}
 	for at, i := range shown {
-		if t.cols[i].grow && sum < w {
+		if t.Cols[i].Grow && sum < w {
 			out[at] += w - sum
 			break
 		}
@@ -273,50 +273,50 @@ func (t *table) share(shown []int, w int) []int {
 }
 
 // anyShrinks reports whether a column with a declared minimum still has room to give.
-func (t *table) anyShrinks(shown, out []int) bool {
+func (t *Table) anyShrinks(shown, out []int) bool {
 	for at, i := range shown {
-		if t.cols[i].min > 0 && out[at] > t.least(i) {
+		if t.Cols[i].Min > 0 && out[at] > t.least(i) {
 			return true
 		}
 	}
 	return false
 }
 
-func (t *table) line(st *styles, shown, widths []int, cells []cell, head bool) string {
+func (t *Table) line(st *Styles, shown, widths []int, cells []Cell, head bool) string {
 	var b strings.Builder
 	for at, i := range shown {
 		if at > 0 {
-			b.WriteString(st.text.Render("  "))
+			b.WriteString(st.Text.Render("  "))
 		}
-		var c cell
+		var c Cell
 		if i < len(cells) {
 			c = cells[i]
 		}
-		if c.draw != nil && !head {
-			b.WriteString(fitOn(st, c.draw(st, widths[at]), widths[at]))
+		if c.Draw != nil && !head {
+			b.WriteString(fitOn(st, c.Draw(st, widths[at]), widths[at]))
 			continue
 		}
-		s := fit(clean(c.text), widths[at])
-		if t.cols[i].right {
-			s = fitRight(clean(c.text), widths[at])
+		s := Fit(Clean(c.Text), widths[at])
+		if t.Cols[i].Right {
+			s = FitRight(Clean(c.Text), widths[at])
 		}
-		look := st.text
-		if c.look != nil {
-			look = c.look(st)
+		look := st.Text
+		if c.Style != nil {
+			look = c.Style(st)
 		}
 		b.WriteString(look.Render(s))
 	}
-	if pad := t.sized - width(b.String()); pad > 0 {
-		b.WriteString(st.text.Render(strings.Repeat(" ", pad)))
+	if pad := t.sized - Width(b.String()); pad > 0 {
+		b.WriteString(st.Text.Render(strings.Repeat(" ", pad)))
 	}
 	return b.String()
 }
 
 // fitOn is fit with the padding in the row's own background.
-func fitOn(st *styles, s string, w int) string {
-	s = cut(s, w)
-	if n := w - width(s); n > 0 {
-		return s + st.text.Render(strings.Repeat(" ", n))
+func fitOn(st *Styles, s string, w int) string {
+	s = Cut(s, w)
+	if n := w - Width(s); n > 0 {
+		return s + st.Text.Render(strings.Repeat(" ", n))
 	}
 	return s
 }

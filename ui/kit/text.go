@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"fmt"
@@ -10,13 +10,13 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// area is a size in cells.
-type area struct{ w, h int }
+// Area is a size in cells.
+type Area struct{ W, H int }
 
-// inner is what a panel of that area has room for.
-func (a area) inner() area { return area{a.w - 4, a.h - 2} }
+// Inner is what a panel of that area has room for.
+func (a Area) Inner() Area { return Area{a.W - 4, a.H - 2} }
 
-func (a area) String() string { return fmt.Sprintf("%dx%d", a.w, a.h) }
+func (a Area) String() string { return fmt.Sprintf("%dx%d", a.W, a.H) }
 
 // plain reports whether s is printable ASCII, which is as wide as it is long.
 func plain(s string) bool {
@@ -28,9 +28,9 @@ func plain(s string) bool {
 	return true
 }
 
-// clean makes text from a cluster safe to print: no control characters, no escape sequences, nothing that changes the
+// Clean makes text from a cluster safe to print: no control characters, no escape sequences, nothing that changes the
 // writing direction of what follows. Tabs and newlines become spaces.
-func clean(s string) string {
+func Clean(s string) string {
 	if plain(s) {
 		return s
 	}
@@ -46,73 +46,73 @@ func clean(s string) string {
 	}, s)
 }
 
-// width is the number of cells s takes; s may hold styles.
-func width(s string) int {
+// Width is the number of cells s takes; s may hold styles.
+func Width(s string) int {
 	if plain(s) {
 		return len(s)
 	}
 	return ansi.StringWidth(s)
 }
 
-// cut shortens s to w cells with an ellipsis; s may hold styles.
-func cut(s string, w int) string {
+// Cut shortens s to w cells with an ellipsis; s may hold styles.
+func Cut(s string, w int) string {
 	switch {
 	case w <= 0:
 		return ""
-	case width(s) <= w:
+	case Width(s) <= w:
 		return s
 	}
 	return ansi.Truncate(s, w, "…")
 }
 
-// fit makes s exactly w cells wide.
-func fit(s string, w int) string {
-	s = cut(s, w)
-	if n := w - width(s); n > 0 {
+// Fit makes s exactly w cells wide.
+func Fit(s string, w int) string {
+	s = Cut(s, w)
+	if n := w - Width(s); n > 0 {
 		return s + strings.Repeat(" ", n)
 	}
 	return s
 }
 
-// fitRight is fit with the text at the right edge.
-func fitRight(s string, w int) string {
-	s = cut(s, w)
-	if n := w - width(s); n > 0 {
+// FitRight is fit with the text at the right edge.
+func FitRight(s string, w int) string {
+	s = Cut(s, w)
+	if n := w - Width(s); n > 0 {
 		return strings.Repeat(" ", n) + s
 	}
 	return s
 }
 
-// block makes text exactly as large as the area: lines cut or padded, missing lines blank.
-func block(s string, a area) string {
+// Block makes text exactly as large as the area: lines cut or padded, missing lines blank.
+func Block(s string, a Area) string {
 	lines := strings.Split(s, "\n")
-	if len(lines) > a.h {
-		lines = lines[:max(0, a.h)]
+	if len(lines) > a.H {
+		lines = lines[:max(0, a.H)]
 	}
 	for i, l := range lines {
-		lines[i] = fit(l, a.w)
+		lines[i] = Fit(l, a.W)
 	}
-	for len(lines) < a.h {
-		lines = append(lines, strings.Repeat(" ", max(0, a.w)))
+	for len(lines) < a.H {
+		lines = append(lines, strings.Repeat(" ", max(0, a.W)))
 	}
 	return strings.Join(lines, "\n")
 }
 
-// spread puts left and right at the edges of w cells; right gives way.
-func spread(left, right string, w int) string {
-	l, r := width(left), width(right)
+// Spread puts left and right at the edges of w cells; right gives way.
+func Spread(left, right string, w int) string {
+	l, r := Width(left), Width(right)
 	if l+r+1 > w {
 		if l+8 > w {
-			return fit(left, w)
+			return Fit(left, w)
 		}
-		right = cut(right, w-l-1)
-		r = width(right)
+		right = Cut(right, w-l-1)
+		r = Width(right)
 	}
 	return left + strings.Repeat(" ", max(0, w-l-r)) + right
 }
 
-// beside joins two blocks of equal height.
-func beside(left, right string) string {
+// Beside joins two blocks of equal height.
+func Beside(left, right string) string {
 	a, b := strings.Split(left, "\n"), strings.Split(right, "\n")
 	for i := range a {
 		if i < len(b) {
@@ -122,30 +122,30 @@ func beside(left, right string) string {
 	return strings.Join(a, "\n")
 }
 
-// wrap breaks plain text at spaces into lines of at most w cells.
-func wrap(s string, w int) []string {
+// Wrap breaks plain text at spaces into lines of at most w cells.
+func Wrap(s string, w int) []string {
 	if w <= 0 {
 		return nil
 	}
-	return strings.Split(ansi.Wrap(clean(s), w, " /,"), "\n")
+	return strings.Split(ansi.Wrap(Clean(s), w, " /,"), "\n")
 }
 
-// over lays a box onto a frame at column x, line y.
-func over(frame, box string, x, y int) string {
+// Over lays a box onto a frame at column x, line y.
+func Over(frame, box string, x, y int) string {
 	lines := strings.Split(frame, "\n")
 	for i, b := range strings.Split(box, "\n") {
 		if y+i < 0 || y+i >= len(lines) {
 			continue
 		}
 		l := lines[y+i]
-		w := width(b)
-		lines[y+i] = ansi.Cut(l, 0, x) + b + ansi.Cut(l, x+w, max(x+w, width(l)))
+		w := Width(b)
+		lines[y+i] = ansi.Cut(l, 0, x) + b + ansi.Cut(l, x+w, max(x+w, Width(l)))
 	}
 	return strings.Join(lines, "\n")
 }
 
-// cpu writes millicores: 7m, 250m, 1.25, 12.
-func cpu(milli int64) string {
+// CPU writes millicores: 7m, 250m, 1.25, 12.
+func CPU(milli int64) string {
 	switch {
 	case milli < 0:
 		return "–"
@@ -158,8 +158,8 @@ func cpu(milli int64) string {
 	}
 }
 
-// mem writes bytes in binary units with at most three digits: 512Ki, 77Mi, 1.5Gi.
-func mem(bytes int64) string {
+// Bytes writes bytes in binary units with at most three digits: 512Ki, 77Mi, 1.5Gi.
+func Bytes(bytes int64) string {
 	if bytes < 0 {
 		return "–"
 	}
@@ -174,8 +174,8 @@ func mem(bytes int64) string {
 	return fmt.Sprintf("%.0f%s", v, units[i])
 }
 
-// secs writes a latency: 0.4ms, 12ms, 1.3s.
-func secs(v float64) string {
+// Seconds writes a latency: 0.4ms, 12ms, 1.3s.
+func Seconds(v float64) string {
 	switch {
 	case math.IsNaN(v):
 		return "–"
@@ -188,8 +188,8 @@ func secs(v float64) string {
 	}
 }
 
-// count writes n and a noun in the right number.
-func count(n int, noun string) string {
+// Count writes n and a noun in the right number.
+func Count(n int, noun string) string {
 	switch {
 	case n == 1:
 		return "1 " + noun
