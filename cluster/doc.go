@@ -1,6 +1,7 @@
-// Package cluster is the domain of kl: what a cluster is, where it lives on disk, which nodes it has, and how it goes
-// up and down. It knows nothing about Docker, runc or the Kubernetes components: nodes come from a [Driver], the control
-// plane is another process that is started, watched and stopped through files and sockets below [Layout].
+// Package cluster is the vocabulary of kl: what a cluster is ([Spec]), where it lives on disk ([Layout]), what makes its
+// nodes ([Driver]), what its control plane says about itself ([Status], asked through [Client]), and what went wrong
+// ([Error]). It knows nothing about Docker, runc or the Kubernetes components. What is done to clusters is in
+// cluster/host.
 //
 //	spec := cluster.DefaultSpec()
 //	spec.Nodes = []cluster.NodeGroup{{Count: 2}}

@@ -62,6 +62,12 @@ type Preparer interface {
 	Prepare(ctx context.Context, cluster string, p Payload) error
 }
 
+// ImageSource is a Driver whose backend has images of its own, which nodes can be given.
+type ImageSource interface {
+	// SaveImages returns the named images as one docker-archive. The error wraps ErrNoImage if one of them is unknown.
+	SaveImages(ctx context.Context, names []string) (io.ReadCloser, error)
+}
+
 // ExecSpec is a command to run in a node. Nil streams are discarded.
 type ExecSpec struct {
 	Cmd    []string
@@ -140,3 +146,6 @@ var ErrNodeExists = errors.New("node exists")
 
 // ErrNoEngine is wrapped by a driver whose backend does not answer.
 var ErrNoEngine = errors.New("no container engine answers")
+
+// ErrNoImage is returned by ImageSource.SaveImages for a name the backend does not know.
+var ErrNoImage = errors.New("no such image")

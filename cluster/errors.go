@@ -1,6 +1,11 @@
 package cluster
 
-import "strings"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
 
 // Error is a failure that a person reads: what was tried, where, why, and what to do about it. cmd prints Hint on a line
 // of its own and Log, the last lines of the failing component's log, below.
@@ -27,3 +32,16 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Damaged is the error for a file of the cluster's state that is missing or makes no sense. It names the file.
+func Damaged(l Layout, file string, err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err // the path is in Op already
+	}
+	return &Error{
+		Op:   "read " + file,
+		Err:  err,
+		Hint: fmt.Sprintf("restore the file, or remove the cluster with 'kl down --name %s' and make it anew", l.Name),
+	}
+}

@@ -100,3 +100,6 @@ func (l Layout) NodeStoppedFile(node string) string { return l.path("nodes", nod
 
 // NodePartitionFile exists while a node is cut from the control plane and from its peers; its agent watches for it.
 func (l Layout) NodePartitionFile(node string) string { return l.path("nodes", node, "partitioned") }
+
+// ContextName is the name of the cluster's context, cluster and user in a kubeconfig.
+func ContextName(cluster string) string { return "kl-" + cluster }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -63,7 +64,7 @@ func (p Port) Forwarded() bool { return p.Protocol == "" || p.Protocol == "tcp" 
 
 // HostAddress is where the host listens, as net.Listen takes it.
 func (p Port) HostAddress() string {
-	return net.JoinHostPort(or(p.Address, "127.0.0.1"), strconv.Itoa(p.Host))
+	return net.JoinHostPort(cmp.Or(p.Address, "127.0.0.1"), strconv.Itoa(p.Host))
 }
 
 // Networking holds the address ranges of the cluster, in CIDR notation.
@@ -158,4 +159,40 @@ func (s *Spec) NameNodes() {
 			g.Names = append(g.Names, name)
 		}
 	}
+}
+
+// Names gives the nodes of want the names that the cluster's nodes have, group by group, and names the rest. gone are
+// the nodes that want has no place for.
+func (s Spec) Names(want Spec) (named Spec, gone []string) {
+	want.Nodes = slices.Clone(want.Nodes)
+	s.Nodes = slices.Clone(s.Nodes)
+	s.NameNodes()
+	for i := range min(len(want.Nodes), len(s.Nodes)) {
+		g := &want.Nodes[i]
+		if g.Simulated || s.Nodes[i].Simulated {
+			continue
+		}
+		for _, name := range s.Nodes[i].Names {
+			if len(g.Names) < g.Count && !slices.Contains(g.Names, name) {
+				g.Names = append(slices.Clone(g.Names), name)
+			}
+		}
+	}
+	want.NameNodes()
+	keep := want.NodeNames()
+	for _, name := range s.NodeNames() {
+		if !slices.Contains(keep, name) {
+			gone = append(gone, name)
+		}
+	}
+	return want, gone
+}
+
+// Forwarded are the ports that the control plane publishes.
+func (s Spec) Forwarded() []Port {
+	var ports []Port
+	for _, g := range s.Nodes {
+		ports = append(ports, slices.DeleteFunc(slices.Clone(g.Ports), func(p Port) bool { return !p.Forwarded() })...)
+	}
+	return ports
 }

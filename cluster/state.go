@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,28 +9,23 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klkube/kl/cluster/statefile"
+
 	"sigs.k8s.io/yaml"
 )
 
 // Default fills in what the spec leaves to kl, but for the API server's port, which the first up chooses.
 func (s Spec) Default() Spec {
 	d := DefaultSpec()
-	s.APIVersion, s.Kind = or(s.APIVersion, d.APIVersion), or(s.Kind, d.Kind)
-	s.Name, s.Driver = or(s.Name, d.Name), or(s.Driver, d.Driver)
+	s.APIVersion, s.Kind = cmp.Or(s.APIVersion, d.APIVersion), cmp.Or(s.Kind, d.Kind)
+	s.Name, s.Driver = cmp.Or(s.Name, d.Name), cmp.Or(s.Driver, d.Driver)
 	if s.Nodes == nil {
 		s.Nodes = d.Nodes
 	}
 	n, dn := &s.Networking, d.Networking
-	n.PodCIDR, n.ServiceCIDR = or(n.PodCIDR, dn.PodCIDR), or(n.ServiceCIDR, dn.ServiceCIDR)
-	n.Gateway, n.DNS, n.CNI = or(n.Gateway, dn.Gateway), or(n.DNS, dn.DNS), or(n.CNI, dn.CNI)
+	n.PodCIDR, n.ServiceCIDR = cmp.Or(n.PodCIDR, dn.PodCIDR), cmp.Or(n.ServiceCIDR, dn.ServiceCIDR)
+	n.Gateway, n.DNS, n.CNI = cmp.Or(n.Gateway, dn.Gateway), cmp.Or(n.DNS, dn.DNS), cmp.Or(n.CNI, dn.CNI)
 	return s
-}
-
-func or(value, fallback string) string {
-	if value != "" {
-		return value
-	}
-	return fallback
 }
 
 // CheckName reports what is wrong with a cluster's name: it becomes part of host names, file names and labels.
@@ -56,10 +52,10 @@ func ReadSpec(l Layout) (Spec, error) {
 		}
 	}
 	if err != nil {
-		return s, damaged(l, l.SpecFile(), err)
+		return s, Damaged(l, l.SpecFile(), err)
 	}
 	if err := yaml.UnmarshalStrict(data, &s); err != nil {
-		return s, damaged(l, l.SpecFile(), err)
+		return s, Damaged(l, l.SpecFile(), err)
 	}
 	switch {
 	case s.APIVersion != APIVersion || s.Kind != Kind:
@@ -70,7 +66,7 @@ func ReadSpec(l Layout) (Spec, error) {
 		err = fmt.Errorf("kubernetes.apiServerPort is %d", s.Kubernetes.APIServerPort)
 	}
 	if err != nil {
-		return s, damaged(l, l.SpecFile(), err)
+		return s, Damaged(l, l.SpecFile(), err)
 	}
 	return s.Default(), nil
 }
@@ -81,7 +77,7 @@ func WriteSpec(l Layout, s Spec) error {
 	if err != nil {
 		return fmt.Errorf("encode cluster.yaml: %w", err)
 	}
-	if err := replaceFile(l.SpecFile(), data, 0o600); err != nil {
+	if err := statefile.Write(l.SpecFile(), data, 0o600); err != nil {
 		return fmt.Errorf("write cluster.yaml: %w", err)
 	}
 	return nil

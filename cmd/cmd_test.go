@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
@@ -231,7 +233,7 @@ func TestStory(t *testing.T) {
 		if diff := cmp.Diff([]string{"kl", "Ready", "2", "v1.36.3", "docker"}, fields[:5]); diff != "" {
 			t.Error(diff)
 		}
-		var infos []cluster.Info
+		var infos []host.Info
 		decode(t, w.must("list", "-o", "json"), &infos)
 		if len(infos) != 1 || infos[0].Name != "kl" || len(infos[0].Nodes) != 2 {
 			t.Errorf("infos are %+v", infos)
@@ -373,11 +375,11 @@ func testImageLoad(t *testing.T, w *world) {
 func TestUpJSON(t *testing.T) {
 	w := newWorld(t)
 	var steps []string
-	var result cluster.Result
+	var result host.Result
 	for dec := json.NewDecoder(strings.NewReader(w.must("up", "--name", "big", "-o", "json"))); dec.More(); {
 		var line struct {
 			cluster.Event
-			Result *cluster.Result
+			Result *host.Result
 		}
 		if err := dec.Decode(&line); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"golang.org/x/term"
 
 	"github.com/klkube/kl/cluster"
@@ -58,8 +60,8 @@ func newEnv(e Env) *env {
 }
 
 // host returns the machine, telling events to show (which may be nil).
-func (e *env) host(show func(cluster.Event)) *cluster.Host {
-	return &cluster.Host{
+func (e *env) host(show func(cluster.Event)) *host.Host {
+	return &host.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
 		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot,
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
@@ -50,7 +52,7 @@ func imageLoad(ctx context.Context, e *env, args []string, o output) error {
 	if err != nil {
 		return err
 	}
-	all := []cluster.Loaded{}
+	all := []host.Loaded{}
 	for _, file := range files {
 		loaded, err := e.host(nil).LoadImages(ctx, e.name, file)
 		if err != nil {
@@ -67,7 +69,7 @@ func imageLoad(ctx context.Context, e *env, args []string, o output) error {
 	return nil
 }
 
-func printLoaded(w io.Writer, loaded []cluster.Loaded) {
+func printLoaded(w io.Writer, loaded []host.Loaded) {
 	for _, l := range loaded {
 		names := strings.Join(l.Images, ", ")
 		if l.Skipped {

@@ -5,37 +5,37 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/spf13/cobra"
+	"github.com/klkube/kl/cluster/host"
 
-	"github.com/klkube/kl/cluster"
+	"github.com/spf13/cobra"
 )
 
 func newStopCmd(e *env) *cobra.Command {
 	return verb(e, "stop", "Turn the cluster off and keep all of it",
 		"Turn the cluster off: its nodes, then its control plane. etcd, volumes, images and the nodes' identities and\n"+
-			"addresses stay; 'kl start' brings all of it back.", "is stopped", (*cluster.Host).Stop)
+			"addresses stay; 'kl start' brings all of it back.", "is stopped", (*host.Host).Stop)
 }
 
 func newPauseCmd(e *env) *cobra.Command {
 	return verb(e, "pause", "Freeze the cluster: no CPU, nothing lost, back in a moment",
 		"Freeze every process of the cluster where it stands. It keeps its memory and uses no CPU until 'kl resume'.",
-		"is paused", (*cluster.Host).Pause)
+		"is paused", (*host.Host).Pause)
 }
 
 func newResumeCmd(e *env) *cobra.Command {
 	return verb(e, "resume", "Let a paused cluster go on",
-		"Let a paused cluster go on where it stood. A cluster that runs is left alone.", "is running", (*cluster.Host).Resume)
+		"Let a paused cluster go on where it stood. A cluster that runs is left alone.", "is running", (*host.Host).Resume)
 }
 
 // verb is a command that does one thing to a whole cluster.
-func verb(e *env, use, short, long, done string, do func(*cluster.Host, context.Context, string) error) *cobra.Command {
+func verb(e *env, use, short, long, done string, do func(*host.Host, context.Context, string) error) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Example: fmt.Sprintf("  kl %s\n  kl %s --name big", use, use),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.during(o, fmt.Sprintf("Cluster %s %s.", e.name, done), func(h *cluster.Host) error {
+			return e.during(o, fmt.Sprintf("Cluster %s %s.", e.name, done), func(h *host.Host) error {
 				return do(h, cmd.Context(), e.name)
 			})
 		},
@@ -45,7 +45,7 @@ func verb(e *env, use, short, long, done string, do func(*cluster.Host, context.
 }
 
 // during shows the progress of f, and then says that it is done.
-func (e *env) during(o output, done string, f func(*cluster.Host) error) error {
+func (e *env) during(o output, done string, f func(*host.Host) error) error {
 	progress := e.progress(o)
 	err := f(e.host(progress.Event))
 	progress.Close()
@@ -56,7 +56,7 @@ func (e *env) during(o output, done string, f func(*cluster.Host) error) error {
 }
 
 func newStartCmd(e *env) *cobra.Command {
-	var opts cluster.UpOptions
+	var opts host.UpOptions
 	var o output
 	cmd := &cobra.Command{
 		Use: "start", Short: "Bring a stopped cluster back",
@@ -78,7 +78,7 @@ func newStartCmd(e *env) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&opts.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
+	cmd.Flags().DurationVar(&opts.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	addOutput(cmd, &o)
 	return cmd
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
@@ -16,7 +18,7 @@ import (
 
 func newNodeAddCmd(e *env) *cobra.Command {
 	g := cluster.NodeGroup{Count: 1}
-	opts := cluster.UpOptions{}
+	opts := host.UpOptions{}
 	var o output
 	cmd := &cobra.Command{
 		Use: "add [NAME…]", Short: "Add nodes to the cluster",
@@ -43,12 +45,12 @@ func newNodeAddCmd(e *env) *cobra.Command {
 	f.StringVar(&g.Memory, "memory", "", "memory of each node, such as `2Gi`; no limit by default")
 	f.StringToStringVar(&g.Labels, "label", nil, "Kubernetes label, `key=value`; may be repeated")
 	f.StringArrayVar(&g.Taints, "taint", nil, "Kubernetes taint, `key[=value]:effect`; may be repeated")
-	f.DurationVar(&opts.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
+	f.DurationVar(&opts.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	addOutput(cmd, &o)
 	return cmd
 }
 
-func nodeAdd(ctx context.Context, e *env, g cluster.NodeGroup, opts cluster.UpOptions, o output) error {
+func nodeAdd(ctx context.Context, e *env, g cluster.NodeGroup, opts host.UpOptions, o output) error {
 	check := cluster.DefaultSpec()
 	check.Nodes = []cluster.NodeGroup{g}
 	if err := config.Check(check, config.ThisMachine()); err != nil {
@@ -104,7 +106,7 @@ func nodeRemove(ctx context.Context, e *env, node string, force bool, timeout ti
 			return &cluster.Error{Op: "drain node", Node: node, Err: err, Hint: "see what holds it up with 'kl kubectl get pods -A -o wide', or use --force"}
 		}
 	}
-	err = e.during(o, fmt.Sprintf("Node %s is removed.", node), func(h *cluster.Host) error { return h.RemoveNode(ctx, e.name, node) })
+	err = e.during(o, fmt.Sprintf("Node %s is removed.", node), func(h *host.Host) error { return h.RemoveNode(ctx, e.name, node) })
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/spf13/cobra"
+	"github.com/klkube/kl/cluster/host"
 
-	"github.com/klkube/kl/cluster"
+	"github.com/spf13/cobra"
 )
 
 func newScaleCmd(e *env) *cobra.Command {
@@ -23,7 +23,7 @@ func newScaleCmd(e *env) *cobra.Command {
 			if args[0] != "simulated" || err != nil || n < 0 {
 				return misuse(cmd, fmt.Errorf("say 'simulated' and a number, not %q", args))
 			}
-			return e.during(o, fmt.Sprintf("Cluster %s has %s.", e.name, plural(n, "simulated node")), func(h *cluster.Host) error {
+			return e.during(o, fmt.Sprintf("Cluster %s has %s.", e.name, plural(n, "simulated node")), func(h *host.Host) error {
 				return h.Scale(cmd.Context(), e.name, n)
 			})
 		},

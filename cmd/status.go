@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
@@ -43,7 +45,7 @@ func status(ctx context.Context, e *env, o output) error {
 	nodes := nodeRows(ctx, e, info)
 	if o.isJSON() {
 		return printJSON(e.Out, struct {
-			cluster.Info
+			host.Info
 			Nodes []nodeRow `json:"nodes"`
 		}{info, nodes})
 	}
@@ -52,7 +54,7 @@ func status(ctx context.Context, e *env, o output) error {
 }
 
 // nodeRows joins what is known about nodes, each asked for its memory if it can be reached.
-func nodeRows(ctx context.Context, e *env, info cluster.Info) []nodeRow {
+func nodeRows(ctx context.Context, e *env, info host.Info) []nodeRow {
 	rows := make([]nodeRow, len(info.Nodes))
 	known := map[string]cluster.NodeStatus{}
 	if info.Status != nil {
@@ -90,7 +92,7 @@ func nodeMemory(ctx context.Context, c *cluster.Client, node string) int64 {
 	return info.Memory
 }
 
-func printStatus(w io.Writer, i cluster.Info, nodes []nodeRow, now time.Time) {
+func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) {
 	line := func(key, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%-12s%s\n", key, value)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"sort"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
@@ -17,7 +19,7 @@ import (
 
 // upFlags is what `kl up` was told.
 type upFlags struct {
-	cluster.UpOptions
+	host.UpOptions
 	spec   cluster.Spec
 	file   string
 	nodes  int
@@ -29,7 +31,7 @@ type upFlags struct {
 
 func newUpCmd(e *env) *cobra.Command {
 	f := upFlags{nodes: 1}
-	drivers := append(e.driverNames(), cluster.Nodeless)
+	drivers := append(e.driverNames(), host.Nodeless)
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the cluster and wait until its nodes are ready",
@@ -57,14 +59,14 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(drivers))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
 	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers, while nodes come")
-	flags.DurationVar(&f.Timeout, "timeout", cluster.DefaultTimeout, "give up after this `time`")
+	flags.DurationVar(&f.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	flags.BoolVar(&f.Retain, "retain", false, "keep what a failed up made, for a look at it")
 	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, lost on power failure")
 	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "merge into this `file` ($KUBECONFIG or ~/.kube/config)")
 	flags.StringVar(&f.Restart, "restart", "", "start the cluster at boot: `always` or no (default no; kept until said otherwise)")
 	addOutput(cmd, &f.output)
 	mustRegister(cmd.RegisterFlagCompletionFunc("restart",
-		cobra.FixedCompletions([]string{cluster.RestartAlways, cluster.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
+		cobra.FixedCompletions([]string{host.RestartAlways, host.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
 	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
 		cobra.FixedCompletions(append([]string{"auto"}, drivers...), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
@@ -78,8 +80,8 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 			return misuse(cmd, fmt.Errorf("--%s must not be negative", name))
 		}
 	}
-	if changed("restart") && f.Restart != cluster.RestartAlways && f.Restart != cluster.RestartNo {
-		return misuse(cmd, fmt.Errorf("--restart is %q: use %s or %s", f.Restart, cluster.RestartAlways, cluster.RestartNo))
+	if changed("restart") && f.Restart != host.RestartAlways && f.Restart != host.RestartNo {
+		return misuse(cmd, fmt.Errorf("--restart is %q: use %s or %s", f.Restart, host.RestartAlways, host.RestartNo))
 	}
 	asked := f.spec // by flags
 	if f.file != "" {
@@ -169,7 +171,7 @@ func (e *env) progress(o output) *ui.Progress {
 }
 
 // printResult says where the time went and what to type next.
-func printResult(w io.Writer, r *cluster.Result) {
+func printResult(w io.Writer, r *host.Result) {
 	if r.Running {
 		fmt.Fprintf(w, "Cluster %s is already running: Kubernetes %s, %s.\n", r.Cluster, r.Kubernetes, plural(r.Nodes, "node"))
 	} else {
@@ -185,7 +187,7 @@ func printResult(w io.Writer, r *cluster.Result) {
 }
 
 // whereTimeWent names the components and steps that took longest.
-func whereTimeWent(r *cluster.Result) string {
+func whereTimeWent(r *host.Result) string {
 	type part struct {
 		name    string
 		seconds float64

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/klkube/kl/cluster/host"
+
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/ui"
@@ -26,7 +28,7 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 	v.progress = v.open()
 	shown, closeUI := context.WithCancel(ctx)
 	defer closeUI()
-	var result *cluster.Result
+	var result *host.Result
 	var err error
 	ended := make(chan struct{})
 	go func() {

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klkube/kl/cluster/pki"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -88,7 +90,7 @@ func newCluster(t *testing.T, home string, edit func(*cluster.Spec)) (cluster.La
 			t.Fatal(err)
 		}
 	}
-	if err := cluster.EnsurePKI(l, spec.Networking, time.Now()); err != nil {
+	if err := pki.Ensure(l, spec.Networking, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	data, err := yaml.Marshal(spec)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klkube/kl/cluster/pki"
+
 	"k8s.io/client-go/rest"
 
 	"github.com/klkube/kl/cluster"
@@ -18,7 +20,7 @@ func TestIdentity(t *testing.T) {
 	const user = "system:metrics-server"
 	layout := cluster.Home(t.TempDir()).Cluster("test")
 	now := time.Now()
-	if err := cluster.EnsurePKI(layout, cluster.DefaultSpec().Networking, now); err != nil {
+	if err := pki.Ensure(layout, cluster.DefaultSpec().Networking, now); err != nil {
 		t.Fatal(err)
 	}
 	id, err := New(layout.PKI("ca.crt"), layout.PKI("ca.key"), Request{User: user, Service: "metrics-server.kube-system.svc"}, now)

@@ -1,0 +1,54 @@
+package cluster
+
+import "time"
+
+// Autostart is how a cluster starts at boot.
+type Autostart struct {
+	Path string // the file that says so
+	Note string // one line: what stands in the way, and what to do about it; empty if nothing does
+}
+
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step.
+const (
+	StepStarted StepState = "Started"
+	StepRunning StepState = "Running" // Message says something new
+	StepDone    StepState = "Done"
+	StepFailed  StepState = "Failed"
+	StepWarning StepState = "Warning" // not a step: Message is advice
+)
+
+// Event is a change in one step of up or down. Steps run side by side.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Step    string    `json:"step"`
+	State   StepState `json:"state"`
+	Seconds float64   `json:"seconds,omitempty"` // how long it took, once Done or Failed
+	Message string    `json:"message,omitempty"`
+}
+
+// Step is a finished step: where the time went.
+type Step struct {
+	Name    string  `json:"name"`
+	Began   float64 `json:"began"`   // seconds after the command began
+	Seconds float64 `json:"seconds"` // how long it took
+}
+
+// The steps of up, as events name them; a node's step is its name.
+const (
+	StepPayload      = "payload"
+	StepCertificates = "certificates"
+	StepImage        = "node image"
+	StepControlPlane = "control plane"
+	StepAccount      = "default service account"
+	StepDNS          = "cluster DNS"
+	StepSimulated    = "simulated nodes"
+	StepKubeconfig   = "kubeconfig"
+	StepPreflight    = "preflight"
+	StepLock         = "lock"
+	StepCleanup      = "clean up"
+	StepAutostart    = "start at boot"
+	StepNodePrograms = "node programs" // kubelet, kube-proxy and agent of every node restart
+)

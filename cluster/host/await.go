@@ -1,0 +1,232 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// watcher follows a control plane's status until the cluster is ready.
+type watcher struct {
+	up      *upRun
+	running bool // it ran before, and may be ready at the first look
+	names   []string
+	last    cluster.Status
+	seen    bool // last holds a status
+	tenths  int  // of the simulated nodes, already said to be ready
+}
+
+func newWatcher(u *upRun, running bool) *watcher {
+	return &watcher{up: u, running: running, names: u.spec.NodeNames()}
+}
+
+// wait returns nil once everything is ready, and otherwise an error that says what is not and shows the log that may
+// tell why.
+func (w *watcher) wait(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var exited chan struct{} // nil, never closed, for a control plane that someone else started
+	if p := w.up.plane; p != nil {
+		exited = p.exited
+		go func() {
+			select {
+			case <-exited:
+				cancel(errExited)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	client := cluster.NewClient(w.up.layout)
+	defer client.Close()
+	ready := false
+	tick := time.NewTicker(retryInterval)
+	defer tick.Stop()
+	for {
+		err := client.Watch(ctx, func(s cluster.Status) bool {
+			w.last, w.seen = s, true
+			ready = w.note(s)
+			return !ready && s.Phase != cluster.PhaseFailed
+		})
+		switch {
+		case ready:
+			return nil
+		case w.seen && w.last.Phase == cluster.PhaseFailed:
+			return failure(w.up.layout, errors.New(cmp.Or(w.last.Reason, "failed")))
+		case errors.Is(context.Cause(ctx), errExited):
+			return failure(w.up.layout, errors.Join(errExited, w.up.plane.err))
+		case ctx.Err() != nil:
+			return w.explain(context.Cause(ctx))
+		case w.running || w.seen: // the socket was there, and is not any more
+			if pid, _ := ControlPlanePID(w.up.layout); pid == 0 && exited == nil {
+				return failure(w.up.layout, fmt.Errorf("it went away: %w", err))
+			}
+		}
+		select { // the socket is not there yet; nothing announces it
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+var errExited = errors.New("it exited")
+
+// note turns a status into events and reports whether nothing is missing.
+func (w *watcher) note(s cluster.Status) (ready bool) {
+	steps := w.up.steps
+	w.noteComponents(s)
+	if s.Ready.API {
+		w.finish(cluster.StepControlPlane)
+		w.up.apiOnce.Do(func() { close(w.up.apiReady) })
+	}
+	ready = s.Ready.API
+	if w.up.opts.NoWait {
+		return ready
+	}
+	nodes := map[string]cluster.NodeStatus{}
+	for _, n := range s.Nodes {
+		nodes[n.Name] = n
+	}
+	for _, name := range w.names {
+		n := nodes[name]
+		switch {
+		case n.Connected && (n.Ready || n.Registered && w.ownCNI()):
+			w.finish(name)
+			continue
+		case n.Registered:
+			steps.say(name, cluster.StepRunning, "registered")
+		case n.Connected:
+			steps.say(name, cluster.StepRunning, "connected")
+		}
+		ready = false
+	}
+	if want := w.up.spec.SimulatedCount(); want > 0 {
+		if tenth := s.Simulated.Ready * 10 / want; s.Simulated.Nodes >= want && tenth > w.tenths {
+			w.tenths = tenth
+			steps.say(cluster.StepSimulated, cluster.StepRunning, fmt.Sprintf("%d of %d ready", s.Simulated.Ready, want))
+		}
+		ready = w.noteFlag(cluster.StepSimulated, s.Simulated.Ready >= want, s.Ready.API) && ready
+	}
+	ready = w.noteFlag(cluster.StepAccount, s.Ready.DefaultServiceAccount, s.Ready.API) && ready
+	if len(w.names) > 0 && !w.ownCNI() {
+		ready = w.noteFlag(cluster.StepDNS, s.Ready.DNS, s.Ready.API) && ready
+	}
+	return ready
+}
+
+// ownCNI tells whether the user brings the pod network: nodes are not ready, and no pod of DNS runs, until then.
+func (w *watcher) ownCNI() bool { return w.up.spec.Networking.CNI == "none" }
+
+// noteFlag turns one condition into a step that begins when it can.
+func (w *watcher) noteFlag(step string, done, begun bool) bool {
+	switch {
+	case done:
+		w.finish(step)
+	case begun:
+		w.up.steps.start(step)
+	}
+	return done
+}
+
+// finish ends a step; one that never began needs no mention.
+func (w *watcher) finish(step string) {
+	w.up.steps.mu.Lock()
+	_, begun := w.up.steps.open[step]
+	w.up.steps.mu.Unlock()
+	if begun {
+		w.up.steps.done(step, "")
+	}
+}
+
+// noteComponents tells which components the control plane's step is waiting for.
+func (w *watcher) noteComponents(s cluster.Status) {
+	if s.Ready.API {
+		return
+	}
+	var busy []string
+	for _, c := range s.Components {
+		if c.State != cluster.ComponentServing && c.State != cluster.ComponentWaiting {
+			busy = append(busy, c.Name)
+		}
+	}
+	if len(busy) > 0 && !w.running {
+		w.up.steps.say(cluster.StepControlPlane, cluster.StepRunning, strings.Join(busy, ", "))
+	}
+}
+
+// explain says what the cluster was still waiting for when the wait ended.
+func (w *watcher) explain(cause error) error {
+	l := w.up.layout
+	if !w.seen {
+		e := failure(l, fmt.Errorf("it never answered: %w", cause))
+		e.Op = "wait for control plane"
+		return e
+	}
+	if !w.last.Ready.API {
+		for _, c := range w.last.Components {
+			if c.State == cluster.ComponentServing || c.State == cluster.ComponentWaiting {
+				continue
+			}
+			return &cluster.Error{
+				Op: "wait for " + c.Name, Err: fmt.Errorf("%s: %w", strings.ToLower(string(c.State)), orError(c.Error, cause)),
+				Hint: fmt.Sprintf("'kl logs --name %s %s' shows the whole log, if --retain was given", l.Name, c.Name),
+				Log:  tail(cmp.Or(c.LogFile, l.LogFile(c.Name)), logLines),
+			}
+		}
+		return &cluster.Error{Op: "wait for the API", Err: cause, Log: tail(l.LogFile("kube-apiserver"), logLines)}
+	}
+	nodes := map[string]cluster.NodeStatus{}
+	for _, n := range w.last.Nodes {
+		nodes[n.Name] = n
+	}
+	for _, name := range w.names {
+		if n := nodes[name]; !n.Connected || !n.Ready {
+			return w.explainNode(name, n, cause)
+		}
+	}
+	if !w.last.Ready.DefaultServiceAccount {
+		return &cluster.Error{Op: "wait for the default service account", Err: cause, Log: tail(l.LogFile("kube-controller-manager"), logLines)}
+	}
+	if want, have := w.up.spec.SimulatedCount(), w.last.Simulated; have.Ready < want {
+		return &cluster.Error{
+			Op: "wait for simulated nodes", Err: fmt.Errorf("%d of %d are there, %d ready: %w", have.Nodes, want, have.Ready, cause),
+			Hint: "they are Ready once a Stage makes them so: 'kl kubectl get stages'; or give it more time with --timeout",
+			Log:  tail(l.LogFile("control-plane"), logLines),
+		}
+	}
+	return &cluster.Error{Op: "wait for cluster DNS", Err: cause, Hint: "the coredns pods of kube-system tell more, if --retain is given"}
+}
+
+func (w *watcher) explainNode(name string, n cluster.NodeStatus, cause error) error {
+	l, program := w.up.layout, "node"
+	state := "it does not connect"
+	switch {
+	case n.Registered:
+		state = "it is not ready"
+	case n.Connected:
+		state = "it does not register"
+	}
+	lines := tail(l.NodeLogFile(name, program), logLines)
+	if lines == nil {
+		program = "containerd"
+		lines = tail(l.NodeLogFile(name, program), logLines)
+	}
+	if n.Reason != "" {
+		state += ": " + n.Reason
+	}
+	return &cluster.Error{
+		Op: "wait for node", Node: name, Err: fmt.Errorf("%s: %w", state, cause), Log: lines,
+		Hint: fmt.Sprintf("'kl up --retain' keeps the node; its log is %s", l.NodeLogFile(name, program)),
+	}
+}
+
+func orError(text string, fallback error) error {
+	if text != "" {
+		return errors.New(text)
+	}
+	return fallback
+}

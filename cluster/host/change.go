@@ -1,0 +1,95 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/klkube/kl/cluster"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// change is one modification of an existing cluster, under its lock.
+type change struct {
+	host   *Host
+	layout cluster.Layout
+	spec   cluster.Spec
+	driver cluster.Driver
+	nodes  []cluster.Node // as the driver saw them at the start
+	steps  *recorder
+}
+
+// change runs f on a cluster that exists. command is what waiting processes are told.
+func (h *Host) change(ctx context.Context, name, command string, f func(context.Context, *change) error) error {
+	if err := cluster.CheckName(name); err != nil {
+		return err
+	}
+	c := &change{host: h, layout: h.Home.Cluster(name), steps: newRecorder(h.Events)}
+	held, err := acquire(ctx, c.layout, command, c.steps.waitingFor(name))
+	if err != nil {
+		return err
+	}
+	defer held.release()
+	if c.spec, err = cluster.ReadSpec(c.layout); err != nil {
+		return err
+	}
+	if c.driver, err = h.driverFor(ctx, c.spec); err != nil {
+		return err
+	}
+	defer c.driver.Close()
+	if c.nodes, err = c.driver.List(ctx, name); err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	if err := f(ctx, c); err != nil {
+		c.steps.fail()
+		return err
+	}
+	return nil
+}
+
+// each runs f for nodes side by side, each as a step.
+func (c *change) each(ctx context.Context, nodes []cluster.Node, f func(context.Context, cluster.Node) (string, error)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, n := range nodes {
+		g.Go(func() error {
+			return c.steps.do(n.Name, func() (string, error) { return f(ctx, n) })
+		})
+	}
+	return g.Wait()
+}
+
+// node finds a node by name.
+func (c *change) node(name string) (cluster.Node, error) {
+	for _, n := range c.nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return cluster.Node{}, &cluster.Error{Op: "find node", Node: name, Err: errors.New("cluster " + c.spec.Name + " has no such node"),
+		Hint: "'kl node list' shows them"}
+}
+
+// unable says that the cluster's driver lacks a capability.
+func (c *change) unable(op string, n cluster.Node) error {
+	return &cluster.Error{Op: op, Node: n.Name, Err: fmt.Errorf("driver %s cannot do that", c.driver.Name())}
+}
+
+// mark creates an empty file that is a note to another process.
+func mark(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o600)
+}
+
+// unmark removes such a file.
+func unmark(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
+)
+
+// Nodeless is the driver of a cluster without real nodes: an API alone, or with simulated nodes.
+const Nodeless = "simulated"
+
+// driverFor opens the driver of a cluster. One without real nodes needs none.
+func (h *Host) driverFor(ctx context.Context, s cluster.Spec) (cluster.Driver, error) {
+	d, _, err := h.chooseFor(ctx, s)
+	return d, err
+}
+
+// chooseFor is driverFor that also tells, in a few words, why it is that driver; nothing if the Spec names it.
+func (h *Host) chooseFor(ctx context.Context, s cluster.Spec) (d cluster.Driver, why string, err error) {
+	switch {
+	case s.Driver == Nodeless:
+		return nodeless{}, "", nil
+	case s.Driver != "auto":
+		d, err = h.OpenDriver(ctx, s.Driver)
+		return d, "", err
+	case s.NodeCount() == 0:
+		return nodeless{}, "auto: no real nodes", nil
+	}
+	var passed []string
+	for _, name := range h.Drivers {
+		d, err := h.OpenDriver(ctx, name)
+		if err != nil {
+			passed = append(passed, name+": "+err.Error())
+			continue
+		}
+		if len(passed) == 0 {
+			return d, "auto: it comes first, and works here", nil
+		}
+		return d, "auto: not " + strings.Join(passed, "; not "), nil
+	}
+	return nil, "", &cluster.Error{
+		Op: "choose a driver", Err: fmt.Errorf("%w (%s)", cluster.ErrNoEngine, strings.Join(passed, "; ")),
+		Hint: "start Docker (or point DOCKER_HOST at an engine), or run kl as root on Linux for nodes without one",
+	}
+}
+
+// noteDriver keeps why a cluster has its driver; nothing to say keeps what was said before.
+func noteDriver(l cluster.Layout, why string) error {
+	if why == "" {
+		return nil
+	}
+	return statefile.Write(l.DriverFile(), []byte(why+"\n"), 0o600)
+}
+
+// driverReason is what noteDriver kept: empty for a driver that was asked for.
+func driverReason(l cluster.Layout) string {
+	text, err := os.ReadFile(l.DriverFile())
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}

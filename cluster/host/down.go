@@ -1,0 +1,207 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/kubeconfig"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Down removes a cluster: its control plane, nodes, what they shared, its kubeconfig entries and its files. It works on
+// what is left of a damaged or half-made cluster, and does nothing if there is none. existed tells which it was.
+func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) {
+	if err := cluster.CheckName(name); err != nil {
+		return false, err
+	}
+	l := h.Home.Cluster(name)
+	steps := newRecorder(h.Events)
+	held, err := acquire(ctx, l, "kl down", steps.waitingFor(name))
+	if err != nil {
+		return false, err
+	}
+	defer held.release()
+	_, statErr := os.Stat(l.Dir())
+	existed = statErr == nil
+	drivers, err := h.driversOf(ctx, l)
+	if err != nil {
+		return existed, err
+	}
+	var found []driverNodes
+	for _, d := range drivers {
+		defer d.Close()
+		nodes, err := d.List(ctx, name)
+		if err != nil {
+			return existed, fmt.Errorf("list nodes: %w", err)
+		}
+		found = append(found, driverNodes{d, nodes})
+		existed = existed || len(nodes) > 0
+	}
+	return existed, h.remove(ctx, l, steps, found)
+}
+
+// Purge removes what drivers keep for clusters to come: images that no node uses. Drivers that cannot be opened here
+// have nothing to remove.
+func (h *Host) Purge(ctx context.Context, drivers []string) error {
+	var errs []error
+	for _, name := range drivers {
+		d, err := h.OpenDriver(ctx, name)
+		if err != nil {
+			continue
+		}
+		if p, ok := d.(cluster.Purger); ok {
+			errs = append(errs, p.Purge(ctx))
+		}
+		errs = append(errs, d.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// driversOf opens the driver that a cluster was made with or, if its state does not tell, all that can be opened.
+func (h *Host) driversOf(ctx context.Context, l cluster.Layout) ([]cluster.Driver, error) {
+	if spec, err := cluster.ReadSpec(l); err == nil {
+		d, err := h.driverFor(ctx, spec)
+		return []cluster.Driver{d}, err
+	}
+	var drivers []cluster.Driver
+	for _, name := range []string{"docker", "embedded"} {
+		if d, err := h.OpenDriver(ctx, name); err == nil {
+			drivers = append(drivers, d)
+		}
+	}
+	return drivers, nil
+}
+
+// driverNodes are the nodes of a cluster that one driver knows.
+type driverNodes struct {
+	driver cluster.Driver
+	nodes  []cluster.Node
+}
+
+// remove takes a cluster away; the lock is held.
+func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, found []driverNodes) error {
+	for _, f := range found {
+		for _, n := range f.nodes { // or the control plane turns on again what goes off
+			if err := mark(l.NodeStoppedFile(n.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	emptyShared(ctx, l, found)
+	var g errgroup.Group
+	g.Go(func() error {
+		if pid, err := ControlPlanePID(l); pid == 0 {
+			return err
+		}
+		return steps.do(cluster.StepControlPlane, func() (string, error) { return "removed", killControlPlane(ctx, l) })
+	})
+	for _, f := range found {
+		g.Go(func() error { return deleteNodes(ctx, steps, f.driver, f.nodes, l.Name) })
+	}
+	if err := g.Wait(); err != nil {
+		return err // files stay, so that a second down knows what to do
+	}
+	if h.StartAtBoot != nil {
+		if _, err := h.StartAtBoot(ctx, l, false); err != nil {
+			return err
+		}
+	}
+	if err := kubeconfig.Forget(ctx, l, h.Kubeconfigs); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(l.Dir()); err != nil {
+		return &cluster.Error{Op: "remove " + l.Dir(), Err: err, Hint: "remove the directory yourself, as root if a node wrote there"}
+	}
+	return nil
+}
+
+// deleteNodes removes nodes side by side and then what they shared.
+func deleteNodes(ctx context.Context, steps *recorder, d cluster.Driver, nodes []cluster.Node, name string) error {
+	var g errgroup.Group
+	for _, n := range nodes {
+		g.Go(func() error {
+			return steps.do(n.Name, func() (string, error) {
+				if err := d.Delete(ctx, n); err != nil {
+					return "", &cluster.Error{Op: "remove node", Node: n.Name, Err: err}
+				}
+				return "removed", nil
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if c, ok := d.(cluster.Cleaner); ok {
+		if err := c.DeleteCluster(ctx, name); err != nil {
+			return &cluster.Error{Op: "remove what the nodes of " + name + " shared", Err: err}
+		}
+	}
+	return nil
+}
+
+// undo removes what a failed up made: all of a cluster that did not exist before, and else only the new nodes and the
+// control plane it started.
+func (u *upRun) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
+	defer cancel()
+	if u.opts.Retain || !u.wrote {
+		return nil
+	}
+	quiet := newRecorder(nil)
+	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}
+	if u.fresh { // its data goes too
+		signals = signals[1:]
+	}
+	return u.steps.do(cluster.StepCleanup, func() (string, error) {
+		var g errgroup.Group
+		if u.plane != nil {
+			g.Go(func() error { return u.plane.stop(ctx, signals...) })
+		}
+		g.Go(func() error {
+			if u.driver == nil {
+				return nil
+			}
+			if !u.fresh {
+				return u.undoNodes(ctx, quiet)
+			}
+			nodes, err := u.driver.List(ctx, u.spec.Name)
+			if err != nil {
+				return fmt.Errorf("list nodes: %w", err)
+			}
+			return deleteNodes(ctx, quiet, u.driver, nodes, u.spec.Name)
+		})
+		if err := g.Wait(); err != nil || !u.fresh {
+			return "", err
+		}
+		if u.target != "" {
+			if err := kubeconfig.Forget(ctx, u.layout, []string{u.target}); err != nil {
+				return "", err
+			}
+		}
+		return "", os.RemoveAll(u.layout.Dir())
+	})
+}
+
+// undoNodes removes the nodes that this run added to an existing cluster.
+func (u *upRun) undoNodes(ctx context.Context, steps *recorder) error {
+	var g errgroup.Group
+	for _, n := range u.made {
+		g.Go(func() error {
+			return steps.do(n.Name, func() (string, error) { return "", u.driver.Delete(ctx, n) })
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, n := range u.made {
+		if err := os.RemoveAll(u.layout.NodeDir(n.Name)); err != nil {
+			return err
+		}
+	}
+	return cluster.WriteSpec(u.layout, u.before)
+}

@@ -1,0 +1,30 @@
+package host
+
+import (
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// checkHostPorts warns of host ports that somebody else has. The control plane goes on without them, and tries again.
+// The ports of published are taken by the control plane that runs.
+func checkHostPorts(s, published cluster.Spec, warn func(string)) {
+	ours := published.Forwarded()
+	for _, p := range s.Forwarded() {
+		if slices.Contains(ours, p) {
+			continue
+		}
+		ln, err := net.Listen("tcp", p.HostAddress()) //nolint:noctx // a local call that does not wait
+		if err == nil {
+			ln.Close()
+			continue
+		}
+		who := ""
+		if pid, name := listener(p.Host); pid != 0 {
+			who = fmt.Sprintf(": process %d (%s) has it", pid, name)
+		}
+		warn(fmt.Sprintf("port %d of a node is not to be had at %s%s (%v); it will be as soon as that is free", p.Node, p.HostAddress(), who, err))
+	}
+}

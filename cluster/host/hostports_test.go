@@ -1,0 +1,41 @@
+package host
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/klkube/kl/cluster"
+)
+
+func TestCheckHostPorts(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	taken := cluster.Port{Host: ln.Addr().(*net.TCPAddr).Port, Node: 80}
+	publishing := func(p ...cluster.Port) cluster.Spec {
+		return cluster.Spec{Nodes: []cluster.NodeGroup{{Count: 1, Ports: p}}}
+	}
+	udp := taken
+	udp.Protocol = "udp"
+	for _, tt := range []struct {
+		name            string
+		spec, published cluster.Spec
+		want            string
+	}{
+		{name: "taken", spec: publishing(taken), want: "port 80 of a node is not to be had at " + taken.HostAddress()},
+		{name: "ours already", spec: publishing(taken), published: publishing(taken)},
+		{name: "the driver's", spec: publishing(udp)},
+		{name: "none", spec: publishing()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var said []string
+			checkHostPorts(tt.spec, tt.published, func(s string) { said = append(said, s) })
+			if got := strings.Join(said, "\n"); (tt.want == "") != (got == "") || !strings.Contains(got, tt.want) {
+				t.Errorf("warned %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

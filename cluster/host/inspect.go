@@ -1,0 +1,142 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/kubeconfig"
+)
+
+// Info is what is known about a cluster, without waiting for anything.
+type Info struct {
+	Name       string          `json:"name"`
+	Driver     string          `json:"driver"`
+	DriverWhy  string          `json:"driverReason,omitempty"` // how auto came to it; empty for one that was asked for
+	Phase      cluster.Phase   `json:"phase"`
+	Reason     string          `json:"reason,omitempty"`
+	Kubernetes string          `json:"kubernetes,omitempty"`
+	Server     string          `json:"server,omitempty"`
+	Dir        string          `json:"dir"`
+	Nodes      []cluster.Node  `json:"nodes"`            // as the driver sees them
+	Status     *cluster.Status `json:"status,omitempty"` // as the control plane sees itself, if it runs
+	Problems   []string        `json:"problems,omitempty"`
+}
+
+const inspectTimeout = 5 * time.Second // for a control plane that hangs
+
+// Inspect looks at one cluster. What cannot be seen becomes a problem in the answer; the only error is that there is no
+// such cluster.
+func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
+	l := h.Home.Cluster(name)
+	info := Info{Name: name, Phase: cluster.PhaseStopped, Dir: l.Dir(), Nodes: []cluster.Node{}}
+	names, err := h.Home.Names()
+	if err != nil {
+		return info, err
+	}
+	spec, err := cluster.ReadSpec(l)
+	if err != nil {
+		if !slices.Contains(names, name) {
+			return info, err
+		}
+		info.Problems = append(info.Problems, err.Error())
+	} else {
+		info.Driver, info.DriverWhy, info.Server = spec.Driver, driverReason(l), kubeconfig.ServerURL(spec.Kubernetes.APIServerPort)
+		info.Nodes, err = h.listNodes(ctx, spec)
+		if err != nil {
+			info.Problems = append(info.Problems, err.Error())
+		}
+	}
+	if err := info.ask(ctx, l); err != nil {
+		info.Problems = append(info.Problems, err.Error())
+	}
+	return info, nil
+}
+
+// ask fills in what the control plane says, or why it does not run.
+func (i *Info) ask(ctx context.Context, l cluster.Layout) error {
+	pid, err := ControlPlanePID(l)
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		if failed := readReason(l); failed != "" {
+			i.Phase, i.Reason = cluster.PhaseFailed, failed
+		}
+		return nil
+	}
+	if frozen(pid) {
+		i.Phase = cluster.PhasePaused
+		return nil
+	}
+	i.Phase = cluster.PhaseStarting
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	c := cluster.NewClient(l)
+	defer c.Close()
+	s, err := c.Status(ctx)
+	if err != nil {
+		if now, pidErr := ControlPlanePID(l); pidErr == nil && now == 0 { // it was just ending
+			i.Phase = cluster.PhaseStopped
+			return nil
+		}
+		return err
+	}
+	i.Status, i.Phase, i.Reason, i.Kubernetes = &s, s.Phase, s.Reason, s.Kubernetes
+	return nil
+}
+
+func (h *Host) listNodes(ctx context.Context, spec cluster.Spec) ([]cluster.Node, error) {
+	d, err := h.driverFor(ctx, spec)
+	if err != nil {
+		return []cluster.Node{}, err
+	}
+	defer d.Close()
+	nodes, err := d.List(ctx, spec.Name)
+	if nodes == nil {
+		nodes = []cluster.Node{}
+	}
+	return nodes, err
+}
+
+// List looks at every cluster below the home directory, in order of their names.
+func (h *Host) List(ctx context.Context) ([]Info, error) {
+	names, err := h.Home.Names()
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]Info, 0, len(names))
+	for _, name := range names {
+		info, err := h.Inspect(ctx, name)
+		if err != nil { // gone since
+			continue
+		}
+		infos = append(infos, info)
+	}
+	return infos, ctx.Err()
+}
+
+// Node finds a node of a cluster and the driver that made it, which the caller closes.
+func (h *Host) Node(ctx context.Context, clusterName, name string) (cluster.Node, cluster.Driver, error) {
+	spec, err := cluster.ReadSpec(h.Home.Cluster(clusterName))
+	if err != nil {
+		return cluster.Node{}, nil, err
+	}
+	d, err := h.driverFor(ctx, spec)
+	if err != nil {
+		return cluster.Node{}, nil, err
+	}
+	nodes, err := d.List(ctx, clusterName)
+	if err == nil {
+		for _, n := range nodes {
+			if n.Name == name {
+				return n, d, nil
+			}
+		}
+		err = &cluster.Error{Op: "find node", Node: name, Err: errors.New("cluster " + clusterName + " has no such node"), Hint: "'kl node list' shows them"}
+	}
+	d.Close()
+	return cluster.Node{}, nil, err
+}

@@ -1,0 +1,124 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Loaded is what became of an archive on one node.
+type Loaded struct {
+	Node    string   `json:"node"`
+	Images  []string `json:"images"` // names, digests of nameless ones
+	Skipped bool     `json:"skipped"`
+	Seconds float64  `json:"seconds"`
+}
+
+// LoadImages gives the images of an archive file to every node of a running cluster, all at once. A node that has all of
+// them already is left alone.
+func (h *Host) LoadImages(ctx context.Context, name, file string) ([]Loaded, error) {
+	images, err := ReadArchive(file)
+	if err != nil {
+		return nil, &cluster.Error{Op: "read " + file, Err: err, Hint: "save images with 'docker save', 'ctr image export' or a builder's OCI output"}
+	}
+	nodes, err := h.connectedNodes(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	c := cluster.NewClient(h.Home.Cluster(name))
+	defer c.Close()
+	loaded := make([]Loaded, len(nodes))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, node := range nodes {
+		g.Go(func() error {
+			var err error
+			if loaded[i], err = loadNode(ctx, c, node, file, images); err != nil {
+				return &cluster.Error{Op: "load images", Node: node, Err: err}
+			}
+			return nil
+		})
+	}
+	return loaded, g.Wait()
+}
+
+// connectedNodes returns the real nodes of a cluster, all of which must be reachable.
+func (h *Host) connectedNodes(ctx context.Context, name string) ([]string, error) {
+	info, err := h.Inspect(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	again := "'kl up --name " + name + "' brings it back"
+	if info.Status == nil {
+		return nil, &cluster.Error{Op: "reach cluster " + name, Err: fmt.Errorf("its control plane is %s", strings.ToLower(string(info.Phase))), Hint: again}
+	}
+	var names []string
+	for _, n := range info.Nodes {
+		i := slices.IndexFunc(info.Status.Nodes, func(s cluster.NodeStatus) bool { return s.Name == n.Name && s.Connected })
+		if i < 0 {
+			return nil, &cluster.Error{Op: "reach node", Node: n.Name, Err: fmt.Errorf("it is not connected (%s)", n.State), Hint: again}
+		}
+		names = append(names, n.Name)
+	}
+	if len(names) == 0 {
+		return nil, &cluster.Error{Op: "load images", Err: errors.New("cluster " + name + " has no nodes")}
+	}
+	return names, nil
+}
+
+func loadNode(ctx context.Context, c *cluster.Client, node, file string, images []ArchiveImage) (Loaded, error) {
+	begin := time.Now()
+	l := Loaded{Node: node}
+	for _, i := range images {
+		l.Images = append(l.Images, i.Names...)
+		if len(i.Names) == 0 {
+			l.Images = append(l.Images, i.Digests...)
+		}
+	}
+	have, err := NodeImages(ctx, c, node)
+	if err != nil {
+		return l, err
+	}
+	if !slices.ContainsFunc(images, func(i ArchiveImage) bool { return !i.onNode(have) }) {
+		l.Skipped = true
+		return l, nil
+	}
+	r, err := openArchive(file)
+	if err != nil {
+		return l, err
+	}
+	defer r.Close()
+	resp, err := c.Node(ctx, node, http.MethodPost, "/v1/images", r)
+	if err != nil {
+		return l, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return l, err
+	}
+	l.Seconds = time.Since(begin).Seconds()
+	return l, nil
+}
+
+// NodeImages lists the images of a node.
+func NodeImages(ctx context.Context, c *cluster.Client, node string) ([]cluster.Image, error) {
+	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/images", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var images []cluster.Image
+	if err := json.NewDecoder(resp.Body).Decode(&images); err != nil {
+		return nil, fmt.Errorf("read images of node %s: %w", node, err)
+	}
+	return images, nil
+}

@@ -1,0 +1,125 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/klkube/kl/cluster"
+)
+
+const (
+	socketPathLimit   = 108 // of sockaddr_un, with the closing zero
+	longestSocketName = 24  // what a file in run/ may be called
+	firstPort         = 20000
+	lastPort          = 29999 // below NodePorts and the kernel's own choices
+)
+
+// preflight finds what would make up fail later and less clearly. warn gets what might.
+func (h *Host) preflight(ctx context.Context, l cluster.Layout, nodes int, warn func(string)) error {
+	if n := len(l.RunDir()) + 1 + longestSocketName; n >= socketPathLimit {
+		return &cluster.Error{
+			Op: "check " + l.RunDir(), Err: fmt.Errorf("socket paths of %d characters, the kernel takes %d", n, socketPathLimit-1),
+			Hint: "set KL_HOME to a directory with a shorter path, or choose a shorter --name",
+		}
+	}
+	if h.Preflight == nil {
+		return nil
+	}
+	return h.Preflight(ctx, l.Name, nodes, warn)
+}
+
+// choosePort returns a free port of 127.0.0.1 that no other cluster, running or not, was given.
+func choosePort(h cluster.Home) (int, error) {
+	names, err := h.Names()
+	if err != nil {
+		return 0, err
+	}
+	taken := map[int]bool{}
+	for _, name := range names {
+		if s, err := cluster.ReadSpec(h.Cluster(name)); err == nil {
+			taken[s.Kubernetes.APIServerPort] = true
+		}
+	}
+	span := lastPort - firstPort + 1
+	for i, first := 0, rand.IntN(span); i < span; i++ {
+		port := firstPort + (first+i)%span
+		if !taken[port] && portFree(port) == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("choose a port: all of %d–%d are taken", firstPort, lastPort)
+}
+
+func portFree(port int) error {
+	ln, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return ln.Close()
+}
+
+// checkPort returns an error that says who has the API server's port.
+func checkPort(l cluster.Layout, port int) error {
+	err := portFree(port)
+	if err == nil {
+		return nil
+	}
+	who := "another process"
+	if pid, name := listener(port); pid != 0 {
+		who = fmt.Sprintf("process %d (%s)", pid, name)
+	}
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		who = "the system"
+	}
+	return &cluster.Error{
+		Op: fmt.Sprintf("listen on 127.0.0.1:%d for the API server", port), Err: err,
+		Hint: fmt.Sprintf("%s has the port: stop it, or set another kubernetes.apiServerPort in %s", who, l.SpecFile()),
+	}
+}
+
+// listener finds the process that listens on a port of 127.0.0.1 or of every address, as far as /proc tells.
+func listener(port int) (pid int, name string) {
+	inodes := listeningInodes(port)
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		if err != nil || !inodes[target] {
+			continue
+		}
+		parts := strings.Split(link, "/")
+		pid, err := strconv.Atoi(parts[2])
+		if err != nil {
+			continue
+		}
+		comm, _ := os.ReadFile(filepath.Join("/proc", parts[2], "comm"))
+		return pid, strings.TrimSpace(string(comm))
+	}
+	return 0, ""
+}
+
+func listeningInodes(port int) map[string]bool {
+	inodes := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(table)
+		if err != nil {
+			continue
+		}
+		for scan := bufio.NewScanner(f); scan.Scan(); {
+			fields := strings.Fields(scan.Text())
+			if len(fields) > 9 && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && fields[3] == "0A" {
+				inodes["socket:["+fields[9]+"]"] = true
+			}
+		}
+		f.Close()
+	}
+	return inodes
+}

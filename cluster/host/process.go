@@ -1,0 +1,203 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+const stopTimeout = 15 * time.Second // the control plane promises 10
+
+// process is a control plane that this process started.
+type process struct {
+	pid    int
+	exited chan struct{} // closed once it is over; err is set before
+	err    error
+}
+
+// spawn starts the cluster's control plane in a session of its own, so that it outlives this process and no Ctrl-C
+// reaches it. Its output goes to logs/control-plane.log.
+func spawn(l cluster.Layout, engine string) (*process, error) {
+	path := l.LogFile("control-plane")
+	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	// A reader must not take what the last process left for news of this one.
+	for _, stale := range []string{l.FailedFile(), l.StatusSocket()} {
+		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	// Not CommandContext: the process is to live on when ctx ends.
+	cmd := exec.Command(engine, "control-plane", "--dir", l.Dir()) //nolint:noctx
+	cmd.Dir = l.Dir()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// ControlPlanePID returns the process ID of the cluster's control plane, 0 if none runs. Only a process that holds the
+// lock on the file counts: the number alone may belong to anyone by now.
+func ControlPlanePID(l cluster.Layout) (int, error) {
+	for end := time.Now().Add(pidGrace); ; <-time.After(pidGrace / 100) {
+		pid, err := readPID(l)
+		if !errors.Is(err, errNoPID) || time.Now().After(end) {
+			return pid, err
+		}
+	}
+}
+
+// pidGrace is longer than a process takes between the lock and writing its number, and at its end between clearing the
+// number and giving the lock back.
+const pidGrace = 500 * time.Millisecond
+
+var errNoPID = errors.New("locked, but holds no process ID")
+
+// readPID is ControlPlanePID at one moment.
+func readPID(l cluster.Layout) (int, error) {
+	f, err := os.Open(l.PIDFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find control plane: %w", err)
+	}
+	defer f.Close()
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); {
+	case err == nil:
+		return 0, nil // closing gives the lock back
+	case !errors.Is(err, syscall.EWOULDBLOCK):
+		return 0, fmt.Errorf("find control plane: %w", err)
+	}
+	data, err := os.ReadFile(l.PIDFile())
+	if err != nil {
+		return 0, fmt.Errorf("find control plane: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 {
+		return 0, cluster.Damaged(l, l.PIDFile(), fmt.Errorf("%w: %q", errNoPID, data))
+	}
+	return pid, nil
+}
+
+// stopControlPlane ends the cluster's control plane, by force if it does not go in time. It returns nil if none runs.
+func stopControlPlane(ctx context.Context, l cluster.Layout) error {
+	return endControlPlane(ctx, l, syscall.SIGTERM, syscall.SIGKILL)
+}
+
+// killControlPlane ends it at once: for a cluster whose data goes too.
+func killControlPlane(ctx context.Context, l cluster.Layout) error {
+	return endControlPlane(ctx, l, syscall.SIGKILL)
+}
+
+func endControlPlane(ctx context.Context, l cluster.Layout, signals ...syscall.Signal) error {
+	for _, signal := range signals {
+		pid, err := ControlPlanePID(l)
+		if err != nil || pid == 0 {
+			return err
+		}
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("stop control plane (process %d): %w", pid, err)
+		}
+		if err := thaw(pid); err != nil && !errors.Is(err, syscall.ESRCH) { // a paused process acts on no other signal
+			return fmt.Errorf("stop control plane (process %d): %w", pid, err)
+		}
+		if gone, err := waitGone(ctx, l); gone || err != nil {
+			return err
+		}
+	}
+	return errors.New("stop control plane: it does not end")
+}
+
+// waitGone waits until nothing holds the pid file's lock; no event announces that.
+func waitGone(ctx context.Context, l cluster.Layout) (bool, error) {
+	tick := time.NewTicker(retryInterval)
+	defer tick.Stop()
+	end := time.NewTimer(stopTimeout)
+	defer end.Stop()
+	for {
+		pid, err := ControlPlanePID(l)
+		if err != nil || pid == 0 {
+			return err == nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, fmt.Errorf("stop control plane: %w", context.Cause(ctx))
+		case <-end.C:
+			return false, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// stop ends a control plane that this process started, whether or not it has come as far as its pid file, with the first
+// of the signals that works.
+func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
+	for _, signal := range signals {
+		select {
+		case <-p.exited:
+			return nil
+		default:
+		}
+		if err := syscall.Kill(p.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("stop control plane (process %d): %w", p.pid, err)
+		}
+		end := time.NewTimer(stopTimeout)
+		select {
+		case <-p.exited:
+		case <-end.C:
+		case <-ctx.Done():
+			end.Stop()
+			return fmt.Errorf("stop control plane (process %d): %w", p.pid, context.Cause(ctx))
+		}
+		end.Stop()
+	}
+	return nil
+}
+
+// failure says why a control plane ended: its own words, and the end of its log.
+func failure(l cluster.Layout, err error) *cluster.Error {
+	reason := err
+	if text := readReason(l); text != "" {
+		reason = errors.New(text)
+	}
+	return &cluster.Error{
+		Op: "run control plane", Err: reason,
+		Hint: "the whole log: " + l.LogFile("control-plane"),
+		Log:  tail(l.LogFile("control-plane"), logLines),
+	}
+}
+
+// readReason returns what the last control plane left to say about its end, if anything.
+func readReason(l cluster.Layout) string {
+	data, err := os.ReadFile(l.FailedFile())
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}

@@ -1,0 +1,50 @@
+package host
+
+import (
+	"context"
+	"os"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// emptyCommand removes all volumes of the shared tree. It tries again what a pod has just written; what is removed, a pod
+// cannot write to any more.
+const emptyCommand = `cd ` + cluster.SharedMountDir + ` || exit 1
+for i in 1 2 3; do
+	rm -rf ./* ./.[!.]* && exit
+done
+exit 1`
+
+// emptyShared has a node remove what pods have left in shared volumes: it may belong to anybody, and who runs kl need not
+// be root. Where no node can, removing the directory tells.
+func emptyShared(ctx context.Context, l cluster.Layout, found []driverNodes) {
+	if entries, err := os.ReadDir(l.SharedDir()); err != nil || len(entries) == 0 {
+		return
+	}
+	for _, f := range found {
+		e, ok := f.driver.(cluster.Execer)
+		for _, n := range f.nodes {
+			if !ok || !turnedOn(ctx, f.driver, n) {
+				continue
+			}
+			if code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"/bin/sh", "-c", emptyCommand}}); err == nil && code == 0 {
+				return
+			}
+		}
+	}
+}
+
+// turnedOn turns a node on if its help is needed.
+func turnedOn(ctx context.Context, d cluster.Driver, n cluster.Node) bool {
+	if n.State == cluster.NodeRunning {
+		return true
+	}
+	if os.Geteuid() == 0 { // who may remove anything needs no help
+		return false
+	}
+	if p, ok := d.(cluster.Pauser); ok && n.State == cluster.NodePaused {
+		return p.Resume(ctx, n) == nil
+	}
+	s, ok := d.(cluster.Starter)
+	return ok && n.State == cluster.NodeStopped && s.Start(ctx, n) == nil
+}

@@ -1,0 +1,343 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/kubeconfig"
+	"github.com/klkube/kl/cluster/pki"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// UpOptions says how to bring a cluster up; what to bring up is in the Spec.
+type UpOptions struct {
+	NoWait     bool          // return once the API answers
+	Timeout    time.Duration // 0 means DefaultTimeout
+	Retain     bool          // leave what a failed up made, for a look at it
+	Replace    bool          // the Spec is the whole of what is wanted, as a file says it, and not only what to add
+	Restart    string        // RestartAlways, RestartNo, or empty: as it was
+	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs
+}
+
+// What UpOptions.Restart can be: whether the cluster starts when the machine boots.
+const (
+	RestartAlways = "always"
+	RestartNo     = "no"
+)
+
+// DefaultTimeout is how long up waits for a cluster to be ready.
+const DefaultTimeout = 3 * time.Minute
+
+// undoTimeout is how long cleaning up may take after a failure or a Ctrl-C.
+const undoTimeout = time.Minute
+
+// Result is what up did.
+type Result struct {
+	Cluster    string         `json:"cluster"`
+	Driver     string         `json:"driver"`
+	Running    bool           `json:"alreadyRunning"` // there was nothing to do
+	Kubernetes string         `json:"kubernetes"`
+	Nodes      int            `json:"nodes"`
+	Context    string         `json:"context"`
+	Kubeconfig string         `json:"kubeconfig"` // the file merged into
+	Seconds    float64        `json:"seconds"`
+	Steps      []cluster.Step `json:"steps"`
+	Status     cluster.Status `json:"-"`
+}
+
+// Up makes what is missing of a cluster and returns when it is ready. A field of want that is zero keeps what an
+// existing cluster has, or is kl's choice for a new one. When Up fails, or ctx ends, it removes what it made.
+func (h *Host) Up(ctx context.Context, want cluster.Spec, o UpOptions) (*Result, error) {
+	want.Name = cmp.Or(want.Name, cluster.DefaultName)
+	if err := cluster.CheckName(want.Name); err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s", o.Timeout))
+	defer cancel()
+	u := &upRun{host: h, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events), apiReady: make(chan struct{})}
+	held, err := acquire(ctx, u.layout, "kl up", u.steps.waitingFor(want.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer held.release()
+	defer u.close()
+	result, err := u.run(ctx, want)
+	if err == nil {
+		return result, u.autostart(ctx) // the cluster is up, whatever comes of this
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	}
+	u.steps.fail()
+	return nil, errors.Join(err, u.undo(context.WithoutCancel(ctx)))
+}
+
+// upRun is one run of Up.
+type upRun struct {
+	host    *Host
+	opts    UpOptions
+	layout  cluster.Layout
+	steps   *recorder
+	spec    cluster.Spec
+	driver  cluster.Driver
+	why     string // it is that driver
+	payload cluster.Payload
+
+	fresh  bool         // there was no such cluster
+	before cluster.Spec // what there was, if not fresh
+	wrote  bool         // this run wrote files
+	plane  *process     // the control plane this run started
+	target string       // the kubeconfig this run merges into
+
+	apiReady chan struct{} // closed, by way of apiOnce, when the API answers
+	apiOnce  sync.Once
+
+	mu      sync.Mutex
+	made    []cluster.Node // nodes this run made
+	changed bool           // a node was made or turned on
+}
+
+func (u *upRun) close() {
+	if u.driver != nil {
+		u.driver.Close()
+	}
+}
+
+func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
+	if err := u.loadState(want); err != nil {
+		return nil, err
+	}
+	var err error
+	if u.driver, u.why, err = u.host.chooseFor(ctx, u.spec); err != nil {
+		return nil, err
+	}
+	u.spec.Driver = u.driver.Name()
+	warn := func(text string) { u.steps.say(cluster.StepPreflight, cluster.StepWarning, text) }
+	if err := u.host.preflight(ctx, u.layout, u.spec.NodeCount(), warn); err != nil {
+		return nil, err
+	}
+	pid, err := ControlPlanePID(u.layout)
+	if err != nil {
+		return nil, err
+	}
+	published := u.before // its ports are taken by the control plane itself
+	if pid == 0 {
+		published = cluster.Spec{}
+	}
+	checkHostPorts(u.spec, published, warn)
+	have, err := u.driver.List(ctx, u.spec.Name)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	if err := u.checkNodes(have); err != nil {
+		return nil, err
+	}
+	if err := u.writeState(pid != 0); err != nil {
+		return nil, err
+	}
+	if err := u.prepare(ctx); err != nil {
+		return nil, err
+	}
+	status, err := u.start(ctx, pid, have)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.steps.within(ctx, cluster.StepKubeconfig, func() (string, error) { return "", u.kubeconfig(ctx) }); err != nil {
+		return nil, err
+	}
+	return u.result(status, pid != 0 && !u.changed), nil
+}
+
+// loadState takes what an existing cluster was made of; what want says beyond it must be possible.
+func (u *upRun) loadState(want cluster.Spec) error {
+	have, err := cluster.ReadSpec(u.layout)
+	switch {
+	case err == nil:
+		u.before = have
+		u.spec, err = adopt(have, want, u.opts.Replace)
+		u.spec.NameNodes()
+		return err
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if _, err := os.Stat(u.layout.PKI("")); err == nil { // certificates come after cluster.yaml, so it was there
+		return cluster.Damaged(u.layout, u.layout.SpecFile(), fs.ErrNotExist)
+	}
+	u.spec, u.fresh = want.Default(), true
+	if err := u.host.checkSimulated(u.spec); err != nil {
+		return err
+	}
+	u.spec.NameNodes()
+	return nil
+}
+
+// adopt applies what is asked for to an existing cluster.
+func adopt(have, want cluster.Spec, replace bool) (cluster.Spec, error) {
+	refuse := func(what string) error {
+		return &cluster.Error{
+			Op: "change cluster " + have.Name, Err: errors.New(what),
+			Hint: fmt.Sprintf("'kl down --name %s' removes the cluster, or choose another --name", have.Name),
+		}
+	}
+	if have.Driver == Nodeless && have.NodeCount() == 0 && want.NodeCount() > 0 { // its first real nodes
+		have.Driver = cmp.Or(want.Driver, "auto")
+	}
+	if want.Driver != "" && want.Driver != "auto" && want.Driver != have.Driver {
+		return have, refuse(fmt.Sprintf("its driver is %s, which cannot become %s", have.Driver, want.Driver))
+	}
+	if want.Nodes != nil && replace {
+		have.Nodes = want.Nodes
+	} else if want.Nodes != nil {
+		if want.NodeCount() < have.NodeCount() {
+			return have, refuse(fmt.Sprintf("it has %d nodes, %d were asked for", have.NodeCount(), want.NodeCount()))
+		}
+		if more := want.NodeCount() - have.NodeCount(); more > 0 {
+			have.Nodes = grow(have.Nodes, more)
+		}
+		if n := want.SimulatedCount(); n > 0 && n != have.SimulatedCount() {
+			have.Nodes = simulated(have.Nodes, n)
+		}
+	}
+	port := have.Kubernetes.APIServerPort
+	if p := want.Kubernetes.APIServerPort; p != 0 && p != port {
+		return have, refuse("its API server's port is in every node's configuration")
+	}
+	have.Ephemeral = have.Ephemeral || want.Ephemeral
+	if replace { // what may differ was settled by the caller; addresses and identity stay
+		have.Kubernetes, have.Containerd, have.Disable, have.Ephemeral = want.Kubernetes, want.Containerd, want.Disable, want.Ephemeral
+		have.Kubernetes.APIServerPort = port
+	}
+	return have, nil
+}
+
+// writeState makes the cluster's directory and writes down what was decided.
+func (u *upRun) writeState(running bool) error {
+	u.wrote = true
+	if err := os.MkdirAll(u.layout.Dir(), 0o700); err != nil {
+		return &cluster.Error{Op: "make " + u.layout.Dir(), Err: err}
+	}
+	port := &u.spec.Kubernetes.APIServerPort
+	switch {
+	case *port == 0:
+		chosen, err := choosePort(u.host.Home)
+		if err != nil {
+			return err
+		}
+		*port = chosen
+	case !running:
+		if err := checkPort(u.layout, *port); err != nil {
+			return err
+		}
+	}
+	if err := noteDriver(u.layout, u.why); err != nil {
+		return &cluster.Error{Op: "save cluster " + u.spec.Name, Err: err}
+	}
+	if reflect.DeepEqual(u.spec, u.before) {
+		return nil
+	}
+	if err := cluster.WriteSpec(u.layout, u.spec); err != nil {
+		return &cluster.Error{Op: "save cluster " + u.spec.Name, Err: err}
+	}
+	return nil
+}
+
+// prepare makes, side by side, what both the control plane and the nodes need.
+func (u *upRun) prepare(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return u.steps.within(ctx, cluster.StepCertificates, func() (string, error) {
+			if err := pki.Ensure(u.layout, u.spec.Networking, time.Now()); err != nil {
+				return "", err
+			}
+			return "", kubeconfig.Write(u.layout, u.spec.Kubernetes.APIServerPort)
+		})
+	})
+	g.Go(func() error {
+		return u.steps.within(ctx, cluster.StepPayload, func() (string, error) {
+			p, err := u.host.Payload(ctx)
+			u.payload = p
+			return "", err
+		})
+	})
+	return g.Wait()
+}
+
+// start brings up the control plane and the nodes side by side and waits until all of it is ready.
+func (u *upRun) start(ctx context.Context, pid int, have []cluster.Node) (cluster.Status, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	var status cluster.Status
+	g.Go(func() error {
+		if err := thaw(pid); err != nil {
+			return &cluster.Error{Op: "resume control plane", Err: err}
+		}
+		running := pid != 0
+		if !running {
+			u.steps.start(cluster.StepControlPlane)
+			plane, err := spawn(u.layout, u.payload.Engine)
+			if err != nil {
+				return &cluster.Error{Op: "start control plane", Err: err}
+			}
+			u.plane = plane
+		}
+		w := newWatcher(u, running)
+		err := w.wait(gctx)
+		status = w.last
+		return err
+	})
+	g.Go(func() error { return u.startNodes(gctx, have) })
+	g.Go(func() error { return u.simulate(gctx) })
+	return status, g.Wait()
+}
+
+// autostart makes the cluster start at boot, or no longer, if that was asked for.
+func (u *upRun) autostart(ctx context.Context) error {
+	on := u.opts.Restart == RestartAlways
+	switch {
+	case u.opts.Restart == "", u.host.StartAtBoot == nil && !on:
+		return nil
+	case u.host.StartAtBoot == nil:
+		return &cluster.Error{Op: "have the machine start cluster " + u.spec.Name, Err: errors.ErrUnsupported}
+	}
+	var done cluster.Autostart
+	err := u.steps.do(cluster.StepAutostart, func() (string, error) {
+		var err error
+		if done, err = u.host.StartAtBoot(ctx, u.layout, on); !on {
+			return "off", err
+		}
+		return done.Path, err
+	})
+	if err == nil && done.Note != "" {
+		u.steps.say(cluster.StepAutostart, cluster.StepWarning, done.Note)
+	}
+	return err
+}
+
+func (u *upRun) kubeconfig(ctx context.Context) error {
+	u.target = cmp.Or(u.opts.Kubeconfig, kubeconfig.Target(u.host.Kubeconfigs))
+	if u.target == "" {
+		return nil
+	}
+	return kubeconfig.Merge(ctx, u.layout, u.target)
+}
+
+func (u *upRun) result(status cluster.Status, running bool) *Result {
+	steps, total := u.steps.finished()
+	return &Result{
+		Cluster: u.spec.Name, Driver: u.spec.Driver, Running: running,
+		Kubernetes: status.Kubernetes, Nodes: u.spec.NodeCount(),
+		Context: cluster.ContextName(u.spec.Name), Kubeconfig: u.target,
+		Seconds: total.Seconds(), Steps: steps, Status: status,
+	}
+}

@@ -1,0 +1,101 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/klkube/kl/cluster"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// checkNodes refuses a name that an unknown cluster of the backend has: it would be removed as if it were ours.
+func (u *upRun) checkNodes(have []cluster.Node) error {
+	if !u.fresh || len(have) == 0 {
+		return nil
+	}
+	return &cluster.Error{
+		Op:   "make cluster " + u.spec.Name,
+		Err:  fmt.Errorf("driver %s has nodes of a cluster of that name, which %s knows nothing about", u.spec.Driver, u.host.Home),
+		Hint: fmt.Sprintf("choose another --name, or remove them with 'kl down --name %s' (with the KL_HOME they were made with)", u.spec.Name),
+	}
+}
+
+// startNodes makes the nodes that are missing and starts those that are off, all side by side.
+func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
+	specs, err := nodeSpecs(u.spec, u.layout, u.payload)
+	if err != nil {
+		return &cluster.Error{Op: "read nodes of cluster " + u.spec.Name, Err: err}
+	}
+	existing := map[string]cluster.Node{}
+	for _, n := range have {
+		existing[n.Name] = n
+	}
+	if err := os.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
+		return &cluster.Error{Op: "make directory of shared volumes", Err: err}
+	}
+	missing := 0
+	for _, spec := range specs {
+		if _, ok := existing[spec.Name]; !ok {
+			missing++
+		}
+		if err := writeNodeFiles(u.layout, u.spec, spec); err != nil {
+			return &cluster.Error{Op: "write configuration", Node: spec.Name, Err: err}
+		}
+	}
+	if p, ok := u.driver.(cluster.Preparer); ok && missing > 0 {
+		err := u.steps.within(ctx, cluster.StepImage, func() (string, error) { return "", p.Prepare(ctx, u.spec.Name, u.payload) })
+		if err != nil {
+			return &cluster.Error{Op: "prepare node image", Err: err}
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, spec := range specs {
+		g.Go(func() error {
+			if n, ok := existing[spec.Name]; ok {
+				return u.startNode(ctx, n)
+			}
+			return u.makeNode(ctx, spec)
+		})
+	}
+	return g.Wait()
+}
+
+func (u *upRun) makeNode(ctx context.Context, spec cluster.NodeSpec) error {
+	u.steps.start(spec.Name)
+	n, err := u.driver.Create(ctx, spec)
+	if err != nil {
+		return &cluster.Error{Op: "make node", Node: spec.Name, Err: err}
+	}
+	u.mu.Lock()
+	u.made, u.changed = append(u.made, n), true
+	u.mu.Unlock()
+	u.steps.say(spec.Name, cluster.StepRunning, "started")
+	return nil
+}
+
+// startNode turns an existing node on.
+func (u *upRun) startNode(ctx context.Context, n cluster.Node) error {
+	if err := unmark(u.layout.NodeStoppedFile(n.Name)); err != nil {
+		return err
+	}
+	if n.State == cluster.NodeRunning {
+		return nil
+	}
+	u.steps.start(n.Name)
+	u.mu.Lock()
+	u.changed = true
+	u.mu.Unlock()
+	err := fmt.Errorf("it is %s, and driver %s cannot change that", n.State, u.driver.Name())
+	if d, ok := u.driver.(cluster.Starter); ok && n.State == cluster.NodeStopped {
+		err = d.Start(ctx, n)
+	}
+	if d, ok := u.driver.(cluster.Pauser); ok && n.State == cluster.NodePaused {
+		err = d.Resume(ctx, n)
+	}
+	if err != nil {
+		return &cluster.Error{Op: "start node", Node: n.Name, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+const (
+	caLifetime   = 10 * 365 * 24 * time.Hour
+	leafLifetime = 365 * 24 * time.Hour
+	renewBefore  = 30 * 24 * time.Hour // a leaf with less to live is reissued by the next up
+	clockSkew    = 5 * time.Minute     // certificates begin this much in the past
+)
+
+// identity is a certificate and its private key.
+type identity struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
+
+// newCA makes a self-signed authority.
+func newCA(commonName string, now time.Time) (identity, error) {
+	key, err := newKey()
+	if err != nil {
+		return identity{}, err
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: commonName},
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              now.Add(caLifetime),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		DNSNames:              []string{commonName},
+	}
+	cert, err := sign(template, template, &key.PublicKey, key)
+	return identity{cert, key}, err
+}
+
+// leaf says what a certificate below a CA is for.
+type leaf struct {
+	name   string // file name without extension
+	ca     string // file name of the authority without extension
+	cn     string
+	org    []string
+	dns    []string
+	ips    []net.IP
+	usages []x509.ExtKeyUsage
+}
+
+// issue signs a certificate for the public key as the leaf describes it. It does not outlive the authority.
+func (l leaf) issue(ca identity, public *ecdsa.PublicKey, now time.Time) (*x509.Certificate, error) {
+	end := now.Add(leafLifetime)
+	if end.After(ca.cert.NotAfter) {
+		end = ca.cert.NotAfter
+	}
+	return sign(&x509.Certificate{
+		Subject:               pkix.Name{CommonName: l.cn, Organization: l.org},
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              end,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage:           l.usages,
+		BasicConstraintsValid: true,
+		DNSNames:              l.dns,
+		IPAddresses:           l.ips,
+	}, ca.cert, public, ca.key)
+}
+
+// covers reports whether a certificate still says all that the leaf asks for.
+func (l leaf) covers(cert *x509.Certificate) bool {
+	for _, name := range l.dns {
+		if cert.VerifyHostname(name) != nil {
+			return false
+		}
+	}
+	for _, ip := range l.ips {
+		if cert.VerifyHostname(ip.String()) != nil {
+			return false
+		}
+	}
+	return cert.Subject.CommonName == l.cn
+}
+
+func sign(template, parent *x509.Certificate, public *ecdsa.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func encodeCert(cert *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+}
+
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
+}
+
+func encodePublic(key *ecdsa.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+}
+
+func parseCert(data []byte) (*x509.Certificate, error) {
+	der, err := decodePEM(data, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
+	der, err := decodePEM(data, "EC PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseECPrivateKey(der)
+}
+
+func parsePublic(data []byte) (*ecdsa.PublicKey, error) {
+	der, err := decodePEM(data, "PUBLIC KEY")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, err
+	}
+	public, ok := key.(*ecdsa.PublicKey)
+	if !ok {
+		return nil, errors.New("not an ECDSA key")
+	}
+	return public, nil
+}
+
+func decodePEM(data []byte, kind string) ([]byte, error) {
+	block, rest := pem.Decode(data)
+	switch {
+	case block == nil:
+		return nil, errors.New("no PEM block (empty or truncated file)")
+	case block.Type != kind:
+		return nil, fmt.Errorf("PEM block is %q, not %q", block.Type, kind)
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("more than one PEM block")
+	}
+	return block.Bytes, nil
+}

@@ -1,0 +1,179 @@
+// Package pki makes, checks and renews the certificates and keys of a cluster, named and laid out as kubeadm does
+// (https://kubernetes.io/docs/setup/best-practices/certificates/).
+//
+//	err := pki.Ensure(layout, spec.Networking, time.Now())
+package pki
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
+)
+
+// Ensure makes the certificates, keys and the bootstrap token of a cluster, named as kubeadm names them, every file
+// 0600. They appear all at once or not at all, so that afterwards a missing or unreadable file can only be damage: it is
+// reported by name and never replaced, because a new authority would lock every node and user out. Valid files are kept;
+// a certificate that expires within 30 days, or lacks an address the spec asks for, is reissued for the same key.
+//
+// Every certificate below ca is ECDSA P-256. admin and apiserver-kubelet-client belong to system:masters, which the API
+// server grants without any object in etcd. controller-manager and scheduler may also serve on the loopback address with
+// theirs.
+func Ensure(l cluster.Layout, network cluster.Networking, now time.Time) error {
+	leaves, err := leavesOf(network)
+	if err != nil {
+		return &cluster.Error{Op: "plan certificates", Err: err}
+	}
+	dir := filepath.Dir(l.PKI("x"))
+	switch _, err := os.Stat(dir); {
+	case err == nil:
+		return checkPKI(l, leaves, now)
+	case errors.Is(err, fs.ErrNotExist):
+		if err := makePKI(dir, leaves, now); err != nil {
+			return &cluster.Error{Op: "make certificates", Err: err}
+		}
+		return nil
+	default:
+		return &cluster.Error{Op: "read certificates", Err: err}
+	}
+}
+
+const (
+	clusterCA    = "ca"
+	frontProxyCA = "front-proxy-ca"
+)
+
+// leavesOf lists every certificate that an authority of the cluster issues.
+func leavesOf(n cluster.Networking) ([]leaf, error) {
+	gateway, err := netip.ParseAddr(n.Gateway)
+	if err != nil {
+		return nil, fmt.Errorf("parse gateway: %w", err)
+	}
+	services, err := netip.ParsePrefix(n.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("parse service range: %w", err)
+	}
+	local := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	both := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+	masters := []string{"system:masters"}
+	return []leaf{
+		{
+			name: "apiserver", ca: clusterCA, cn: "kube-apiserver",
+			usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+			dns: []string{
+				"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+				"kubernetes.default.svc." + cluster.ClusterDomain,
+			},
+			ips: append(local[:2:2], net.IP(gateway.AsSlice()), net.IP(services.Masked().Addr().Next().AsSlice())),
+		},
+		{name: "apiserver-kubelet-client", ca: clusterCA, cn: "kube-apiserver-kubelet-client", org: masters, usages: client},
+		{name: "front-proxy-client", ca: frontProxyCA, cn: "front-proxy-client", usages: client},
+		{name: "admin", ca: clusterCA, cn: "kubernetes-admin", org: masters, usages: client},
+		{
+			name: "controller-manager", ca: clusterCA, cn: "system:kube-controller-manager",
+			usages: both, dns: []string{"localhost"}, ips: local,
+		},
+		{
+			name: "scheduler", ca: clusterCA, cn: "system:kube-scheduler",
+			usages: both, dns: []string{"localhost"}, ips: local,
+		},
+	}, nil
+}
+
+// makePKI writes a whole PKI beside dir and moves it into place.
+func makePKI(dir string, leaves []leaf, now time.Time) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), ".pki-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp) // gone after the rename
+	authorities := map[string]identity{}
+	for file, cn := range map[string]string{clusterCA: "kubernetes", frontProxyCA: "front-proxy-ca"} {
+		ca, err := newCA(cn, now)
+		if err != nil {
+			return fmt.Errorf("make %s: %w", file, err)
+		}
+		if err := writeIdentity(temp, file, ca); err != nil {
+			return err
+		}
+		authorities[file] = ca
+	}
+	for _, l := range leaves {
+		key, err := newKey()
+		if err != nil {
+			return err
+		}
+		cert, err := l.issue(authorities[l.ca], &key.PublicKey, now)
+		if err != nil {
+			return fmt.Errorf("issue %s: %w", l.name, err)
+		}
+		if err := writeIdentity(temp, l.name, identity{cert, key}); err != nil {
+			return err
+		}
+	}
+	if err := writeServiceAccountKey(temp); err != nil {
+		return err
+	}
+	if err := statefile.Create(filepath.Join(temp, "bootstrap-token"), []byte(newBootstrapToken()), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, dir); err != nil {
+		return err
+	}
+	return statefile.SyncDir(filepath.Dir(dir))
+}
+
+func writeIdentity(dir, name string, id identity) error {
+	key, err := encodeKey(id.key)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	return errors.Join(
+		statefile.Create(filepath.Join(dir, name+".crt"), encodeCert(id.cert), 0o600),
+		statefile.Create(filepath.Join(dir, name+".key"), key, 0o600))
+}
+
+func writeServiceAccountKey(dir string) error {
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	private, err := encodeKey(key)
+	if err != nil {
+		return err
+	}
+	public, err := encodePublic(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		statefile.Create(filepath.Join(dir, "sa.key"), private, 0o600),
+		statefile.Create(filepath.Join(dir, "sa.pub"), public, 0o600))
+}
+
+// newBootstrapToken returns id.secret as Kubernetes defines it: 6 and 16 characters of a–z and 0–9.
+func newBootstrapToken() string {
+	text := strings.ToLower(rand.Text()) // 26 characters of base32
+	return text[:6] + "." + text[6:22]
+}
+
+// isBootstrapToken reports whether text is id.secret.
+func isBootstrapToken(text string) bool {
+	id, secret, _ := strings.Cut(text, ".")
+	foreign := strings.Trim(id+secret, "abcdefghijklmnopqrstuvwxyz0123456789")
+	return len(id) == 6 && len(secret) == 16 && foreign == ""
+}

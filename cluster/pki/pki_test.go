@@ -1,0 +1,166 @@
+package pki
+
+import (
+	"crypto/x509"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func testLayout(t *testing.T) cluster.Layout {
+	t.Helper()
+	l := cluster.Home(t.TempDir()).Cluster("test")
+	if err := os.MkdirAll(l.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func readPKI(t *testing.T, l cluster.Layout) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(l.PKI("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, e := range entries {
+		data, err := os.ReadFile(l.PKI(e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[e.Name()] = string(data)
+	}
+	return files
+}
+
+func TestEnsurePKI(t *testing.T) {
+	l, now := testLayout(t), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	network := cluster.DefaultSpec().Networking
+	if err := Ensure(l, network, now); err != nil {
+		t.Fatal(err)
+	}
+	first := readPKI(t, l)
+	if len(first) != 19 {
+		t.Errorf("made %d files, want 8 pairs, the service account's pair and the token", len(first))
+	}
+	for name := range first {
+		info, err := os.Stat(l.PKI(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+	t.Run("again keeps every file", func(t *testing.T) {
+		if err := Ensure(l, network, now.Add(300*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(first, readPKI(t, l)); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("serving certificate covers every way to the API", func(t *testing.T) {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(first["ca.crt"]))
+		cert, err := parseCert([]byte(first["apiserver.crt"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{
+			"127.0.0.1", "::1", "localhost", "10.245.0.1", "10.96.0.1",
+			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+		} {
+			if _, err := cert.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, CurrentTime: now}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+	t.Run("front proxy has its own authority", func(t *testing.T) {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(first["ca.crt"]))
+		cert, err := parseCert([]byte(first["front-proxy-client.crt"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now}); err == nil {
+			t.Error("the cluster's CA vouches for the front proxy")
+		}
+	})
+	t.Run("an old certificate is reissued for the same key", func(t *testing.T) {
+		if err := Ensure(l, network, now.Add(340*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range readPKI(t, l) {
+			leaf := strings.HasSuffix(name, ".crt") && !strings.HasSuffix(name, "ca.crt")
+			if changed := content != first[name]; changed != leaf {
+				t.Errorf("%s: changed is %v", name, changed)
+			}
+		}
+	})
+	t.Run("a new gateway reaches the serving certificate", func(t *testing.T) {
+		moved := network
+		moved.Gateway = "10.250.0.1"
+		if err := Ensure(l, moved, now); err != nil {
+			t.Fatal(err)
+		}
+		cert, err := parseCert([]byte(readPKI(t, l)["apiserver.crt"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cert.VerifyHostname("10.250.0.1"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEnsurePKINamesDamage(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	original := testLayout(t)
+	if err := Ensure(original, cluster.DefaultSpec().Networking, now); err != nil {
+		t.Fatal(err)
+	}
+	for file := range readPKI(t, original) {
+		for _, damage := range []string{"missing", "truncated", "foreign"} {
+			t.Run(damage+" "+file, func(t *testing.T) {
+				l := testLayout(t)
+				if err := os.CopyFS(l.Dir(), os.DirFS(original.Dir())); err != nil {
+					t.Fatal(err)
+				}
+				switch damage {
+				case "missing":
+					os.Remove(l.PKI(file))
+				case "truncated":
+					os.Truncate(l.PKI(file), 10)
+				case "foreign":
+					if file == "bootstrap-token" {
+						t.Skip("any token is as good as another")
+					}
+					other := testLayout(t)
+					if err := Ensure(other, cluster.DefaultSpec().Networking, now); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.Rename(other.PKI(file), l.PKI(file)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				err := Ensure(l, cluster.DefaultSpec().Networking, now)
+				var e *cluster.Error
+				if !errors.As(err, &e) || e.Hint == "" {
+					t.Fatalf("error is %#v, want a *Error with a hint", err)
+				}
+				stem := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(file, ".crt"), ".key"), ".pub")
+				if !strings.Contains(err.Error(), l.PKI(stem)) {
+					t.Errorf("%q does not name %s", err, l.PKI(file))
+				}
+			})
+		}
+	}
+}

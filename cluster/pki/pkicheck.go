@@ -1,0 +1,112 @@
+package pki
+
+import (
+	"crypto/ecdsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
+)
+
+// checkPKI verifies an existing PKI file by file and reissues the certificates that need it.
+func checkPKI(l cluster.Layout, leaves []leaf, now time.Time) error {
+	authorities := map[string]identity{}
+	for _, name := range []string{clusterCA, frontProxyCA} {
+		ca, err := readIdentity(l, name)
+		if err != nil {
+			return err
+		}
+		if now.After(ca.cert.NotAfter) {
+			return cluster.Damaged(l, l.PKI(name+".crt"), fmt.Errorf("expired on %s", ca.cert.NotAfter.Format(time.DateOnly)))
+		}
+		authorities[name] = ca
+	}
+	for _, leaf := range leaves {
+		if err := checkLeaf(l, leaf, authorities[leaf.ca], now); err != nil {
+			return err
+		}
+	}
+	return errors.Join(checkServiceAccountKey(l), checkBootstrapToken(l))
+}
+
+func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
+	have, err := readIdentity(l, want.name)
+	if err != nil {
+		return err
+	}
+	if err := have.cert.CheckSignatureFrom(ca.cert); err != nil {
+		return cluster.Damaged(l, l.PKI(want.name+".crt"), fmt.Errorf("not issued by %s.crt: %w", want.ca, err))
+	}
+	if have.cert.NotAfter.Sub(now) > renewBefore && want.covers(have.cert) {
+		return nil
+	}
+	cert, err := want.issue(ca, &have.key.PublicKey, now)
+	if err != nil {
+		return &cluster.Error{Op: "renew certificate " + want.name, Err: err}
+	}
+	if err := statefile.Write(l.PKI(want.name+".crt"), encodeCert(cert), 0o600); err != nil {
+		return &cluster.Error{Op: "renew certificate " + want.name, Err: err}
+	}
+	return nil
+}
+
+// readIdentity reads name.crt and name.key and checks that they belong together.
+func readIdentity(l cluster.Layout, name string) (identity, error) {
+	cert, err := readPEM(l, name+".crt", parseCert)
+	if err != nil {
+		return identity{}, err
+	}
+	key, err := readPEM(l, name+".key", parseKey)
+	if err != nil {
+		return identity{}, err
+	}
+	if public, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(&key.PublicKey) {
+		return identity{}, cluster.Damaged(l, l.PKI(name+".key"), fmt.Errorf("does not belong to %s.crt", name))
+	}
+	return identity{cert, key}, nil
+}
+
+func checkServiceAccountKey(l cluster.Layout) error {
+	key, err := readPEM(l, "sa.key", parseKey)
+	if err != nil {
+		return err
+	}
+	public, err := readPEM(l, "sa.pub", parsePublic)
+	if err != nil {
+		return err
+	}
+	if !public.Equal(&key.PublicKey) {
+		return cluster.Damaged(l, l.PKI("sa.pub"), errors.New("does not belong to sa.key"))
+	}
+	return nil
+}
+
+func checkBootstrapToken(l cluster.Layout) error {
+	data, err := os.ReadFile(l.BootstrapToken())
+	if err != nil {
+		return cluster.Damaged(l, l.BootstrapToken(), err)
+	}
+	if !isBootstrapToken(strings.TrimSpace(string(data))) {
+		return cluster.Damaged(l, l.BootstrapToken(), errors.New("not a bootstrap token"))
+	}
+	return nil
+}
+
+func readPEM[T *x509.Certificate | *ecdsa.PrivateKey | *ecdsa.PublicKey](
+	l cluster.Layout, file string, parse func([]byte) (T, error),
+) (T, error) {
+	data, err := os.ReadFile(l.PKI(file))
+	if err != nil {
+		return nil, cluster.Damaged(l, l.PKI(file), err)
+	}
+	value, err := parse(data)
+	if err != nil {
+		return nil, cluster.Damaged(l, l.PKI(file), err)
+	}
+	return value, nil
+}
