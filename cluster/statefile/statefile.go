@@ -1,5 +1,5 @@
-// Package statefile writes files that must survive a power failure: a reader sees the old content or the new one, never a
-// part of it.
+// Package statefile writes and locks the files that hold state. What it writes survives a power failure: a reader sees the
+// old content or the new one, never a part of it.
 //
 //	err := statefile.Write(layout.SpecFile(), data, 0o600)
 package statefile

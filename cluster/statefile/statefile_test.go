@@ -1,0 +1,117 @@
+package statefile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/klkube/kl/cluster/statefile"
+)
+
+func ExampleTryLock() {
+	dir, _ := os.MkdirTemp("", "")
+	defer os.RemoveAll(dir)
+	first, err := statefile.TryLock(filepath.Join(dir, "lock"))
+	fmt.Println(err)
+	_, err = statefile.TryLock(filepath.Join(dir, "lock"))
+	fmt.Println(err)
+	first.Unlock()
+	// Output:
+	// <nil>
+	// locked by another process
+}
+
+func TestWriteKeepsTheOldFileIfItFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state")
+	if err := statefile.Write(path, []byte("old"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := statefile.Write(path, []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || string(data) != "new" {
+		t.Fatalf("file holds %q (%v), want new", data, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode is %v (%v), want 0600", info.Mode(), err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "taken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := statefile.Write(filepath.Join(dir, "taken"), []byte("x"), 0o600); err == nil {
+		t.Error("a directory was replaced by a file")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%d entries are left (%v), want the file and the directory alone", len(entries), err)
+	}
+}
+
+func TestLockOfFileAndDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		path string
+		try  func(string) (*statefile.Lock, error)
+	}{"file": {filepath.Join(dir, "lock"), statefile.TryLock}, "directory": {dir, statefile.TryLockDir}} {
+		t.Run(name, func(t *testing.T) {
+			path := c.path
+			l, err := c.try(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.try(path); !errors.Is(err, statefile.ErrLocked) {
+				t.Errorf("a second TryLock returned %v, want ErrLocked", err)
+			}
+			if locked, err := statefile.Locked(path); !locked || err != nil {
+				t.Errorf("Locked is %t (%v), want true", locked, err)
+			}
+			l.Unlock()
+			if locked, err := statefile.Locked(path); locked || err != nil {
+				t.Errorf("Locked is %t (%v) after Unlock, want false", locked, err)
+			}
+		})
+	}
+}
+
+func TestWaitLockWaitsAndGivesUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := statefile.TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Millisecond, errors.New("too slow"))
+	defer cancel()
+	asked := 0
+	if _, err := statefile.WaitLock(ctx, path, func() { asked++ }); err == nil || asked != 1 {
+		t.Errorf("WaitLock returned %v after %d calls of waiting, want an error and one call", err, asked)
+	}
+	got := make(chan error)
+	go func() {
+		l, err := statefile.WaitLock(t.Context(), path, func() { got <- nil })
+		if err == nil {
+			l.Remove()
+		}
+		got <- err
+	}()
+	<-got // it waits
+	held.Unlock()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is still there after Remove: %v", err)
+	}
+}
+
+func TestLockOfADirectoryThatIsMissing(t *testing.T) {
+	if _, err := statefile.TryLockDir(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("TryLockDir returned %v, want fs.ErrNotExist", err)
+	}
+}
