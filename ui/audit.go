@@ -19,15 +19,14 @@ const auditLimit = 3000
 
 // audit is the live feed of the API server's audit log, newest first.
 type audit struct {
-	m       *Model
-	w       *world
+	sh      shell
+	state   viewState
 	list    []observe.AuditEntry // newest last
 	shown   []int                // indices into list, newest first
-	seen    int                  // entries ever
-	held    int                  // seen when it was frozen
-	denied  bool
-	changes bool
-	frozen  bool
+	seen    int                  // entries received so far, including dropped ones
+	denied  bool                 // show only requests that were refused
+	changes bool                 // show only requests that change something
+	frozen  bool                 // take no new entries
 	table   kit.Table
 }
 
@@ -38,8 +37,8 @@ type auditMsg struct {
 	from    <-chan []observe.AuditEntry
 }
 
-func newAudit(m *Model) *audit {
-	a := &audit{m: m}
+func newAudit(sh shell) *audit {
+	a := &audit{sh: sh}
 	a.table.SetCols([]kit.Column{{Title: "time"}, {Title: "code", Right: true}, {Title: "verb", Max: 16}, {Title: "resource", Min: 18, Max: 36},
 		{Title: "object", Min: 10, Grow: true}, {Title: "user", Min: 14, Max: 44}, {Title: "agent", Drop: 2, Max: 24}, {Title: "took", Right: true, Drop: 1}, {Title: "from", Drop: 3}})
 	return a
@@ -47,15 +46,15 @@ func newAudit(m *Model) *audit {
 
 func (a *audit) title() string { return "Audit" }
 func (a *audit) keys() []kit.Binding {
-	k := a.m.k
+	k := a.sh.keys()
 	return []kit.Binding{k.open, k.onlyDenied, k.onlyChanges, k.freeze}
 }
 
-func (a *audit) hears(msg tea.Msg) bool { _, ok := msg.(auditMsg); return ok }
+func (a *audit) wants(msg tea.Msg) bool { _, ok := msg.(auditMsg); return ok }
 
 // start follows the log of a kl cluster from the moment the session opens.
 func (a *audit) start() tea.Cmd {
-	s := a.m.session
+	s := a.sh.session()
 	if s == nil || s.target.Layout == nil {
 		return nil
 	}
@@ -83,9 +82,9 @@ func nextAudit(s *session, from <-chan []observe.AuditEntry) tea.Msg {
 	return auditMsg{s, batch, from}
 }
 
-func (a *audit) set(w *world) {
-	a.w = w
-	if a.frozen && a.w.filter == "" && len(a.shown) > 0 {
+func (a *audit) setState(v viewState) {
+	a.state = v
+	if a.frozen && a.state.filter == "" && len(a.shown) > 0 {
 		return
 	}
 	a.shown = a.shown[:0]
@@ -94,16 +93,16 @@ func (a *audit) set(w *world) {
 		if a.denied && !e.Denied() || a.changes && !e.Change() {
 			continue
 		}
-		if ns, _, ok := strings.Cut(e.Object, "/"); ok && !w.in(ns) {
+		if ns, _, ok := strings.Cut(e.Object, "/"); ok && !v.in(ns) {
 			continue
 		}
-		if w.matches(e.User, e.Verb, e.Resource, e.Object, strconv.Itoa(e.Code), e.Agent) {
+		if v.matches(e.User, e.Verb, e.Resource, e.Object, strconv.Itoa(e.Code), e.Agent) {
 			a.shown = append(a.shown, i)
 		}
 	}
 	shown, list := a.shown, a.list
 	a.table.SetRows(len(shown), func(i int) string { return strconv.Itoa(a.seen - len(list) + shown[i]) },
-		func(i int) []kit.Cell { return auditRow(&list[shown[i]], w.now.Location()) })
+		func(i int) []kit.Cell { return auditRow(&list[shown[i]], v.now.Location()) })
 }
 
 func auditRow(e *observe.AuditEntry, where *time.Location) []kit.Cell {
@@ -129,14 +128,14 @@ func (a *audit) update(msg tea.Msg) tea.Cmd {
 	case auditMsg:
 		return a.take(msg)
 	case tea.KeyMsg:
-		k := a.m.k
+		k := a.sh.keys()
 		switch {
 		case k.onlyDenied.Match(msg):
 			a.denied = !a.denied
 		case k.onlyChanges.Match(msg):
 			a.changes = !a.changes
 		case k.freeze.Match(msg):
-			a.frozen, a.held = !a.frozen, a.seen
+			a.frozen = !a.frozen
 		case k.open.Match(msg):
 			return a.openEntry()
 		default:
@@ -144,15 +143,15 @@ func (a *audit) update(msg tea.Msg) tea.Cmd {
 			return nil
 		}
 		a.shown = a.shown[:0]
-		a.set(a.w)
+		a.setState(a.state)
 	default:
-		a.table.Handle(msg, a.m.k.MoveKeys)
+		a.table.Handle(msg, a.sh.keys().MoveKeys)
 	}
 	return nil
 }
 
 func (a *audit) take(msg auditMsg) tea.Cmd {
-	if msg.session != a.m.session {
+	if msg.session != a.sh.session() {
 		return nil
 	}
 	a.seen += len(msg.entries)
@@ -162,9 +161,7 @@ func (a *audit) take(msg auditMsg) tea.Cmd {
 		if n := len(a.list) - auditLimit; n > 0 {
 			a.list = append([]observe.AuditEntry(nil), a.list[n:]...)
 		}
-		if a.w != nil {
-			a.set(a.w)
-		}
+		a.setState(a.state)
 		if follow {
 			a.table.Cursor = 0
 		}
@@ -175,22 +172,24 @@ func (a *audit) take(msg auditMsg) tea.Cmd {
 
 // openEntry shows an entry whole.
 func (a *audit) openEntry() tea.Cmd {
-	if a.table.Cursor >= len(a.shown) || a.m.session == nil {
+	if a.table.Cursor >= len(a.shown) || a.sh.session() == nil {
 		return nil
 	}
 	e := a.list[a.shown[a.table.Cursor]]
-	return a.m.openText("audit "+e.Verb+" "+e.Resource, true, func(context.Context) (string, error) { return observe.AuditYAML(e) })
+	return openText(a.sh, "audit "+e.Verb+" "+e.Resource, true, func(context.Context) (string, error) { return observe.AuditYAML(e) })
 }
 
+func (a *audit) resize(ar kit.Area) { a.table.Resize(kit.Area{W: ar.W, H: ar.H - 1}, 1) }
+
 func (a *audit) view(st *kit.Styles, ar kit.Area) string {
-	t := a.m.session
+	t := a.sh.session()
 	switch {
 	case t != nil && t.target.Layout == nil:
 		return st.Empty("The audit log of this cluster is not on this machine", "kl keeps one for its own clusters", ar)
-	case len(a.list) == 0 && a.w.snap.Disk != nil && a.w.snap.Disk.AuditLog == "":
+	case len(a.list) == 0 && a.state.snap.Disk != nil && a.state.snap.Disk.AuditLog == "":
 		return st.Empty("This cluster keeps no audit log", "kl audit on starts one", ar)
 	case len(a.list) == 0:
-		return st.Skeleton("waiting for the first request", a.w.frame, ar)
+		return st.Skeleton("waiting for the first request", a.state.frame, ar)
 	}
 	var flags []string
 	if a.denied {
@@ -206,5 +205,5 @@ func (a *audit) view(st *kit.Styles, ar kit.Area) string {
 	if len(a.shown) == 0 {
 		return head + "\n" + st.Empty("No request matches", "x and w lift the filters, esc clears the words", kit.Area{W: ar.W, H: ar.H - 1})
 	}
-	return head + "\n" + a.table.View(st, kit.Area{W: ar.W, H: ar.H - 1}, 1, true)
+	return head + "\n" + a.table.View(st, true)
 }

@@ -41,13 +41,13 @@ func BenchmarkLargeCluster(b *testing.B) {
 		s := newSession(ctx, o.Target, src, act)
 		d := newDriver(ctx, m)
 		d.send(connectedMsg{s, o.Target, nil})
-		d.until(30*time.Second, func() bool { return len(m.w.snap.Pods) == 5000 })
-		if frame := m.View(); len(frame) == 0 || len(m.w.snap.Pods) != 5000 {
-			b.Fatalf("%d pods after 30 s", len(m.w.snap.Pods))
+		d.until(30*time.Second, func() bool { return len(m.state.snap.Pods) == 5000 })
+		if frame := m.View(); len(frame) == 0 || len(m.state.snap.Pods) != 5000 {
+			b.Fatalf("%d pods after 30 s", len(m.state.snap.Pods))
 		}
 		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/first-frame")
-		d.until(30*time.Second, m.w.snap.Synced)
-		d.until(30*time.Second, func() bool { return m.w.snap.Usage != nil && len(m.w.snap.Usage.Pods) == 5000 })
+		d.until(30*time.Second, m.state.snap.Synced)
+		d.until(30*time.Second, func() bool { return m.state.snap.Usage != nil && len(m.state.snap.Usage.Pods) == 5000 })
 		worst := pressAll(m)
 		b.ReportMetric(float64(worst.Microseconds())/1000, "ms/key-worst")
 		b.ReportMetric(liveMB()-before, "MB/live")

@@ -14,8 +14,8 @@ import (
 
 // browser lists any resource the server serves, with the columns kubectl shows, and follows its changes.
 type browser struct {
-	m         *Model
-	w         *world
+	sh        shell
+	state     viewState
 	res       observe.Resource
 	namespace string // of the running watch
 	run       int
@@ -37,16 +37,16 @@ type tableMsg struct {
 	next <-chan tableMsg
 }
 
-func newBrowser(m *Model, res observe.Resource) *browser { return &browser{m: m, res: res, run: -1} }
+func newBrowser(sh shell, res observe.Resource) *browser { return &browser{sh: sh, res: res, run: -1} }
 
 func (b *browser) title() string { return b.res.Label() }
 
 func (b *browser) keys() []kit.Binding {
-	k := b.m.k
+	k := b.sh.keys()
 	return []kit.Binding{k.open, k.describe, k.yaml, k.events, k.remove, k.resource}
 }
 
-func (b *browser) hears(msg tea.Msg) bool {
+func (b *browser) wants(msg tea.Msg) bool {
 	m, ok := msg.(tableMsg)
 	return ok && m.b == b
 }
@@ -57,12 +57,12 @@ func (b *browser) close() {
 	}
 }
 
-func (b *browser) set(w *world) {
-	b.w = w
-	b.rows = b.rows[:0]
+func (b *browser) setState(v viewState) {
+	b.state = v
+	b.rows = nil // the table draws the old ones until SetRows
 	for _, r := range b.data.Rows {
-		if w.in(r.Namespace) || !b.res.Namespaced {
-			if w.matches(append([]string{r.Namespace}, r.Cells...)...) {
+		if v.in(r.Namespace) || !b.res.Namespaced {
+			if v.matches(append([]string{r.Namespace}, r.Cells...)...) {
 				b.rows = append(b.rows, r)
 			}
 		}
@@ -85,7 +85,7 @@ func (b *browser) set(w *world) {
 // start begins to watch. Each table replaces one that has not been seen yet, so a busy resource cannot flood the screen.
 func (b *browser) start() tea.Cmd {
 	b.run++
-	run, act, res := b.run, b.m.session.act, b.res
+	run, act, res := b.run, b.sh.session().act, b.res
 	stop := make(chan struct{})
 	stopped := false
 	b.cancel = func() {
@@ -94,7 +94,7 @@ func (b *browser) start() tea.Cmd {
 			close(stop)
 		}
 	}
-	return b.m.session.run(func(ctx context.Context) tea.Msg {
+	return b.sh.session().run(func(ctx context.Context) tea.Msg {
 		ctx, cancel := context.WithCancel(ctx)
 		out := make(chan tableMsg, 1)
 		go func() {
@@ -153,30 +153,25 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 	case tickMsg:
 		return nil
 	}
-	if b.table.Handle(msg, b.m.k.MoveKeys) {
+	k := b.sh.keys()
+	if b.table.Handle(msg, k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
-	if !ok || b.m.session == nil {
+	if !ok || b.sh.session() == nil {
 		return nil
 	}
-	k := b.m.k
 	if k.resource.Match(key) {
-		return b.m.ask(b.m.resourcePicker())
+		return b.sh.ask(resourcePicker(b.sh))
 	}
 	if b.table.Cursor >= len(b.rows) {
 		return nil
 	}
 	r := b.rows[b.table.Cursor]
-	switch {
-	case k.open.Match(key), k.describe.Match(key):
-		return b.m.inspect(kit.KeyPress("d"), b.res, b.res.Kind, r.Namespace, r.Name)
-	case k.yaml.Match(key), k.events.Match(key):
-		return b.m.inspect(key, b.res, b.res.Kind, r.Namespace, r.Name)
-	case k.remove.Match(key):
-		return b.m.confirmDelete(b.res, r.Namespace, r.Name, "What it owns goes with it.")
+	if k.remove.Match(key) {
+		return confirmDelete(b.sh, b.res, r.Namespace, r.Name, "What it owns goes with it.")
 	}
-	return nil
+	return inspectKey(b.sh, key, object{b.res, r.Namespace, r.Name})
 }
 
 func (b *browser) take(msg tableMsg) tea.Cmd {
@@ -189,12 +184,10 @@ func (b *browser) take(msg tableMsg) tea.Cmd {
 	} else {
 		b.err, b.data = "", msg.data
 		b.chooseColumns()
-		if b.w != nil {
-			b.set(b.w)
-		}
+		b.setState(b.state)
 	}
 	next := msg.next
-	return b.m.session.run(func(ctx context.Context) tea.Msg { return waitTable(ctx, next) })
+	return b.sh.session().run(func(ctx context.Context) tea.Msg { return waitTable(ctx, next) })
 }
 
 // chooseColumns lays out the server's columns once.
@@ -218,24 +211,26 @@ func (b *browser) chooseColumns() {
 		}
 		cols, at = append(cols, col), append(at, i)
 	}
-	if slices.Equal(at, b.columns) && len(b.table.Cols) == len(cols) {
+	if slices.Equal(at, b.columns) && b.table.Columns() == len(cols) {
 		return
 	}
 	b.columns = at
 	b.table.SetCols(cols)
 }
 
+func (b *browser) resize(a kit.Area) { b.table.Resize(kit.Area{W: a.W, H: a.H - 1}, 1) }
+
 func (b *browser) view(st *kit.Styles, a kit.Area) string {
 	switch {
 	case b.err != "":
 		return st.Empty("Cannot list "+b.res.Label(), kit.Clean(b.err), a)
 	case !b.loaded:
-		return st.Skeleton("loading "+b.res.Label(), b.w.frame, a)
-	case len(b.rows) == 0 && b.w.filter != "":
-		return st.Empty("Nothing matches /"+kit.Clean(b.w.filter), "esc clears the filter", a)
+		return st.Skeleton("loading "+b.res.Label(), b.state.frame, a)
+	case len(b.rows) == 0 && b.state.filter != "":
+		return st.Empty("Nothing matches /"+kit.Clean(b.state.filter), "esc clears the filter", a)
 	case len(b.rows) == 0:
 		return st.Empty("There are no "+b.res.Label()+" here", "r chooses another resource, n another namespace", a)
 	}
 	sum := " " + st.Dim.Render(fmt.Sprintf("%d %s", len(b.rows), b.res.Label()))
-	return kit.Fit(sum, a.W) + "\n" + b.table.View(st, kit.Area{W: a.W, H: a.H - 1}, 1, true)
+	return kit.Fit(sum, a.W) + "\n" + b.table.View(st, true)
 }

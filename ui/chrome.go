@@ -29,7 +29,7 @@ func health(s *observe.Snapshot) (observe.Level, string) {
 
 // header is the first line: which cluster, how it is, which namespace.
 func (m *Model) header() string {
-	st, s := m.st, m.w.snap
+	st, s := m.st, m.state.snap
 	level, word := health(s)
 	left := st.Brand.Render(" kl ") + " " + st.Title.Render(kit.Cut(kit.Clean(s.Name), max(8, m.size.W/3))) + " " + st.Dot(levelOf(level)) + " " + st.Dim.Render(word)
 	if s.Version != "" {
@@ -42,16 +42,16 @@ func (m *Model) header() string {
 		}
 		left += st.Faint.Render("  ›  ") + st.Text.Render(strings.Join(path, " › "))
 	}
-	if m.told != "" {
-		left += "  " + st.Dot(kit.Busy) + " " + st.Text.Render(kit.Cut(kit.Clean(m.told), max(10, m.size.W/2)))
+	if m.headline != "" {
+		left += "  " + st.Dot(kit.Busy) + " " + st.Text.Render(kit.Cut(kit.Clean(m.headline), max(10, m.size.W/2)))
 	}
 	ns := "all namespaces"
-	if m.w.namespace != "" {
-		ns = "ns " + m.w.namespace
+	if m.state.namespace != "" {
+		ns = "ns " + m.state.namespace
 	}
 	right := st.Dim.Render(kit.Clean(ns)) + " "
-	if m.w.filter != "" && !m.filtering {
-		right = st.Input.Render("/"+kit.Clean(m.w.filter)) + st.Faint.Render(" · ") + right
+	if m.state.filter != "" && !m.filtering {
+		right = st.Input.Render("/"+kit.Clean(m.state.filter)) + st.Faint.Render(" · ") + right
 	}
 	return kit.Fit(kit.Spread(left, right, m.size.W), m.size.W)
 }
@@ -100,14 +100,13 @@ func (m *Model) footer() string {
 	st := m.st
 	switch {
 	case m.filtering:
-		m.filter.Width = max(10, m.size.W-40)
 		return kit.Fit(kit.Spread(" "+m.filter.View(), st.Dim.Render("words must all occur; !word must not  ↵ keep  esc clear "), m.size.W), m.size.W)
-	case m.toast.text != "" && m.w.now.Before(m.toastEnds):
+	case m.toast.text != "" && m.state.now.Before(m.toastEnds):
 		return kit.Fit(" "+st.Dot(levelOf(m.toast.level))+" "+st.Level(levelOf(m.toast.level)).Render(kit.Clean(m.toast.text)), m.size.W)
 	}
 	var b strings.Builder
 	b.WriteString(" ")
-	hints := append(append([]kit.Binding{}, m.top().keys()...), m.k.filter, m.k.palette)
+	hints := append(append([]kit.Binding{}, m.top().keys()...), m.keymap.filter, m.keymap.palette)
 	tail := st.Key.Render("?") + st.Dim.Render(" help ")
 	for _, h := range hints {
 		part := st.Key.Render(h.Help().Key) + st.Dim.Render(" "+h.Help().Desc) + "  "
@@ -122,8 +121,8 @@ func (m *Model) footer() string {
 // send makes a message a command.
 func send(msg tea.Msg) tea.Cmd { return func() tea.Msg { return msg } }
 
-func push(s screen) tea.Cmd     { return send(pushMsg{s}) }
-func open(d kit.Dialog) tea.Cmd { return send(dialogMsg{d}) }
+func push(s screen) tea.Cmd           { return send(pushMsg{s}) }
+func openDialog(d kit.Dialog) tea.Cmd { return send(dialogMsg{d}) }
 func toast(l observe.Level, format string, args ...any) tea.Cmd {
 	return send(toastMsg{fmt.Sprintf(format, args...), l})
 }
@@ -132,48 +131,47 @@ func toast(l observe.Level, format string, args ...any) tea.Cmd {
 func (m *Model) commandPalette() kit.Dialog {
 	var list []kit.Choice
 	for _, b := range m.top().keys() {
-		press := kit.KeyPress(b.Keys()[0])
-		list = append(list, kit.Choice{Name: b.Help().Desc, Note: "key " + b.Help().Key, Then: send(press)})
+		list = append(list, kit.Choice{Name: b.Help().Desc, Note: "key " + b.Help().Key, Then: send(b.Press())})
 	}
 	for i, n := range screenNames() {
-		list = append(list, kit.Choice{Name: strings.ToLower(n), Note: fmt.Sprintf("screen %d", i+1), Then: send(gotoMsg{i})})
+		list = append(list, kit.Choice{Name: strings.ToLower(n), Note: fmt.Sprintf("screen %d", i+1), Then: send(showMsg{i})})
 	}
-	list = append(list, kit.Choice{Name: "namespaces…", Note: "choose a namespace", Then: send(kit.KeyPress("n"))},
+	list = append(list, kit.Choice{Name: "namespaces…", Note: "choose a namespace", Then: openDialog(m.namespacePicker())},
 		kit.Choice{Name: "cluster…", Note: "choose a cluster", Then: m.targets}, kit.Choice{Name: "quit", Note: "leave kl ui", Also: "q exit", Then: send(quitMsg{})})
-	list = append(list, m.resourceChoices()...)
-	for _, n := range m.w.snap.Namespaces {
+	list = append(list, resourceChoices(m)...)
+	for _, n := range m.state.snap.Namespaces {
 		list = append(list, kit.Choice{Name: "ns " + n.Name, Note: "namespace", Then: send(namespaceMsg{n.Name})})
 	}
 	return kit.NewPicker("Command", "screen, resource, action, namespace…", list)
 }
 
 // resourcePicker chooses among what the server serves, which it may not have said yet.
-func (m *Model) resourcePicker() kit.Dialog {
-	p := kit.NewPicker("Resource", "pods, deploy, crd, secret…", m.resourceChoices())
-	p.Again = m.resourceChoices
+func resourcePicker(sh shell) kit.Dialog {
+	p := kit.NewPicker("Resource", "pods, deploy, crd, secret…", resourceChoices(sh))
+	p.Reload = func() []kit.Choice { return resourceChoices(sh) }
 	return p
 }
 
-func (m *Model) resourceChoices() []kit.Choice {
+func resourceChoices(sh shell) []kit.Choice {
 	var list []kit.Choice
-	for _, r := range m.resources {
+	for _, r := range sh.session().servedResources() {
 		note := r.Kind
 		if r.GVR.Group != "" {
 			note += " · " + r.GVR.Group
 		}
-		list = append(list, kit.Choice{Name: r.Label(), Note: note, Also: strings.Join(append([]string{r.Kind}, r.Short...), " "), Then: push(newBrowser(m, r))})
+		list = append(list, kit.Choice{Name: r.Label(), Note: note, Also: strings.Join(append([]string{r.Kind}, r.Short...), " "), Then: push(newBrowser(sh, r))})
 	}
 	return list
 }
 
 func (m *Model) namespacePicker() kit.Dialog {
-	list := []kit.Choice{{Name: "all namespaces", Current: m.w.namespace == "", Then: send(namespaceMsg{})}}
+	list := []kit.Choice{{Name: "all namespaces", Current: m.state.namespace == "", Then: send(namespaceMsg{})}}
 	pods := map[string]int{}
-	for _, p := range m.w.snap.Pods {
+	for _, p := range m.state.snap.Pods {
 		pods[p.Namespace]++
 	}
-	for _, n := range m.w.snap.Namespaces {
-		list = append(list, kit.Choice{Name: n.Name, Note: kit.Count(pods[n.Name], "pod"), Current: n.Name == m.w.namespace, Then: send(namespaceMsg{n.Name})})
+	for _, n := range m.state.snap.Namespaces {
+		list = append(list, kit.Choice{Name: n.Name, Note: kit.Count(pods[n.Name], "pod"), Current: n.Name == m.state.namespace, Then: send(namespaceMsg{n.Name})})
 	}
 	p := kit.NewPicker("Namespace", "part of a name", list)
 	p.Free = func(s string) tea.Cmd { return send(namespaceMsg{strings.TrimSpace(s)}) }
@@ -187,8 +185,8 @@ func (m *Model) clusterPicker(targets []observe.Target) kit.Dialog {
 		if t.Layout != nil {
 			note = "kl cluster"
 		}
-		current := m.session != nil && m.session.target.Name == t.Name && (m.session.target.Layout == nil) == (t.Layout == nil)
-		list = append(list, kit.Choice{Name: t.Name, Note: note, Current: current, Then: m.open(t)})
+		current := m.conn != nil && m.conn.target.Name == t.Name && (m.conn.target.Layout == nil) == (t.Layout == nil)
+		list = append(list, kit.Choice{Name: t.Name, Note: note, Current: current, Then: m.connect(t)})
 	}
 	return kit.NewPicker("Cluster", "kl clusters and kubeconfig contexts", list)
 }

@@ -10,63 +10,90 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// diffView compares the templates of two revisions side by side: the chosen one and the one before it (or, for an older
-// one, the present one).
+// diffView compares the templates of two revisions of a rollout side by side: the chosen one and, to begin with, the one
+// before it.
 type diffView struct {
-	m           *Model
-	key         string
-	number      int64
-	against     int64
+	sh          shell
+	state       viewState
+	key         string // of the rollout
+	number      int64  // of the chosen revision
+	against     int64  // number of the other one; 0 means the newest that is older
 	lines       []observe.DiffLine
-	whole       bool // equal lines too
-	offset      int
-	height      int
-	left, right string
+	shown       []observe.DiffLine // of lines
+	changes     int                // lines that differ
+	onlyChanged bool
+	window      kit.Scroll
+	left, right string // titles
 }
 
-func newDiffView(m *Model, key string, number int64) *diffView {
-	return &diffView{m: m, key: key, number: number, whole: true}
+func newDiffView(sh shell, key string, number int64) *diffView {
+	return &diffView{sh: sh, key: key, number: number}
 }
 
 func (d *diffView) title() string { return fmt.Sprintf("revision %d", d.number) }
 
 func (d *diffView) keys() []kit.Binding {
-	k := d.m.k
-	return []kit.Binding{kit.Bind("v", "only changes", "v"), kit.Bind("[", "older", "["), kit.Bind("]", "newer", "]"), k.Up, k.Down}
+	k := d.sh.keys()
+	return []kit.Binding{k.onlyDiff, k.older, k.newer, k.Up, k.Down}
 }
 
-func (d *diffView) set(w *world) {
-	d.lines = nil
-	for _, r := range observe.Rollouts(w.snap, w.now) {
+func (d *diffView) setState(v viewState) {
+	d.state, d.lines = v, nil
+	d.compare(v)
+	d.choose()
+}
+
+// compare computes the difference of the two revisions, if they still exist.
+func (d *diffView) compare(v viewState) {
+	for _, r := range observe.Rollouts(v.snap, v.now) {
 		if r.Key() != d.key {
 			continue
 		}
-		var one, other *observe.Revision
-		revs := observe.Revisions(w.snap, &r)
-		for i := range revs {
-			if revs[i].Number == d.number {
-				one = &revs[i]
-			}
-		}
-		if one == nil {
-			return
-		}
-		for i := range revs { // newest first: the first older one is the one before
-			if d.against != 0 && revs[i].Number == d.against || d.against == 0 && revs[i].Number < d.number {
-				other = &revs[i]
-				break
-			}
-		}
-		if other == nil {
+		one, other := d.pick(observe.Revisions(v.snap, &r))
+		switch {
+		case one == nil:
+		case other == nil:
 			d.left, d.right = "(nothing before)", label(one)
 			d.lines = observe.Diff("", observe.TemplateYAML(one.Template))
-			return
+		default:
+			d.left, d.right = label(other), label(one)
+			d.lines = observe.Diff(observe.TemplateYAML(other.Template), observe.TemplateYAML(one.Template))
 		}
-		d.left, d.right = label(other), label(one)
-		d.lines = observe.Diff(observe.TemplateYAML(other.Template), observe.TemplateYAML(one.Template))
+		return
 	}
 }
 
+// pick finds the chosen revision and the one to compare it with. The list is sorted newest first.
+func (d *diffView) pick(list []observe.Revision) (one, other *observe.Revision) {
+	for i := range list {
+		switch n := list[i].Number; {
+		case n == d.number:
+			one = &list[i]
+		case other == nil && (d.against != 0 && n == d.against || d.against == 0 && n < d.number):
+			other = &list[i]
+		}
+	}
+	return one, other
+}
+
+// choose picks the lines that are shown.
+func (d *diffView) choose() {
+	d.shown, d.changes = d.lines, 0
+	if d.onlyChanged {
+		d.shown = nil
+	}
+	for _, l := range d.lines {
+		if l.Op == ' ' {
+			continue
+		}
+		d.changes++
+		if d.onlyChanged {
+			d.shown = append(d.shown, l)
+		}
+	}
+}
+
+// label is the title of a revision.
 func label(r *observe.Revision) string {
 	s := fmt.Sprintf("revision %d", r.Number)
 	if r.Current {
@@ -79,32 +106,26 @@ func label(r *observe.Revision) string {
 }
 
 func (d *diffView) update(msg tea.Msg) tea.Cmd {
-	key, ok := msg.(tea.KeyMsg)
-	if !ok {
-		return nil
-	}
-	k := d.m.k
-	switch {
-	case key.String() == "v":
-		d.whole, d.offset = !d.whole, 0
-	case key.String() == "[":
+	k := d.sh.keys()
+	switch key, ok := msg.(tea.KeyMsg); {
+	case ok && k.onlyDiff.Match(key):
+		d.onlyChanged, d.window.Offset = !d.onlyChanged, 0
+		d.choose()
+	case ok && k.older.Match(key):
 		d.against = d.base() - 1
-		d.m.refresh()
-	case key.String() == "]":
+		d.setState(d.state)
+	case ok && k.newer.Match(key):
 		d.against = d.base() + 1
-		d.m.refresh()
-	case k.Up.Match(key):
-		d.offset--
-	case k.Down.Match(key):
-		d.offset++
-	case k.PageUp.Match(key):
-		d.offset -= d.height
-	case k.PageDown.Match(key):
-		d.offset += d.height
+		d.setState(d.state)
+	default:
+		d.window.Handle(msg, k.MoveKeys)
 	}
 	return nil
 }
 
+func (d *diffView) resize(a kit.Area) { d.window.Resize(len(d.shown), a.H-2) }
+
+// base is the number of the other revision.
 func (d *diffView) base() int64 {
 	if d.against != 0 {
 		return d.against
@@ -117,24 +138,11 @@ func (d *diffView) view(st *kit.Styles, a kit.Area) string {
 		return st.Empty("This revision is gone", "esc goes back", a)
 	}
 	w := (a.W - 3) / 2
-	shown, changes := d.lines, 0
-	if !d.whole {
-		shown = nil
-	}
-	for _, l := range d.lines {
-		if l.Op != ' ' {
-			changes++
-			if !d.whole {
-				shown = append(shown, l)
-			}
-		}
-	}
 	head := kit.Fit(" "+st.Title.Render(kit.Cut(kit.Clean(d.left), w-1)), w) + st.Faint.Render(" │ ") + kit.Fit(st.Title.Render(kit.Cut(kit.Clean(d.right), w)), a.W-w-3)
-	note := kit.Fit(st.Dim.Render(" "+kit.Count(changes, "changed line")), a.W)
-	d.height = a.H - 2
-	d.offset = max(0, min(d.offset, len(shown)-d.height))
+	note := kit.Fit(st.Dim.Render(" "+kit.Count(d.changes, "changed line")), a.W)
 	out := []string{head, note}
-	for _, l := range shown[d.offset:min(len(shown), d.offset+d.height)] {
+	from, to := d.window.Visible(len(d.shown))
+	for _, l := range d.shown[from:to] {
 		left, right, mark := st.Dim, st.Dim, st.Faint.Render(" │ ")
 		switch l.Op {
 		case '~':

@@ -233,7 +233,7 @@ func testStyles(profile termenv.Profile, dark bool) *kit.Styles {
 func testModel(t testing.TB, screen string, snap *observe.Snapshot, a kit.Area, st *kit.Styles) *Model {
 	t.Helper()
 	m := newModel(Options{Screen: screen, Clock: func() time.Time { return fixtureNow }}, st)
-	m.size, m.w.snap = a, snap
+	m.size, m.state.snap = a, snap
 	if audit, ok := m.main[6].(*audit); ok && len(snap.Pods) > 0 {
 		for i := range 60 {
 			audit.list = append(audit.list, observe.AuditEntry{Time: fixtureNow.Add(time.Duration(i-60) * time.Second), User: "kubernetes-admin", Verb: []string{"get", "patch", "delete"}[i%3],
@@ -242,4 +242,10 @@ func testModel(t testing.TB, screen string, snap *observe.Snapshot, a kit.Area, 
 	}
 	m.refresh()
 	return m
+}
+
+// frame draws a model whose state a test has set.
+func frame(m *Model) string {
+	m.resize()
+	return m.View()
 }

@@ -49,8 +49,8 @@ func startFlow(t *testing.T, targets ...observe.Target) *flow {
 	t.Cleanup(func() {
 		_ = f.tm.Quit() // it may have ended by itself
 		f.tm.WaitFinished(t, teatest.WithFinalTimeout(20*time.Second))
-		if m.session != nil {
-			m.session.close()
+		if m.conn != nil {
+			m.conn.close()
 		}
 		cancel()
 	})
@@ -257,7 +257,7 @@ func TestFlowLoseAndRegainTheAPI(t *testing.T) {
 func TestPanicLeavesTheTerminalUsable(t *testing.T) {
 	var out bytes.Buffer
 	m := newModel(Options{Target: observe.Target{Name: "x"}}, testStyles(termenv.Ascii, true))
-	m.open = func(observe.Target) tea.Cmd { return func() tea.Msg { return pushMsg{} } } // no screen: the first use panics
+	m.connect = func(observe.Target) tea.Cmd { return func() tea.Msg { return pushMsg{} } } // no screen: the first use panics
 	_, err := tea.NewProgram(m, tea.WithContext(t.Context()), tea.WithInput(nil), tea.WithOutput(&out), tea.WithAltScreen()).Run()
 	if err == nil {
 		t.Fatal("the panic was lost")

@@ -79,23 +79,15 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 		wait = 15 * time.Second
 	}
 	d.until(wait, func() bool {
-		snap := m.w.snap
+		snap := m.state.snap
 		return snap.Synced() && snap.Usage != nil && snap.Plane != nil && (o.Target.Layout == nil || snap.KL != nil)
 	})
 	for _, k := range f.Keys {
 		d.send(kit.KeyPress(k))
 		d.until(300*time.Millisecond, func() bool { return false })
 	}
-	_ = m.View()
-	d.until(5*time.Second, func() bool {
-		p, ok := m.top().(interface{ pending() bool })
-		if ok && p.pending() {
-			_ = m.View() // each frame judges some more
-			return false
-		}
-		return true
-	})
-	if c := m.w.snap.Conn; c.State == observe.Connecting {
+	d.until(5*time.Second, func() bool { return !m.pending() })
+	if c := m.state.snap.Conn; c.State == observe.Connecting {
 		return fmt.Errorf("connect to %s: %s", o.Target.Name, c.Err)
 	}
 	return WriteFrame(o.Out, m.View(), f)

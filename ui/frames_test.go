@@ -41,9 +41,9 @@ func TestFrames(t *testing.T) {
 				var out strings.Builder
 				for _, a := range testSizes() {
 					m := testModel(t, screen, state(), a, testStyles(termenv.Ascii, true))
-					frame := m.View()
-					checkFits(t, frame, a)
-					fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(frame))
+					got := frame(m)
+					checkFits(t, got, a)
+					fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(got))
 				}
 				golden.RequireEqual(t, []byte(out.String()))
 			})
@@ -60,16 +60,16 @@ func TestFramesInColour(t *testing.T) {
 			dark    bool
 		}{{"dark", termenv.TrueColor, true}, {"light", termenv.TrueColor, false}, {"256", termenv.ANSI256, true}, {"16", termenv.ANSI, true}} {
 			t.Run(screen+"/"+p.name, func(t *testing.T) {
-				frame := testModel(t, screen, states()["normal"](), a, testStyles(p.profile, p.dark)).View()
-				checkFits(t, frame, a)
-				if !strings.Contains(frame, "\x1b[") {
+				got := frame(testModel(t, screen, states()["normal"](), a, testStyles(p.profile, p.dark)))
+				plain := frame(testModel(t, screen, states()["normal"](), a, testStyles(termenv.Ascii, true)))
+				checkFits(t, got, a)
+				if !strings.Contains(got, "\x1b[") {
 					t.Error("no colour at all")
 				}
-				plainFrame := testModel(t, screen, states()["normal"](), a, testStyles(termenv.Ascii, true)).View()
-				if got := ansi.Strip(frame); trimRight(got) != trimRight(plainFrame) {
-					t.Errorf("colour changes the text:\n%s\n---\n%s", got, plainFrame)
+				if stripped := ansi.Strip(got); trimRight(stripped) != trimRight(plain) {
+					t.Errorf("colour changes the text:\n%s\n---\n%s", stripped, plain)
 				}
-				golden.RequireEqual(t, []byte(frame))
+				golden.RequireEqual(t, []byte(got))
 			})
 		}
 	}
@@ -85,7 +85,7 @@ func TestKeysNeverBreakTheFrame(t *testing.T) {
 				for i := range screenNames() {
 					m.show(i)
 					var keys []string
-					for _, b := range slices.Concat(m.top().keys(), m.k.list().Keys, m.k.global().Keys) {
+					for _, b := range slices.Concat(m.top().keys(), m.keymap.list().Keys, m.keymap.global().Keys) {
 						keys = append(keys, b.Keys()...)
 					}
 					for _, key := range keys {
@@ -93,7 +93,7 @@ func TestKeysNeverBreakTheFrame(t *testing.T) {
 							continue
 						}
 						press(m, key)
-						checkFits(t, m.View(), a)
+						checkFits(t, frame(m), a)
 						press(m, "esc")
 						if m.dialog != nil {
 							m.dialog = nil
@@ -108,7 +108,7 @@ func TestKeysNeverBreakTheFrame(t *testing.T) {
 	}
 }
 
-// press sends a key and carries out what follows at once, as long as it needs no waiting.
+// press sends a key and runs the commands that follow from it, as long as they need no waiting.
 func press(m *Model, key string) {
 	cmd := m.key(kit.KeyPress(key))
 	for range 5 {
@@ -117,8 +117,8 @@ func press(m *Model, key string) {
 		}
 		msg := cmd()
 		switch msg.(type) {
-		case pushMsg, popMsg, dialogMsg, gotoMsg, namespaceMsg, toastMsg, portMsg, pairMsg:
-			_, cmd = m.Update(msg)
+		case pushMsg, dialogMsg, showMsg, namespaceMsg, toastMsg, portMsg, pairMsg:
+			cmd = m.handle(msg)
 		default:
 			return
 		}
@@ -149,13 +149,13 @@ func TestDetailFrames(t *testing.T) {
 			var out strings.Builder
 			for _, a := range testSizes() {
 				m := testModel(t, tt.screen, states()["normal"](), a, testStyles(termenv.Ascii, true))
-				m.session = &session{}
+				m.conn = &session{}
 				for _, k := range tt.keys {
 					press(m, k)
 				}
-				frame := m.View()
-				checkFits(t, frame, a)
-				fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(frame))
+				got := frame(m)
+				checkFits(t, got, a)
+				fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(got))
 			}
 			golden.RequireEqual(t, []byte(out.String()))
 		})

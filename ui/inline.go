@@ -33,35 +33,35 @@ func WatchRollout(ctx context.Context, o Options, wo WatchOptions) error {
 		wo.Patience = 30 * time.Second
 	}
 	var stuck time.Time
-	return inline(ctx, o, wo.Live, func(st *kit.Styles, w *world, width int) (string, bool, error) {
-		if !w.snap.Has("deployments") || !w.snap.Has("statefulsets") || !w.snap.Has("daemonsets") || !w.snap.Has("pods") || !w.snap.Has("replicasets") {
+	return inline(ctx, o, wo.Live, func(st *kit.Styles, v viewState, width int) (string, bool, error) {
+		if !v.snap.Has("deployments") || !v.snap.Has("statefulsets") || !v.snap.Has("daemonsets") || !v.snap.Has("pods") || !v.snap.Has("replicasets") {
 			return "", false, nil
 		}
-		r := findRollout(w, o.Namespace, wo)
+		r := findRollout(v, o.Namespace, wo)
 		if r == nil {
 			return "", true, fmt.Errorf("watch rollout: no Deployment, StatefulSet or DaemonSet %s/%s", o.Namespace, wo.Name)
 		}
 		if r.State != observe.RolloutStuck {
 			stuck = time.Time{}
 		} else if stuck.IsZero() {
-			stuck = w.now
+			stuck = v.now
 		}
-		view := rolloutLine(st, r, w)
+		view := rolloutLine(st, r, v)
 		if wo.Live {
-			view = rolloutBlock(st, r, w, width)
+			view = rolloutBlock(st, r, v, width)
 		}
 		switch {
 		case !r.Moving():
 			return view, true, nil
-		case !stuck.IsZero() && w.now.Sub(stuck) >= wo.Patience:
+		case !stuck.IsZero() && v.now.Sub(stuck) >= wo.Patience:
 			return view, true, fmt.Errorf("%w: %s", ErrStuck, r.Why)
 		}
 		return view, false, nil
 	})
 }
 
-func findRollout(w *world, namespace string, wo WatchOptions) *observe.Rollout {
-	for _, r := range observe.Rollouts(w.snap, w.now) {
+func findRollout(v viewState, namespace string, wo WatchOptions) *observe.Rollout {
+	for _, r := range observe.Rollouts(v.snap, v.now) {
 		if r.Namespace == namespace && r.Name == wo.Name && (wo.Kind == "" || strings.EqualFold(r.Kind, wo.Kind) || shortKind(r.Kind) == wo.Kind) {
 			return &r
 		}
@@ -70,7 +70,7 @@ func findRollout(w *world, namespace string, wo WatchOptions) *observe.Rollout {
 }
 
 // rolloutLine is one line for a log; it says nothing that changes without the rollout changing.
-func rolloutLine(st *kit.Styles, r *observe.Rollout, _ *world) string {
+func rolloutLine(st *kit.Styles, r *observe.Rollout, _ viewState) string {
 	s := fmt.Sprintf("%s/%s  revision %d  %d desired, %d updated, %d ready, %d available  %s", r.Namespace, r.Name, r.Revision, r.Desired, r.Updated, r.Ready, r.Available, r.State)
 	if r.Why != "" {
 		s += ": " + kit.Clean(r.Why)
@@ -79,13 +79,13 @@ func rolloutLine(st *kit.Styles, r *observe.Rollout, _ *world) string {
 }
 
 // rolloutBlock is a bar with the pods below it.
-func rolloutBlock(st *kit.Styles, r *observe.Rollout, w *world, width int) string {
+func rolloutBlock(st *kit.Styles, r *observe.Rollout, v viewState, width int) string {
 	width = min(width, 100)
 	lines := []string{
 		st.Dot(levelOf(r.Level)) + " " + st.Title.Render(r.Namespace+"/"+r.Name) + "  " + statusText(st, r),
 		"  " + progressBar(st, r, max(10, min(50, width-40))) + st.Dim.Render(fmt.Sprintf("  %d/%d ready, %d updated", r.Ready, r.Desired, r.Updated)),
 	}
-	for _, rev := range observe.Revisions(w.snap, r) {
+	for _, rev := range observe.Revisions(v.snap, r) {
 		if len(rev.Pods) == 0 {
 			continue
 		}
@@ -95,7 +95,7 @@ func rolloutBlock(st *kit.Styles, r *observe.Rollout, w *world, width int) strin
 				dots += "…"
 				break
 			}
-			dots += st.Dot(levelOf(observe.PodStateOf(p, w.now).Level))
+			dots += st.Dot(levelOf(observe.PodStateOf(p, v.now).Level))
 		}
 		lines = append(lines, st.Dim.Render(kit.Fit(fmt.Sprintf("  revision %d", rev.Number), 16))+dots+st.Dim.Render("  "+kit.Count(len(rev.Pods), "pod")))
 	}
@@ -122,27 +122,27 @@ func Top(ctx context.Context, o Options, to TopOptions) error {
 		x.part = metricNodes
 	}
 	since := o.clock()
-	return inline(ctx, o, to.Live, func(st *kit.Styles, w *world, width int) (string, bool, error) {
-		u := w.snap.Usage
-		if u == nil || len(u.Pods) == 0 && u.Err == "" || !w.snap.Has("pods") || !w.snap.Has("nodes") {
+	return inline(ctx, o, to.Live, func(st *kit.Styles, v viewState, width int) (string, bool, error) {
+		u := v.snap.Usage
+		if u == nil || len(u.Pods) == 0 && u.Err == "" || !v.snap.Has("pods") || !v.snap.Has("nodes") {
 			return st.Dim.Render("asking metrics.k8s.io …"), false, nil
 		}
 		if u.Err != "" && len(u.Pods) == 0 {
-			if w.now.Sub(since) < 20*time.Second && strings.Contains(u.Err, "not ready") {
+			if v.now.Sub(since) < 20*time.Second && strings.Contains(u.Err, "not ready") {
 				return st.Dim.Render("metrics are not there yet …"), false, nil
 			}
 			return "", true, fmt.Errorf("read metrics: %s", u.Err)
 		}
-		w.namespace = o.Namespace
-		x.set(w)
-		x.pods.Cursor = -1
-		lines := strings.Split(x.pods.View(st, kit.Area{W: min(width, 140), H: min(to.N, len(x.rows)) + 1}, 0, false), "\n")
-		return strings.TrimRight(strings.Join(lines, "\n"), "\n"), !to.Live, nil
+		v.namespace = o.Namespace
+		x.setState(v)
+		x.usage.Cursor = 0
+		x.usage.Resize(kit.Area{W: min(width, 140), H: min(to.N, len(x.rows)) + 1}, 0)
+		return strings.TrimRight(x.usage.View(st, false), "\n"), !to.Live, nil
 	})
 }
 
 // inline draws what step says about each snapshot, below the prompt, until step ends it. The last view stays.
-func inline(ctx context.Context, o Options, live bool, step func(*kit.Styles, *world, int) (string, bool, error)) error {
+func inline(ctx context.Context, o Options, live bool, step func(*kit.Styles, viewState, int) (string, bool, error)) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -171,15 +171,15 @@ func inline(ctx context.Context, o Options, live bool, step func(*kit.Styles, *w
 }
 
 // inlinePlain writes a view whenever it changed.
-func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, step func(*kit.Styles, *world, int) (string, bool, error)) error {
+func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, step func(*kit.Styles, viewState, int) (string, bool, error)) error {
 	last := ""
 	for {
 		snap, changed := s.source.Snapshot()
 		if c := snap.Conn; c.State == observe.Connecting && c.Err != "" {
 			return fmt.Errorf("connect to %s: %s", o.Target.Name, c.Err)
 		}
-		w := &world{snap: snap, now: o.clock()}
-		view, end, err := step(st, w, 160)
+		v := viewState{snap: snap, now: o.clock()}
+		view, end, err := step(st, v, 160)
 		text := trimRight(ansi.Strip(view))
 		if text != last && text != "" && !strings.HasSuffix(text, "…") {
 			last = text
@@ -206,9 +206,9 @@ func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, ste
 type inlineModel struct {
 	s     *session
 	st    *kit.Styles
-	step  func(*kit.Styles, *world, int) (string, bool, error)
+	step  func(*kit.Styles, viewState, int) (string, bool, error)
 	opts  Options
-	w     world
+	state viewState
 	width int
 	text  string
 	err   error
@@ -231,20 +231,20 @@ func (m *inlineModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 		return m, nil
 	case snapshotMsg:
-		m.w.snap = msg.snap
+		m.state.snap = msg.snap
 		cmd = m.s.next(msg.changed)
 	case tickMsg:
 		cmd = tick()
 	default:
 		return m, nil
 	}
-	if m.w.snap == nil {
+	if m.state.snap == nil {
 		return m, cmd
 	}
-	m.w.now = m.opts.clock()
-	view, end, err := m.step(m.st, &m.w, m.width)
+	m.state.now = m.opts.clock()
+	view, end, err := m.step(m.st, m.state, m.width)
 	m.text = view
-	if c := m.w.snap.Conn; c.State != observe.Live && c.Err != "" {
+	if c := m.state.snap.Conn; c.State != observe.Live && c.Err != "" {
 		m.text = m.st.Warn.Render("▲ no connection: "+kit.Clean(c.Err)) + "\n" + m.st.Dim.Render(ansi.Strip(view))
 	}
 	if end {

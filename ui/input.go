@@ -5,9 +5,9 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// pressed takes apart what was typed faster than it was read, which comes as one message. What is pasted is text: where none
-// is asked for, it presses nothing.
-func (m *Model) pressed(msg tea.KeyMsg) []tea.KeyMsg {
+// splitKeys splits a message of several keys, which is how keys arrive that were typed faster than they were read. A paste
+// is text, not keys: it is dropped where no text is being entered.
+func (m *Model) splitKeys(msg tea.KeyMsg) []tea.KeyMsg {
 	switch typing := m.dialog != nil || m.filtering; {
 	case msg.Paste && !typing:
 		return nil
@@ -23,13 +23,9 @@ func (m *Model) pressed(msg tea.KeyMsg) []tea.KeyMsg {
 
 // key routes a key: to the dialog, the filter, what works everywhere, or the screen on top.
 func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
-	k := m.k
+	k := m.keymap
 	if m.dialog != nil {
-		cmd, closed := m.dialog.Update(msg)
-		if closed {
-			m.dialog = nil
-		}
-		return cmd
+		return m.updateDialog(msg)
 	}
 	if m.filtering {
 		return m.typeFilter(msg)
@@ -38,8 +34,7 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	case k.quit.Match(msg):
 		return m.quit()
 	case k.help.Match(msg):
-		groups := []kit.Group{{Title: m.top().title(), Keys: m.top().keys()}, k.list(), k.global()}
-		m.dialog = &kit.Help{Groups: []kit.Group{groups[2], groups[0], groups[1]}}
+		m.dialog = &kit.Help{Groups: []kit.Group{k.global(), {Title: m.top().title(), Keys: m.top().keys()}, k.list()}}
 	case k.palette.Match(msg):
 		m.dialog = m.commandPalette()
 	case k.namespace.Match(msg):
@@ -63,10 +58,10 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	return nil
 }
 
-// back undoes the last thing that narrowed the view: the filter, then the screen on top.
+// back undoes what narrows the view: the filter, then the screen on top, then the toast.
 func (m *Model) back() {
 	switch {
-	case m.w.filter != "":
+	case m.state.filter != "":
 		m.clearFilter()
 		m.refresh()
 	case len(m.stack) > 0:
@@ -76,6 +71,7 @@ func (m *Model) back() {
 	}
 }
 
+// typeFilter handles a key while the filter is being typed.
 func (m *Model) typeFilter(msg tea.KeyMsg) tea.Cmd {
 	var cmd tea.Cmd
 	switch msg.String() {
@@ -86,12 +82,13 @@ func (m *Model) typeFilter(msg tea.KeyMsg) tea.Cmd {
 		m.filter.Blur()
 	default:
 		m.filter, cmd = m.filter.Update(msg)
-		m.w.filter = m.filter.Value()
+		m.state.filter = m.filter.Value()
 	}
 	m.refresh()
 	return cmd
 }
 
+// mouse handles a click on a tab and leaves everything else to the screen on top, in the coordinates of its area.
 func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	if m.dialog != nil {
 		return nil

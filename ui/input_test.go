@@ -22,7 +22,7 @@ func TestKeysThatComeTogether(t *testing.T) {
 	}
 	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("/sh")})
 	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("op pay"), Paste: true})
-	if m.w.filter != "shop pay" {
-		t.Errorf("filter: %q", m.w.filter)
+	if m.state.filter != "shop pay" {
+		t.Errorf("filter: %q", m.state.filter)
 	}
 }

@@ -2,59 +2,73 @@ package ui
 
 import "github.com/klkube/kl/ui/kit"
 
-// keyMap is every key of the interface, in the groups the help shows.
+// keyMap is every key of the interface, in the groups that the help shows.
 type keyMap struct {
+	// everywhere
 	quit, help, filter, palette, namespace, cluster, back, next, prev, screens kit.Binding
 
+	// lists and texts
 	kit.MoveKeys
+	open, mark, sort, view kit.Binding
 
-	open, mark, sort kit.Binding
+	// rollouts and revisions
+	restart, pause, undo, scale, partition, image, diff, onlyDiff, older, newer, toPods, toRevisions kit.Binding
 
-	restart, pause, undo, scale, partition, image, diff kit.Binding
+	// pods and other objects
+	describe, yaml, events, logs, shell, forward, forwards, endForward, remove, resource kit.Binding
 
-	describe, yaml, events, logs, shell, forward, forwards, remove, resource kit.Binding
+	// logs
+	follow, previous, wrapLines kit.Binding
 
-	follow, previous, wrapLines, explain, port kit.Binding
+	// policies
+	explain, port, choosePair, showDenial kit.Binding
 
+	// nodes
 	stop, start, kill, cut, heal, cordon kit.Binding
 
-	onlyDenied, onlyChanges, freeze, charts kit.Binding
+	// audit log and metrics
+	onlyDenied, onlyChanges, freeze, charts, metricsView kit.Binding
 }
 
 func newKeyMap() *keyMap {
+	bind := kit.Bind
 	return &keyMap{
-		quit: kit.Bind("q", "quit", "q", "ctrl+c"), help: kit.Bind("?", "help", "?"), filter: kit.Bind("/", "filter", "/"),
-		palette: kit.Bind(":", "commands", ":"), namespace: kit.Bind("n", "namespace", "n"), cluster: kit.Bind("c", "cluster", "c"),
-		back: kit.Bind("esc", "back", "esc"), next: kit.Bind("tab", "next screen", "tab"), prev: kit.Bind("⇧tab", "previous screen", "shift+tab"),
-		screens: kit.Bind("1–7", "go to screen", "1", "2", "3", "4", "5", "6", "7"),
+		quit: bind("q", "quit", "q", "ctrl+c"), help: bind("?", "help", "?"), filter: bind("/", "filter", "/"),
+		palette: bind(":", "commands", ":"), namespace: bind("n", "namespace", "n"), cluster: bind("c", "cluster", "c"),
+		back: bind("esc", "back", "esc"), next: bind("tab", "next screen", "tab"), prev: bind("⇧tab", "previous screen", "shift+tab"),
+		screens: bind("1–7", "go to screen", "1", "2", "3", "4", "5", "6", "7"),
 
 		MoveKeys: kit.NewMoveKeys(),
+		open:     bind("↵", "open", "enter"), mark: bind("space", "mark", " "), sort: bind("o", "order", "o"), view: bind("m", "next view", "m"),
 
-		open: kit.Bind("↵", "open", "enter"), mark: kit.Bind("space", "mark", " "), sort: kit.Bind("o", "order", "o"),
+		restart: bind("R", "restart", "R"), pause: bind("P", "pause/resume", "P"), undo: bind("U", "undo to this revision", "U"),
+		scale: bind("S", "scale", "S"), partition: bind("C", "canary partition", "C"), image: bind("I", "set image", "I"),
+		diff: bind("v", "compare revisions", "v"), onlyDiff: bind("v", "only changes", "v"), older: bind("[", "older", "["), newer: bind("]", "newer", "]"),
+		toPods: bind("→/l", "right", "right", "enter"), toRevisions: bind("←/h", "left", "left", "h"),
 
-		restart: kit.Bind("R", "restart", "R"), pause: kit.Bind("P", "pause/resume", "P"), undo: kit.Bind("U", "undo to this revision", "U"),
-		scale: kit.Bind("S", "scale", "S"), partition: kit.Bind("C", "canary partition", "C"), image: kit.Bind("I", "set image", "I"),
-		diff: kit.Bind("v", "compare revisions", "v"),
+		describe: bind("d", "describe", "d"), yaml: bind("y", "YAML", "y"), events: bind("e", "events", "e"),
+		logs: bind("l", "logs", "l"), shell: bind("s", "shell", "s"), forward: bind("f", "port-forward", "f"),
+		forwards: bind("F", "forwards", "F"), endForward: bind("D", "end forward", "D"), remove: bind("D", "delete", "D"), resource: bind("r", "resource…", "r"),
 
-		describe: kit.Bind("d", "describe", "d"), yaml: kit.Bind("y", "YAML", "y"), events: kit.Bind("e", "events", "e"),
-		logs: kit.Bind("l", "logs", "l"), shell: kit.Bind("s", "shell", "s"), forward: kit.Bind("f", "port-forward", "f"),
-		forwards: kit.Bind("F", "forwards", "F"), remove: kit.Bind("D", "delete", "D"), resource: kit.Bind("r", "resource…", "r"),
+		follow: bind("f", "follow", "f"), previous: bind("p", "previous run", "p"), wrapLines: bind("w", "wrap", "w"),
 
-		follow: kit.Bind("f", "follow", "f"), previous: kit.Bind("p", "previous run", "p"), wrapLines: kit.Bind("w", "wrap", "w"),
-		explain: kit.Bind("x", "explain a pair", "x"), port: kit.Bind("p", "port", "p"),
+		explain: bind("x", "explain a pair", "x"), port: bind("p", "port", "p"),
+		choosePair: bind("↑↓←→", "choose a pair", "up"), showDenial: bind("↵", "explain in the matrix", "enter"),
 
-		stop: kit.Bind("T", "stop", "T"), start: kit.Bind("A", "start", "A"), kill: kit.Bind("K", "kill", "K"),
-		cut: kit.Bind("X", "partition", "X"), heal: kit.Bind("H", "heal", "H"), cordon: kit.Bind("C", "cordon/uncordon", "C"),
+		stop: bind("T", "stop", "T"), start: bind("A", "start", "A"), kill: bind("K", "kill", "K"),
+		cut: bind("X", "partition", "X"), heal: bind("H", "heal", "H"), cordon: bind("C", "cordon/uncordon", "C"),
 
-		onlyDenied: kit.Bind("x", "only refused", "x"), onlyChanges: kit.Bind("w", "only changes", "w"), freeze: kit.Bind("f", "freeze", "f"),
-		charts: kit.Bind("t", "more charts", "t"),
+		onlyDenied: bind("x", "only refused", "x"), onlyChanges: bind("w", "only changes", "w"), freeze: bind("f", "freeze", "f"),
+		charts: bind("t", "more charts", "t"), metricsView: bind("m", "pods/nodes/autoscalers/plane", "m"),
 	}
 }
 
+// global are the keys that work everywhere.
 func (k *keyMap) global() kit.Group {
 	return kit.Group{Title: "Everywhere", Keys: []kit.Binding{k.screens, k.next, k.prev, k.back, k.filter, k.palette, k.namespace, k.cluster, k.help, k.quit}}
 }
 
+// list are the keys that work in lists.
 func (k *keyMap) list() kit.Group {
 	return kit.Group{Title: "Lists", Keys: []kit.Binding{k.Up, k.Down, k.PageUp, k.PageDown, k.Home, k.End, k.open}}
 }

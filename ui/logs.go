@@ -19,19 +19,18 @@ const logLimit = 5000
 
 // logs follows the logs of one or more pods, each container in its own colour.
 type logs struct {
-	m        *Model
-	w        *world
+	sh       shell
+	state    viewState
 	name     string
 	sources  []observe.LogSource
 	lines    []observe.LogLine
-	dropped  int
-	follow   bool
-	previous bool
-	wrapped  bool
+	shown    []observe.LogLine // lines that the filter lets through
+	follow   bool              // show the last lines
+	previous bool              // show the previous run of the containers
+	wrapped  bool              // wrap long lines
 	ended    bool
-	offset   int
-	height   int
-	run      int // generation of the streams: older messages are ignored
+	window   kit.Scroll
+	run      int // counts the streams: messages of earlier ones are ignored
 	cancel   context.CancelFunc
 }
 
@@ -44,12 +43,12 @@ type logMsg struct {
 	done  bool
 }
 
-// openLogs pushes the logs of all containers of some pods.
-func (m *Model) openLogs(name string, pods []*corev1.Pod) tea.Cmd {
+// openLogs shows the logs of all containers of some pods.
+func openLogs(sh shell, name string, pods []*corev1.Pod) tea.Cmd {
 	if len(pods) == 0 {
 		return toast(observe.Warn, "%s has no pods", name)
 	}
-	l := &logs{m: m, name: name, follow: true}
+	l := &logs{sh: sh, name: name, follow: true}
 	for _, p := range pods {
 		for _, c := range p.Spec.Containers {
 			l.sources = append(l.sources, observe.LogSource{Namespace: p.Namespace, Pod: p.Name, Container: c.Name})
@@ -59,14 +58,15 @@ func (m *Model) openLogs(name string, pods []*corev1.Pod) tea.Cmd {
 	if len(l.sources) > most {
 		l.sources = l.sources[:most]
 	}
-	return tea.Batch(m.push(l), l.stream())
+	return sh.push(l)
 }
 
-// stream opens the logs; what arrives comes back in batches.
-func (l *logs) stream() tea.Cmd {
+// start opens the streams of the logs, in place of those that are open. Lines come back in batches.
+func (l *logs) start() tea.Cmd {
 	l.run++
-	l.lines, l.offset, l.ended = nil, 0, false
-	run, act, sources := l.run, l.m.session.act, l.sources
+	l.lines, l.shown, l.ended = nil, nil, false
+	l.window.Offset = 0
+	run, act, sources := l.run, l.sh.session().act, l.sources
 	tail := int64(max(50, 1000/len(sources)))
 	o := observe.LogOptions{Follow: !l.previous, Previous: l.previous, Tail: tail}
 	if l.cancel != nil {
@@ -80,7 +80,7 @@ func (l *logs) stream() tea.Cmd {
 			close(stop)
 		}
 	}
-	return l.m.session.run(func(ctx context.Context) tea.Msg {
+	return l.sh.session().run(func(ctx context.Context) tea.Msg {
 		ctx, cancel := context.WithCancel(ctx)
 		go func() {
 			defer cancel()
@@ -93,7 +93,7 @@ func (l *logs) stream() tea.Cmd {
 	})
 }
 
-// readLogs waits for a line and takes what else is there within a tenth of a second.
+// readLogs waits for a line and collects what else arrives within a tenth of a second.
 func readLogs(l *logs, run int, from <-chan observe.LogLine) tea.Msg {
 	first, ok := <-from
 	if !ok {
@@ -124,17 +124,34 @@ func (l *logs) close() {
 	}
 }
 
-func (l *logs) hears(msg tea.Msg) bool {
+func (l *logs) wants(msg tea.Msg) bool {
 	m, ok := msg.(logMsg)
 	return ok && m.logs == l
 }
 
 func (l *logs) keys() []kit.Binding {
-	k := l.m.k
+	k := l.sh.keys()
 	return []kit.Binding{k.follow, k.previous, k.wrapLines, k.Up, k.Down, k.End}
 }
 
-func (l *logs) set(w *world) { l.w = w }
+func (l *logs) setState(v viewState) {
+	l.state = v
+	l.choose()
+}
+
+// choose picks the lines that the filter lets through.
+func (l *logs) choose() {
+	l.shown = l.lines
+	if l.state.filter == "" {
+		return
+	}
+	l.shown = nil
+	for _, x := range l.lines {
+		if l.state.matches(x.Text, x.Source.Pod) {
+			l.shown = append(l.shown, x)
+		}
+	}
+}
 
 func (l *logs) update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
@@ -159,12 +176,12 @@ func (l *logs) take(msg logMsg) tea.Cmd {
 	}
 	l.lines = append(l.lines, msg.lines...)
 	if n := len(l.lines) - logLimit; n > 0 {
-		l.dropped += n
 		l.lines = append([]observe.LogLine(nil), l.lines[n:]...)
 		if !l.follow {
-			l.offset = max(0, l.offset-n)
+			l.window.Move(-n)
 		}
 	}
+	l.choose()
 	if msg.done {
 		l.ended = true
 		return nil
@@ -174,13 +191,13 @@ func (l *logs) take(msg logMsg) tea.Cmd {
 }
 
 func (l *logs) key(key tea.KeyMsg) tea.Cmd {
-	k := l.m.k
+	k := l.sh.keys()
 	switch {
 	case k.follow.Match(key):
 		l.follow = !l.follow
 	case k.previous.Match(key):
 		l.previous = !l.previous
-		return l.stream()
+		return l.start()
 	case k.wrapLines.Match(key):
 		l.wrapped = !l.wrapped
 	case k.Up.Match(key):
@@ -188,42 +205,33 @@ func (l *logs) key(key tea.KeyMsg) tea.Cmd {
 	case k.Down.Match(key):
 		l.scroll(1)
 	case k.PageUp.Match(key):
-		l.scroll(-l.height)
+		l.scroll(-l.window.Height)
 	case k.PageDown.Match(key):
-		l.scroll(l.height)
+		l.scroll(l.window.Height)
 	case k.Home.Match(key):
-		l.follow, l.offset = false, 0
+		l.follow, l.window.Offset = false, 0
 	case k.End.Match(key):
 		l.follow = true
 	}
 	return nil
 }
 
+// scroll moves the window and stops following.
 func (l *logs) scroll(by int) {
-	l.offset = max(0, l.offset+by)
+	l.window.Move(by)
 	l.follow = false
 }
 
-// shown are the lines the filter lets through.
-func (l *logs) shown() []observe.LogLine {
-	if l.w.filter == "" {
-		return l.lines
+func (l *logs) resize(a kit.Area) {
+	height := max(1, a.H-1)
+	if l.follow {
+		l.window.Offset = len(l.shown)
 	}
-	var out []observe.LogLine
-	for _, x := range l.lines {
-		if l.w.matches(x.Text, x.Source.Pod) {
-			out = append(out, x)
-		}
-	}
-	return out
+	l.window.Resize(len(l.shown), height)
 }
 
 func (l *logs) view(st *kit.Styles, a kit.Area) string {
-	lines := l.shown()
-	l.height = max(1, a.H-1)
-	if l.follow || l.offset > len(lines)-l.height {
-		l.offset = max(0, len(lines)-l.height)
-	}
+	lines := l.shown
 	state := st.Good.Render("following")
 	switch {
 	case l.ended:
@@ -240,25 +248,26 @@ func (l *logs) view(st *kit.Styles, a kit.Area) string {
 		if l.ended {
 			text = "the log is empty"
 		}
-		if l.w.filter != "" {
-			text = "no line matches /" + kit.Clean(l.w.filter)
+		if l.state.filter != "" {
+			text = "no line matches /" + kit.Clean(l.state.filter)
 		}
 		return head + "\n" + st.Empty(text, "p shows the previous run of a container", kit.Area{W: a.W, H: a.H - 1})
 	}
 	var out []string
-	for _, x := range lines[l.offset:] {
+	for _, x := range lines[l.window.Offset:] {
 		out = append(out, l.line(st, x, a.W)...)
-		if len(out) >= l.height && !l.follow {
+		if len(out) >= l.window.Height && !l.follow {
 			break
 		}
 	}
-	if len(out) > l.height && l.follow {
-		out = out[len(out)-l.height:]
+	if len(out) > l.window.Height && l.follow {
+		out = out[len(out)-l.window.Height:]
 	}
 	return kit.Block(head+"\n"+strings.Join(out, "\n"), a)
 }
 
-// line is a line of a log with the short name of where it comes from; several if it is wrapped.
+// line draws a line of a log, after the short name of its container if there are several; more than one line if it is
+// wrapped.
 func (l *logs) line(st *kit.Styles, x observe.LogLine, w int) []string {
 	prefix := ""
 	if len(l.sources) > 1 {
@@ -286,7 +295,7 @@ func (l *logs) line(st *kit.Styles, x observe.LogLine, w int) []string {
 	return out
 }
 
-// shortPod is the end of a pod's name, which tells replicas apart, and the container.
+// shortPod is the name of a container without the middle of its pod's name, which replicas have in common.
 func shortPod(s observe.LogSource) string {
 	name := s.Pod
 	if parts := strings.Split(name, "-"); len(parts) > 2 {

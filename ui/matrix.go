@@ -8,7 +8,34 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-const matrixHead = 2 // lines above the first row of the matrix
+const matrixTop = 2 // line of the first row of the matrix within the screen
+
+// grid is the window over the matrix.
+type grid struct {
+	label      int // width of the names
+	rows, cols int // that there is room for
+	top, left  int // first row and column in the window
+}
+
+// fit makes a window over the matrix of peers as large as the area and moves it to the cursor.
+func (g *grid) fit(peers []peer, row, col int, a kit.Area) {
+	label := 8
+	for _, x := range peers {
+		label = max(label, kit.Width(kit.Clean(x.name)))
+	}
+	g.label = min(label, max(12, a.W/3))
+	g.rows, g.cols = max(1, a.H-1), max(1, (a.W-g.label-7)/3)
+	g.top, g.left = scrollTo(g.top, row, g.rows), scrollTo(g.left, col, g.cols)
+}
+
+// each calls f for every pair in the window over a matrix of n peers.
+func (g *grid) each(n int, f func(row, col int)) {
+	for i := g.top; i < min(n, g.top+g.rows); i++ {
+		for j := g.left; j < min(n, g.left+g.cols); j++ {
+			f(i, j)
+		}
+	}
+}
 
 func (p *policies) view(st *kit.Styles, a kit.Area) string {
 	var tabs []string
@@ -19,7 +46,7 @@ func (p *policies) view(st *kit.Styles, a kit.Area) string {
 			tabs = append(tabs, st.Dim.Render(n))
 		}
 	}
-	right := st.Dim.Render(kit.Count(len(p.w.snap.Policies), "policy") + " ")
+	right := st.Dim.Render(kit.Count(len(p.state.snap.Policies), "policy") + " ")
 	if p.part < partPolicies {
 		right = st.Dim.Render("who reaches whom on ") + st.Accent.Render(p.ports.String()) + " "
 	}
@@ -28,43 +55,52 @@ func (p *policies) view(st *kit.Styles, a kit.Area) string {
 }
 
 func (p *policies) content(st *kit.Styles, a kit.Area) string {
-	s := p.w.snap
+	s := p.state.snap
 	switch {
 	case !s.Has("pods") || !s.Has("networkpolicies"):
-		return st.Skeleton("loading pods and policies", p.w.frame, a)
+		return st.Skeleton("loading pods and policies", p.state.frame, a)
 	case p.part == partPolicies && len(p.list) == 0:
 		return st.Empty("No NetworkPolicy here: everything may talk to everything", "a policy isolates the pods it selects; what none allows is then denied", a)
 	case p.part == partPolicies:
-		return p.table.View(st, a, 1, true)
+		return p.table.View(st, true)
 	case p.part == partDenials:
 		return p.denialFeed(st, a)
 	case len(p.peers) == 0:
 		return st.Empty("No pods with an address here", "n chooses another namespace", a)
 	}
-	explain := 6
-	switch {
-	case a.H < 14:
-		explain = 3
-	case a.H >= 20:
-		explain = 8
-	}
-	p.budget = perFrame
-	grid := p.grid(st, kit.Area{W: a.W, H: a.H - explain})
-	return grid + "\n" + p.explanation(st, kit.Area{W: a.W, H: explain})
+	explain := explanationHeight(a)
+	return p.matrix(st, kit.Area{W: a.W, H: a.H - explain}) + "\n" + p.explanation(st, kit.Area{W: a.W, H: explain})
 }
 
-// grid draws the visible part of the matrix; columns carry the numbers of the rows.
-func (p *policies) grid(st *kit.Styles, a kit.Area) string {
-	label := 8
-	for _, x := range p.peers {
-		label = max(label, kit.Width(kit.Clean(x.name)))
+// explanationHeight is how many lines below the matrix explain the pair under the cursor.
+func explanationHeight(a kit.Area) int {
+	switch {
+	case a.H < 14:
+		return 3
+	case a.H >= 20:
+		return 8
 	}
-	label = min(label, max(12, a.W/3))
-	p.rows, p.cols = max(1, a.H-1), max(1, (a.W-label-7)/3)
-	p.top = scrollTo(p.top, p.row, p.rows)
-	p.left = scrollTo(p.left, p.col, p.cols)
-	head := strings.Repeat(" ", label+6)
-	for j := p.left; j < min(len(p.peers), p.left+p.cols); j++ {
+	return 6
+}
+
+func (p *policies) resize(a kit.Area) {
+	a.H-- // the line of tabs
+	switch p.part {
+	case partPolicies:
+		p.table.Resize(a, 1)
+	case partDenials:
+		p.feed.Resize(a, 1)
+	default:
+		p.grid.fit(p.peers, p.row, p.col, kit.Area{W: a.W, H: a.H - explanationHeight(a)})
+		p.judge()
+	}
+}
+
+// matrix draws the window over the matrix; columns carry the numbers of the rows.
+func (p *policies) matrix(st *kit.Styles, a kit.Area) string {
+	g := &p.grid
+	head := strings.Repeat(" ", g.label+6)
+	for j := g.left; j < min(len(p.peers), g.left+g.cols); j++ {
 		style := st.Dim
 		if j == p.col {
 			style = st.TabOn
@@ -72,13 +108,13 @@ func (p *policies) grid(st *kit.Styles, a kit.Area) string {
 		head += style.Render(kit.FitRight(fmt.Sprint((j+1)%100), 3))
 	}
 	lines := []string{head}
-	for i := p.top; i < min(len(p.peers), p.top+p.rows); i++ {
+	for i := g.top; i < min(len(p.peers), g.top+g.rows); i++ {
 		name := st.Text
 		if i == p.row {
 			name = st.TabOn
 		}
-		l := " " + st.Dim.Render(kit.FitRight(fmt.Sprint(i+1), 3)) + " " + name.Render(kit.Fit(kit.Clean(p.peers[i].name), label)) + " "
-		for j := p.left; j < min(len(p.peers), p.left+p.cols); j++ {
+		l := " " + st.Dim.Render(kit.FitRight(fmt.Sprint(i+1), 3)) + " " + name.Render(kit.Fit(kit.Clean(p.peers[i].name), g.label)) + " "
+		for j := g.left; j < min(len(p.peers), g.left+g.cols); j++ {
 			l += p.cell(st, i, j)
 		}
 		lines = append(lines, l)
@@ -86,6 +122,7 @@ func (p *policies) grid(st *kit.Styles, a kit.Area) string {
 	return kit.Block(strings.Join(lines, "\n"), a)
 }
 
+// scrollTo moves a window of n lines that begins at first so that line at is in it.
 func scrollTo(first, at, n int) int {
 	if at < first {
 		return at
@@ -93,8 +130,9 @@ func scrollTo(first, at, n int) int {
 	return max(first, at-n+1)
 }
 
+// cell draws the verdict about a pair, with brackets under the cursor.
 func (p *policies) cell(st *kit.Styles, i, j int) string {
-	c, ok := p.pair(i, j)
+	c, ok := p.verdicts[[2]int{i, j}]
 	allowed, all := c.allowed, c.all
 	glyph, style := "●", st.Good
 	switch {
@@ -113,32 +151,19 @@ func (p *policies) cell(st *kit.Styles, i, j int) string {
 	return " " + style.Render(glyph) + " "
 }
 
-// explanation says about the pair under the cursor which policy and rule decides.
+// explanation says which policies decide about the pair under the cursor.
 func (p *policies) explanation(st *kit.Styles, a kit.Area) string {
 	from, to := p.peers[p.row], p.peers[p.col]
-	p.budget = max(p.budget, 1) // the chosen pair is always judged
-	c, _ := p.pair(p.row, p.col)
-	allowed, all, v := c.allowed, c.all, c.verdict
+	c := p.verdicts[[2]int{p.row, p.col}]
 	word := st.Good.Render("● allowed")
 	switch {
-	case allowed == 0:
+	case c.allowed == 0:
 		word = st.Bad.Render("✖ denied")
-	case allowed < all:
-		word = st.Warn.Render(fmt.Sprintf("◐ %d of %d allowed", allowed, all))
+	case c.allowed < c.all:
+		word = st.Warn.Render(fmt.Sprintf("◐ %d of %d allowed", c.allowed, c.all))
 	}
 	title := kit.Clean(from.name) + " → " + kit.Clean(to.name) + " " + p.ports.String()
-	side := func(name string, ok bool, text string) string {
-		mark := st.Good.Render("✓")
-		if !ok {
-			mark = st.Bad.Render("✗")
-		}
-		lines := kit.Wrap(text, a.W-14)
-		out := mark + " " + st.Dim.Render(kit.Fit(name, 8)) + st.Text.Render(lines[0])
-		if len(lines) > 1 && a.H >= 8 {
-			out += "\n" + strings.Repeat(" ", 10) + st.Text.Render(strings.Join(lines[1:], " "))
-		}
-		return out
-	}
+	v := c.verdict
 	if a.H < 6 {
 		text := v.Ingress.Text
 		if !v.Egress.Allowed {
@@ -146,15 +171,30 @@ func (p *policies) explanation(st *kit.Styles, a kit.Area) string {
 		}
 		return kit.Block(" "+word+"  "+st.Title.Render(title)+"\n "+st.Dim.Render(kit.Clean(text)), a)
 	}
-	lines := []string{word + st.Dim.Render("  "+kit.Clean(v.From)+" → "+kit.Clean(v.To)), side("egress", v.Egress.Allowed, v.Egress.Text), side("ingress", v.Ingress.Allowed, v.Ingress.Text)}
-	lines = append(lines, st.Dim.Render(p.verdictNote(from, to)))
+	lines := []string{word + st.Dim.Render("  "+kit.Clean(v.From)+" → "+kit.Clean(v.To)),
+		sideLine(st, "egress", v.Egress.Allowed, v.Egress.Text, a), sideLine(st, "ingress", v.Ingress.Allowed, v.Ingress.Text, a),
+		st.Dim.Render(p.verdictNote(from, to))}
 	return st.Panel(title, "● yes  ◐ some  ✖ no", strings.Join(lines, "\n"), a, true)
 }
 
-// verdictNote says what was seen of real traffic, or why nothing can be seen.
+// sideLine says what one side of a connection decides and why, in one line or two.
+func sideLine(st *kit.Styles, name string, ok bool, text string, a kit.Area) string {
+	mark := st.Good.Render("✓")
+	if !ok {
+		mark = st.Bad.Render("✗")
+	}
+	lines := kit.Wrap(text, a.W-14)
+	out := mark + " " + st.Dim.Render(kit.Fit(name, 8)) + st.Text.Render(lines[0])
+	if len(lines) > 1 && a.H >= 8 {
+		out += "\n" + strings.Repeat(" ", 10) + st.Text.Render(strings.Join(lines[1:], " "))
+	}
+	return out
+}
+
+// verdictNote says what the nodes have counted for a pair, or why there are no counts.
 func (p *policies) verdictNote(from, to peer) string {
-	live := p.w.snap.Verdicts
-	switch s := p.m.session; {
+	live := p.state.snap.Verdicts
+	switch s := p.sh.session(); {
 	case live != nil && len(live.Counters) > 0:
 		allowed, denied := live.Between(p.members(from), p.members(to), p.ports.proto, p.ports.port)
 		return fmt.Sprintf("seen on the nodes: %s allowed, %d denied", kit.Count(int(allowed), "connection"), denied)
@@ -164,31 +204,28 @@ func (p *policies) verdictNote(from, to peer) string {
 	return "computed from the objects; verdicts on live traffic need a kl cluster"
 }
 
-// denialFeed lists connections that were refused, as they happen.
+// denialFeed lists denied connections as they happen.
 func (p *policies) denialFeed(st *kit.Styles, a kit.Area) string {
-	s := p.m.session
+	s := p.sh.session()
 	switch {
-	case p.w.snap.Verdicts == nil && s != nil && s.target.Layout == nil:
+	case p.state.snap.Verdicts == nil && s != nil && s.target.Layout == nil:
 		return st.Empty("Who was refused is known for kl's own clusters", "the matrix (m) says for any cluster who would be", a)
-	case len(p.denials) == 0 && p.w.filter != "":
-		return st.Empty("No denial matches /"+kit.Clean(p.w.filter), "esc clears the filter", a)
+	case len(p.denials) == 0 && p.state.filter != "":
+		return st.Empty("No denial matches /"+kit.Clean(p.state.filter), "esc clears the filter", a)
 	case len(p.denials) == 0:
 		return st.Empty("Nothing was refused so far", "a denial appears here within a second", a)
 	}
-	return p.feed.View(st, a, 1, true)
+	return p.feed.View(st, true)
 }
 
+// click puts the cursor on the pair, or on the row, that the mouse points at.
 func (p *policies) click(msg tea.MouseMsg) {
-	label := 8
-	for _, x := range p.peers {
-		label = max(label, kit.Width(kit.Clean(x.name)))
-	}
-	label = min(label, max(12, p.m.size.W/3))
-	i, j := msg.Y-matrixHead+p.top, (msg.X-label-6)/3+p.left
-	if i >= p.top && i < len(p.peers) {
+	g := &p.grid
+	i, j := msg.Y-matrixTop+g.top, (msg.X-g.label-6)/3+g.left
+	if i >= g.top && i < len(p.peers) {
 		p.row = i
 	}
-	if msg.X >= label+6 && j < len(p.peers) {
+	if msg.X >= g.label+6 && j < len(p.peers) {
 		p.col = j
 	}
 }

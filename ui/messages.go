@@ -25,32 +25,31 @@ type (
 	tickMsg time.Time
 	// spinMsg turns the spinner while something loads.
 	spinMsg struct{}
-	// pushMsg puts a screen on top; popMsg takes it away.
+	// pushMsg puts a screen on top.
 	pushMsg struct{ screen screen }
-	popMsg  struct{}
-	// gotoMsg shows one of the main screens.
-	gotoMsg struct{ screen int }
+	// showMsg shows one of the main screens.
+	showMsg struct{ screen int }
 	// dialogMsg opens a dialog.
 	dialogMsg struct{ dialog kit.Dialog }
-	// toastMsg says something in the footer for a few seconds.
+	// toastMsg is shown in the footer for a few seconds.
 	toastMsg struct {
 		text  string
 		level observe.Level
 	}
-	// namespaceMsg chooses a namespace; empty means all.
+	// namespaceMsg chooses a namespace; the empty name means all of them.
 	namespaceMsg struct{ name string }
-	// targetsMsg brings the clusters that one can switch to.
+	// targetsMsg brings the clusters that can be opened.
 	targetsMsg struct {
 		targets []observe.Target
 		err     error
 	}
-	// resourcesMsg brings what the server serves.
+	// resourcesMsg brings the resources that the server serves.
 	resourcesMsg struct {
 		session   *session
 		resources []observe.Resource
 		err       error
 	}
-	// newsMsg is what goes on outside of the dashboard.
+	// newsMsg brings news from whoever started the dashboard.
 	newsMsg News
 	// quitMsg ends the program.
 	quitMsg struct{}

@@ -2,7 +2,6 @@ package ui
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -14,21 +13,28 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// metrics shows where CPU and memory go: pods or nodes by use with their history, a chart of the chosen one, autoscalers,
-// and the control plane's own figures.
+// metrics shows where CPU and memory go: pods or nodes by use, charts of the selected one, autoscalers, and the figures of
+// the control plane itself.
 type metrics struct {
-	m     *Model
-	w     *world
-	part  metricsPart
-	order metricsOrder
-	rows  []usageRow
-	pods  kit.Table
-	hpas  []*autoscalingv2.HorizontalPodAutoscaler
-	hpaT  kit.Table
-	last  [2]any // what rows were made from
-	made  string
-	other bool // show network and restarts where there is room for two charts only
-	all   bool // there was room for all
+	sh      shell
+	state   viewState
+	part    metricsPart
+	order   metricsOrder
+	rows    []usageRow
+	made    metricsKey // what rows was made from
+	usage   kit.Table
+	hpas    []*autoscalingv2.HorizontalPodAutoscaler
+	scaling kit.Table
+	other   bool // show network and restarts where there is room for two charts only
+	all     bool // there is room for all charts
+}
+
+// metricsKey is what the rows depend on.
+type metricsKey struct {
+	snap              *observe.Snapshot
+	namespace, filter string
+	order             metricsOrder
+	part              metricsPart
 }
 
 type metricsPart int
@@ -67,13 +73,13 @@ type usageRow struct {
 	level           observe.Level
 }
 
-func newMetrics(m *Model) *metrics {
-	x := &metrics{m: m}
-	x.pods.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "name", Min: 26, Max: 64, Grow: true},
+func newMetrics(sh shell) *metrics {
+	x := &metrics{sh: sh}
+	x.usage.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "name", Min: 26, Max: 64, Grow: true},
 		{Title: "cpu", Min: 5, Right: true}, {Title: "last hour", Min: 10, Max: 30, Drop: 2}, {Title: "of request", Right: true, Drop: 5},
 		{Title: "mem", Min: 5, Right: true}, {Title: "last hour", Min: 10, Max: 30, Drop: 3}, {Title: "of limit", Right: true, Drop: 4},
 		{Title: "network", Right: true, Drop: 7}, {Title: "restarts", Right: true, Drop: 6}})
-	x.hpaT.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "namespace", Drop: 3, Max: 20}, {Title: "name", Min: 10, Max: 36}, {Title: "scales", Drop: 2, Max: 36},
+	x.scaling.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "namespace", Drop: 3, Max: 20}, {Title: "name", Min: 10, Max: 36}, {Title: "scales", Drop: 2, Max: 36},
 		{Title: "now/target", Min: 12, Grow: true}, {Title: "replicas", Min: 8}, {Title: "range", Drop: 1}})
 	return x
 }
@@ -81,8 +87,8 @@ func newMetrics(m *Model) *metrics {
 func (x *metrics) title() string { return "Metrics" }
 
 func (x *metrics) keys() []kit.Binding {
-	k := x.m.k
-	keys := []kit.Binding{kit.Bind("m", "pods/nodes/autoscalers/plane", "m")}
+	k := x.sh.keys()
+	keys := []kit.Binding{k.metricsView}
 	if x.part <= metricNodes && !x.all {
 		keys = append(keys, k.charts)
 	}
@@ -95,44 +101,30 @@ func (x *metrics) keys() []kit.Binding {
 	return keys
 }
 
-func (x *metrics) set(w *world) {
-	x.w = w
+func (x *metrics) setState(v viewState) {
+	x.state = v
 	x.hpas = x.hpas[:0]
-	for _, h := range w.snap.Autoscalers {
-		if w.in(h.Namespace) && w.matches(h.Namespace, h.Name) {
+	for _, h := range v.snap.Autoscalers {
+		if v.in(h.Namespace) && v.matches(h.Namespace, h.Name) {
 			x.hpas = append(x.hpas, h)
 		}
 	}
 	hpas := x.hpas
-	x.hpaT.SetRows(len(hpas), func(i int) string { return hpas[i].Namespace + "/" + hpas[i].Name }, func(i int) []kit.Cell { return hpaRow(hpas[i]) })
-	if made := fmt.Sprint(w.namespace, "\x00", w.filter, "\x00", x.order, x.part); x.last != [2]any{w.snap.Usage, w.snap} || made != x.made {
-		x.collect(w)
-		x.last, x.made = [2]any{w.snap.Usage, w.snap}, made
+	x.scaling.SetRows(len(hpas), func(i int) string { return hpas[i].Namespace + "/" + hpas[i].Name }, func(i int) []kit.Cell { return hpaRow(hpas[i]) })
+	if made := (metricsKey{v.snap, v.namespace, v.filter, x.order, x.part}); made != x.made {
+		x.collect(v)
+		x.made = made
 	}
 	rows := x.rows
-	x.pods.SetRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []kit.Cell { return usageCells(&rows[i], w) })
+	x.usage.SetRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []kit.Cell { return usageCells(&rows[i], v) })
 }
 
-func (x *metrics) collect(w *world) {
-	x.rows = x.rows[:0]
+// collect makes and sorts the rows of pods or nodes.
+func (x *metrics) collect(v viewState) {
 	if x.part == metricNodes {
-		for _, n := range observe.Nodes(w.snap, w.now) {
-			if w.matches(n.Name) {
-				restarted := w.snap.Activity.Node(n.Name)
-				x.rows = append(x.rows, usageRow{name: n.Name, series: w.snap.Usage.Node(n.Name), level: n.Level,
-					traffic: w.snap.Traffic.Node(n.Name), restarted: restarted, restarts: int(last(restarted)),
-					request: observe.Resources{MilliCPU: n.MilliCPU, Bytes: n.Memory}, limit: observe.Resources{MilliCPU: n.MilliCPU, Bytes: n.Memory}})
-			}
-		}
+		x.rows = nodeRows(v)
 	} else {
-		for _, p := range w.snap.Pods {
-			if !w.in(p.Namespace) || !w.matches(p.Namespace, p.Name, p.Spec.NodeName) || p.Status.Phase == corev1.PodSucceeded {
-				continue
-			}
-			s := observe.PodStateOf(p, w.now)
-			x.rows = append(x.rows, usageRow{p.Namespace, p.Name, w.snap.Usage.Pod(p.Namespace, p.Name), w.snap.Traffic.Pod(p.Namespace, p.Name),
-				w.snap.Activity.Pod(p.Namespace, p.Name), observe.RequestsOf(p), observe.LimitsOf(p), s.Restarts, s.Level})
-		}
+		x.rows = podRows(v)
 	}
 	if x.order == orderName {
 		return
@@ -152,36 +144,64 @@ func (x *metrics) collect(w *world) {
 	})
 }
 
+func nodeRows(v viewState) []usageRow {
+	var rows []usageRow
+	for _, n := range observe.Nodes(v.snap, v.now) {
+		if !v.matches(n.Name) {
+			continue
+		}
+		restarted := v.snap.Activity.Node(n.Name)
+		rows = append(rows, usageRow{name: n.Name, series: v.snap.Usage.Node(n.Name), level: n.Level,
+			traffic: v.snap.Traffic.Node(n.Name), restarted: restarted, restarts: int(last(restarted)),
+			request: observe.Resources{MilliCPU: n.MilliCPU, Bytes: n.Memory}, limit: observe.Resources{MilliCPU: n.MilliCPU, Bytes: n.Memory}})
+	}
+	return rows
+}
+
+func podRows(v viewState) []usageRow {
+	var rows []usageRow
+	for _, p := range v.snap.Pods {
+		if !v.in(p.Namespace) || !v.matches(p.Namespace, p.Name, p.Spec.NodeName) || p.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		s := observe.PodStateOf(p, v.now)
+		rows = append(rows, usageRow{namespace: p.Namespace, name: p.Name, series: v.snap.Usage.Pod(p.Namespace, p.Name),
+			traffic: v.snap.Traffic.Pod(p.Namespace, p.Name), restarted: v.snap.Activity.Pod(p.Namespace, p.Name),
+			request: observe.RequestsOf(p), limit: observe.LimitsOf(p), restarts: s.Restarts, level: s.Level})
+	}
+	return rows
+}
+
 func (x *metrics) update(msg tea.Msg) tea.Cmd {
-	k := x.m.k
+	k := x.sh.keys()
 	key, isKey := msg.(tea.KeyMsg)
 	if isKey {
 		switch {
-		case key.String() == "m":
+		case k.metricsView.Match(key):
 			x.part = (x.part + 1) % 4
-			x.set(x.w)
+			x.setState(x.state)
 			return nil
 		case k.charts.Match(key):
 			x.other = !x.other
 			return nil
 		case k.sort.Match(key):
 			x.order = (x.order + 1) % (orderName + 1)
-			x.set(x.w)
+			x.setState(x.state)
 			return nil
 		}
 	}
-	t := &x.pods
+	t := &x.usage
 	if x.part == metricScalers {
-		t = &x.hpaT
+		t = &x.scaling
 	}
-	if t.Handle(msg, k.MoveKeys) || !isKey || x.m.session == nil {
+	if t.Handle(msg, k.MoveKeys) || !isKey || x.sh.session() == nil {
 		return nil
 	}
-	if x.part == metricPods && x.pods.Cursor < len(x.rows) {
-		r := x.rows[x.pods.Cursor]
-		for _, p := range x.w.snap.Pods {
+	if x.part == metricPods && x.usage.Cursor < len(x.rows) {
+		r := x.rows[x.usage.Cursor]
+		for _, p := range x.state.snap.Pods {
 			if p.Namespace == r.namespace && p.Name == r.name {
-				return x.m.podAction(key, p)
+				return podAction(x.sh, key, p)
 			}
 		}
 	}
@@ -205,26 +225,49 @@ func (x *metrics) view(st *kit.Styles, a kit.Area) string {
 	return head + "\n" + x.content(st, kit.Area{W: a.W, H: a.H - 1})
 }
 
+// content draws the chosen part.
 func (x *metrics) content(st *kit.Styles, a kit.Area) string {
-	u := x.w.snap.Usage
 	switch x.part {
 	case metricScalers:
 		return x.scalers(st, a)
 	case metricPlane:
 		return x.plane(st, a)
 	}
-	switch {
-	case u == nil && len(x.rows) == 0:
-		return st.Skeleton("asking metrics.k8s.io", x.w.frame, a)
-	case u != nil && u.Err != "" && len(u.Pods) == 0 && (x.w.snap.Traffic == nil || len(x.w.snap.Traffic.Nodes) == 0):
-		return st.Empty("No metrics: "+kit.Clean(u.Err), "restarts, requests and limits are in Workloads (5)", a)
-	case len(x.rows) == 0:
-		return st.Empty("Nothing to measure here", "n chooses another namespace, esc clears the filter", a)
+	if len(x.rows) == 0 || x.unmeasured() {
+		return x.blank(st, a)
 	}
-	lines, perRow := chartRoom(a)
+	lines, perLine := chartRoom(a)
 	if lines == 0 {
-		return x.pods.View(st, a, 1, true)
+		return x.usage.View(st, true)
 	}
-	charts := x.charts(st, &x.rows[min(x.pods.Cursor, len(x.rows)-1)], lines, perRow, a.W)
-	return x.pods.View(st, kit.Area{W: a.W, H: a.H - strings.Count(charts, "\n") - 1}, 1, true) + "\n" + charts
+	return x.usage.View(st, true) + "\n" + x.charts(st, &x.rows[min(x.usage.Cursor, len(x.rows)-1)], lines, perLine, a.W)
+}
+
+// unmeasured reports whether nothing could be measured.
+func (x *metrics) unmeasured() bool {
+	s := x.state.snap
+	return s.Usage != nil && s.Usage.Err != "" && len(s.Usage.Pods) == 0 && (s.Traffic == nil || len(s.Traffic.Nodes) == 0)
+}
+
+// blank says why there is no row.
+func (x *metrics) blank(st *kit.Styles, a kit.Area) string {
+	switch {
+	case x.state.snap.Usage == nil && len(x.rows) == 0:
+		return st.Skeleton("asking metrics.k8s.io", x.state.frame, a)
+	case x.unmeasured():
+		return st.Empty("No metrics: "+kit.Clean(x.state.snap.Usage.Err), "restarts, requests and limits are in Workloads (5)", a)
+	}
+	return st.Empty("Nothing to measure here", "n chooses another namespace, esc clears the filter", a)
+}
+
+func (x *metrics) resize(a kit.Area) {
+	a.H-- // the line of tabs
+	if x.part == metricScalers {
+		bottom, _ := scalerRoom(a)
+		x.scaling.Resize(kit.Area{W: a.W, H: a.H - bottom}, 1)
+		return
+	}
+	lines, perLine := chartRoom(a)
+	x.all = len(x.rows) > 0 && !x.unmeasured() && lines*perLine >= charts
+	x.usage.Resize(kit.Area{W: a.W, H: a.H - lines*chartHeight(lines)}, 1)
 }

@@ -3,6 +3,7 @@ package ui
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"strconv"
 	"strings"
 
@@ -14,17 +15,19 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// nodes lists nodes with how full they are; below, the chosen one in detail. Where the cluster is kl's, its verbs are
-// here.
+// nodes lists the nodes and how full they are, with details of the selected one below. For clusters of kl the verbs of
+// 'kl node' are keys.
 type nodes struct {
-	m     *Model
-	w     *world
+	sh    shell
+	state viewState
+	verb  func(ctx context.Context, t observe.Target, node, verb string) error // nil if there are no verbs
+	shell func(ctx context.Context, t observe.Target, node string) *exec.Cmd   // nil if there is none
 	list  []observe.NodeState
 	table kit.Table
 }
 
-func newNodes(m *Model) *nodes {
-	n := &nodes{m: m}
+func newNodes(sh shell, verb func(context.Context, observe.Target, string, string) error, shell func(context.Context, observe.Target, string) *exec.Cmd) *nodes {
+	n := &nodes{sh: sh, verb: verb, shell: shell}
 	n.table.SetCols([]kit.Column{
 		{Title: "", Min: 1}, {Title: "name", Min: 6, Max: 40, Grow: true}, {Title: "status", Min: 5, Max: 30}, {Title: "cpu", Min: 10, Max: 26},
 		{Title: "memory", Min: 10, Max: 26}, {Title: "pods", Right: true}, {Title: "roles", Drop: 4, Max: 20},
@@ -36,24 +39,25 @@ func newNodes(m *Model) *nodes {
 func (n *nodes) title() string { return "Nodes" }
 
 func (n *nodes) keys() []kit.Binding {
-	k := n.m.k
+	k := n.sh.keys()
 	keys := []kit.Binding{k.open, k.describe, k.yaml, k.events, k.cordon}
-	if n.m.ours() {
+	if n.hasVerbs() {
 		keys = append(keys, k.shell, k.stop, k.start, k.kill, k.cut, k.heal)
 	}
 	return keys
 }
 
-// ours reports whether the cluster is one of kl's on this machine, with node verbs.
-func (m *Model) ours() bool {
-	return m.session != nil && m.session.target.Layout != nil && m.opts.NodeVerb != nil
+// hasVerbs reports whether the cluster is one of kl's on this machine, whose nodes can be stopped, started and so on.
+func (n *nodes) hasVerbs() bool {
+	s := n.sh.session()
+	return s != nil && s.target.Layout != nil && n.verb != nil
 }
 
-func (n *nodes) set(w *world) {
-	n.w = w
-	n.list = n.list[:0]
-	for _, s := range observe.Nodes(w.snap, w.now) {
-		if w.matches(s.Name, s.Text, s.Roles, s.Why, s.Kubelet) {
+func (n *nodes) setState(v viewState) {
+	n.state = v
+	n.list = nil // the table draws the old list until SetRows
+	for _, s := range observe.Nodes(v.snap, v.now) {
+		if v.matches(s.Name, s.Text, s.Roles, s.Why, s.Kubelet) {
 			n.list = append(n.list, s)
 		}
 	}
@@ -70,7 +74,7 @@ func (n *nodes) set(w *world) {
 				return meter(st, s.MemoryUsed, s.MemoryRequested, s.Memory, s.Measured, kit.Bytes, w)
 			}},
 			kit.Text(fmt.Sprintf("%d/%d", s.Pods, s.PodLimit)), kit.Dim(s.Roles), kit.Dim(s.Kubelet), kit.Dim(address(s.Node)),
-			kit.Dim(observe.Span(w.now.Sub(s.Created))),
+			kit.Dim(observe.Span(v.now.Sub(s.Created))),
 		}
 	})
 }
@@ -105,90 +109,112 @@ func nodeResource() observe.Resource {
 }
 
 func (n *nodes) update(msg tea.Msg) tea.Cmd {
-	if n.table.Handle(msg, n.m.k.MoveKeys) {
+	k := n.sh.keys()
+	if n.table.Handle(msg, k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
-	if !ok || n.table.Cursor >= len(n.list) || n.m.session == nil {
+	if !ok || n.table.Cursor >= len(n.list) || n.sh.session() == nil {
 		return nil
 	}
-	k, s := n.m.k, n.list[n.table.Cursor]
+	s := n.list[n.table.Cursor]
 	switch {
 	case k.open.Match(key):
-		return n.m.push(newNodePods(n.m, s.Name))
-	case k.describe.Match(key), k.yaml.Match(key):
-		return n.m.inspect(key, nodeResource(), "Node", "", s.Name)
-	case k.events.Match(key):
-		return n.m.inspect(key, nodeResource(), "Node", "", s.Name)
+		return n.sh.push(newNodePods(n.sh, s.Name))
 	case k.cordon.Match(key):
 		return n.confirmCordon(s)
-	case n.m.ours() && k.shell.Match(key) && n.m.opts.NodeShell != nil:
-		sess, shell := n.m.session, n.m.opts.NodeShell
-		return sess.run(func(ctx context.Context) tea.Msg { return localMsg{shell(ctx, sess.target, s.Name)} })
-	case n.m.ours():
-		return n.verb(key, s.Name)
+	case n.hasVerbs() && k.shell.Match(key) && n.shell != nil:
+		sess := n.sh.session()
+		return sess.run(func(ctx context.Context) tea.Msg { return localMsg{n.shell(ctx, sess.target, s.Name)} })
+	}
+	if cmd := inspectKey(n.sh, key, object{nodeResource(), "", s.Name}); cmd != nil {
+		return cmd
+	}
+	if n.hasVerbs() {
+		return n.confirmVerb(key, s.Name)
 	}
 	return nil
 }
 
+// confirmCordon asks and then keeps new pods off a node, or lets them on it again.
 func (n *nodes) confirmCordon(s observe.NodeState) tea.Cmd {
-	sess, on := n.m.session, !s.Node.Spec.Unschedulable
+	sess, on := n.sh.session(), !s.Node.Spec.Unschedulable
 	verb, what := "cordon", "It takes no new pods; those it has stay."
 	if !on {
 		verb, what = "uncordon", "It takes new pods again."
 	}
-	return n.m.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, Verb: verb, Lines: []string{what},
+	return n.sh.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, Verb: verb, Lines: []string{what},
 		Then: sess.do(verb+"ed "+s.Name, func(ctx context.Context) error { return sess.act.Cordon(ctx, s.Name, on) })})
 }
 
-// verb asks and then runs one of kl's own verbs on a node.
-func (n *nodes) verb(key tea.KeyMsg, node string) tea.Cmd {
-	k := n.m.k
-	verbs := []struct {
-		key        kit.Binding
-		verb, what string
-		grave      bool
-	}{
+// nodeVerb is a verb of 'kl node' that has a key.
+type nodeVerb struct {
+	key     kit.Binding
+	verb    string
+	effect  string
+	harmful bool
+}
+
+func (n *nodes) verbs() []nodeVerb {
+	k := n.sh.keys()
+	return []nodeVerb{
 		{k.stop, "stop", "It is shut down; its pods move after a while.", true},
 		{k.start, "start", "It is turned on again with its data and address.", false},
 		{k.kill, "kill", "It is ended at once, as by a power failure.", true},
 		{k.cut, "partition", "It is cut off from the control plane and the other nodes.", true},
 		{k.heal, "heal", "It may talk to the control plane and the other nodes again.", false},
 	}
-	for _, v := range verbs {
+}
+
+// confirmVerb asks and then does to a node what a key stands for, if it stands for a verb.
+func (n *nodes) confirmVerb(key tea.KeyMsg, node string) tea.Cmd {
+	for _, v := range n.verbs() {
 		if !v.key.Match(key) {
 			continue
 		}
-		sess, do := n.m.session, n.m.opts.NodeVerb
-		return n.m.ask(&kit.Confirm{Title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, Verb: v.verb, Grave: v.grave, Lines: []string{v.what},
+		sess, do := n.sh.session(), n.verb
+		return n.sh.ask(&kit.Confirm{Title: strings.ToUpper(v.verb[:1]) + v.verb[1:] + " node " + node, Verb: v.verb, Grave: v.harmful, Lines: []string{v.effect},
 			Then: tea.Sequence(toast(observe.Busy, "%s %s …", v.verb, node),
 				sess.do(v.verb+" "+node+": done", func(ctx context.Context) error { return do(ctx, sess.target, node, v.verb) }))})
 	}
 	return nil
 }
 
+const nodeDetailHeight = 9
+
+// hasDetail reports whether there is room for the details of the selected node.
+func (n *nodes) hasDetail(a kit.Area) bool { return a.H >= 18 && a.W >= 50 }
+
+func (n *nodes) resize(a kit.Area) {
+	if n.hasDetail(a) {
+		a.H -= nodeDetailHeight
+	}
+	n.table.Resize(a, 0)
+}
+
 func (n *nodes) view(st *kit.Styles, a kit.Area) string {
 	switch {
-	case len(n.list) == 0 && !n.w.snap.Has("nodes"):
-		return st.Skeleton("loading nodes", n.w.frame, a)
-	case len(n.list) == 0 && n.w.filter != "":
-		return st.Empty("No node matches /"+kit.Clean(n.w.filter), "esc clears the filter", a)
+	case len(n.list) == 0 && !n.state.snap.Has("nodes"):
+		return st.Skeleton("loading nodes", n.state.frame, a)
+	case len(n.list) == 0 && n.state.filter != "":
+		return st.Empty("No node matches /"+kit.Clean(n.state.filter), "esc clears the filter", a)
 	case len(n.list) == 0:
 		return st.Empty("No nodes", "kl node add makes one", a)
 	}
-	detail := 9
-	if a.H < 18 || a.W < 50 {
-		return n.table.View(st, a, 0, true)
+	list := n.table.View(st, true)
+	if !n.hasDetail(a) {
+		return list
 	}
-	top := n.table.View(st, kit.Area{W: a.W, H: a.H - detail}, 0, true)
 	s := &n.list[min(n.table.Cursor, len(n.list)-1)]
 	note := s.Kubelet
 	if s.KL && !s.Connected {
 		note = "tunnel down · " + note
 	}
-	return top + "\n" + st.Panel(s.Name, note, n.detail(st, s, kit.Area{W: a.W - 4, H: detail - 2}), kit.Area{W: a.W, H: detail}, false)
+	frame := kit.Area{W: a.W, H: nodeDetailHeight}
+	return list + "\n" + st.Panel(s.Name, note, n.detail(st, s, frame.Inner()), frame, false)
 }
 
+// detail describes a node in a few lines: state, use, conditions, taints and system.
 func (n *nodes) detail(st *kit.Styles, s *observe.NodeState, a kit.Area) string {
 	var lines []string
 	state := st.Dot(levelOf(s.Level)) + " " + st.Level(levelOf(s.Level)).Render(s.Text)
@@ -204,7 +230,7 @@ func (n *nodes) detail(st *kit.Styles, s *observe.NodeState, a kit.Area) string 
 		text := fmt.Sprintf("%-7s %6s used  %6s requested  %6s", name, unit(used), unit(req), unit(whole))
 		return st.Text.Render(kit.Fit(text, max(half, 46))) + "  " + st.Accent.Render(kit.Spark(series, top, max(0, min(60, a.W-max(half, 46)-2))))
 	}
-	c, m := seriesOf(n.w.snap.Usage.Node(s.Name))
+	c, m := seriesOf(n.state.snap.Usage.Node(s.Name))
 	lines = append(lines, row("CPU", s.MilliCPUUsed, s.MilliCPURequested, s.MilliCPU, kit.CPU, c, float64(s.MilliCPU)),
 		row("memory", s.MemoryUsed, s.MemoryRequested, s.Memory, kit.Bytes, m, float64(s.Memory)))
 	var conds []string
@@ -239,57 +265,59 @@ func seriesOf(s observe.Series) (c, m []float64) {
 
 // nodePods lists the pods of a node.
 type nodePods struct {
-	m     *Model
-	w     *world
+	sh    shell
+	state viewState
 	node  string
 	pods  []*corev1.Pod
 	table kit.Table
 }
 
-func newNodePods(m *Model, node string) *nodePods {
-	n := &nodePods{m: m, node: node}
+func newNodePods(sh shell, node string) *nodePods {
+	n := &nodePods{sh: sh, node: node}
 	n.table.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "namespace", Drop: 3, Max: 20}, {Title: "name", Min: 14, Max: 52}, {Title: "status", Min: 10, Grow: true},
 		{Title: "restarts", Right: true, Drop: 2}, {Title: "cpu", Right: true, Min: 5}, {Title: "mem", Right: true, Min: 5}, {Title: "age", Right: true, Drop: 1}})
 	return n
 }
 
 func (n *nodePods) title() string       { return n.node }
-func (n *nodePods) keys() []kit.Binding { return n.m.podKeys() }
+func (n *nodePods) keys() []kit.Binding { return podKeys(n.sh.keys()) }
 
-func (n *nodePods) set(w *world) {
-	n.w, n.pods = w, n.pods[:0]
-	for _, p := range w.snap.PodsOn(n.node) {
-		if w.in(p.Namespace) && w.matches(p.Namespace, p.Name) {
+func (n *nodePods) setState(v viewState) {
+	n.state, n.pods = v, nil
+	for _, p := range v.snap.PodsOn(n.node) {
+		if v.in(p.Namespace) && v.matches(p.Namespace, p.Name) {
 			n.pods = append(n.pods, p)
 		}
 	}
 	pods := n.pods
 	n.table.SetRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name }, func(i int) []kit.Cell {
 		p := pods[i]
-		s := observe.PodStateOf(p, w.now)
+		s := observe.PodStateOf(p, v.now)
 		c, m := "", ""
-		if last, ok := w.snap.Usage.Pod(p.Namespace, p.Name).Last(); ok {
+		if last, ok := v.snap.Usage.Pod(p.Namespace, p.Name).Last(); ok {
 			c, m = kit.CPU(int64(last.MilliCPU)), kit.Bytes(last.Bytes())
 		}
 		return []kit.Cell{dotCell(s.Level), kit.Dim(p.Namespace), kit.Text(p.Name),
 			podCell(s), kit.Dim(strconv.Itoa(s.Restarts)),
-			kit.Text(c), kit.Text(m), kit.Dim(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
+			kit.Text(c), kit.Text(m), kit.Dim(observe.Span(v.now.Sub(p.CreationTimestamp.Time)))}
 	})
 }
 
 func (n *nodePods) update(msg tea.Msg) tea.Cmd {
-	if n.table.Handle(msg, n.m.k.MoveKeys) {
+	if n.table.Handle(msg, n.sh.keys().MoveKeys) {
 		return nil
 	}
 	if key, ok := msg.(tea.KeyMsg); ok && n.table.Cursor < len(n.pods) {
-		return n.m.podAction(key, n.pods[n.table.Cursor])
+		return podAction(n.sh, key, n.pods[n.table.Cursor])
 	}
 	return nil
 }
+
+func (n *nodePods) resize(a kit.Area) { n.table.Resize(a, 0) }
 
 func (n *nodePods) view(st *kit.Styles, a kit.Area) string {
 	if len(n.pods) == 0 {
 		return st.Empty("No pods on "+n.node, "esc goes back", a)
 	}
-	return n.table.View(st, a, 0, true)
+	return n.table.View(st, true)
 }

@@ -18,17 +18,17 @@ import (
 
 // overview is the cluster at a glance: what it consists of, its nodes, what rolls out, and what went wrong lately.
 type overview struct {
-	m        *Model
-	w        *world
+	sh       shell
+	state    viewState
 	nodes    []observe.NodeState
-	rollouts []observe.Rollout // not complete
-	all      int               // of rollouts
+	rollouts []observe.Rollout // those that are not complete
+	all      int               // number of rollouts, complete ones included
 	warnings []*corev1.Event
 	table    kit.Table
 }
 
-func newOverview(m *Model) *overview {
-	o := &overview{m: m}
+func newOverview(sh shell) *overview {
+	o := &overview{sh: sh}
 	o.table.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "name", Min: 20, Max: 44}, {Title: "progress", Min: 8, Max: 16},
 		{Title: "ready", Right: true}, {Title: "status", Min: 24, Grow: true}})
 	return o
@@ -38,21 +38,21 @@ func (o *overview) title() string { return "Overview" }
 
 func (o *overview) keys() []kit.Binding {
 	if len(o.rollouts) == 0 {
-		return []kit.Binding{o.m.k.screens, o.m.k.namespace, o.m.k.cluster}
+		return []kit.Binding{o.sh.keys().screens, o.sh.keys().namespace, o.sh.keys().cluster}
 	}
-	return append([]kit.Binding{o.m.k.open}, o.m.rolloutKeys()...)
+	return append([]kit.Binding{o.sh.keys().open}, rolloutKeys(o.sh.keys())...)
 }
 
-func (o *overview) set(w *world) {
-	o.w = w
-	o.nodes = observe.Nodes(w.snap, w.now)
-	o.rollouts, o.all = o.rollouts[:0], 0
-	for _, r := range observe.Rollouts(w.snap, w.now) {
-		if !w.in(r.Namespace) {
+func (o *overview) setState(v viewState) {
+	o.state = v
+	o.nodes = observe.Nodes(v.snap, v.now)
+	o.rollouts, o.all = nil, 0
+	for _, r := range observe.Rollouts(v.snap, v.now) {
+		if !v.in(r.Namespace) {
 			continue
 		}
 		o.all++
-		if r.Moving() && w.matches(r.Namespace, r.Name, r.Why) {
+		if r.Moving() && v.matches(r.Namespace, r.Name, r.Why) {
 			o.rollouts = append(o.rollouts, r)
 		}
 	}
@@ -60,66 +60,93 @@ func (o *overview) set(w *world) {
 	list := o.rollouts
 	o.table.SetRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []kit.Cell {
 		r := &list[i]
-		return []kit.Cell{dotCell(r.Level), nameCell(w, r.Namespace, r.Name),
+		return []kit.Cell{dotCell(r.Level), nameCell(v, r.Namespace, r.Name),
 			{Draw: func(st *kit.Styles, w int) string { return progressBar(st, r, w) }}, kit.Text(fmt.Sprintf("%d/%d", r.Ready, r.Desired)),
 			statusCell(r)}
 	})
 	o.warnings = o.warnings[:0]
-	for i := len(w.snap.Events) - 1; i >= 0 && len(o.warnings) < 100; i-- {
-		e := w.snap.Events[i]
-		if w.now.Sub(observe.EventTime(e)) > 15*time.Minute {
+	for i := len(v.snap.Events) - 1; i >= 0 && len(o.warnings) < 100; i-- {
+		e := v.snap.Events[i]
+		if v.now.Sub(observe.EventTime(e)) > 15*time.Minute {
 			break
 		}
-		if e.Type == corev1.EventTypeWarning && w.in(e.InvolvedObject.Namespace) && w.matches(e.Message, e.Reason, e.InvolvedObject.Name) {
+		if e.Type == corev1.EventTypeWarning && v.in(e.InvolvedObject.Namespace) && v.matches(e.Message, e.Reason, e.InvolvedObject.Name) {
 			o.warnings = append(o.warnings, e)
 		}
 	}
 }
 
 func (o *overview) update(msg tea.Msg) tea.Cmd {
-	if o.table.Handle(msg, o.m.k.MoveKeys) {
+	if o.table.Handle(msg, o.sh.keys().MoveKeys) {
 		return nil
 	}
 	if key, ok := msg.(tea.KeyMsg); ok && o.table.Cursor < len(o.rollouts) {
 		r := &o.rollouts[o.table.Cursor]
-		if o.m.k.open.Match(key) {
-			return o.m.push(newRolloutDetail(o.m, r.Key()))
+		if o.sh.keys().open.Match(key) {
+			return o.sh.push(newRolloutDetail(o.sh, r.Key()))
 		}
-		return o.m.rolloutAction(key, r, o.w)
+		return rolloutAction(o.sh, key, r, o.state)
 	}
 	return nil
 }
 
-func (o *overview) view(st *kit.Styles, a kit.Area) string {
+// overviewLayout is how the area of the overview is divided.
+type overviewLayout struct {
+	small    bool // no room for frames
+	list     int  // height of the list of rollouts without frames
+	cluster  kit.Area
+	nodes    kit.Area
+	rollouts kit.Area
+	warnings kit.Area
+}
+
+func (o *overview) layout(a kit.Area) overviewLayout {
 	if a.W < 70 || a.H < 17 {
-		return o.small(st, a)
+		return overviewLayout{small: true, list: min(len(o.rollouts)+1, max(2, (a.H-1)*2/3))}
 	}
 	left := min(56, a.W*45/100)
 	if a.W < 100 {
 		left = a.W / 2
 	}
 	componentRows := 3
-	if k := o.w.snap.KL; k != nil {
+	if k := o.state.snap.KL; k != nil {
 		componentRows = len(k.Components) + 3
 	}
 	top := max(8, min(max(componentRows, len(o.nodes)+1, 7)+2, a.H/2))
 	rest := a.H - top
-	roll := max(4, min(len(o.rollouts)+3, rest/2))
+	list := max(4, min(len(o.rollouts)+3, rest/2))
 	if len(o.rollouts) == 0 {
-		roll = 3
+		list = 3
 	}
-	rows := kit.Beside(
-		st.Panel("Cluster", o.uptime(), o.cluster(st, kit.Area{W: left - 4, H: top - 2}), kit.Area{W: left, H: top}, false),
-		st.Panel("Nodes", o.nodeNote(), o.nodeBars(st, kit.Area{W: a.W - left - 4, H: top - 2}), kit.Area{W: a.W - left, H: top}, false))
+	return overviewLayout{cluster: kit.Area{W: left, H: top}, nodes: kit.Area{W: a.W - left, H: top},
+		rollouts: kit.Area{W: a.W, H: list}, warnings: kit.Area{W: a.W, H: rest - list}}
+}
+
+func (o *overview) resize(a kit.Area) {
+	if l := o.layout(a); l.small {
+		o.table.Resize(kit.Area{W: a.W, H: l.list}, 1)
+	} else {
+		o.table.Resize(l.rollouts.Inner(), l.cluster.H+1)
+	}
+}
+
+func (o *overview) view(st *kit.Styles, a kit.Area) string {
+	l := o.layout(a)
+	if l.small {
+		return o.small(st, a)
+	}
 	note := ""
 	if o.all > 0 {
 		note = fmt.Sprintf("%d of %s complete", o.all-len(o.rollouts), kit.Count(o.all, "rollout"))
 	}
-	rows += "\n" + st.Panel("Not complete", note, o.moving(st, kit.Area{W: a.W - 4, H: roll - 2}, top+1), kit.Area{W: a.W, H: roll}, len(o.rollouts) > 0)
-	return rows + "\n" + st.Panel("Warnings", "last 15 minutes", o.warned(st, kit.Area{W: a.W - 4, H: rest - roll - 2}), kit.Area{W: a.W, H: rest - roll}, false)
+	return kit.Beside(
+		st.Panel("Cluster", o.uptime(), o.cluster(st, l.cluster.Inner()), l.cluster, false),
+		st.Panel("Nodes", o.nodeNote(), o.nodeBars(st, l.nodes.Inner()), l.nodes, false)) + "\n" +
+		st.Panel("Not complete", note, o.incomplete(st, l.rollouts.Inner()), l.rollouts, len(o.rollouts) > 0) + "\n" +
+		st.Panel("Warnings", "last 15 minutes", o.warned(st, l.warnings.Inner()), l.warnings, false)
 }
 
-// small is for windows without room for frames: one line each of what matters most.
+// small is the overview for windows without room for frames: a line each for what matters most.
 func (o *overview) small(st *kit.Styles, a kit.Area) string {
 	ready := 0
 	for i := range o.nodes {
@@ -127,25 +154,24 @@ func (o *overview) small(st *kit.Styles, a kit.Area) string {
 			ready++
 		}
 	}
-	level, word := health(o.w.snap)
+	level, word := health(o.state.snap)
 	lines := []string{
-		" " + st.Dot(levelOf(level)) + " " + st.Text.Render(word) + st.Dim.Render(fmt.Sprintf(" · %d/%d nodes · %s", ready, len(o.nodes), kit.Count(len(o.w.snap.Pods), "pod"))),
+		" " + st.Dot(levelOf(level)) + " " + st.Text.Render(word) + st.Dim.Render(fmt.Sprintf(" · %d/%d nodes · %s", ready, len(o.nodes), kit.Count(len(o.state.snap.Pods), "pod"))),
 	}
 	if len(o.rollouts) > 0 {
-		n := min(len(o.rollouts)+1, max(2, (a.H-1)*2/3))
-		lines = append(lines, strings.Split(o.table.View(st, kit.Area{W: a.W, H: n}, 1, true), "\n")...)
-	} else if o.w.snap.Has("deployments") {
+		lines = append(lines, strings.Split(o.table.View(st, true), "\n")...)
+	} else if o.state.snap.Has("deployments") {
 		lines = append(lines, " "+st.Dot(kit.Good)+" "+st.Dim.Render(fmt.Sprintf("all %s complete", kit.Count(o.all, "rollout"))))
 	}
 	for _, e := range o.warnings[:min(len(o.warnings), max(0, a.H-len(lines)))] {
-		lines = append(lines, " "+eventLine(st, e, o.w.now, a.W-1, true))
+		lines = append(lines, " "+eventLine(st, e, o.state.now, a.W-1, true))
 	}
 	return kit.Block(strings.Join(lines, "\n"), a)
 }
 
 func (o *overview) uptime() string {
-	if k := o.w.snap.KL; k != nil && !k.Started.IsZero() {
-		return "up " + observe.Span(o.w.now.Sub(k.Started))
+	if k := o.state.snap.KL; k != nil && !k.Started.IsZero() {
+		return "up " + observe.Span(o.state.now.Sub(k.Started))
 	}
 	return ""
 }
@@ -154,7 +180,7 @@ func (o *overview) nodeNote() string {
 	if len(o.nodes) == 0 {
 		return ""
 	}
-	if u := o.w.snap.Usage; u != nil && u.Err == "" {
+	if u := o.state.snap.Usage; u != nil && u.Err == "" {
 		return "cpu · memory · pods"
 	}
 	return "requested"
@@ -162,13 +188,13 @@ func (o *overview) nodeNote() string {
 
 // cluster is the panel of components and state.
 func (o *overview) cluster(st *kit.Styles, a kit.Area) string {
-	s := o.w.snap
+	s := o.state.snap
 	var lines []string
 	if s.KL != nil {
 		lines = append(lines, o.components(st, kit.Area{W: a.W, H: a.H - 2})...) // two lines of facts follow
 	} else {
 		if s.Version == "" {
-			return st.Skeleton("connecting to "+kit.Clean(s.Server), o.w.frame, a)
+			return st.Skeleton("connecting to "+kit.Clean(s.Server), o.state.frame, a)
 		}
 		lines = append(lines, field(st, "server", kit.Clean(s.Server)), field(st, "version", kit.Clean(s.Version)))
 	}
@@ -188,7 +214,7 @@ func field(st *kit.Styles, name, value string) string {
 
 // components draws when each part of the control plane started and was ready, on one scale.
 func (o *overview) components(st *kit.Styles, a kit.Area) []string {
-	k := o.w.snap.KL
+	k := o.state.snap.KL
 	longest := 0.001
 	name := 10
 	for _, c := range k.Components {
@@ -275,7 +301,7 @@ func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 	lines := []string{st.Dim.Render("encryption ") + on(d.Encrypted) + st.Dim.Render(" · audit ") + on(d.AuditLog != "")}
 	if len(d.Certificates) > 0 {
 		c := d.Certificates[0]
-		left := c.Expires.Sub(o.w.now)
+		left := c.Expires.Sub(o.state.now)
 		style := st.Dim
 		switch {
 		case left < 0:
@@ -293,8 +319,8 @@ func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 
 func (o *overview) nodeBars(st *kit.Styles, a kit.Area) string {
 	if len(o.nodes) == 0 {
-		if !o.w.snap.Has("nodes") {
-			return st.Skeleton("loading nodes", o.w.frame, a)
+		if !o.state.snap.Has("nodes") {
+			return st.Skeleton("loading nodes", o.state.frame, a)
 		}
 		return st.Dim.Render("no nodes")
 	}
@@ -321,12 +347,13 @@ func (o *overview) nodeBars(st *kit.Styles, a kit.Area) string {
 	return strings.Join(lines, "\n")
 }
 
-func (o *overview) moving(st *kit.Styles, a kit.Area, top int) string {
+// incomplete is the list of rollouts that are not complete, or why it is empty.
+func (o *overview) incomplete(st *kit.Styles, a kit.Area) string {
 	switch {
 	case len(o.rollouts) > 0:
-		return o.table.View(st, a, top, true)
-	case !o.w.snap.Has("deployments"):
-		return st.Skeleton("loading rollouts", o.w.frame, a)
+		return o.table.View(st, true)
+	case !o.state.snap.Has("deployments"):
+		return st.Skeleton("loading rollouts", o.state.frame, a)
 	case o.all == 0:
 		return st.Dim.Render("nothing is deployed yet")
 	}
@@ -335,10 +362,10 @@ func (o *overview) moving(st *kit.Styles, a kit.Area, top int) string {
 
 func (o *overview) warned(st *kit.Styles, a kit.Area) string {
 	if len(o.warnings) == 0 {
-		if !o.w.snap.Has("events") {
-			return st.Skeleton("loading events", o.w.frame, a)
+		if !o.state.snap.Has("events") {
+			return st.Skeleton("loading events", o.state.frame, a)
 		}
 		return st.Good.Render("✓") + st.Dim.Render(" no warnings")
 	}
-	return eventLines(st, o.warnings, o.w.now, a, true)
+	return eventLines(st, o.warnings, o.state.now, a, true)
 }

@@ -10,19 +10,19 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// peer is a line of the matrix: pods that behave alike stand for each other.
+// peer is a row and a column of the matrix: the pods of a workload or of a namespace.
 type peer struct {
 	name string
-	pods []*policy.Pod // empty: outside the cluster
+	pods []*policy.Pod // a sample: pods that behave alike stand for each other; empty means outside the cluster
 }
 
-// outside is an address that belongs to nobody (TEST-NET-1).
+// outside is an address outside of every cluster (TEST-NET-1).
 func outside() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 1}) }
 
-// peerOf finds the line of the matrix that a pod belongs to; what is no pod is outside.
+// peerOf returns the index of the peer that an end of a connection belongs to. What is not a pod is outside.
 func (p *policies) peerOf(end string) int {
 	if owner := p.owners[end]; owner != "" {
-		name := p.line(end, owner)
+		name := p.peerName(end, owner)
 		if i := slices.IndexFunc(p.peers, func(x peer) bool { return x.name == name }); i >= 0 {
 			return i
 		}
@@ -30,43 +30,43 @@ func (p *policies) peerOf(end string) int {
 	return max(0, len(p.peers)-1)
 }
 
-// members tells whether an end, as verdicts name it, belongs to a line of the matrix.
+// members returns a function that reports whether an end of a connection, as verdicts name it, belongs to a peer.
 func (p *policies) members(x peer) func(end string) bool {
 	if len(x.pods) == 0 {
 		return func(end string) bool { return p.owners[end] == "" }
 	}
 	return func(end string) bool {
 		owner := p.owners[end]
-		return owner != "" && p.line(end, owner) == x.name
+		return owner != "" && p.peerName(end, owner) == x.name
 	}
 }
 
-// line is the name of the line that a pod (namespace/name) of an owner is on.
-func (p *policies) line(pod, owner string) string {
+// peerName is the name of the peer that a pod (namespace/name) of an owner belongs to.
+func (p *policies) peerName(pod, owner string) string {
 	namespace, _, _ := strings.Cut(pod, "/")
 	switch {
 	case p.part == partNamespaces:
 		return namespace
-	case p.w.namespace == "":
+	case p.state.namespace == "":
 		return namespace + "/" + owner
 	}
 	return owner
 }
 
-// collect groups pods that behave alike: replicas of one workload, or all of a namespace.
+// collect groups the pods by workload or namespace.
 func (p *policies) collect() []peer {
 	var out []peer
 	at := map[string]int{}
 	p.owners = map[string]string{}
-	for _, pod := range p.w.snap.Pods {
+	for _, pod := range p.state.snap.Pods {
 		p.owners[pod.Namespace+"/"+pod.Name] = workloadOf(pod)
 	}
 	for _, pod := range p.model.Pods {
-		if !p.w.in(pod.Namespace) || pod.HostNetwork || len(pod.Addrs) == 0 {
+		if !p.state.in(pod.Namespace) || pod.HostNetwork || len(pod.Addrs) == 0 {
 			continue
 		}
-		name := p.line(pod.Key(), p.owners[pod.Key()])
-		if !p.w.matches(name) {
+		name := p.peerName(pod.Key(), p.owners[pod.Key()])
+		if !p.state.matches(name) {
 			continue
 		}
 		i, ok := at[name]
@@ -75,7 +75,7 @@ func (p *policies) collect() []peer {
 			at[name] = i
 			out = append(out, peer{name: name})
 		}
-		few := 2 // replicas behave alike; two, so that one can talk to another
+		few := 2 // replicas behave alike; two of them can talk to each other
 		if p.part == partNamespaces {
 			few = 6
 		}
@@ -84,13 +84,13 @@ func (p *policies) collect() []peer {
 		}
 	}
 	slices.SortFunc(out, func(a, b peer) int { return strings.Compare(a.name, b.name) })
-	if len(out) > 0 && p.w.matches("outside") {
+	if len(out) > 0 && p.state.matches("outside") {
 		out = append(out, peer{name: "(outside)"})
 	}
 	return out
 }
 
-// workloadOf names what made a pod, without the hashes that tell replicas apart.
+// workloadOf is the name of the workload that a pod belongs to, or of the pod itself if it has no controller.
 func workloadOf(p *corev1.Pod) string {
 	for _, o := range p.OwnerReferences {
 		if o.Controller == nil || !*o.Controller {
@@ -104,74 +104,81 @@ func workloadOf(p *corev1.Pod) string {
 	return p.Name
 }
 
-// judged is the answer about a pair of peers.
-type judged struct {
+// pairVerdict says how many of the connections between two peers are allowed.
+type pairVerdict struct {
 	allowed, all int
-	verdict      policy.Verdict
+	verdict      policy.Verdict // of one connection: a denied one if there is one
 }
 
-// perFrame is how many verdicts one frame may cost: about 10 ms of work. A larger matrix fills in over several frames.
+// perFrame is how many connections are judged for one frame, which takes about 10 ms. A larger matrix fills in over several
+// frames.
 const perFrame = 1000
 
-// pair judges two peers by their indices, once, as long as the frame's budget lasts.
-func (p *policies) pair(i, j int) (judged, bool) {
-	c, ok := p.cells[[2]int{i, j}]
-	if !ok {
-		if p.budget <= 0 {
-			return c, false
+// judge judges the pairs in the window of the matrix, and the one under the cursor, as far as the budget of a frame lasts.
+// Each pair is judged once.
+func (p *policies) judge() {
+	budget := perFrame
+	judge := func(i, j int) {
+		at := [2]int{i, j}
+		if _, ok := p.verdicts[at]; ok || budget <= 0 {
+			return
 		}
-		c.allowed, c.all, c.verdict = p.reach(p.peers[i], p.peers[j])
-		p.cells[[2]int{i, j}] = c
-		p.budget -= max(1, c.all)
+		v := p.reach(p.peers[i], p.peers[j])
+		p.verdicts[at] = v
+		budget -= max(1, v.all)
 	}
-	return c, true
+	p.grid.each(len(p.peers), judge)
+	if len(p.peers) > 0 {
+		budget = max(budget, 1) // the pair under the cursor is always judged
+		judge(p.row, p.col)
+	}
 }
 
-// pending reports whether a part of the matrix that is seen has not been judged.
+// pending reports whether a pair in the window of the matrix has not been judged yet.
 func (p *policies) pending() bool {
 	if p.part >= partPolicies {
 		return false
 	}
-	for i := p.top; i < min(len(p.peers), p.top+max(1, p.rows)); i++ {
-		for j := p.left; j < min(len(p.peers), p.left+max(1, p.cols)); j++ {
-			if _, ok := p.cells[[2]int{i, j}]; !ok {
-				return true
-			}
-		}
-	}
-	return false
+	missing := false
+	p.grid.each(len(p.peers), func(i, j int) {
+		_, ok := p.verdicts[[2]int{i, j}]
+		missing = missing || !ok
+	})
+	return missing
 }
 
-// reach judges a pair of peers: how many of the sampled connections are allowed, and one verdict that decides: a denial if
-// there is one.
-func (p *policies) reach(from, to peer) (allowed, all int, v policy.Verdict) {
-	addrs := func(x peer) []netip.Addr {
-		if len(x.pods) == 0 {
-			return []netip.Addr{outside()}
-		}
-		var out []netip.Addr
-		for _, pod := range x.pods {
-			out = append(out, pod.Addrs[0])
-		}
-		return out
-	}
+// reach judges the connections between the sampled pods of two peers.
+func (p *policies) reach(from, to peer) pairVerdict {
+	var out pairVerdict
 	denied := false
-	sources := addrs(from)
+	sources := from.addrs()
 	for _, a := range sources {
-		for _, b := range addrs(to) {
+		for _, b := range to.addrs() {
 			if a == b && len(sources) > 1 {
-				continue // a pod and itself says nothing
+				continue // a pod can always reach itself
 			}
-			w := p.model.Verdict(a, b, p.ports.proto, p.ports.port)
-			all++
-			if w.Allowed {
-				allowed++
+			v := p.model.Verdict(a, b, p.ports.proto, p.ports.port)
+			out.all++
+			if v.Allowed {
+				out.allowed++
 			}
-			if all == 1 || !w.Allowed && !denied {
-				v = w
+			if out.all == 1 || !v.Allowed && !denied {
+				out.verdict = v
 			}
-			denied = denied || !w.Allowed
+			denied = denied || !v.Allowed
 		}
 	}
-	return allowed, all, v
+	return out
+}
+
+// addrs are the addresses of the sampled pods.
+func (x peer) addrs() []netip.Addr {
+	if len(x.pods) == 0 {
+		return []netip.Addr{outside()}
+	}
+	var out []netip.Addr
+	for _, pod := range x.pods {
+		out = append(out, pod.Addrs[0])
+	}
+	return out
 }

@@ -17,35 +17,31 @@ func podResource() observe.Resource {
 	return observe.Resource{GVR: schema.GroupVersionResource{Version: "v1", Resource: "pods"}, Kind: "Pod", Namespaced: true}
 }
 
-// podKeys are what can be done to a pod.
-func (m *Model) podKeys() []kit.Binding {
-	k := m.k
+// podKeys are the keys that do something with a pod.
+func podKeys(k *keyMap) []kit.Binding {
 	return []kit.Binding{k.logs, k.describe, k.yaml, k.shell, k.events, k.forward, k.remove}
 }
 
-// podAction answers the keys of podKeys for one pod.
-func (m *Model) podAction(key tea.KeyMsg, p *corev1.Pod) tea.Cmd {
-	k := m.k
-	if m.session == nil {
+// podAction handles the keys of podKeys, and enter, for one pod.
+func podAction(sh shell, key tea.KeyMsg, p *corev1.Pod) tea.Cmd {
+	k := sh.keys()
+	if sh.session() == nil {
 		return nil
 	}
 	switch {
 	case k.logs.Match(key):
-		return m.openLogs(p.Name, []*corev1.Pod{p})
-	case k.open.Match(key):
-		return m.inspect(kit.KeyPress("d"), podResource(), "Pod", p.Namespace, p.Name)
-	case k.describe.Match(key), k.yaml.Match(key), k.events.Match(key):
-		return m.inspect(key, podResource(), "Pod", p.Namespace, p.Name)
+		return openLogs(sh, p.Name, []*corev1.Pod{p})
 	case k.shell.Match(key):
-		return m.chooseShell(p)
+		return chooseShell(sh, p)
 	case k.forward.Match(key):
-		return m.askForward(p)
+		return askForward(sh, p)
 	case k.remove.Match(key):
-		return m.confirmDelete(podResource(), p.Namespace, p.Name, ownerNote(p))
+		return confirmDelete(sh, podResource(), p.Namespace, p.Name, ownerNote(p))
 	}
-	return nil
+	return inspectKey(sh, key, object{podResource(), p.Namespace, p.Name})
 }
 
+// ownerNote says what happens once a pod has been deleted.
 func ownerNote(p *corev1.Pod) string {
 	for _, o := range p.OwnerReferences {
 		if o.Controller != nil && *o.Controller {
@@ -55,29 +51,30 @@ func ownerNote(p *corev1.Pod) string {
 	return "Nothing will make it again."
 }
 
-func (m *Model) confirmDelete(res observe.Resource, namespace, name, note string) tea.Cmd {
-	s := m.session
+// confirmDelete asks and then deletes an object; note says what else happens.
+func confirmDelete(sh shell, res observe.Resource, namespace, name, note string) tea.Cmd {
+	s := sh.session()
 	where := ""
 	if namespace != "" {
 		where = " in namespace " + namespace
 	}
-	return m.ask(&kit.Confirm{Title: "Delete " + name, Verb: "delete", Grave: true, Lines: []string{res.Kind + " " + name + where + ".", note},
+	return sh.ask(&kit.Confirm{Title: "Delete " + name, Verb: "delete", Grave: true, Lines: []string{res.Kind + " " + name + where + ".", note},
 		Then: s.do("deleted "+name, func(ctx context.Context) error { return s.act.Delete(ctx, res, namespace, name) })})
 }
 
-// chooseShell runs a shell in a container, asking which if there are several.
-func (m *Model) chooseShell(p *corev1.Pod) tea.Cmd {
+// chooseShell opens a shell in a container of a pod and asks which one if there are several.
+func chooseShell(sh shell, p *corev1.Pod) tea.Cmd {
 	if len(p.Spec.Containers) == 1 {
-		return m.shell(p, p.Spec.Containers[0].Name)
+		return openShell(sh, p, p.Spec.Containers[0].Name)
 	}
 	var list []kit.Choice
 	for _, c := range p.Spec.Containers {
-		list = append(list, kit.Choice{Name: c.Name, Note: c.Image, Then: m.shell(p, c.Name)})
+		list = append(list, kit.Choice{Name: c.Name, Note: c.Image, Then: openShell(sh, p, c.Name)})
 	}
-	return m.ask(kit.NewPicker("Container of "+p.Name, "", list))
+	return sh.ask(kit.NewPicker("Container of "+p.Name, "", list))
 }
 
-// containerPorts lists what a pod says it listens on.
+// containerPorts lists the TCP ports that the containers of a pod declare.
 func containerPorts(p *corev1.Pod) []kit.Choice {
 	var list []kit.Choice
 	for _, c := range p.Spec.Containers {
@@ -91,12 +88,12 @@ func containerPorts(p *corev1.Pod) []kit.Choice {
 }
 
 // askForward asks for a port of the pod and forwards a free local port to it; "8080:80" chooses the local one.
-func (m *Model) askForward(p *corev1.Pod) tea.Cmd {
+func askForward(sh shell, p *corev1.Pod) tea.Cmd {
 	value := ""
 	if ports := containerPorts(p); len(ports) > 0 {
 		value = ports[0].Name
 	}
-	return m.ask(kit.NewPrompt("Forward to "+p.Name, "PORT, or LOCAL:PORT", value, func(v string) error {
+	return sh.ask(kit.NewPrompt("Forward to "+p.Name, "PORT, or LOCAL:PORT", value, func(v string) error {
 		_, _, err := parsePorts(v)
 		return err
 	}, func(v string) tea.Cmd {
@@ -104,10 +101,11 @@ func (m *Model) askForward(p *corev1.Pod) tea.Cmd {
 		if err != nil {
 			return nil
 		}
-		return m.startForward(p.Namespace, p.Name, local, port)
+		return startForward(sh, p.Namespace, p.Name, local, port)
 	}))
 }
 
+// parsePorts reads "80" or "8080:80"; a local port of 0 means any free one.
 func parsePorts(v string) (local, port int, err error) {
 	if n, err := fmt.Sscanf(v, "%d:%d", &local, &port); err == nil && n == 2 {
 		return local, port, checkPort(port)

@@ -16,30 +16,48 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// policies shows NetworkPolicies in words, and who may reach whom as a matrix of workloads or namespaces, computed from
-// the very model that kl's nodes enforce.
+// policies shows NetworkPolicies in words, who may reach whom as a matrix of workloads or namespaces, and what has been
+// denied. The matrix is computed by the model that the nodes of kl enforce.
 type policies struct {
-	m        *Model
-	w        *world
+	sh    shell
+	state viewState
+	part  policyPart
+
 	model    *policy.Model
-	from     [3]any // what the model was compiled from
+	source   policySource // what model was compiled from
 	compiled time.Time
-	part     policyPart
+
+	peers    []peer            // rows and columns of the matrix
+	peersFor peersKey          // what peers was collected for
+	owners   map[string]string // workloads of pods, both as namespace/name
 	ports    portChoice
-	peers    []peer
-	owners   map[string]string // of pods, by namespace/name
-	made     string            // what peers was collected for
-	cells    map[[2]int]judged // of the present peers, model and port
-	budget   int               // verdicts left in this frame
-	row, col int
-	top      int // first row and column seen
-	left     int
-	rows     int // seen last
-	cols     int
-	list     []*networkingv1.NetworkPolicy
-	table    kit.Table
-	feed     kit.Table
-	denials  []policy.Denial // newest first
+	verdicts map[[2]int]pairVerdict // by row and column, for the present peers and port
+	row, col int                    // the cursor
+	grid     grid
+
+	list    []*networkingv1.NetworkPolicy
+	table   kit.Table
+	denials []policy.Denial // newest first
+	feed    kit.Table       // of denials
+}
+
+// policySource tells versions of the objects apart that a policy model is compiled from: informers replace the lists
+// whenever an object changes.
+type policySource struct{ pods, policies, namespaces any }
+
+// firstOf is the address of the first element of a list, or nil.
+func firstOf[T any](list []T) any {
+	if len(list) == 0 {
+		return nil
+	}
+	return &list[0]
+}
+
+// peersKey is what the peers of a model depend on.
+type peersKey struct {
+	model             *policy.Model
+	part              policyPart
+	namespace, filter string
 }
 
 type policyPart int
@@ -61,8 +79,8 @@ func (p portChoice) String() string {
 	return fmt.Sprintf("%s %d", strings.ToLower(string(p.proto)), p.port)
 }
 
-func newPolicies(m *Model) *policies {
-	p := &policies{m: m, ports: portChoice{corev1.ProtocolTCP, 80}}
+func newPolicies(sh shell) *policies {
+	p := &policies{sh: sh, ports: portChoice{corev1.ProtocolTCP, 80}}
 	p.table.SetCols([]kit.Column{{Title: "namespace", Min: 7, Max: 20, Drop: 2}, {Title: "name", Min: 10, Max: 36}, {Title: "selects", Right: true},
 		{Title: "allowed", Right: true, Drop: 3}, {Title: "denied", Right: true, Drop: 3}, {Title: "in words", Min: 20, Grow: true}, {Title: "age", Right: true, Drop: 1}})
 	p.feed.SetCols([]kit.Column{{Title: "time"}, {Title: "from", Min: 18, Max: 60}, {Title: "to", Min: 18, Max: 60}, {Title: "port", Max: 12}, {Title: "by", Min: 10, Grow: true},
@@ -73,41 +91,44 @@ func newPolicies(m *Model) *policies {
 func (p *policies) title() string { return "Policies" }
 
 func (p *policies) keys() []kit.Binding {
-	k := p.m.k
-	keys := []kit.Binding{kit.Bind("m", "next view", "m")}
+	k := p.sh.keys()
 	switch p.part {
 	case partPolicies:
-		return append(keys, k.describe, k.yaml, k.remove)
+		return []kit.Binding{k.view, k.describe, k.yaml, k.remove}
 	case partDenials:
-		return append(keys, kit.Bind("↵", "explain in the matrix", "enter"))
+		return []kit.Binding{k.view, k.showDenial}
 	}
-	return append(keys, kit.Bind("↑↓←→", "choose a pair", "up"), k.port, k.explain)
+	return []kit.Binding{k.view, k.choosePair, k.port, k.explain}
 }
 
-func (p *policies) set(w *world) {
-	p.w = w
-	s := w.snap
-	first := func(n int, get func() any) any {
-		if n == 0 {
-			return nil
-		}
-		return get()
-	}
-	now := [3]any{first(len(s.Pods), func() any { return &s.Pods[0] }), first(len(s.Policies), func() any { return &s.Policies[0] }),
-		first(len(s.Namespaces), func() any { return &s.Namespaces[0] })}
-	if p.model == nil || now != p.from && (len(s.Pods) < 1000 || p.from[0] == nil || w.now.Sub(p.compiled) >= 2*time.Second) {
-		p.from, p.compiled = now, w.now
-		p.model = policy.Compile(policy.Objects{Pods: s.Pods, Namespaces: s.Namespaces, Policies: s.Policies, Nodes: s.Nodes}, policy.Options{})
-		p.made = ""
-	}
-	if made := fmt.Sprint("made ", p.part, w.namespace, "\x00", w.filter); made != p.made {
-		p.made, p.peers, p.cells = made, p.collect(), map[[2]int]judged{}
+func (p *policies) setState(v viewState) {
+	p.state = v
+	p.compile()
+	if key := (peersKey{p.model, p.part, v.namespace, v.filter}); key != p.peersFor {
+		p.peersFor, p.peers, p.verdicts = key, p.collect(), map[[2]int]pairVerdict{}
 	}
 	p.row, p.col = min(p.row, max(0, len(p.peers)-1)), min(p.col, max(0, len(p.peers)-1))
-	p.setFeed(w)
-	p.list = p.list[:0]
-	for _, np := range s.Policies {
-		if w.in(np.Namespace) && w.matches(np.Namespace, np.Name, policyWords(np)) {
+	p.setDenials(v)
+	p.setList(v)
+}
+
+// compile makes the model again if its objects have changed: at most every two seconds in a large cluster.
+func (p *policies) compile() {
+	s := p.state.snap
+	source := policySource{firstOf(s.Pods), firstOf(s.Policies), firstOf(s.Namespaces)}
+	recent := p.state.now.Sub(p.compiled) < 2*time.Second && len(s.Pods) >= 1000 && p.source.pods != nil
+	if p.model != nil && (source == p.source || recent) {
+		return
+	}
+	p.source, p.compiled = source, p.state.now
+	p.model = policy.Compile(policy.Objects{Pods: s.Pods, Namespaces: s.Namespaces, Policies: s.Policies, Nodes: s.Nodes}, policy.Options{})
+}
+
+// setList takes the policies that the filter lets through.
+func (p *policies) setList(v viewState) {
+	p.list = nil
+	for _, np := range v.snap.Policies {
+		if v.in(np.Namespace) && v.matches(np.Namespace, np.Name, policyWords(np)) {
 			p.list = append(p.list, np)
 		}
 	}
@@ -119,23 +140,23 @@ func (p *policies) set(w *world) {
 	p.table.SetRows(len(list), func(i int) string { return list[i].Namespace + "/" + list[i].Name }, func(i int) []kit.Cell {
 		np := list[i]
 		allowed, denied := "–", "–"
-		if v := s.Verdicts; v != nil {
-			a, d := v.Policy(np.Namespace + "/" + np.Name)
+		if verdicts := v.snap.Verdicts; verdicts != nil {
+			a, d := verdicts.Policy(np.Namespace + "/" + np.Name)
 			allowed, denied = strconv.FormatUint(a, 10), strconv.FormatUint(d, 10)
 		}
-		return []kit.Cell{kit.Dim(np.Namespace), kit.Text(np.Name), kit.Text(kit.Count(selects[np.Namespace+"/"+np.Name], "pod")), kit.Dim(allowed), kit.Dim(denied), kit.Text(policyWords(np)),
-			kit.Dim(observe.Span(w.now.Sub(np.CreationTimestamp.Time)))}
+		return []kit.Cell{kit.Dim(np.Namespace), kit.Text(np.Name), kit.Text(kit.Count(selects[np.Namespace+"/"+np.Name], "pod")), kit.Dim(allowed), kit.Dim(denied),
+			kit.Text(policyWords(np)), kit.Dim(observe.Span(v.now.Sub(np.CreationTimestamp.Time)))}
 	})
 }
 
-// setFeed takes the denials that the filter lets through, newest first.
-func (p *policies) setFeed(w *world) {
-	p.denials = p.denials[:0]
-	if v := w.snap.Verdicts; v != nil {
-		for _, d := range slices.Backward(v.Denials) {
+// setDenials takes the denials that the filter lets through, newest first.
+func (p *policies) setDenials(v viewState) {
+	p.denials = nil
+	if verdicts := v.snap.Verdicts; verdicts != nil {
+		for _, d := range slices.Backward(verdicts.Denials) {
 			from, _, _ := strings.Cut(d.From, "/")
 			to, _, _ := strings.Cut(d.To, "/")
-			if (w.in(from) || w.in(to)) && w.matches(d.From, d.To, d.Node, d.Reason, strings.Join(d.Policies, " "), strconv.Itoa(int(d.Port))) {
+			if (v.in(from) || v.in(to)) && v.matches(d.From, d.To, d.Node, d.Reason, strings.Join(d.Policies, " "), strconv.Itoa(int(d.Port))) {
 				p.denials = append(p.denials, d)
 			}
 		}
@@ -143,86 +164,102 @@ func (p *policies) setFeed(w *world) {
 	list := p.denials
 	p.feed.SetRows(len(list), func(i int) string { return list[i].Node + "/" + strconv.FormatUint(list[i].Seq, 10) }, func(i int) []kit.Cell {
 		d := &list[i]
-		return []kit.Cell{kit.Dim(d.Time.In(w.now.Location()).Format(time.TimeOnly)), kit.Text(d.From), kit.Text(d.To), kit.Text(portChoice{d.Protocol, d.Port}.String()),
+		return []kit.Cell{kit.Dim(d.Time.In(v.now.Location()).Format(time.TimeOnly)), kit.Text(d.From), kit.Text(d.To), kit.Text(portChoice{d.Protocol, d.Port}.String()),
 			kit.Text(strings.Join(d.Policies, ", ")), kit.Dim(string(d.Direction)), kit.Dim(strconv.FormatUint(d.Packets, 10)), kit.Dim(d.Node)}
 	})
 }
 
-// showDenied puts the matrix on the chosen denial.
-func (p *policies) showDenied() {
+// showDenial puts the cursor of the matrix on the selected denial.
+func (p *policies) showDenial() {
 	if p.feed.Cursor >= len(p.denials) {
 		return
 	}
 	d := p.denials[p.feed.Cursor]
-	p.part, p.ports, p.made = partMatrix, portChoice{d.Protocol, d.Port}, ""
-	p.set(p.w)
+	p.part = partMatrix
+	p.setPorts(portChoice{d.Protocol, d.Port})
+	p.setState(p.state)
 	p.row, p.col = p.peerOf(d.From), p.peerOf(d.To)
 }
 
+// setPorts makes the matrix be about another port.
+func (p *policies) setPorts(c portChoice) { p.ports, p.verdicts = c, map[[2]int]pairVerdict{} }
+
 func (p *policies) update(msg tea.Msg) tea.Cmd {
 	key, ok := msg.(tea.KeyMsg)
-	k := p.m.k
-	if ok && key.String() == "m" {
+	k := p.sh.keys()
+	if ok && k.view.Match(key) {
 		p.part = (p.part + 1) % 4
-		p.row, p.col, p.top, p.left = 0, 0, 0, 0
-		p.set(p.w)
+		p.row, p.col = 0, 0
+		p.setState(p.state)
 		return nil
 	}
 	switch p.part {
 	case partPolicies:
 		return p.updateList(msg)
 	case partDenials:
-		if !p.feed.Handle(msg, k.MoveKeys) && ok && k.open.Match(key) {
-			p.showDenied()
+		if !p.feed.Handle(msg, k.MoveKeys) && ok && k.showDenial.Match(key) {
+			p.showDenial()
 		}
 		return nil
 	}
-	if mouse, isMouse := msg.(tea.MouseMsg); isMouse && mouse.Button == tea.MouseButtonLeft && mouse.Action == tea.MouseActionPress {
-		p.click(mouse)
-		return nil
+	switch msg := msg.(type) {
+	case tea.KeyMsg:
+		return p.matrixKey(msg)
+	case tea.MouseMsg:
+		if msg.Button == tea.MouseButtonLeft && msg.Action == tea.MouseActionPress {
+			p.click(msg)
+		}
+	default:
+		p.answered(msg)
 	}
-	if !ok {
-		p.choose(msg)
-		return nil
-	}
-	n := len(p.peers) - 1
+	return nil
+}
+
+// matrixKey handles a key of the matrix.
+func (p *policies) matrixKey(key tea.KeyMsg) tea.Cmd {
+	k, n := p.sh.keys(), max(0, len(p.peers)-1)
 	switch {
 	case k.Up.Match(key):
 		p.row = max(0, p.row-1)
 	case k.Down.Match(key):
-		p.row = max(0, min(n, p.row+1))
+		p.row = min(n, p.row+1)
 	case k.Left.Match(key):
 		p.col = max(0, p.col-1)
 	case k.Right.Match(key):
-		p.col = max(0, min(n, p.col+1))
+		p.col = min(n, p.col+1)
 	case k.PageUp.Match(key):
-		p.row = max(0, p.row-p.rows)
+		p.row = max(0, p.row-p.grid.rows)
 	case k.PageDown.Match(key):
-		p.row = max(0, min(n, p.row+p.rows))
+		p.row = min(n, p.row+p.grid.rows)
 	case k.Home.Match(key):
 		p.row, p.col = 0, 0
 	case k.End.Match(key):
-		p.row, p.col = max(0, n), max(0, n)
+		p.row, p.col = n, n
 	case k.port.Match(key):
-		return p.m.ask(kit.NewPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", strings.Replace(p.ports.String(), "tcp ", "", 1), func(v string) error {
-			_, err := parsePortChoice(v)
-			return err
-		}, func(v string) tea.Cmd {
-			return send(portMsg{v})
-		}))
+		return p.askPort()
 	case k.explain.Match(key):
 		return p.choosePair()
 	}
 	return nil
 }
 
-// portMsg sets the port of a matrix.
+// askPort asks which port the matrix is about.
+func (p *policies) askPort() tea.Cmd {
+	now := strings.TrimPrefix(p.ports.String(), "tcp ")
+	check := func(v string) error {
+		_, err := parsePortChoice(v)
+		return err
+	}
+	return p.sh.ask(kit.NewPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", now, check, func(v string) tea.Cmd { return send(portMsg{v}) }))
+}
+
+// portMsg sets the port that the matrix is about.
 type portMsg struct{ value string }
 
-// pairMsg puts the cursor on a pair; an index below zero is left as it is.
+// pairMsg puts the cursor of the matrix on a row and a column; a negative one leaves it where it is.
 type pairMsg struct{ row, col int }
 
-func (p *policies) hears(msg tea.Msg) bool {
+func (p *policies) wants(msg tea.Msg) bool {
 	switch msg.(type) {
 	case portMsg, pairMsg:
 		return true
@@ -230,12 +267,12 @@ func (p *policies) hears(msg tea.Msg) bool {
 	return false
 }
 
-// choose answers the dialogs.
-func (p *policies) choose(msg tea.Msg) {
+// answered takes what was entered in a dialog.
+func (p *policies) answered(msg tea.Msg) {
 	switch msg := msg.(type) {
 	case portMsg:
 		if c, err := parsePortChoice(msg.value); err == nil {
-			p.ports, p.cells = c, map[[2]int]judged{}
+			p.setPorts(c)
 		}
 	case pairMsg:
 		if msg.row >= 0 {
@@ -247,7 +284,7 @@ func (p *policies) choose(msg tea.Msg) {
 	}
 }
 
-// choosePair asks from where and to where, and puts the cursor there: the explanation is below the matrix.
+// choosePair asks who connects to whom and puts the cursor on that pair, which is explained below the matrix.
 func (p *policies) choosePair() tea.Cmd {
 	var from []kit.Choice
 	for i, a := range p.peers {
@@ -256,11 +293,12 @@ func (p *policies) choosePair() tea.Cmd {
 			to = append(to, kit.Choice{Name: b.name, Then: send(pairMsg{-1, j})})
 		}
 		from = append(from, kit.Choice{Name: a.name, Note: kit.Count(len(a.pods), "pod"),
-			Then: tea.Sequence(send(pairMsg{i, -1}), open(kit.NewPicker("From "+a.name+" to", "who is connected to", to)))})
+			Then: tea.Sequence(send(pairMsg{i, -1}), openDialog(kit.NewPicker("From "+a.name+" to", "who is connected to", to)))})
 	}
-	return p.m.ask(kit.NewPicker("Who connects", "part of a name", from))
+	return p.sh.ask(kit.NewPicker("Who connects", "part of a name", from))
 }
 
+// parsePortChoice reads "80" or "53/udp".
 func parsePortChoice(v string) (portChoice, error) {
 	v = strings.ToLower(strings.Join(strings.Fields(v), "/"))
 	c := portChoice{proto: corev1.ProtocolTCP}
@@ -283,23 +321,18 @@ func parsePortChoice(v string) (portChoice, error) {
 }
 
 func (p *policies) updateList(msg tea.Msg) tea.Cmd {
-	if p.table.Handle(msg, p.m.k.MoveKeys) {
+	k := p.sh.keys()
+	if p.table.Handle(msg, k.MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
-	if !ok || p.table.Cursor >= len(p.list) || p.m.session == nil {
+	if !ok || p.table.Cursor >= len(p.list) || p.sh.session() == nil {
 		return nil
 	}
 	np := p.list[p.table.Cursor]
-	k := p.m.k
 	res := observe.Resource{GVR: networkingv1.SchemeGroupVersion.WithResource("networkpolicies"), Kind: "NetworkPolicy", Namespaced: true}
-	switch {
-	case k.open.Match(key), k.describe.Match(key):
-		return p.m.inspect(kit.KeyPress("d"), res, "NetworkPolicy", np.Namespace, np.Name)
-	case k.yaml.Match(key):
-		return p.m.inspect(key, res, "NetworkPolicy", np.Namespace, np.Name)
-	case k.remove.Match(key):
-		return p.m.confirmDelete(res, np.Namespace, np.Name, "What it forbade is allowed again, unless another policy forbids it.")
+	if k.remove.Match(key) {
+		return confirmDelete(p.sh, res, np.Namespace, np.Name, "What it forbade is allowed again, unless another policy forbids it.")
 	}
-	return nil
+	return inspectKey(p.sh, key, object{res, np.Namespace, np.Name})
 }

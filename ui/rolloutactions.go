@@ -39,27 +39,27 @@ func previousRevision(list []observe.Revision) *observe.Revision {
 	return nil
 }
 
-func (m *Model) confirmRestart(ref observe.Ref) tea.Cmd {
-	s := m.session
-	return m.ask(&kit.Confirm{Title: "Restart " + ref.Name, Verb: "restart", Lines: []string{
+func confirmRestart(sh shell, ref observe.Ref) tea.Cmd {
+	s := sh.session()
+	return sh.ask(&kit.Confirm{Title: "Restart " + ref.Name, Verb: "restart", Lines: []string{
 		"All pods of " + ref.String() + " are replaced, following its strategy."},
-		Then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, m.opts.clock()) })})
+		Then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, sh.now()) })})
 }
 
-func (m *Model) confirmPause(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+func confirmPause(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Kind != observe.KindDeployment {
 		return toast(observe.Warn, "only a Deployment can be paused; a StatefulSet has a partition (C)")
 	}
-	s, verb, what := m.session, "pause", "Changes of the template wait until it is resumed."
+	s, verb, what := sh.session(), "pause", "Changes of the template wait until it is resumed."
 	if r.Paused {
 		verb, what = "resume", "Changes of the template that waited roll out now."
 	}
 	paused := !r.Paused
-	return m.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, Verb: verb, Lines: []string{what},
+	return sh.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, Verb: verb, Lines: []string{what},
 		Then: s.do(verb+"d "+ref.Name, func(ctx context.Context) error { return s.act.Pause(ctx, ref, paused) })})
 }
 
-func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Revision) tea.Cmd {
+func confirmUndo(sh shell, r *observe.Rollout, ref observe.Ref, to *observe.Revision) tea.Cmd {
 	switch {
 	case to == nil:
 		return toast(observe.Warn, "%s has no earlier revision", ref.Name)
@@ -68,7 +68,7 @@ func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Rev
 	case r.Paused:
 		return toast(observe.Warn, "%s is paused: resume it first (P)", ref.Name)
 	}
-	s, rev := m.session, *to
+	s, rev := sh.session(), *to
 	lines := []string{fmt.Sprintf("The pod template becomes that of revision %d again:", rev.Number)}
 	changes := 0
 	for _, d := range observe.Diff(observe.TemplateYAML(r.Template), observe.TemplateYAML(rev.Template)) {
@@ -81,7 +81,7 @@ func (m *Model) confirmUndo(r *observe.Rollout, ref observe.Ref, to *observe.Rev
 		}
 		lines = append(lines, "  "+orNothing(d.Left)+" → "+orNothing(d.Right))
 	}
-	return m.ask(&kit.Confirm{Title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), Verb: "undo", Lines: lines,
+	return sh.ask(&kit.Confirm{Title: fmt.Sprintf("Undo %s to revision %d", ref.Name, rev.Number), Verb: "undo", Lines: lines,
 		Then: s.do(fmt.Sprintf("undid %s to revision %d", ref.Name, rev.Number), func(ctx context.Context) error { return s.act.Undo(ctx, ref, rev) })})
 }
 
@@ -93,12 +93,12 @@ func orNothing(line string) string {
 	return line
 }
 
-func (m *Model) askScale(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+func askScale(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Kind == observe.KindDaemonSet {
 		return toast(observe.Warn, "a DaemonSet has one pod a node and cannot be scaled")
 	}
-	s := m.session
-	return m.ask(kit.NewPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), kit.Number(0, 10000),
+	s := sh.session()
+	return sh.ask(kit.NewPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), kit.Number(0, 10000),
 		func(v string) tea.Cmd {
 			n, err := strconv.Atoi(v)
 			if err != nil {
@@ -108,12 +108,12 @@ func (m *Model) askScale(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		}))
 }
 
-func (m *Model) askPartition(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+func askPartition(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Kind != observe.KindStatefulSet {
 		return toast(observe.Warn, "only a StatefulSet has a partition; a Deployment can be paused (P)")
 	}
-	s, n := m.session, int(r.Desired)
-	return m.ask(&kit.Slider{Title: "Canary of " + ref.Name, Value: int(r.Partition), Top: n,
+	s, n := sh.session(), int(r.Desired)
+	return sh.ask(&kit.Slider{Title: "Canary of " + ref.Name, Value: int(r.Partition), Max: n,
 		Meaning: func(p int) string {
 			switch {
 			case p == 0:
@@ -130,12 +130,12 @@ func (m *Model) askPartition(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		}})
 }
 
-func (m *Model) askImage(r *observe.Rollout, ref observe.Ref) tea.Cmd {
+func askImage(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Template == nil || len(r.Template.Spec.Containers) == 0 {
 		return nil
 	}
 	ask := func(c corev1.Container) kit.Dialog {
-		s := m.session
+		s := sh.session()
 		return kit.NewPrompt("Image of "+ref.Name+" · "+c.Name, "a new image starts a rollout", c.Image, func(v string) error {
 			if v == "" || strings.ContainsAny(v, " \t") {
 				return errors.New("an image name, as in registry/name:tag")
@@ -147,11 +147,11 @@ func (m *Model) askImage(r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	}
 	containers := r.Template.Spec.Containers
 	if len(containers) == 1 {
-		return m.ask(ask(containers[0]))
+		return sh.ask(ask(containers[0]))
 	}
 	var list []kit.Choice
 	for _, c := range containers {
-		list = append(list, kit.Choice{Name: c.Name, Note: c.Image, Then: open(ask(c))})
+		list = append(list, kit.Choice{Name: c.Name, Note: c.Image, Then: openDialog(ask(c))})
 	}
-	return m.ask(kit.NewPicker("Container of "+ref.Name, "", list))
+	return sh.ask(kit.NewPicker("Container of "+ref.Name, "", list))
 }

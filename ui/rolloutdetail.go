@@ -16,10 +16,11 @@ import (
 
 // rolloutDetail shows one rollout: its revisions, its pods by revision, and what happened.
 type rolloutDetail struct {
-	m         *Model
-	w         *world
-	key       string
-	r         *observe.Rollout // nil when it is gone
+	sh        shell
+	state     viewState
+	key       string           // namespace/name
+	rollout   *observe.Rollout // nil if it no longer exists
+	width     int              // of the area
 	revisions []observe.Revision
 	pods      []podLine
 	revTable  kit.Table
@@ -33,8 +34,8 @@ type podLine struct {
 	pod *corev1.Pod
 }
 
-func newRolloutDetail(m *Model, key string) *rolloutDetail {
-	d := &rolloutDetail{m: m, key: key}
+func newRolloutDetail(sh shell, key string) *rolloutDetail {
+	d := &rolloutDetail{sh: sh, key: key}
 	d.revTable.SetCols([]kit.Column{{Title: "rev", Right: true}, {Title: "", Min: 1}, {Title: "pods", Right: true},
 		{Title: "images", Min: 10, Grow: true}, {Title: "cause", Min: 8, Max: 40, Drop: 2}, {Title: "age", Right: true, Drop: 1}})
 	d.podTable.SetCols([]kit.Column{{Title: "", Min: 1}, {Title: "pod", Min: 12, Max: 48}, {Title: "status", Min: 8, Grow: true},
@@ -48,26 +49,26 @@ func (d *rolloutDetail) title() string {
 }
 
 func (d *rolloutDetail) keys() []kit.Binding {
-	k := d.m.k
+	k := d.sh.keys()
 	if d.onPods {
-		return append([]kit.Binding{k.Left}, d.m.podKeys()...)
+		return append([]kit.Binding{k.toRevisions}, podKeys(k)...)
 	}
-	return append([]kit.Binding{k.Right, k.diff}, d.m.rolloutKeys()...)
+	return append([]kit.Binding{k.toPods, k.diff}, rolloutKeys(k)...)
 }
 
-func (d *rolloutDetail) set(w *world) {
-	d.w, d.r = w, nil
-	for _, r := range observe.Rollouts(w.snap, w.now) {
+func (d *rolloutDetail) setState(v viewState) {
+	d.state, d.rollout = v, nil
+	for _, r := range observe.Rollouts(v.snap, v.now) {
 		if r.Key() == d.key {
-			d.r = &r
+			d.rollout = &r
 		}
 	}
-	if d.r == nil {
+	if d.rollout == nil {
 		return
 	}
-	d.revisions = observe.Revisions(w.snap, d.r)
+	d.revisions = observe.Revisions(v.snap, d.rollout)
 	revs := d.revisions
-	d.revTable.SetRows(len(revs), func(i int) string { return revs[i].Name }, func(i int) []kit.Cell { return revisionRow(&revs[i], w) })
+	d.revTable.SetRows(len(revs), func(i int) string { return revs[i].Name }, func(i int) []kit.Cell { return revisionRow(&revs[i], v) })
 	d.pods = d.pods[:0]
 	for i := range revs {
 		if len(revs[i].Pods) == 0 && !revs[i].Current {
@@ -75,7 +76,7 @@ func (d *rolloutDetail) set(w *world) {
 		}
 		d.pods = append(d.pods, podLine{rev: &revs[i]})
 		for _, p := range revs[i].Pods {
-			if w.matches(p.Name, p.Spec.NodeName) {
+			if v.matches(p.Name, p.Spec.NodeName) {
 				d.pods = append(d.pods, podLine{pod: p})
 			}
 		}
@@ -86,19 +87,19 @@ func (d *rolloutDetail) set(w *world) {
 			return lines[i].pod.Name
 		}
 		return "rev/" + lines[i].rev.Name
-	}, func(i int) []kit.Cell { return podLineRow(lines[i], w) })
+	}, func(i int) []kit.Cell { return podLineRow(lines[i], v) })
 }
 
-func revisionRow(r *observe.Revision, w *world) []kit.Cell {
+func revisionRow(r *observe.Revision, v viewState) []kit.Cell {
 	mark := kit.Cell{Draw: func(st *kit.Styles, _ int) string { return st.Text.Render(" ") }}
 	if r.Current {
 		mark = kit.Cell{Draw: func(st *kit.Styles, _ int) string { return st.Good.Render("●") }}
 	}
 	return []kit.Cell{kit.Text(strconv.FormatInt(r.Number, 10)), mark, kit.Text(strconv.Itoa(len(r.Pods))),
-		kit.Text(strings.Join(observe.Images(r.Template), " ")), kit.Dim(r.Cause), kit.Dim(observe.Span(w.now.Sub(r.Created)))}
+		kit.Text(strings.Join(observe.Images(r.Template), " ")), kit.Dim(r.Cause), kit.Dim(observe.Span(v.now.Sub(r.Created)))}
 }
 
-func podLineRow(l podLine, w *world) []kit.Cell {
+func podLineRow(l podLine, v viewState) []kit.Cell {
 	if l.rev != nil {
 		name := fmt.Sprintf("revision %d", l.rev.Number)
 		note := kit.Count(len(l.rev.Pods), "pod")
@@ -109,53 +110,72 @@ func podLineRow(l podLine, w *world) []kit.Cell {
 			{Draw: func(st *kit.Styles, w int) string { return kit.Fit(st.Title.Render(name), w) }}, kit.Dim(note)}
 	}
 	p := l.pod
-	s := observe.PodStateOf(p, w.now)
+	s := observe.PodStateOf(p, v.now)
 	return []kit.Cell{dotCell(s.Level), kit.Text(p.Name),
 		podCell(s),
-		kit.Dim(strconv.Itoa(s.Restarts)), kit.Dim(p.Spec.NodeName), kit.Dim(observe.Span(w.now.Sub(p.CreationTimestamp.Time)))}
+		kit.Dim(strconv.Itoa(s.Restarts)), kit.Dim(p.Spec.NodeName), kit.Dim(observe.Span(v.now.Sub(p.CreationTimestamp.Time)))}
 }
 
 func (d *rolloutDetail) update(msg tea.Msg) tea.Cmd {
-	key, ok := msg.(tea.KeyMsg)
-	k := d.m.k
-	switch {
-	case d.r == nil:
+	if d.rollout == nil {
 		return nil
-	case ok && k.Left.Match(key):
+	}
+	key, ok := msg.(tea.KeyMsg)
+	k := d.sh.keys()
+	switch {
+	case ok && k.toRevisions.Match(key):
 		d.onPods = false
 		return nil
-	case ok && !d.onPods && key.String() == "right", ok && !d.onPods && k.open.Match(key):
+	case ok && !d.onPods && k.toPods.Match(key):
 		d.onPods = true
 		return nil
 	}
 	if mouse, ok := msg.(tea.MouseMsg); ok {
-		d.onPods = mouse.Y >= d.podTable.Top && (d.podTable.Top > d.revTable.Top || mouse.X > d.m.size.W*2/5)
+		d.onPods = d.podsAt(mouse)
 	}
 	if d.onPods {
-		if d.podTable.Handle(msg, k.MoveKeys) || !ok || d.podTable.Cursor >= len(d.pods) {
-			return nil
-		}
-		if p := d.pods[d.podTable.Cursor].pod; p != nil {
-			return d.m.podAction(key, p)
-		}
+		return d.updatePods(msg)
+	}
+	return d.updateRevisions(msg)
+}
+
+// podsAt reports whether the mouse points at the pods.
+func (d *rolloutDetail) podsAt(mouse tea.MouseMsg) bool {
+	below := d.podTable.Top() > d.revTable.Top() // else the lists are side by side
+	return mouse.Y > d.podTable.Top() && (below || mouse.X > d.width*2/5)
+}
+
+func (d *rolloutDetail) updatePods(msg tea.Msg) tea.Cmd {
+	key, ok := msg.(tea.KeyMsg)
+	if d.podTable.Handle(msg, d.sh.keys().MoveKeys) || !ok || d.podTable.Cursor >= len(d.pods) {
 		return nil
 	}
+	if p := d.pods[d.podTable.Cursor].pod; p != nil {
+		return podAction(d.sh, key, p)
+	}
+	return nil
+}
+
+func (d *rolloutDetail) updateRevisions(msg tea.Msg) tea.Cmd {
+	key, ok := msg.(tea.KeyMsg)
+	k := d.sh.keys()
 	if d.revTable.Handle(msg, k.MoveKeys) || !ok {
 		return nil
 	}
 	rev := d.revision()
 	switch {
 	case rev != nil && k.diff.Match(key):
-		return d.m.push(newDiffView(d.m, d.key, rev.Number))
+		return d.sh.push(newDiffView(d.sh, d.key, rev.Number))
 	case rev != nil && k.undo.Match(key):
-		if rev.Current { // nothing was chosen: the one before
+		if rev.Current { // no other was chosen: undo to the one before
 			rev = previousRevision(d.revisions)
 		}
-		return d.m.confirmUndo(d.r, refOf(d.r), rev)
+		return confirmUndo(d.sh, d.rollout, refOf(d.rollout), rev)
 	}
-	return d.m.rolloutAction(key, d.r, d.w)
+	return rolloutAction(d.sh, key, d.rollout, d.state)
 }
 
+// revision is the selected revision.
 func (d *rolloutDetail) revision() *observe.Revision {
 	if d.revTable.Cursor < len(d.revisions) {
 		return &d.revisions[d.revTable.Cursor]
@@ -163,43 +183,73 @@ func (d *rolloutDetail) revision() *observe.Revision {
 	return nil
 }
 
-func (d *rolloutDetail) view(st *kit.Styles, a kit.Area) string {
-	if d.r == nil {
-		return st.Empty(kit.Clean(d.key)+" is gone", "esc goes back", a)
-	}
-	if a.H < 12 || a.W < 50 {
-		return d.small(st, a)
-	}
-	head := d.summary(st, kit.Area{W: a.W, H: 5})
-	rest := a.H - 5
-	events := min(9, max(4, rest/4))
-	lists := rest - events
-	var middle string
-	if a.W >= 110 {
-		left := a.W * 2 / 5
-		middle = kit.Beside(
-			st.Panel("Revisions", "v compares", d.revTable.View(st, kit.Area{W: left - 4, H: lists - 2}, 6, !d.onPods), kit.Area{W: left, H: lists}, !d.onPods),
-			st.Panel("Pods", "", d.podTable.View(st, kit.Area{W: a.W - left - 4, H: lists - 2}, 6, d.onPods), kit.Area{W: a.W - left, H: lists}, d.onPods))
-	} else {
-		h := min(len(d.revisions)+3, max(4, lists/2))
-		middle = st.Panel("Revisions", "v compares", d.revTable.View(st, kit.Area{W: a.W - 4, H: h - 2}, 6, !d.onPods), kit.Area{W: a.W, H: h}, !d.onPods) + "\n" +
-			st.Panel("Pods", "", d.podTable.View(st, kit.Area{W: a.W - 4, H: lists - h - 2}, 6+h, d.onPods), kit.Area{W: a.W, H: lists - h}, d.onPods)
-	}
-	return head + "\n" + middle + "\n" + st.Panel("Events", "", d.events(st, kit.Area{W: a.W - 4, H: events - 2}), kit.Area{W: a.W, H: events}, false)
+// detailLayout is how the area of a rolloutDetail is divided.
+type detailLayout struct {
+	small     bool // no room for frames: one list only
+	beside    bool // revisions and pods side by side
+	revisions kit.Area
+	pods      kit.Area
+	podsTop   int // line of the pods' frame
+	events    kit.Area
 }
 
-// small is for windows without room for frames.
-func (d *rolloutDetail) small(st *kit.Styles, a kit.Area) string {
-	head := kit.Fit(" "+st.Dot(levelOf(d.r.Level))+" "+statusText(st, d.r), a.W) + "\n" + kit.Fit(" "+progressBar(st, d.r, a.W-2), a.W)
-	t := &d.revTable
-	if d.onPods {
-		t = &d.podTable
+const summaryHeight = 5
+
+func (d *rolloutDetail) layout(a kit.Area) detailLayout {
+	l := detailLayout{small: a.H < 12 || a.W < 50, beside: a.W >= 110, podsTop: summaryHeight}
+	rest := a.H - summaryHeight
+	l.events = kit.Area{W: a.W, H: min(9, max(4, rest/4))}
+	lists := rest - l.events.H
+	if l.beside {
+		left := a.W * 2 / 5
+		l.revisions, l.pods = kit.Area{W: left, H: lists}, kit.Area{W: a.W - left, H: lists}
+		return l
 	}
-	return head + "\n" + t.View(st, kit.Area{W: a.W, H: a.H - 2}, 2, true)
+	h := min(len(d.revisions)+3, max(4, lists/2))
+	l.revisions, l.pods = kit.Area{W: a.W, H: h}, kit.Area{W: a.W, H: lists - h}
+	l.podsTop += h
+	return l
+}
+
+func (d *rolloutDetail) resize(a kit.Area) {
+	d.width = a.W
+	l := d.layout(a)
+	if l.small {
+		d.focused().Resize(kit.Area{W: a.W, H: a.H - 2}, 2)
+		return
+	}
+	d.revTable.Resize(l.revisions.Inner(), summaryHeight+1)
+	d.podTable.Resize(l.pods.Inner(), l.podsTop+1)
+}
+
+// focused is the list that has the focus.
+func (d *rolloutDetail) focused() *kit.Table {
+	if d.onPods {
+		return &d.podTable
+	}
+	return &d.revTable
+}
+
+func (d *rolloutDetail) view(st *kit.Styles, a kit.Area) string {
+	if d.rollout == nil {
+		return st.Empty(kit.Clean(d.key)+" is gone", "esc goes back", a)
+	}
+	l := d.layout(a)
+	if l.small {
+		head := kit.Fit(" "+st.Dot(levelOf(d.rollout.Level))+" "+statusText(st, d.rollout), a.W) + "\n" + kit.Fit(" "+progressBar(st, d.rollout, a.W-2), a.W)
+		return head + "\n" + d.focused().View(st, true)
+	}
+	revisions := st.Panel("Revisions", "v compares", d.revTable.View(st, !d.onPods), l.revisions, !d.onPods)
+	pods := st.Panel("Pods", "", d.podTable.View(st, d.onPods), l.pods, d.onPods)
+	lists := revisions + "\n" + pods
+	if l.beside {
+		lists = kit.Beside(revisions, pods)
+	}
+	return d.summary(st, kit.Area{W: a.W, H: summaryHeight}) + "\n" + lists + "\n" + st.Panel("Events", "", d.events(st, l.events.Inner()), l.events, false)
 }
 
 func (d *rolloutDetail) summary(st *kit.Styles, a kit.Area) string {
-	r := d.r
+	r := d.rollout
 	w := a.W - 4
 	counts := fmt.Sprintf("%d desired · %d updated · %d ready · %d available", r.Desired, r.Updated, r.Ready, r.Available)
 	if n := r.Unavailable(); n > 0 {
@@ -212,11 +262,11 @@ func (d *rolloutDetail) summary(st *kit.Styles, a kit.Area) string {
 		about += fmt.Sprintf(" · partition %d", r.Partition)
 	}
 	about += " · " + strings.Join(observe.Images(r.Template), " ")
-	if b := budget(d.w.snap, r); b != "" {
+	if b := budget(d.state.snap, r); b != "" {
 		about += " · " + b
 	}
 	lines = append(lines, st.Dim.Render(kit.Clean(about)))
-	note := fmt.Sprintf("revision %d · age %s", r.Revision, observe.Span(d.w.now.Sub(r.Created)))
+	note := fmt.Sprintf("revision %d · age %s", r.Revision, observe.Span(d.state.now.Sub(r.Created)))
 	return st.Panel(r.Kind+" "+r.Namespace+"/"+r.Name, note, strings.Join(lines, "\n"), a, false)
 }
 
@@ -241,12 +291,12 @@ func budget(s *observe.Snapshot, r *observe.Rollout) string {
 // events of the rollout and of what it made, newest first.
 func (d *rolloutDetail) events(st *kit.Styles, a kit.Area) string {
 	var list []*corev1.Event
-	list = append(list, d.w.snap.EventsOf(d.r.UID)...)
+	list = append(list, d.state.snap.EventsOf(d.rollout.UID)...)
 	for i := range d.revisions {
-		list = append(list, d.w.snap.EventsOf(d.revisions[i].UID)...)
+		list = append(list, d.state.snap.EventsOf(d.revisions[i].UID)...)
 		for _, p := range d.revisions[i].Pods {
-			list = append(list, d.w.snap.EventsOf(p.UID)...)
+			list = append(list, d.state.snap.EventsOf(p.UID)...)
 		}
 	}
-	return eventLines(st, list, d.w.now, a, true)
+	return eventLines(st, list, d.state.now, a, true)
 }

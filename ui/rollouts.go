@@ -15,15 +15,15 @@ import (
 
 // rollouts lists every Deployment, StatefulSet and DaemonSet with how far its newest template has got.
 type rollouts struct {
-	m        *Model
-	w        *world
+	sh       shell
+	state    viewState
 	list     []observe.Rollout
 	table    kit.Table
 	troubled bool // those that need attention first
 }
 
-func newRollouts(m *Model) *rollouts {
-	r := &rollouts{m: m, troubled: true}
+func newRollouts(sh shell) *rollouts {
+	r := &rollouts{sh: sh, troubled: true}
 	r.table.SetCols([]kit.Column{
 		{Title: "", Min: 1}, {Title: "name", Min: 24, Max: 52},
 		{Title: "kind", Drop: 3}, {Title: "progress", Min: 8, Max: 16}, {Title: "ready", Right: true},
@@ -36,15 +36,15 @@ func newRollouts(m *Model) *rollouts {
 func (r *rollouts) title() string { return "Rollouts" }
 
 func (r *rollouts) keys() []kit.Binding {
-	k := r.m.k
-	return append([]kit.Binding{k.open}, append(r.m.rolloutKeys(), k.sort)...)
+	k := r.sh.keys()
+	return append([]kit.Binding{k.open}, append(rolloutKeys(k), k.sort)...)
 }
 
-func (r *rollouts) set(w *world) {
-	r.w = w
+func (r *rollouts) setState(v viewState) {
+	r.state = v
 	r.list = r.list[:0]
-	for _, x := range observe.Rollouts(w.snap, w.now) {
-		if w.in(x.Namespace) && w.matches(x.Namespace, x.Name, x.Kind, string(x.State), x.Why) {
+	for _, x := range observe.Rollouts(v.snap, v.now) {
+		if v.in(x.Namespace) && v.matches(x.Namespace, x.Name, x.Kind, string(x.State), x.Why) {
 			r.list = append(r.list, x)
 		}
 	}
@@ -52,7 +52,7 @@ func (r *rollouts) set(w *world) {
 		slices.SortStableFunc(r.list, func(a, b observe.Rollout) int { return cmp.Compare(urgency(&b), urgency(&a)) })
 	}
 	list := r.list
-	r.table.SetRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []kit.Cell { return rolloutRow(&list[i], w) })
+	r.table.SetRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []kit.Cell { return rolloutRow(&list[i], v) })
 }
 
 // urgency groups rollouts: stuck and unavailable, then those under way, then the rest.
@@ -71,35 +71,35 @@ func (r *rollouts) current() *observe.Rollout {
 }
 
 func (r *rollouts) update(msg tea.Msg) tea.Cmd {
-	if r.table.Handle(msg, r.m.k.MoveKeys) {
+	if r.table.Handle(msg, r.sh.keys().MoveKeys) {
 		return nil
 	}
 	key, ok := msg.(tea.KeyMsg)
 	if !ok {
 		return nil
 	}
-	if r.m.k.sort.Match(key) {
+	if r.sh.keys().sort.Match(key) {
 		r.troubled = !r.troubled
-		r.set(r.w)
+		r.setState(r.state)
 		return nil
 	}
 	cur := r.current()
 	if cur == nil {
 		return nil
 	}
-	if r.m.k.open.Match(key) {
-		return r.m.push(newRolloutDetail(r.m, cur.Key()))
+	if r.sh.keys().open.Match(key) {
+		return r.sh.push(newRolloutDetail(r.sh, cur.Key()))
 	}
-	return r.m.rolloutAction(key, cur, r.w)
+	return rolloutAction(r.sh, key, cur, r.state)
 }
 
 func (r *rollouts) view(st *kit.Styles, a kit.Area) string {
-	s := r.w.snap
+	s := r.state.snap
 	switch {
 	case len(r.list) == 0 && !(s.Has("deployments") && s.Has("statefulsets") && s.Has("daemonsets")):
-		return st.Skeleton("loading rollouts", r.w.frame, a)
-	case len(r.list) == 0 && r.w.filter != "":
-		return st.Empty("No rollout matches /"+kit.Clean(r.w.filter), "esc clears the filter", a)
+		return st.Skeleton("loading rollouts", r.state.frame, a)
+	case len(r.list) == 0 && r.state.filter != "":
+		return st.Empty("No rollout matches /"+kit.Clean(r.state.filter), "esc clears the filter", a)
 	case len(r.list) == 0:
 		return st.Empty("Nothing is deployed here", "kubectl create deployment web --image=…  ·  n chooses another namespace", a)
 	}
@@ -119,22 +119,44 @@ func (r *rollouts) view(st *kit.Styles, a kit.Area) string {
 	if bad > 0 {
 		sum += st.Faint.Render(" · ") + st.Bad.Render(fmt.Sprintf("%d in trouble", bad))
 	}
-	list := kit.Area{W: a.W, H: a.H - 1}
 	why := ""
 	if cur := r.current(); cur != nil && cur.Why != "" {
 		why = whyStrip(st, cur.Level, cur.Namespace+"/"+cur.Name, cur.Why, a)
-		list.H -= strings.Count(why, "\n")
 	}
-	return kit.Fit(sum, a.W) + "\n" + r.table.View(st, list, 1, true) + why
+	return kit.Fit(sum, a.W) + "\n" + r.table.View(st, true) + why
 }
 
-// whyStrip says below a list, without cutting it short, what is wrong with the chosen line.
-func whyStrip(st *kit.Styles, level observe.Level, name, why string, a kit.Area) string {
+func (r *rollouts) resize(a kit.Area) {
+	list := kit.Area{W: a.W, H: a.H - 1}
+	if cur := r.current(); cur != nil && cur.Why != "" {
+		list.H -= whyHeight(cur.Namespace+"/"+cur.Name, cur.Why, a)
+	}
+	r.table.Resize(list, 1)
+}
+
+// whyLines is why something is in trouble, in as many lines as there is room for below a list.
+func whyLines(name, why string, a kit.Area) []string {
 	if a.H < 12 {
-		return ""
+		return nil
 	}
 	lines := kit.Wrap(name+": "+why, a.W-4)
-	lines = lines[:min(len(lines), 3)]
+	return lines[:min(len(lines), 3)]
+}
+
+// whyHeight is the number of lines that whyStrip takes.
+func whyHeight(name, why string, a kit.Area) int {
+	if n := len(whyLines(name, why, a)); n > 0 {
+		return n + 1
+	}
+	return 0
+}
+
+// whyStrip explains below a list, without cutting the text short, what is wrong with the selected row.
+func whyStrip(st *kit.Styles, level observe.Level, name, why string, a kit.Area) string {
+	lines := whyLines(name, why, a)
+	if len(lines) == 0 {
+		return ""
+	}
 	out := "\n" + st.Faint.Render(strings.Repeat("─", a.W))
 	for i, l := range lines {
 		mark := st.Dot(levelOf(level))
@@ -158,15 +180,15 @@ func shortKind(kind string) string {
 	return strings.ToLower(kind)
 }
 
-func rolloutRow(r *observe.Rollout, w *world) []kit.Cell {
+func rolloutRow(r *observe.Rollout, v viewState) []kit.Cell {
 	return []kit.Cell{
 		dotCell(r.Level),
-		nameCell(w, r.Namespace, r.Name), kit.Dim(shortKind(r.Kind)),
+		nameCell(v, r.Namespace, r.Name), kit.Dim(shortKind(r.Kind)),
 		{Draw: func(st *kit.Styles, w int) string { return progressBar(st, r, w) }},
 		{Text: fmt.Sprintf("%d/%d", r.Ready, r.Desired)},
 		statusCell(r),
 		kit.Dim(strings.Join(observe.Images(r.Template), " ")), kit.Dim(r.Strategy),
-		kit.Dim(strconv.FormatInt(r.Revision, 10)), kit.Dim(observe.Span(w.now.Sub(r.Created))),
+		kit.Dim(strconv.FormatInt(r.Revision, 10)), kit.Dim(observe.Span(v.now.Sub(r.Created))),
 	}
 }
 
@@ -180,8 +202,8 @@ func statusText(st *kit.Styles, r *observe.Rollout) string {
 }
 
 // nameCell is a name, with its namespace unless only one is shown.
-func nameCell(w *world, namespace, name string) kit.Cell {
-	if w.namespace != "" || namespace == "" {
+func nameCell(v viewState, namespace, name string) kit.Cell {
+	if v.namespace != "" || namespace == "" {
 		return kit.Text(name)
 	}
 	return kit.Cell{Text: namespace + "/" + name, Draw: func(st *kit.Styles, w int) string {
@@ -212,9 +234,8 @@ func progressBar(st *kit.Styles, r *observe.Rollout, w int) string {
 	return st.Stack(whole, w, kit.Part{N: working, Glyph: "━", Style: fresh}, kit.Part{N: int(r.Updated) - working, Glyph: "╍", Style: pending}, kit.Part{N: old, Glyph: "┄", Style: st.Dim})
 }
 
-// rolloutKeys are what can be done to a rollout.
-func (m *Model) rolloutKeys() []kit.Binding {
-	k := m.k
+// rolloutKeys are the keys that do something with a rollout.
+func rolloutKeys(k *keyMap) []kit.Binding {
 	return []kit.Binding{k.logs, k.restart, k.undo, k.scale, k.pause, k.partition, k.image, k.describe, k.yaml, k.events}
 }
 
@@ -222,30 +243,27 @@ func refOf(r *observe.Rollout) observe.Ref {
 	return observe.Ref{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
 }
 
-// rolloutAction answers the keys of rolloutKeys for one rollout; each asks before it changes anything.
-func (m *Model) rolloutAction(key tea.KeyMsg, r *observe.Rollout, w *world) tea.Cmd {
-	k, ref := m.k, refOf(r)
-	name := r.Namespace + "/" + r.Name
-	if m.session == nil {
+// rolloutAction handles the keys of rolloutKeys for one rollout. It asks before it changes anything.
+func rolloutAction(sh shell, key tea.KeyMsg, r *observe.Rollout, v viewState) tea.Cmd {
+	k, ref := sh.keys(), refOf(r)
+	if sh.session() == nil {
 		return nil
 	}
 	switch {
 	case k.logs.Match(key):
-		return m.openLogs(name, podsOfRollout(w.snap, r))
-	case k.describe.Match(key), k.yaml.Match(key), k.events.Match(key):
-		return m.inspect(key, resourceOf(r.Kind), r.Kind, r.Namespace, r.Name)
+		return openLogs(sh, r.Namespace+"/"+r.Name, podsOfRollout(v.snap, r))
 	case k.restart.Match(key):
-		return m.confirmRestart(ref)
+		return confirmRestart(sh, ref)
 	case k.pause.Match(key):
-		return m.confirmPause(r, ref)
+		return confirmPause(sh, r, ref)
 	case k.undo.Match(key):
-		return m.confirmUndo(r, ref, previousRevision(observe.Revisions(w.snap, r)))
+		return confirmUndo(sh, r, ref, previousRevision(observe.Revisions(v.snap, r)))
 	case k.scale.Match(key):
-		return m.askScale(r, ref)
+		return askScale(sh, r, ref)
 	case k.partition.Match(key):
-		return m.askPartition(r, ref)
+		return askPartition(sh, r, ref)
 	case k.image.Match(key):
-		return m.askImage(r, ref)
+		return askImage(sh, r, ref)
 	}
-	return nil
+	return inspectKey(sh, key, object{resourceOf(r.Kind), r.Namespace, r.Name})
 }

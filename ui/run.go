@@ -78,8 +78,8 @@ func Run(ctx context.Context, o Options) error {
 		opts = append(opts, tea.WithInput(o.In))
 	}
 	_, err := tea.NewProgram(m, opts...).Run()
-	if m.session != nil {
-		m.session.close()
+	if m.conn != nil {
+		m.conn.close()
 	}
 	switch {
 	case errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil:
@@ -101,7 +101,7 @@ func rendererOf(out io.Writer) *lipgloss.Renderer {
 // connectWith gives the model the commands that need ctx.
 func (m *Model) connectWith(ctx context.Context) {
 	opts := m.opts
-	m.open = func(t observe.Target) tea.Cmd {
+	m.connect = func(t observe.Target) tea.Cmd {
 		return func() tea.Msg {
 			s, err := connect(ctx, t, opts.only(), opts.Logger)
 			return connectedMsg{s, t, err}

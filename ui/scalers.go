@@ -44,7 +44,7 @@ func hpaLevel(h *autoscalingv2.HorizontalPodAutoscaler) (observe.Level, string) 
 	return observe.Good, ""
 }
 
-// hpaTargets writes what is measured against what is wanted.
+// hpaTargets writes the current and the wanted value of each metric: "cpu 93%/80%".
 func hpaTargets(h *autoscalingv2.HorizontalPodAutoscaler) string {
 	var out []string
 	for i, m := range h.Spec.Metrics {
@@ -72,31 +72,38 @@ func hpaTargets(h *autoscalingv2.HorizontalPodAutoscaler) string {
 	return strings.Join(out, ", ")
 }
 
+// scalerRoom is how many lines below the list of autoscalers are for the details of one, and how many of those are for its
+// chart.
+func scalerRoom(a kit.Area) (bottom, chart int) {
+	bottom = min(22, a.H*3/5)
+	if chart = min(11, bottom-5); chart < 5 {
+		return min(8, a.H/3), 0
+	}
+	return bottom, chart
+}
+
+// scalers lists the autoscalers, with the history, conditions and events of the selected one.
 func (x *metrics) scalers(st *kit.Styles, a kit.Area) string {
 	switch {
-	case len(x.hpas) == 0 && !x.w.snap.Has("horizontalpodautoscalers"):
-		return st.Skeleton("loading autoscalers", x.w.frame, a)
+	case len(x.hpas) == 0 && !x.state.snap.Has("horizontalpodautoscalers"):
+		return st.Skeleton("loading autoscalers", x.state.frame, a)
 	case len(x.hpas) == 0:
 		return st.Empty("No HorizontalPodAutoscaler here", "kubectl autoscale deployment web --min=1 --max=5 --cpu=80%", a)
 	}
-	h := x.hpas[min(x.hpaT.Cursor, len(x.hpas)-1)]
-	bottom := min(22, a.H*3/5)
-	chart := min(11, bottom-5)
-	if chart < 5 {
-		chart, bottom = 0, min(8, a.H/3)
-	}
-	out := x.hpaT.View(st, kit.Area{W: a.W, H: a.H - bottom}, 1, true)
+	h := x.hpas[min(x.scaling.Cursor, len(x.hpas)-1)]
+	bottom, chart := scalerRoom(a)
+	out := x.scaling.View(st, true)
 	if chart > 0 {
 		left := a.W * 3 / 5
 		out += "\n" + kit.Beside(x.replicaChart(st, h, kit.Area{W: left, H: chart}), x.conditions(st, h, kit.Area{W: a.W - left, H: chart}))
 	}
 	rest := kit.Area{W: a.W, H: bottom - chart}
-	return out + "\n" + st.Panel("Events of "+h.Name, "", eventLines(st, x.w.snap.EventsOf(h.UID), x.w.now, rest.Inner(), false), rest, false)
+	return out + "\n" + st.Panel("Events of "+h.Name, "", eventLines(st, x.state.snap.EventsOf(h.UID), x.state.now, rest.Inner(), false), rest, false)
 }
 
 // replicaChart shows how many replicas there were and how many were wanted, with what asked for them.
 func (x *metrics) replicaChart(st *kit.Styles, h *autoscalingv2.HorizontalPodAutoscaler, a kit.Area) string {
-	samples := x.w.snap.Activity.Scaler(h.Namespace, h.Name)
+	samples := x.state.snap.Activity.Scaler(h.Namespace, h.Name)
 	of := func(value func(observe.ScalerSample) int32) []float64 {
 		return valuesOf(samples, func(s observe.ScalerSample) float64 { return float64(value(s)) })
 	}
@@ -112,7 +119,7 @@ func (x *metrics) replicaChart(st *kit.Styles, h *autoscalingv2.HorizontalPodAut
 	return st.Panel("Replicas of "+h.Spec.ScaleTargetRef.Name, note, body+"\n"+kit.Cut(legend, inner.W), a, false)
 }
 
-// conditions are what the autoscaler says about itself, in its words.
+// conditions lists what the autoscaler reports about itself.
 func (x *metrics) conditions(st *kit.Styles, h *autoscalingv2.HorizontalPodAutoscaler, a kit.Area) string {
 	var lines []string
 	for _, c := range h.Status.Conditions {

@@ -22,6 +22,9 @@ type session struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	discovered bool               // the server has been asked what it serves
+	resources  []observe.Resource // what it serves, as far as known
+
 	mu       sync.Mutex
 	forwards []*forward
 }
@@ -63,6 +66,14 @@ func newSession(ctx context.Context, t observe.Target, src *observe.Source, act 
 func (s *session) close() {
 	s.cancel()
 	<-s.done
+}
+
+// servedResources are the resources that the server serves, as far as known. There are none without a session.
+func (s *session) servedResources() []observe.Resource {
+	if s == nil {
+		return nil
+	}
+	return s.resources
 }
 
 // first is the command that brings the present snapshot at once.

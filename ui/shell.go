@@ -15,9 +15,9 @@ import (
 	"github.com/klkube/kl/cluster/observe"
 )
 
-// shell suspends the interface and runs the best shell a container has.
-func (m *Model) shell(p *corev1.Pod, container string) tea.Cmd {
-	s := m.session
+// openShell suspends the interface and runs a shell in a container: bash if there is one, else sh.
+func openShell(sh shell, p *corev1.Pod, container string) tea.Cmd {
+	s := sh.session()
 	name, namespace := p.Name, p.Namespace
 	// The context reaches the command through run, so that leaving the cluster ends the shell.
 	return s.run(func(ctx context.Context) tea.Msg {
@@ -77,7 +77,7 @@ func (r *remoteShell) Run() error {
 	return r.act.Exec(ctx, r.options)
 }
 
-// sizes tells the size of the terminal whenever it has changed. It looks twice a second, which works on every system.
+// sizes is a queue of the sizes that the terminal has had. It looks twice a second, which works on every system.
 type sizes struct {
 	ctx  context.Context
 	fd   uintptr

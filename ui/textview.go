@@ -2,19 +2,17 @@ package ui
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	tea "github.com/charmbracelet/bubbletea"
 
-	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/ui/kit"
 )
 
 // textView shows a text that a command fetches: YAML, a description, events.
 type textView struct {
-	m      *Model
-	w      *world
+	sh     shell
+	state  viewState
 	name   string
 	fetch  func(context.Context) (string, error)
 	lines  []string  // all of the text
@@ -31,58 +29,32 @@ type textMsg struct {
 }
 
 // openText shows the text that fetch returns.
-func (m *Model) openText(name string, yaml bool, fetch func(context.Context) (string, error)) tea.Cmd {
-	return m.push(&textView{m: m, name: name, fetch: fetch, pager: kit.Pager{YAML: yaml}})
+func openText(sh shell, name string, yaml bool, fetch func(context.Context) (string, error)) tea.Cmd {
+	return sh.push(&textView{sh: sh, name: name, fetch: fetch, pager: kit.Pager{YAML: yaml}})
 }
 
 func (t *textView) start() tea.Cmd {
 	fetch := t.fetch
-	return t.m.session.run(func(ctx context.Context) tea.Msg {
+	return t.sh.session().run(func(ctx context.Context) tea.Msg {
 		text, err := fetch(ctx)
 		return textMsg{t, text, err}
 	})
 }
 
-// inspect answers the keys that show an object: describe, YAML, events.
-func (m *Model) inspect(key tea.KeyMsg, res observe.Resource, kind, namespace, name string) tea.Cmd {
-	act, k := m.session.act, m.k
-	switch {
-	case k.yaml.Match(key):
-		return m.openText(name+" · YAML", true, func(ctx context.Context) (string, error) { return act.YAML(ctx, res, namespace, name) })
-	case k.events.Match(key):
-		return m.openText(name+" · events", false, func(ctx context.Context) (string, error) {
-			list, err := act.Events(ctx, namespace, kind, name)
-			if err != nil {
-				return "", err
-			}
-			if len(list) == 0 {
-				return "no events in the last hour", nil
-			}
-			var b strings.Builder
-			for i := range list {
-				e := &list[i]
-				fmt.Fprintf(&b, "%s  %-8s %-24s %s %s\n", observe.EventTime(e).Format("15:04:05"), e.Type, e.Reason, e.Message, times(e))
-			}
-			return b.String(), nil
-		})
-	default:
-		return m.openText(name, false, func(ctx context.Context) (string, error) { return act.Describe(ctx, res, namespace, name) })
-	}
-}
-
 func (t *textView) title() string { return t.name }
 func (t *textView) keys() []kit.Binding {
-	return []kit.Binding{t.m.k.Up, t.m.k.Down, t.m.k.PageDown, t.m.k.End}
+	k := t.sh.keys()
+	return []kit.Binding{k.Up, k.Down, k.PageDown, k.End}
 }
-func (t *textView) hears(msg tea.Msg) bool { m, ok := msg.(textMsg); return ok && m.view == t }
+func (t *textView) wants(msg tea.Msg) bool { m, ok := msg.(textMsg); return ok && m.view == t }
 
-func (t *textView) set(w *world) {
-	t.w = w
+func (t *textView) setState(v viewState) {
+	t.state = v
 	lines := t.lines
-	if w.filter != "" {
+	if v.filter != "" {
 		lines = nil
 		for _, l := range t.lines {
-			if w.matches(l) {
+			if v.matches(l) {
 				lines = append(lines, l)
 			}
 		}
@@ -95,7 +67,7 @@ func (t *textView) update(msg tea.Msg) tea.Cmd {
 		t.take(msg)
 		return nil
 	}
-	t.pager.Handle(msg, t.m.k.MoveKeys)
+	t.pager.Handle(msg, t.sh.keys().MoveKeys)
 	return nil
 }
 
@@ -109,7 +81,7 @@ func (t *textView) take(msg textMsg) {
 		return
 	}
 	t.lines = strings.Split(strings.TrimRight(strings.ReplaceAll(msg.text, "\t", "    "), "\n"), "\n")
-	t.set(t.w)
+	t.setState(t.state)
 }
 
 // inner is the part of an area that is left for the text, and whether there is a frame around it.
@@ -126,16 +98,15 @@ func (t *textView) resize(a kit.Area) {
 }
 
 func (t *textView) view(st *kit.Styles, a kit.Area) string {
-	t.resize(a)
 	inner, framed := t.inner(a)
 	var body, note string
 	switch {
 	case t.err != "":
 		body = st.Bad.Render(strings.Join(kit.Wrap(t.err, inner.W), "\n"))
 	case !t.loaded:
-		body = st.Skeleton("asking the server", t.w.frame, inner)
-	case len(t.pager.Lines) == 0:
-		body = st.Dim.Render("no line matches /" + kit.Clean(t.w.filter))
+		body = st.Skeleton("asking the server", t.state.frame, inner)
+	case t.pager.Empty():
+		body = st.Dim.Render("no line matches /" + kit.Clean(t.state.filter))
 	default:
 		body, note = t.pager.View(st), t.pager.Position()
 	}

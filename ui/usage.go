@@ -10,7 +10,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-func usageCells(r *usageRow, w *world) []kit.Cell {
+func usageCells(r *usageRow, v viewState) []kit.Cell {
 	c, m := seriesOf(r.series)
 	now, ok := r.series.Last()
 	cpuText, memText, cpuShare, memShare := "–", "–", "", ""
@@ -21,11 +21,11 @@ func usageCells(r *usageRow, w *world) []kit.Cell {
 	trace := func(v []float64, top float64) func(*kit.Styles, int) string {
 		return func(st *kit.Styles, w int) string { return st.Accent.Render(kit.Spark(v, top, w)) }
 	}
-	return []kit.Cell{dotCell(r.level), nameCell(w, r.namespace, r.name), kit.Text(cpuText),
+	return []kit.Cell{dotCell(r.level), nameCell(v, r.namespace, r.name), kit.Text(cpuText),
 		{Draw: trace(c, kit.Peak(c))}, kit.Dim(cpuShare), kit.Text(memText), {Draw: trace(m, kit.Peak(m))}, kit.Dim(memShare), kit.Dim(trafficText(r.traffic)), kit.Dim(strconv.Itoa(r.restarts))}
 }
 
-// trafficText is what came in and went out last; empty if unknown.
+// trafficText is the newest traffic in both directions, or "" if none was measured.
 func trafficText(t []observe.Rate) string {
 	if len(t) == 0 {
 		return ""
@@ -34,13 +34,13 @@ func trafficText(t []observe.Rate) string {
 	return "↓" + kit.Bytes(int64(r.In)) + " ↑" + kit.Bytes(int64(r.Out))
 }
 
-// total is the traffic of both directions, last.
+// total is the newest traffic, in and out together.
 func total(t []observe.Rate) int64 {
 	r := last(t)
 	return int64(r.In) + int64(r.Out)
 }
 
-// last is the newest of a history; zero without one.
+// last is the newest value of a history, or zero if there is none.
 func last[T any](s []T) T {
 	if len(s) == 0 {
 		var zero T
@@ -49,7 +49,7 @@ func last[T any](s []T) T {
 	return s[len(s)-1]
 }
 
-// valuesOf makes a history one that charts take.
+// valuesOf turns a history into values for a chart.
 func valuesOf[T any](s []T, value func(T) float64) []float64 {
 	out := make([]float64, len(s))
 	for i := range s {
@@ -58,7 +58,9 @@ func valuesOf[T any](s []T, value func(T) float64) []float64 {
 	return out
 }
 
-// chartRoom is how many lines of charts, and how many in a line, an area has room for below the table.
+const charts = 4 // CPU, memory, network, restarts
+
+// chartRoom is how many lines of charts, and how many charts in a line, an area has room for below the table.
 func chartRoom(a kit.Area) (lines, perLine int) {
 	switch {
 	case a.H < 16 || a.W < 60:
@@ -71,22 +73,25 @@ func chartRoom(a kit.Area) (lines, perLine int) {
 	return 1, 2
 }
 
+// chartHeight is the height of a chart when there are several lines of them.
+func chartHeight(lines int) int {
+	if lines > 1 {
+		return 10
+	}
+	return 12
+}
+
 // charts draws the history of one row: CPU, memory, network and restarts, or two of them.
 func (x *metrics) charts(st *kit.Styles, r *usageRow, lines, perLine, w int) string {
-	x.all = lines*perLine >= 4
-	height := 12
-	if lines > 1 {
-		height = 10
-	}
 	draw := []func(*kit.Styles, *usageRow, kit.Area) string{x.cpuChart, x.memoryChart, x.networkChart, x.restartChart}
-	if !x.all && x.other {
+	if lines*perLine < charts && x.other {
 		draw = draw[2:]
 	}
 	var out []string
 	for i := range lines {
 		row, left := "", w
 		for j := range perLine {
-			a := kit.Area{W: left / (perLine - j), H: height}
+			a := kit.Area{W: left / (perLine - j), H: chartHeight(lines)}
 			left -= a.W
 			if panel := draw[i*perLine+j](st, r, a); row == "" {
 				row = panel
@@ -114,7 +119,7 @@ func (x *metrics) memoryChart(st *kit.Styles, r *usageRow, a kit.Area) string {
 }
 
 func (x *metrics) networkChart(st *kit.Styles, r *usageRow, a kit.Area) string {
-	t := x.w.snap.Traffic
+	t := x.state.snap.Traffic
 	note := trafficText(r.traffic)
 	if note != "" {
 		note += " a second"
@@ -156,7 +161,7 @@ func limitNote(r *usageRow) string {
 // chart is a chart of histories that were sampled together with CPU and memory.
 func (x *metrics) chart(value func(float64) string, lines ...kit.Line) kit.Chart {
 	period := 15 * time.Second
-	if u := x.w.snap.Usage; u != nil {
+	if u := x.state.snap.Usage; u != nil {
 		period = u.Period
 	}
 	return kit.Chart{Period: period, Value: value, Age: observe.Span, Lines: lines}

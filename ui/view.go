@@ -10,14 +10,14 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// View implements tea.Model.
+// View implements tea.Model. It changes nothing: the same state gives the same frame.
 func (m *Model) View() string {
 	if m.size.W < 20 || m.size.H < 6 {
 		return kit.Block("kl needs a larger window", m.size)
 	}
-	a := kit.Area{W: m.size.W, H: m.size.H - m.bodyTop() - 1}
+	a := m.bodyArea()
 	body := kit.Block(m.body(a), a)
-	if m.w.snap.Stale() {
+	if m.state.snap.Stale() {
 		body = m.greyed(body)
 	}
 	parts := []string{m.header(), m.tabs()}
@@ -26,21 +26,22 @@ func (m *Model) View() string {
 	}
 	frame := strings.Join(append(parts, body, m.footer()), "\n")
 	if m.dialog != nil {
-		box := m.dialog.View(m.st, kit.Area{W: m.size.W, H: m.size.H - 2})
+		box := m.dialog.View(m.st, m.dialogArea())
 		bw, bh := kit.Width(strings.SplitN(box, "\n", 2)[0]), strings.Count(box, "\n")+1
 		frame = kit.Over(frame, box, (m.size.W-bw)/2, max(1, (m.size.H-bh)/3))
 	}
 	return frame
 }
 
+// body draws the screen on top.
 func (m *Model) body(a kit.Area) string {
-	if m.failed != "" && m.session == nil {
+	if m.failed != "" && m.conn == nil {
 		return m.st.Empty("Cannot open this cluster", m.failed+" · press c to choose another", a)
 	}
 	return m.top().view(m.st, a)
 }
 
-// greyed takes the colour out of what may no longer be true.
+// greyed takes the colour out of a body that shows stale data.
 func (m *Model) greyed(body string) string {
 	lines := strings.Split(ansi.Strip(body), "\n")
 	for i, l := range lines {
@@ -49,20 +50,28 @@ func (m *Model) greyed(body string) string {
 	return strings.Join(lines, "\n")
 }
 
+// bodyArea is the area of the screen on top.
+func (m *Model) bodyArea() kit.Area { return kit.Area{W: m.size.W, H: m.size.H - m.bodyTop() - 1} }
+
+// dialogArea is the area that a dialog may cover.
+func (m *Model) dialogArea() kit.Area { return kit.Area{W: m.size.W, H: m.size.H - 2} }
+
+// bodyTop is the line that the body begins at.
 func (m *Model) bodyTop() int {
-	if m.w.snap.Conn.State != observe.Live && m.w.snap.Conn.Err != "" {
+	if m.state.snap.Conn.State != observe.Live && m.state.snap.Conn.Err != "" {
 		return 3
 	}
 	return 2
 }
 
+// banner is the line that says that the server does not answer.
 func (m *Model) banner() string {
-	c := m.w.snap.Conn
+	c := m.state.snap.Conn
 	text := " ▲ no connection: " + c.Err
 	if c.State == observe.Lost {
-		text = fmt.Sprintf(" ▲ connection lost %s ago: %s · what you see is stale", observe.Span(m.w.now.Sub(c.Since)), c.Err)
+		text = fmt.Sprintf(" ▲ connection lost %s ago: %s · what you see is stale", observe.Span(m.state.now.Sub(c.Since)), c.Err)
 	}
-	if wait := c.Retry.Sub(m.w.now); wait > 0 {
+	if wait := c.Retry.Sub(m.state.now); wait > 0 {
 		text += fmt.Sprintf(" · retry in %s", observe.Span(wait))
 	} else {
 		text += " · retrying"

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	tea "github.com/charmbracelet/bubbletea"
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +15,8 @@ import (
 
 // workloads lists pods; any other resource is a key (r) away.
 type workloads struct {
-	m      *Model
-	w      *world
+	sh     shell
+	state  viewState
 	pods   []*corev1.Pod
 	states map[*corev1.Pod]observe.PodState
 	table  kit.Table
@@ -41,8 +40,8 @@ func (o podOrder) String() string {
 	return [...]string{"name", "trouble", "CPU", "memory", "restarts", "age"}[o]
 }
 
-func newWorkloads(m *Model) *workloads {
-	p := &workloads{m: m}
+func newWorkloads(sh shell) *workloads {
+	p := &workloads{sh: sh}
 	p.table.Marked = map[string]bool{}
 	p.table.SetCols([]kit.Column{
 		{Title: "", Min: 1}, {Title: "name", Min: 30, Max: 64},
@@ -56,34 +55,32 @@ func newWorkloads(m *Model) *workloads {
 func (p *workloads) title() string { return "Workloads" }
 
 func (p *workloads) keys() []kit.Binding {
-	k := p.m.k
-	return append(p.m.podKeys(), k.resource, k.mark, k.sort, k.forwards)
+	k := p.sh.keys()
+	return append(podKeys(k), k.resource, k.mark, k.sort, k.forwards)
 }
 
-func (p *workloads) set(w *world) {
-	p.w = w
-	if made := fmt.Sprint(w.namespace, "\x00", w.filter, "\x00", p.order); w.snap != p.seen || made != p.made || w.filter != "" {
-		p.collect(w)
-		p.seen, p.made = w.snap, made
+func (p *workloads) setState(v viewState) {
+	p.state = v
+	if made := fmt.Sprint(v.namespace, "\x00", v.filter, "\x00", p.order); v.snap != p.seen || made != p.made || v.filter != "" {
+		p.collect(v)
+		p.seen, p.made = v.snap, made
 	}
-	measured := w.snap.Usage != nil && len(w.snap.Usage.Pods) > 0
-	for i, c := range p.table.Cols {
-		p.table.Cols[i].Off = !measured && (c.Title == "cpu" || c.Title == "mem")
-	}
+	measured := v.snap.Usage != nil && len(v.snap.Usage.Pods) > 0
+	p.table.Hide(!measured, "cpu", "mem")
 	pods := p.pods
 	p.table.SetRows(len(pods), func(i int) string { return pods[i].Namespace + "/" + pods[i].Name },
-		func(i int) []kit.Cell { return podRow(pods[i], w) })
+		func(i int) []kit.Cell { return podRow(pods[i], v) })
 }
 
-func (p *workloads) collect(w *world) {
-	p.pods = make([]*corev1.Pod, 0, len(w.snap.Pods))
-	for _, pod := range w.snap.Pods {
-		if !w.in(pod.Namespace) {
+func (p *workloads) collect(v viewState) {
+	p.pods = make([]*corev1.Pod, 0, len(v.snap.Pods))
+	for _, pod := range v.snap.Pods {
+		if !v.in(pod.Namespace) {
 			continue
 		}
-		if w.filter != "" {
-			s := observe.PodStateOf(pod, w.now)
-			if !w.matches(pod.Namespace, pod.Name, pod.Spec.NodeName, s.Text, s.Why, pod.Status.PodIP) {
+		if v.filter != "" {
+			s := observe.PodStateOf(pod, v.now)
+			if !v.matches(pod.Namespace, pod.Name, pod.Spec.NodeName, s.Text, s.Why, pod.Status.PodIP) {
 				continue
 			}
 		}
@@ -94,16 +91,16 @@ func (p *workloads) collect(w *world) {
 	}
 	rank := make(map[*corev1.Pod]int64, len(p.pods))
 	for _, pod := range p.pods {
-		last, _ := w.snap.Usage.Pod(pod.Namespace, pod.Name).Last()
+		last, _ := v.snap.Usage.Pod(pod.Namespace, pod.Name).Last()
 		switch p.order {
 		case byTrouble:
-			rank[pod] = int64(observe.PodStateOf(pod, w.now).Level)
+			rank[pod] = int64(observe.PodStateOf(pod, v.now).Level)
 		case byCPU:
 			rank[pod] = int64(last.MilliCPU)
 		case byMemory:
 			rank[pod] = last.Bytes()
 		case byRestarts:
-			rank[pod] = int64(observe.PodStateOf(pod, w.now).Restarts)
+			rank[pod] = int64(observe.PodStateOf(pod, v.now).Restarts)
 		case byAge:
 			rank[pod] = pod.CreationTimestamp.Unix()
 		}
@@ -111,8 +108,8 @@ func (p *workloads) collect(w *world) {
 	slices.SortStableFunc(p.pods, func(a, b *corev1.Pod) int { return cmp.Compare(rank[b], rank[a]) })
 }
 
-func podRow(pod *corev1.Pod, w *world) []kit.Cell {
-	now, u := w.now, w.snap.Usage
+func podRow(pod *corev1.Pod, v viewState) []kit.Cell {
+	now, u := v.now, v.snap.Usage
 	s := observe.PodStateOf(pod, now)
 	c, m := "", ""
 	if last, ok := u.Pod(pod.Namespace, pod.Name).Last(); ok {
@@ -123,7 +120,7 @@ func podRow(pod *corev1.Pod, w *world) []kit.Cell {
 		restarts = kit.Text(strconv.Itoa(s.Restarts))
 	}
 	return []kit.Cell{
-		dotCell(s.Level), nameCell(w, pod.Namespace, pod.Name),
+		dotCell(s.Level), nameCell(v, pod.Namespace, pod.Name),
 		kit.Text(fmt.Sprintf("%d/%d", s.Ready, s.Containers)),
 		podCell(s),
 		restarts, kit.Text(c), kit.Text(m), kit.Dim(pod.Spec.NodeName), kit.Dim(pod.Status.PodIP), kit.Dim(observe.Span(now.Sub(pod.CreationTimestamp.Time))),
@@ -144,7 +141,7 @@ func podStatus(st *kit.Styles, s observe.PodState) string {
 }
 
 func (p *workloads) update(msg tea.Msg) tea.Cmd {
-	k := p.m.k
+	k := p.sh.keys()
 	key, isKey := msg.(tea.KeyMsg)
 	if isKey {
 		switch {
@@ -159,29 +156,29 @@ func (p *workloads) update(msg tea.Msg) tea.Cmd {
 			return nil
 		case k.sort.Match(key):
 			p.order = (p.order + 1) % (byAge + 1)
-			p.set(p.w)
+			p.setState(p.state)
 			return toast(observe.Idle, "ordered by %s", p.order)
 		case k.resource.Match(key):
-			return p.m.ask(p.m.resourcePicker())
+			return p.sh.ask(resourcePicker(p.sh))
 		case k.forwards.Match(key):
-			return p.m.push(newForwards(p.m))
+			return p.sh.push(newForwards(p.sh))
 		}
 	}
 	if p.table.Handle(msg, k.MoveKeys) || !isKey {
 		return nil
 	}
 	if k.logs.Match(key) && len(p.table.Marked) > 0 {
-		return p.m.openLogs(kit.Count(len(p.table.Marked), "pod"), p.marked())
+		return openLogs(p.sh, kit.Count(len(p.table.Marked), "pod"), p.marked())
 	}
 	if p.table.Cursor < len(p.pods) {
-		return p.m.podAction(key, p.pods[p.table.Cursor])
+		return podAction(p.sh, key, p.pods[p.table.Cursor])
 	}
 	return nil
 }
 
 func (p *workloads) marked() []*corev1.Pod {
 	var out []*corev1.Pod
-	for _, pod := range p.w.snap.Pods {
+	for _, pod := range p.state.snap.Pods {
 		if p.table.Marked[pod.Namespace+"/"+pod.Name] {
 			out = append(out, pod)
 		}
@@ -191,18 +188,18 @@ func (p *workloads) marked() []*corev1.Pod {
 
 func (p *workloads) view(st *kit.Styles, a kit.Area) string {
 	switch {
-	case len(p.pods) == 0 && !p.w.snap.Has("pods"):
-		return st.Skeleton("loading pods", p.w.frame, a)
-	case len(p.pods) == 0 && p.w.filter != "":
-		return st.Empty("No pod matches /"+kit.Clean(p.w.filter), "esc clears the filter", a)
-	case len(p.pods) == 0 && slices.Contains(p.w.snap.Forbidden, "pods"):
+	case len(p.pods) == 0 && !p.state.snap.Has("pods"):
+		return st.Skeleton("loading pods", p.state.frame, a)
+	case len(p.pods) == 0 && p.state.filter != "":
+		return st.Empty("No pod matches /"+kit.Clean(p.state.filter), "esc clears the filter", a)
+	case len(p.pods) == 0 && slices.Contains(p.state.snap.Forbidden, "pods"):
 		return st.Empty("You may not list pods of all namespaces", "start with kl ui -n NAMESPACE", a)
 	case len(p.pods) == 0:
 		return st.Empty("No pods here", "kubectl run shell --image=…  ·  n chooses another namespace", a)
 	}
 	var levels [5]int
 	for _, pod := range p.pods {
-		levels[observe.PodStateOf(pod, p.w.now).Level]++
+		levels[observe.PodStateOf(pod, p.state.now).Level]++
 	}
 	sum := " " + st.Dim.Render(kit.Count(len(p.pods), "pod"))
 	for _, l := range []observe.Level{observe.Good, observe.Busy, observe.Warn, observe.Bad} {
@@ -214,13 +211,30 @@ func (p *workloads) view(st *kit.Styles, a kit.Area) string {
 	if n := len(p.table.Marked); n > 0 {
 		right = st.Warn.Render(fmt.Sprintf("%d marked ", n))
 	}
-	list, why := kit.Area{W: a.W, H: a.H - 1}, ""
-	if p.table.Cursor < len(p.pods) {
-		pod := p.pods[p.table.Cursor]
-		if s := observe.PodStateOf(pod, p.w.now); s.Why != "" {
-			why = whyStrip(st, s.Level, pod.Namespace+"/"+pod.Name, s.Why, a)
-			list.H -= strings.Count(why, "\n")
-		}
+	why := ""
+	if pod, s := p.troubled(); pod != nil {
+		why = whyStrip(st, s.Level, pod.Namespace+"/"+pod.Name, s.Why, a)
 	}
-	return kit.Spread(sum, right, a.W) + "\n" + p.table.View(st, list, 1, true) + why
+	return kit.Spread(sum, right, a.W) + "\n" + p.table.View(st, true) + why
+}
+
+// troubled is the selected pod with its state, or nil if there is nothing to explain about it.
+func (p *workloads) troubled() (*corev1.Pod, observe.PodState) {
+	if p.table.Cursor >= len(p.pods) {
+		return nil, observe.PodState{}
+	}
+	pod := p.pods[p.table.Cursor]
+	s := observe.PodStateOf(pod, p.state.now)
+	if s.Why == "" {
+		return nil, s
+	}
+	return pod, s
+}
+
+func (p *workloads) resize(a kit.Area) {
+	list := kit.Area{W: a.W, H: a.H - 1}
+	if pod, s := p.troubled(); pod != nil {
+		list.H -= whyHeight(pod.Namespace+"/"+pod.Name, s.Why, a)
+	}
+	p.table.Resize(list, 1)
 }

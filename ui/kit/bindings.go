@@ -18,8 +18,8 @@ func Bind(help, desc string, keys ...string) Binding {
 // Match reports whether msg is one of the binding's keys.
 func (b Binding) Match(msg tea.KeyMsg) bool { return slices.Contains(b.Keys(), msg.String()) }
 
-// press returns the message of the binding's first key.
-func (b Binding) press() tea.KeyMsg { return KeyPress(b.Keys()[0]) }
+// Press returns the message of the binding's first key.
+func (b Binding) Press() tea.KeyMsg { return KeyPress(b.Keys()[0]) }
 
 // Group is a titled list of bindings.
 type Group struct {

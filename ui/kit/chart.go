@@ -9,7 +9,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 )
 
-// Line is one history of a chart, a value a period, the newest last; a value below zero is a gap.
+// Line is one history of a chart: a value for each period, the newest last. A negative value is a gap.
 type Line struct {
 	Values []float64
 	Style  lipgloss.Style
@@ -24,6 +24,7 @@ type Chart struct {
 	Lines  []Line
 }
 
+// View draws the chart, or only a sparkline if the area is small.
 func (c Chart) View(st *Styles, a Area) string {
 	lines, unit := c.Lines, c.Value
 	if a.H < 3 || a.W < 20 {
@@ -87,7 +88,7 @@ func (c Chart) View(st *Styles, a Area) string {
 	return Block(strings.Join(out, "\n"), a)
 }
 
-// Peak is the top of a chart: a little above the highest value.
+// Peak returns where the scale of a chart ends: a little above the highest value.
 func Peak(v []float64) float64 {
 	top := 0.0
 	for _, x := range v {

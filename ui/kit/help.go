@@ -6,12 +6,19 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 )
 
-// Help lists the keys, from the key map.
+// Help lists keys.
 type Help struct {
 	Groups []Group
-	offset int
+
+	window Scroll
 }
 
+var (
+	_ Dialog  = (*Help)(nil)
+	_ Resizer = (*Help)(nil)
+)
+
+// Update implements Dialog: some keys scroll, any other closes the box.
 func (h *Help) Update(msg tea.Msg) (tea.Cmd, bool) {
 	key, ok := msg.(tea.KeyMsg)
 	if !ok {
@@ -19,32 +26,59 @@ func (h *Help) Update(msg tea.Msg) (tea.Cmd, bool) {
 	}
 	switch key.String() {
 	case "down", "j":
-		h.offset++
+		h.window.Move(1)
 	case "up", "k":
-		h.offset = max(0, h.offset-1)
+		h.window.Move(-1)
 	case "pgdown", " ":
-		h.offset += 10
+		h.window.Move(10)
 	case "pgup":
-		h.offset = max(0, h.offset-10)
+		h.window.Move(-10)
 	default:
 		return nil, true
 	}
 	return nil, false
 }
 
-func (h *Help) View(st *Styles, a Area) string {
-	w := min(a.W, 84)
-	colw := w - 4
-	two := w >= 76
-	if two {
-		colw = (w - 6) / 2
+// width is the width of the box, and of a column of keys within it.
+func (h *Help) width(a Area) (box, column int, two bool) {
+	box = min(a.W, 84)
+	if box >= 76 {
+		return box, (box - 6) / 2, true
 	}
+	return box, box - 4, false
+}
+
+// column says which of the two columns a group is in: the first group is the longest.
+func (h *Help) column(group int, two bool) int {
+	if two && group > 0 {
+		return 1
+	}
+	return 0
+}
+
+// lines is how many lines the keys take.
+func (h *Help) lines(a Area) int {
+	_, _, two := h.width(a)
+	var n [2]int
+	for i, g := range h.Groups {
+		at := h.column(i, two)
+		if n[at] > 0 {
+			n[at]++ // a blank line between groups
+		}
+		n[at] += 1 + len(g.Keys)
+	}
+	return max(n[0], n[1])
+}
+
+// Resize implements Resizer.
+func (h *Help) Resize(a Area) { h.window.Resize(h.lines(a), max(1, a.H-2)) }
+
+// View implements Dialog.
+func (h *Help) View(st *Styles, a Area) string {
+	w, colw, two := h.width(a)
 	var cols [2][]string
 	for i, g := range h.Groups {
-		at := 0
-		if two && i > 0 {
-			at = 1
-		}
+		at := h.column(i, two)
 		if len(cols[at]) > 0 {
 			cols[at] = append(cols[at], "")
 		}
@@ -53,27 +87,22 @@ func (h *Help) View(st *Styles, a Area) string {
 			cols[at] = append(cols[at], st.Key.Render(FitRight(b.Help().Key, 9))+"  "+st.Text.Render(Cut(b.Help().Desc, colw-11)))
 		}
 	}
-	n := max(len(cols[0]), len(cols[1]))
-	var body []string
-	for i := range n {
-		l := ""
-		if i < len(cols[0]) {
-			l = cols[0][i]
-		}
-		if two {
-			l = Fit(l, colw) + "  "
-			if i < len(cols[1]) {
-				l += cols[1][i]
-			}
-		}
-		body = append(body, l)
+	n := h.lines(a)
+	for i := range cols {
+		cols[i] = append(cols[i], make([]string, n-len(cols[i]))...)
 	}
-	room := max(1, a.H-2)
-	h.offset = max(0, min(h.offset, len(body)-room))
-	shown := body[h.offset:min(len(body), h.offset+room)]
+	from, to := h.window.Visible(n)
+	var body []string
+	for i := from; i < to; i++ {
+		if two {
+			body = append(body, Fit(cols[0][i], colw)+"  "+cols[1][i])
+		} else {
+			body = append(body, cols[0][i])
+		}
+	}
 	note := "any key closes"
-	if len(body) > room {
+	if n > to-from {
 		note = "↑↓ more"
 	}
-	return st.Panel("Keys", note, strings.Join(shown, "\n"), Area{w, len(shown) + 2}, true)
+	return st.Panel("Keys", note, strings.Join(body, "\n"), Area{w, len(body) + 2}, true)
 }

@@ -11,19 +11,22 @@ import (
 // Pager shows text through a window that scrolls in both directions, with names before a colon in colour.
 type Pager struct {
 	YAML   bool // the text is YAML: only what can be a key is coloured
-	Lines  []string
-	window scroll
+	lines  []string
+	window Scroll
 	column int // the first one shown
 }
 
 // SetLines replaces the text and leaves the window where it is.
 func (p *Pager) SetLines(lines []string) {
-	p.Lines = lines
-	p.window.Resize(len(lines), p.window.height)
+	p.lines = lines
+	p.window.Resize(len(lines), p.window.Height)
 }
 
+// Empty reports whether there is no text.
+func (p *Pager) Empty() bool { return len(p.lines) == 0 }
+
 // Resize says how many lines there is room for.
-func (p *Pager) Resize(height int) { p.window.Resize(len(p.Lines), height) }
+func (p *Pager) Resize(height int) { p.window.Resize(len(p.lines), height) }
 
 // Handle moves the window for the keys and the wheel that scroll, and reports whether msg was one of them.
 func (p *Pager) Handle(msg tea.Msg, k MoveKeys) bool {
@@ -34,7 +37,7 @@ func (p *Pager) Handle(msg tea.Msg, k MoveKeys) bool {
 	case ok && k.Left.Match(key):
 		p.column = max(0, p.column-8)
 	case ok && key.String() == " ":
-		p.window.Move(p.window.height)
+		p.window.Move(p.window.Height)
 	default:
 		return p.window.Handle(msg, k)
 	}
@@ -43,9 +46,9 @@ func (p *Pager) Handle(msg tea.Msg, k MoveKeys) bool {
 
 // View draws the lines in the window.
 func (p *Pager) View(st *Styles) string {
-	from, to := p.window.visible(len(p.Lines))
+	from, to := p.window.Visible(len(p.lines))
 	var lines []string
-	for _, l := range p.Lines[from:to] {
+	for _, l := range p.lines[from:to] {
 		lines = append(lines, p.paint(st, shift(Clean(l), p.column)))
 	}
 	return strings.Join(lines, "\n")
@@ -53,8 +56,8 @@ func (p *Pager) View(st *Styles) string {
 
 // Position says which lines are shown: "1–20 of 75".
 func (p *Pager) Position() string {
-	from, to := p.window.visible(len(p.Lines))
-	return fmt.Sprintf("%d–%d of %d", from+1, to, len(p.Lines))
+	from, to := p.window.Visible(len(p.lines))
+	return fmt.Sprintf("%d–%d of %d", from+1, to, len(p.lines))
 }
 
 // shift leaves out the first x cells.

@@ -13,28 +13,33 @@ import (
 // Choice is one line of a picker.
 type Choice struct {
 	Name, Note string
-	Also       string // further words it is found by
+	Also       string // more words it is found by
 	Current    bool
-	Then       tea.Cmd
+	Then       tea.Cmd // run when it is chosen
 }
 
-// Picker finds one of many by typing a part of it. The palette, the namespaces, the clusters and the resources use it.
+// Picker finds one choice of many by a part of its name.
 type Picker struct {
+	Free   func(text string) tea.Cmd // run on enter when nothing matches the text; nil does nothing
+	Reload func() []Choice           // returns the choices again for Refresh; nil if they never change
+
 	title   string
 	input   textinput.Model
 	choices []Choice
-	found   []int
+	found   []int // indices of the choices that match, best first
 	table   Table
-	Free    func(string) tea.Cmd // what to do with a text that names nothing; nil: nothing
-	Again   func() []Choice      // the choices anew, once the server has said what it serves; nil: they stay
 }
 
+var (
+	_ Dialog  = (*Picker)(nil)
+	_ Resizer = (*Picker)(nil)
+)
+
+// NewPicker returns a picker with the cursor on the current choice.
 func NewPicker(title, placeholder string, choices []Choice) *Picker {
-	in := NewInput()
-	in.Prompt = "› "
-	in.Placeholder = placeholder
-	in.Focus()
-	p := &Picker{title: title, input: in, choices: choices}
+	p := &Picker{title: title, input: NewInput("› "), choices: choices}
+	p.input.Placeholder = placeholder
+	p.input.Focus()
 	p.table.SetCols([]Column{{Title: "", Min: 8, Grow: true}, {Title: "", Min: 8, Max: 40, Drop: 1}})
 	p.find()
 	for i, at := range p.found {
@@ -45,10 +50,10 @@ func NewPicker(title, placeholder string, choices []Choice) *Picker {
 	return p
 }
 
-// Refresh takes the choices anew and keeps what was typed.
+// Refresh reloads the choices and keeps what was typed.
 func (p *Picker) Refresh() {
-	if p.Again != nil {
-		p.choices = p.Again()
+	if p.Reload != nil {
+		p.choices = p.Reload()
 		p.find()
 	}
 }
@@ -56,29 +61,10 @@ func (p *Picker) Refresh() {
 // find ranks the choices: exact, then prefix, then anywhere in name or note, each in the given order.
 func (p *Picker) find() {
 	want := strings.ToLower(strings.TrimSpace(p.input.Value()))
-	rank := func(c Choice) int {
-		name := strings.ToLower(c.Name)
-		also := strings.Fields(strings.ToLower(c.Also))
-		switch {
-		case want == "":
-			return 1
-		case name == want || slices.Contains(also, want):
-			return 0
-		case strings.HasPrefix(name, want):
-			return 1
-		case strings.Contains(name, want):
-			return 2
-		case strings.Contains(strings.ToLower(c.Note+" "+c.Also), want):
-			return 3
-		case subsequence(name, want):
-			return 4
-		}
-		return -1
-	}
 	p.found = p.found[:0]
-	for r := range 5 {
+	for r := range ranks {
 		for i, c := range p.choices {
-			if rank(c) == r {
+			if c.rank(want) == r {
 				p.found = append(p.found, i)
 			}
 		}
@@ -95,6 +81,29 @@ func (p *Picker) find() {
 	p.table.Cursor = 0
 }
 
+const ranks = 5 // of matches
+
+// rank says how well a choice matches: 0 is best, -1 is no match.
+func (c Choice) rank(want string) int {
+	name := strings.ToLower(c.Name)
+	switch {
+	case want == "":
+		return 1
+	case name == want || slices.Contains(strings.Fields(strings.ToLower(c.Also)), want):
+		return 0
+	case strings.HasPrefix(name, want):
+		return 1
+	case strings.Contains(name, want):
+		return 2
+	case strings.Contains(strings.ToLower(c.Note+" "+c.Also), want):
+		return 3
+	case subsequence(name, want):
+		return 4
+	}
+	return -1
+}
+
+// subsequence reports whether the letters of want occur in s in this order.
 func subsequence(s, want string) bool {
 	rest := []rune(want)
 	for _, r := range s {
@@ -105,6 +114,7 @@ func subsequence(s, want string) bool {
 	return len(rest) == 0
 }
 
+// Update implements Dialog.
 func (p *Picker) Update(msg tea.Msg) (tea.Cmd, bool) {
 	key, ok := msg.(tea.KeyMsg)
 	if !ok {
@@ -148,17 +158,27 @@ func (p *Picker) Update(msg tea.Msg) (tea.Cmd, bool) {
 	return nil, false
 }
 
+// size is the size of the whole box.
+func (p *Picker) size(a Area) Area {
+	return Area{min(a.W-2, 72), min(a.H, min(len(p.choices), 16)+5)}
+}
+
+// Resize implements Resizer.
+func (p *Picker) Resize(a Area) {
+	box := p.size(a)
+	ResizeInput(&p.input, box.W-8)
+	p.table.Resize(Area{box.W - 4, max(0, box.H-3)}, 0)
+}
+
+// View implements Dialog.
 func (p *Picker) View(st *Styles, a Area) string {
-	w := min(a.W-2, 72)
-	h := min(a.H, min(len(p.choices), 16)+5)
-	p.input.Width = w - 8
-	list := p.table.View(st, Area{w - 4, max(0, h-3)}, 0, true)
+	list := p.table.View(st, true)
 	if _, rest, ok := strings.Cut(list, "\n"); ok { // without the line of empty titles
 		list = rest
 	}
 	if len(p.found) == 0 {
-		list = st.Dim.Render("nothing like that")
+		list = st.Dim.Render("nothing matches")
 	}
 	note := fmt.Sprintf("%d of %d", len(p.found), len(p.choices))
-	return st.Panel(p.title, note, p.input.View()+"\n"+list, Area{w, h}, true)
+	return st.Panel(p.title, note, p.input.View()+"\n"+list, p.size(a), true)
 }

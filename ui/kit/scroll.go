@@ -6,21 +6,23 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 )
 
-// scroll is a window of height lines over a longer text; the first one shown is line offset. Moves may leave the text:
-// the next resize brings the window back.
-type scroll struct{ offset, height int }
+// Scroll is a window over a text that may be longer. A move may leave the text; the next Resize brings the window back.
+type Scroll struct {
+	Offset int // the first line shown
+	Height int // the lines there is room for
+}
 
 // Resize sets the height and keeps the window within a text of n lines.
-func (s *scroll) Resize(n, height int) {
-	s.height = height
-	s.offset = max(0, min(s.offset, n-height))
+func (s *Scroll) Resize(n, height int) {
+	s.Height = height
+	s.Offset = max(0, min(s.Offset, n-height))
 }
 
 // Move scrolls down by a number of lines, or up if it is negative.
-func (s *scroll) Move(by int) { s.offset = max(0, s.offset+by) }
+func (s *Scroll) Move(by int) { s.Offset = max(0, s.Offset+by) }
 
 // Handle moves the window for the keys and the mouse wheel that scroll, and reports whether msg was one of them.
-func (s *scroll) Handle(msg tea.Msg, k MoveKeys) bool {
+func (s *Scroll) Handle(msg tea.Msg, k MoveKeys) bool {
 	switch msg := msg.(type) {
 	case tea.KeyMsg:
 		switch {
@@ -29,13 +31,13 @@ func (s *scroll) Handle(msg tea.Msg, k MoveKeys) bool {
 		case k.Down.Match(msg):
 			s.Move(1)
 		case k.PageUp.Match(msg):
-			s.Move(-s.height)
+			s.Move(-s.Height)
 		case k.PageDown.Match(msg):
-			s.Move(s.height)
+			s.Move(s.Height)
 		case k.Home.Match(msg):
-			s.offset = 0
+			s.Offset = 0
 		case k.End.Match(msg):
-			s.offset = math.MaxInt / 2 // resize brings it back to the last page
+			s.Offset = math.MaxInt / 2 // Resize brings it back to the last page
 		default:
 			return false
 		}
@@ -54,8 +56,8 @@ func (s *scroll) Handle(msg tea.Msg, k MoveKeys) bool {
 	return false
 }
 
-// visible returns the range of lines shown of a text of n lines.
-func (s *scroll) visible(n int) (from, to int) {
-	from = max(0, min(s.offset, n-s.height))
-	return from, min(n, from+s.height)
+// Visible returns the range of lines shown of a text of n lines.
+func (s *Scroll) Visible(n int) (from, to int) {
+	from = max(0, min(s.Offset, n-s.Height))
+	return from, min(n, from+s.Height)
 }

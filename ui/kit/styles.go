@@ -20,8 +20,7 @@ const (
 	Bad
 )
 
-// Styles is every look of the interface, built once from colour tokens for one renderer. sel is the same set on the
-// background of a selected row.
+// Styles is every style of the interface, made once for one renderer.
 type Styles struct {
 	Text, Dim, Faint, Title, Accent lipgloss.Style
 	Good, Busy, Warn, Bad           lipgloss.Style
@@ -30,11 +29,11 @@ type Styles struct {
 	border, BorderOn                lipgloss.Style
 	Added, Removed, Changed         lipgloss.Style
 	Palette                         []lipgloss.Style // tells series and pods apart
-	sel                             *Styles
+	selected                        *Styles          // the same styles on the background of a selected row
 	colour                          bool
 }
 
-// tone is a colour for dark and light backgrounds, with what 256 and 16 colours have nearest.
+// tone is a colour for dark and for light backgrounds, with the nearest of the 256 and of the 16 colours.
 func tone(dark, light, d256, l256, d16, l16 string) lipgloss.TerminalColor {
 	return lipgloss.CompleteAdaptiveColor{
 		Dark:  lipgloss.CompleteColor{TrueColor: dark, ANSI256: d256, ANSI: d16},
@@ -42,17 +41,18 @@ func tone(dark, light, d256, l256, d16, l16 string) lipgloss.TerminalColor {
 	}
 }
 
+// NewStyles returns the styles for what a renderer knows of its terminal: the number of colours and the background.
 func NewStyles(r *lipgloss.Renderer) *Styles {
 	s := makeStyles(r, func(x lipgloss.Style) lipgloss.Style { return x })
-	few := r.ColorProfile() >= termenv.ANSI // 16 colours have no gentle background: reverse the row instead
+	few := r.ColorProfile() >= termenv.ANSI // none of 16 colours is a gentle background: reverse the row instead
 	bg := tone("#2a3547", "#d9e4f5", "237", "189", "0", "7")
-	s.sel = makeStyles(r, func(x lipgloss.Style) lipgloss.Style {
+	s.selected = makeStyles(r, func(x lipgloss.Style) lipgloss.Style {
 		if few {
 			return r.NewStyle().Reverse(true)
 		}
 		return x.Background(bg)
 	})
-	s.sel.sel = s.sel
+	s.selected.selected = s.selected
 	return s
 }
 
@@ -82,14 +82,15 @@ func makeStyles(r *lipgloss.Renderer, on func(lipgloss.Style) lipgloss.Style) *S
 	return s
 }
 
-// on returns the styles for a row that is selected or not.
-func (s *Styles) on(selected bool) *Styles {
+// On returns the styles of a row that is selected or not.
+func (s *Styles) On(selected bool) *Styles {
 	if selected {
-		return s.sel
+		return s.selected
 	}
 	return s
 }
 
+// Level returns the style of a level.
 func (s *Styles) Level(l Level) lipgloss.Style {
 	switch l {
 	case Good:
@@ -104,7 +105,7 @@ func (s *Styles) Level(l Level) lipgloss.Style {
 	return s.Dim
 }
 
-// Dot is a level without words. Its shape tells it without colour too.
+// Dot draws a level as a mark, whose shape tells the level where there are no colours.
 func (s *Styles) Dot(l Level) string {
 	switch l {
 	case Good:
@@ -119,7 +120,7 @@ func (s *Styles) Dot(l Level) string {
 	return s.Dim.Render("○")
 }
 
-// Load colours a share of a capacity.
+// Load returns the style of a share of a capacity, which is alarming when little is left.
 func (s *Styles) Load(share float64) lipgloss.Style {
 	switch {
 	case share >= 0.9:
@@ -130,7 +131,7 @@ func (s *Styles) Load(share float64) lipgloss.Style {
 	return s.Accent
 }
 
-// Gauge draws a share as a line of w cells: thick up to it, thin after.
+// Gauge draws a share as a line of w cells, thick up to the share and thin after it.
 func (s *Styles) Gauge(share float64, w int) string {
 	if w <= 0 {
 		return ""
@@ -149,7 +150,7 @@ type Part struct {
 	Style lipgloss.Style
 }
 
-// Stack draws parts of a whole as one bar of w cells; whatever is left is empty.
+// Stack draws parts of a whole as one bar of w cells. A part that is not zero takes at least one cell.
 func (s *Styles) Stack(whole, w int, parts ...Part) string {
 	if w <= 0 {
 		return ""
@@ -163,7 +164,7 @@ func (s *Styles) Stack(whole, w int, parts ...Part) string {
 		sum += p.N
 		end := min(w, sum*w/whole)
 		if p.N > 0 && end == done && end < w {
-			end++ // what is there is seen
+			end++ // at least one cell
 		}
 		if end > done {
 			b.WriteString(p.Style.Render(strings.Repeat(p.Glyph, end-done)))
@@ -178,7 +179,7 @@ func (s *Styles) Stack(whole, w int, parts ...Part) string {
 
 const sparks = "▁▂▃▄▅▆▇█"
 
-// Spark draws the last w values as columns below top; a negative value is a gap.
+// Spark draws the last w values as columns, the highest of which stands for top. A negative value is a gap.
 func Spark(values []float64, top float64, w int) string {
 	if w <= 0 {
 		return ""
@@ -202,7 +203,8 @@ func Spark(values []float64, top float64, w int) string {
 	return b.String()
 }
 
-// Panel frames content with a title in the upper edge and an optional note at its right.
+// Panel draws a frame around content, with a title at the left of the upper edge and, if there is room, a note at its
+// right. The title is text from anywhere, content and note may hold styles.
 func (s *Styles) Panel(title, note, content string, a Area, focused bool) string {
 	if a.W < 4 || a.H < 3 {
 		return Block(content, a)
@@ -227,7 +229,7 @@ func (s *Styles) Panel(title, note, content string, a Area, focused bool) string
 	return strings.Join(lines, "\n")
 }
 
-// Skeleton stands for content that is on its way.
+// Skeleton stands for content that is being loaded. Each frame turns the spinner one step further.
 func (s *Styles) Skeleton(what string, frame int, a Area) string {
 	spin := []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 	lines := []string{s.Accent.Render(spin[frame%len(spin)]) + s.Dim.Render(" "+what)}
@@ -238,7 +240,7 @@ func (s *Styles) Skeleton(what string, frame int, a Area) string {
 	return Block(strings.Join(lines, "\n"), a)
 }
 
-// Empty says in the middle of an area that there is nothing, and what to do about it.
+// Empty fills an area that has no content with what is missing and a hint on what to do.
 func (s *Styles) Empty(what, hint string, a Area) string {
 	var lines []string
 	for range max(0, a.H/3-1) {
@@ -257,6 +259,7 @@ func center(s string, w int) string {
 	return strings.Repeat(" ", max(0, (w-Width(s))/2)) + s
 }
 
+// Percent writes a share as a whole percentage.
 func Percent(part, whole int64) string {
 	if whole <= 0 {
 		return "–"

@@ -10,7 +10,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// look is the state of the terminal's pen.
+// look is the style that a terminal writes in.
 type look struct {
 	fg, bg          string // #rrggbb; empty is the default
 	bold, underline bool
@@ -66,13 +66,13 @@ func escape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }
 
-// run is text in one look.
+// run is a piece of text in one look.
 type run struct {
 	text string
 	look look
 }
 
-// runs splits a line at changes of look.
+// runs splits a line where its look changes.
 func runs(line string) []run {
 	var out []run
 	var now look
@@ -105,7 +105,7 @@ func runs(line string) []run {
 	return out
 }
 
-// apply changes a look by the parameters of an SGR sequence. Only true colour is understood: frames are drawn in it.
+// apply changes a look as the parameters of an SGR sequence say. It understands true colour only, which frames are drawn in.
 func (l *look) apply(params string) {
 	p := strings.Split(params, ";")
 	for i := 0; i < len(p); i++ {

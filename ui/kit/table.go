@@ -1,74 +1,100 @@
 package kit
 
 import (
+	"slices"
 	"strings"
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 )
 
-// Column is one column of a table. Columns that do not fit are left out, the highest drop first; what is still too wide
-// shrinks to its min; grow takes what is left over.
+// Column is one column of a table. When the columns do not all fit, those with the highest Drop are left out first; then
+// columns shrink down to their Min. A column with Grow takes the room that is left over.
 type Column struct {
 	Title string
-	Min   int  // cells it needs at least; 0 means as wide as its content
-	Max   int  // cells it never exceeds; 0 means no limit
+	Min   int  // the cells it needs; 0 means as wide as its content
+	Max   int  // the most cells it takes; 0 means no limit
 	Drop  int  // 0 is never left out
 	Grow  bool // takes the rest of the line
-	Off   bool // never shown
 	Right bool // aligned to the right, as numbers are
+
+	hidden bool
 }
 
-// Cell is text in a style, or something that draws itself into a width; then text only tells how much room it wants.
+// Cell is text in a style, or something that draws itself into a width. A cell with both Draw and Text takes the room that
+// Text needs; one with Draw alone takes its column's Max.
 type Cell struct {
 	Text  string
-	Style func(*Styles) lipgloss.Style
+	Style func(*Styles) lipgloss.Style // nil means plain text
 	Draw  func(st *Styles, w int) string
 }
 
+// Text is a cell of plain text.
 func Text(s string) Cell { return Cell{Text: s} }
+
+// Dim is a cell of less important text.
 func Dim(s string) Cell {
 	return Cell{Text: s, Style: func(st *Styles) lipgloss.Style { return st.Dim }}
 }
 
-// Table is a list with a cursor. Rows are asked for only when they are seen, so its length does not matter. The cursor
-// stays on the same row (by id) when rows come and go.
+// Table is a list with a cursor. It asks for the cells of the rows in its window only, so the number of rows does not
+// matter. The cursor stays on the same row (by id) when rows come and go. Resize must be called after changes and before
+// View.
 type Table struct {
-	Cols   []Column
+	Cursor int             // index of the selected row
+	Marked map[string]bool // ids of rows with a mark; nil if rows cannot be marked
+
+	cols   []Column
 	n      int
 	row    func(i int) []Cell
 	id     func(i int) string
-	Cursor int
-	offset int
-	Marked map[string]bool
-	widths []int // seen so far: columns grow and do not jump back while one scrolls
-	sized  int   // width the widths were made for
-	Top    int   // line of the first row within its screen, for the mouse
-	height int   // rows shown last
+	offset int // index of the first row in the window
+
+	// Set by Resize.
+	size   Area
+	top    int   // line of the first row within its screen, for the mouse
+	height int   // rows in the window
+	wanted []int // width of each column's content seen so far: columns do not shrink while one scrolls
+	fitted int   // width that wanted was measured for
+	shown  []int // columns that fit
+	widths []int // of the shown columns
 }
 
-// SetRows replaces the content and keeps the cursor on its row.
-func (t *Table) SetRows(n int, id func(int) string, row func(int) []Cell) {
+// SetRows replaces the rows and keeps the cursor on the row it was on. id names row i, row returns its cells; both may be
+// called until the next SetRows.
+func (t *Table) SetRows(n int, id func(i int) string, row func(i int) []Cell) {
 	was := t.Current()
 	t.n, t.id, t.row = n, id, row
-	if was == "" || t.Cursor < n && id(t.Cursor) == was {
-		t.clamp()
-		return
-	}
-	for i := range n {
-		if id(i) == was {
-			t.Cursor = i
-			break
+	if was != "" && (t.Cursor >= n || id(t.Cursor) != was) {
+		for i := range n {
+			if id(i) == was {
+				t.Cursor = i
+				break
+			}
 		}
 	}
 	t.clamp()
 }
 
-func (t *Table) SetCols(cols []Column) {
-	t.Cols, t.widths = cols, nil
+// SetCols replaces the columns.
+func (t *Table) SetCols(cols []Column) { t.cols, t.wanted = cols, nil }
+
+// Columns is the number of columns.
+func (t *Table) Columns() int { return len(t.cols) }
+
+// Hide hides the columns with these titles, or shows them again.
+func (t *Table) Hide(hidden bool, titles ...string) {
+	for i, c := range t.cols {
+		if slices.Contains(titles, c.Title) {
+			t.cols[i].hidden = hidden
+		}
+	}
 }
 
-// Current is the id of the row under the cursor; empty without rows.
+// Top is the line of the table within its screen, as given to Resize.
+func (t *Table) Top() int { return t.top - 1 }
+
+// Current returns the id of the row under the cursor, or "" if there are no rows.
 func (t *Table) Current() string {
 	if t.id == nil || t.Cursor < 0 || t.Cursor >= t.n {
 		return ""
@@ -78,12 +104,13 @@ func (t *Table) Current() string {
 
 func (t *Table) clamp() { t.Cursor = max(0, min(t.Cursor, t.n-1)) }
 
+// Move moves the cursor down by a number of rows, or up if it is negative.
 func (t *Table) Move(by int) {
 	t.Cursor += by
 	t.clamp()
 }
 
-// Handle answers the keys and the mouse that move the cursor; false if msg is none of them.
+// Handle moves the cursor for the keys and mouse events that move it, and reports whether msg was one of them.
 func (t *Table) Handle(msg tea.Msg, k MoveKeys) bool {
 	switch msg := msg.(type) {
 	case tea.KeyMsg:
@@ -112,7 +139,7 @@ func (t *Table) Handle(msg tea.Msg, k MoveKeys) bool {
 		case msg.Button == tea.MouseButtonWheelDown:
 			t.Move(3)
 		case msg.Action == tea.MouseActionPress && msg.Button == tea.MouseButtonLeft:
-			if i := msg.Y - t.Top; i >= 0 && i < t.height && t.offset+i < t.n {
+			if i := msg.Y - t.top; i >= 0 && i < t.height && t.offset+i < t.n {
 				t.Cursor = t.offset + i
 			}
 		default:
@@ -123,13 +150,11 @@ func (t *Table) Handle(msg tea.Msg, k MoveKeys) bool {
 	return false
 }
 
-// View draws a line of titles and as many rows as fit. top is the line of the table within its screen.
-func (t *Table) View(st *Styles, a Area, top int, focused bool) string {
-	if a.H <= 0 || a.W <= 0 {
-		return ""
-	}
+// Resize gives the table an area, a line of titles included, that begins at line top of the screen. It moves the window
+// to the cursor and lays out the columns for the rows that are then seen.
+func (t *Table) Resize(a Area, top int) {
 	t.clamp()
-	t.height, t.Top = max(0, a.H-1), top+1
+	t.size, t.height, t.top = a, max(0, a.H-1), top+1
 	if t.Cursor < t.offset {
 		t.offset = t.Cursor
 	}
@@ -137,23 +162,30 @@ func (t *Table) View(st *Styles, a Area, top int, focused bool) string {
 		t.offset = t.Cursor - t.height + 1
 	}
 	t.offset = max(0, min(t.offset, t.n-t.height))
-	var rows [][]Cell
-	for i := t.offset; i < min(t.n, t.offset+t.height); i++ {
-		rows = append(rows, t.row(i))
-	}
-	shown, widths := t.layout(rows, a.W-2)
-	lines := make([]string, 0, a.H)
-	lines = append(lines, "  "+t.line(st, shown, widths, t.titles(), true))
-	for i, r := range rows {
-		at := t.offset + i
-		selected := at == t.Cursor
-		lines = append(lines, t.mark(st, at, selected, focused)+t.line(st.on(selected && focused), shown, widths, r, false))
-	}
-	return Block(strings.Join(lines, "\n"), a)
+	t.measure(a.W - 2)
+	t.choose(a.W - 2)
 }
 
+// View draws a line of titles and the rows in the window. The cursor is prominent if the table has the focus.
+func (t *Table) View(st *Styles, focused bool) string {
+	if t.size.H <= 0 || t.size.W <= 0 {
+		return ""
+	}
+	lines := make([]string, 0, t.size.H)
+	lines = append(lines, "  "+t.line(st, t.titles(), true))
+	for i := t.offset; i < t.windowEnd(); i++ {
+		selected := i == t.Cursor
+		lines = append(lines, t.mark(st, i, selected, focused)+t.line(st.On(selected && focused), t.row(i), false))
+	}
+	return Block(strings.Join(lines, "\n"), t.size)
+}
+
+// windowEnd is the index after the last row in the window.
+func (t *Table) windowEnd() int { return min(t.n, t.offset+t.height) }
+
+// mark draws the two cells in front of a row: the cursor and the mark.
 func (t *Table) mark(st *Styles, i int, selected, focused bool) string {
-	on := st.on(selected && focused)
+	on := st.On(selected && focused)
 	glyph, style := " ", on.Text
 	switch {
 	case selected && focused:
@@ -168,9 +200,10 @@ func (t *Table) mark(st *Styles, i int, selected, focused bool) string {
 	return style.Render(glyph) + on.Warn.Render(second)
 }
 
+// titles are the cells of the first line.
 func (t *Table) titles() []Cell {
-	out := make([]Cell, len(t.Cols))
-	for i, c := range t.Cols {
+	out := make([]Cell, len(t.cols))
+	for i, c := range t.cols {
 		out[i] = Dim(strings.ToUpper(c.Title))
 	}
 	return out
@@ -178,72 +211,81 @@ func (t *Table) titles() []Cell {
 
 const gap = 2 // cells between columns
 
-// layout chooses the columns that fit w and how wide each is.
-func (t *Table) layout(rows [][]Cell, w int) (shown, widths []int) {
-	if t.sized != w || len(t.widths) != len(t.Cols) {
-		t.widths, t.sized = make([]int, len(t.Cols)), w
-		for i, c := range t.Cols {
-			t.widths[i] = max(1, Width(c.Title))
+// measure finds how wide the content of each column is, in the window and in what was seen before at this width.
+func (t *Table) measure(w int) {
+	if t.fitted != w || len(t.wanted) != len(t.cols) {
+		t.wanted, t.fitted = make([]int, len(t.cols)), w
+		for i, c := range t.cols {
+			t.wanted[i] = max(1, Width(c.Title))
 		}
 	}
-	for _, r := range rows {
-		for i := range min(len(r), len(t.Cols)) {
-			if r[i].Draw != nil && r[i].Text == "" { // a drawing takes what it may have
-				t.widths[i] = max(t.widths[i], t.Cols[i].Max)
+	for at := t.offset; at < t.windowEnd(); at++ {
+		row := t.row(at)
+		for i := range min(len(row), len(t.cols)) {
+			if row[i].Draw != nil && row[i].Text == "" {
+				t.wanted[i] = max(t.wanted[i], t.cols[i].Max)
 				continue
 			}
-			t.widths[i] = max(t.widths[i], Width(Clean(r[i].Text)))
+			t.wanted[i] = max(t.wanted[i], Width(Clean(row[i].Text)))
 		}
 	}
-	for i, c := range t.Cols {
-		if !c.Off {
-			shown = append(shown, i)
+}
+
+// choose picks the columns that fit into w and how wide each is.
+func (t *Table) choose(w int) {
+	t.shown = t.shown[:0]
+	for i, c := range t.cols {
+		if !c.hidden {
+			t.shown = append(t.shown, i)
 		}
 	}
 	for {
 		need := -gap
-		for _, i := range shown {
+		for _, i := range t.shown {
 			need += t.least(i) + gap
 		}
-		if need <= w || !t.leaveOut(&shown) {
+		if need <= w || !t.leaveOut() {
 			break
 		}
 	}
-	return shown, t.share(shown, w)
+	t.widths = t.share(w)
 }
 
+// natural is how wide a column would like to be.
 func (t *Table) natural(i int) int {
-	n := t.widths[i]
-	if t.Cols[i].Max > 0 {
-		n = min(n, t.Cols[i].Max)
+	n := t.wanted[i]
+	if t.cols[i].Max > 0 {
+		n = min(n, t.cols[i].Max)
 	}
 	return n
 }
 
 // least is what a column needs to be worth showing.
 func (t *Table) least(i int) int {
-	if t.Cols[i].Min > 0 {
-		return min(t.Cols[i].Min, t.natural(i))
+	if t.cols[i].Min > 0 {
+		return min(t.cols[i].Min, t.natural(i))
 	}
 	return t.natural(i)
 }
 
-func (t *Table) leaveOut(shown *[]int) bool {
+// leaveOut drops the most expendable column and reports whether there was one.
+func (t *Table) leaveOut() bool {
 	worst := -1
-	for at, i := range *shown {
-		if t.Cols[i].Drop > 0 && (worst < 0 || t.Cols[i].Drop > t.Cols[(*shown)[worst]].Drop) {
+	for at, i := range t.shown {
+		if t.cols[i].Drop > 0 && (worst < 0 || t.cols[i].Drop > t.cols[t.shown[worst]].Drop) {
 			worst = at
 		}
 	}
 	if worst < 0 {
 		return false
 	}
-	*shown = append((*shown)[:worst], (*shown)[worst+1:]...)
+	t.shown = slices.Delete(t.shown, worst, worst+1)
 	return true
 }
 
-// share gives every column its content's width, then takes from the widest or gives to the one that grows.
-func (t *Table) share(shown []int, w int) []int {
+// share gives every column the width of its content, then takes from the widest or gives to the one that grows.
+func (t *Table) share(w int) []int {
+	shown := t.shown
 	out := make([]int, len(shown))
 	sum := gap * (len(shown) - 1)
 	for at, i := range shown {
@@ -253,7 +295,7 @@ func (t *Table) share(shown []int, w int) []int {
 	for sum > w {
 		widest := -1
 		for at, i := range shown {
-			if out[at] > max(t.least(i), 1) && (t.Cols[i].Min > 0 || !t.anyShrinks(shown, out)) && (widest < 0 || out[at] > out[widest]) {
+			if out[at] > max(t.least(i), 1) && (t.cols[i].Min > 0 || !t.anyShrinks(out)) && (widest < 0 || out[at] > out[widest]) {
 				widest = at
 			}
 		}
@@ -264,7 +306,7 @@ func (t *Table) share(shown []int, w int) []int {
 		sum--
 	}
 	for at, i := range shown {
-		if t.Cols[i].Grow && sum < w {
+		if t.cols[i].Grow && sum < w {
 			out[at] += w - sum
 			break
 		}
@@ -273,18 +315,19 @@ func (t *Table) share(shown []int, w int) []int {
 }
 
 // anyShrinks reports whether a column with a declared minimum still has room to give.
-func (t *Table) anyShrinks(shown, out []int) bool {
-	for at, i := range shown {
-		if t.Cols[i].Min > 0 && out[at] > t.least(i) {
+func (t *Table) anyShrinks(out []int) bool {
+	for at, i := range t.shown {
+		if t.cols[i].Min > 0 && out[at] > t.least(i) {
 			return true
 		}
 	}
 	return false
 }
 
-func (t *Table) line(st *Styles, shown, widths []int, cells []Cell, head bool) string {
+// line draws the shown columns of a row, or of the titles.
+func (t *Table) line(st *Styles, cells []Cell, titles bool) string {
 	var b strings.Builder
-	for at, i := range shown {
+	for at, i := range t.shown {
 		if at > 0 {
 			b.WriteString(st.Text.Render("  "))
 		}
@@ -292,21 +335,21 @@ func (t *Table) line(st *Styles, shown, widths []int, cells []Cell, head bool) s
 		if i < len(cells) {
 			c = cells[i]
 		}
-		if c.Draw != nil && !head {
-			b.WriteString(fitOn(st, c.Draw(st, widths[at]), widths[at]))
+		if c.Draw != nil && !titles {
+			b.WriteString(fitOn(st, c.Draw(st, t.widths[at]), t.widths[at]))
 			continue
 		}
-		s := Fit(Clean(c.Text), widths[at])
-		if t.Cols[i].Right {
-			s = FitRight(Clean(c.Text), widths[at])
+		s := Fit(Clean(c.Text), t.widths[at])
+		if t.cols[i].Right {
+			s = FitRight(Clean(c.Text), t.widths[at])
 		}
-		look := st.Text
+		style := st.Text
 		if c.Style != nil {
-			look = c.Style(st)
+			style = c.Style(st)
 		}
-		b.WriteString(look.Render(s))
+		b.WriteString(style.Render(s))
 	}
-	if pad := t.sized - Width(b.String()); pad > 0 {
+	if pad := t.fitted - Width(b.String()); pad > 0 {
 		b.WriteString(st.Text.Render(strings.Repeat(" ", pad)))
 	}
 	return b.String()

@@ -13,9 +13,10 @@ import (
 // Area is a size in cells.
 type Area struct{ W, H int }
 
-// Inner is what a panel of that area has room for.
+// Inner is the area inside a panel of area a.
 func (a Area) Inner() Area { return Area{a.W - 4, a.H - 2} }
 
+// String writes the area as width x height: 80x24.
 func (a Area) String() string { return fmt.Sprintf("%dx%d", a.W, a.H) }
 
 // plain reports whether s is printable ASCII, which is as wide as it is long.
@@ -28,8 +29,8 @@ func plain(s string) bool {
 	return true
 }
 
-// Clean makes text from a cluster safe to print: no control characters, no escape sequences, nothing that changes the
-// writing direction of what follows. Tabs and newlines become spaces.
+// Clean makes text from outside safe to print: it removes control characters, escape sequences and whatever changes the
+// writing direction of the text after it. Tabs and newlines become spaces.
 func Clean(s string) string {
 	if plain(s) {
 		return s
@@ -46,7 +47,7 @@ func Clean(s string) string {
 	}, s)
 }
 
-// Width is the number of cells s takes; s may hold styles.
+// Width returns how many cells s takes; s may hold styles.
 func Width(s string) int {
 	if plain(s) {
 		return len(s)
@@ -74,7 +75,7 @@ func Fit(s string, w int) string {
 	return s
 }
 
-// FitRight is fit with the text at the right edge.
+// FitRight is Fit with the text at the right edge.
 func FitRight(s string, w int) string {
 	s = Cut(s, w)
 	if n := w - Width(s); n > 0 {
@@ -83,7 +84,7 @@ func FitRight(s string, w int) string {
 	return s
 }
 
-// Block makes text exactly as large as the area: lines cut or padded, missing lines blank.
+// Block makes text exactly as large as the area: lines are cut or padded, missing lines are blank.
 func Block(s string, a Area) string {
 	lines := strings.Split(s, "\n")
 	if len(lines) > a.H {
@@ -98,7 +99,7 @@ func Block(s string, a Area) string {
 	return strings.Join(lines, "\n")
 }
 
-// Spread puts left and right at the edges of w cells; right gives way.
+// Spread puts left and right at the edges of w cells. If both do not fit, right is cut.
 func Spread(left, right string, w int) string {
 	l, r := Width(left), Width(right)
 	if l+r+1 > w {
@@ -130,7 +131,7 @@ func Wrap(s string, w int) []string {
 	return strings.Split(ansi.Wrap(Clean(s), w, " /,"), "\n")
 }
 
-// Over lays a box onto a frame at column x, line y.
+// Over draws a box over a frame, at column x and line y.
 func Over(frame, box string, x, y int) string {
 	lines := strings.Split(frame, "\n")
 	for i, b := range strings.Split(box, "\n") {
@@ -188,7 +189,7 @@ func Seconds(v float64) string {
 	}
 }
 
-// Count writes n and a noun in the right number.
+// Count writes a number with a noun in the singular or plural: 1 policy, 2 policies.
 func Count(n int, noun string) string {
 	switch {
 	case n == 1:
