@@ -25,9 +25,10 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-var fixtureNow = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+// fixtureNow is the time of all fixtures.
+func fixtureNow() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) }
 
-func before(d time.Duration) metav1.Time { return metav1.NewTime(fixtureNow.Add(-d)) }
+func before(d time.Duration) metav1.Time { return metav1.NewTime(fixtureNow().Add(-d)) }
 
 // fill sorts objects into a snapshot by their type.
 func fill(s *observe.Snapshot, objects ...runtime.Object) {
@@ -56,17 +57,17 @@ func fill(s *observe.Snapshot, objects ...runtime.Object) {
 // fixture is a kl cluster with a complete rollout, one in the middle, a stuck one, and a canary that is denied the
 // database.
 func fixture() observe.Snapshot {
-	s := observe.Snapshot{Taken: fixtureNow, Name: "dev", Server: "https://127.0.0.1:6443", Version: "v1.36.3", Conn: observe.Connection{State: observe.Live}}
+	s := observe.Snapshot{Taken: fixtureNow(), Name: "dev", Server: "https://127.0.0.1:6443", Version: "v1.36.3", Conn: observe.Connection{State: observe.Live}}
 	for _, n := range []string{"default", "kube-system", "shop"} {
 		fill(&s, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n, Labels: map[string]string{"kubernetes.io/metadata.name": n}}})
 	}
 	for i := range 2 {
-		fill(&s, observetest.Node(fmt.Sprintf("node-%04d", i), fixtureNow.Add(-3*time.Hour)))
+		fill(&s, observetest.Node(fmt.Sprintf("node-%04d", i), fixtureNow().Add(-3*time.Hour)))
 	}
-	lost := observetest.Node("node-0002", fixtureNow.Add(-3*time.Hour))
+	lost := observetest.Node("node-0002", fixtureNow().Add(-3*time.Hour))
 	lost.Status.Conditions[3] = corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionUnknown, LastTransitionTime: before(2 * time.Minute), LastHeartbeatTime: before(3 * time.Minute)}
 	fill(&s, lost)
-	fill(&s, observetest.Deployment("default", "api", 3, 1, 2, 0, fixtureNow.Add(-2*time.Hour))...)
+	fill(&s, observetest.Deployment("default", "api", 3, 1, 2, 0, fixtureNow().Add(-2*time.Hour))...)
 	fill(&s, rolling(&s)...)
 	fill(&s, stuck()...)
 	fill(&s, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "only-api", CreationTimestamp: before(time.Hour)},
@@ -79,14 +80,14 @@ func fixture() observe.Snapshot {
 	s.Traffic, s.Activity = traffic(&s), activity()
 	s.Plane = &observe.Plane{Verbs: []observe.VerbStat{{Verb: "GET", Rate: 12.5, P50: 0.002, P99: 0.031}, {Verb: "WATCH", Rate: 0.5, P50: math.NaN(), P99: math.NaN()}, {Verb: "PATCH", Rate: 0.2, Errors: 0.1, P50: 0.006, P99: 1.2}},
 		RequestsPerSecond: []float64{10, 12, 9, 30, 22, 13}, ScheduledHistory: []float64{0, 0, 2, 7, 1, 0.3}, FsyncHistory: []float64{0.002, -1, 0.009, 0.003, 0.004}, Inflight: 2, EtcdBytes: 3 << 20, FsyncP99: 0.004, SchedulerPending: 1, ScheduledPerSec: 0.3, SchedulerP99: math.NaN()}
-	s.Verdicts = &observe.Verdicts{Denials: []policy.Denial{{Seq: 1, Time: fixtureNow.Add(-2 * time.Second), Node: "node-0001", Direction: policy.Ingress, From: "shop/pay-5f00001-00000",
+	s.Verdicts = &observe.Verdicts{Denials: []policy.Denial{{Seq: 1, Time: fixtureNow().Add(-2 * time.Second), Node: "node-0001", Direction: policy.Ingress, From: "shop/pay-5f00001-00000",
 		To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Policies: []string{"shop/only-api"}, Packets: 3}},
 		Counters: map[string]policy.Counters{"node-0001": {Policies: []policy.PolicyCounter{{Policy: "shop/only-api", Allowed: 41, Denied: 3}},
 			Pairs: []policy.PairCounter{{Direction: policy.Ingress, From: "shop/pay-5f00001-00000", To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Denied: 3}}}}}
-	s.KL = &cluster.Status{Cluster: "dev", Phase: cluster.PhaseReady, Started: fixtureNow.Add(-3 * time.Hour), Components: []cluster.ComponentStatus{
+	s.KL = &cluster.Status{Cluster: "dev", Phase: cluster.PhaseReady, Started: fixtureNow().Add(-3 * time.Hour), Components: []cluster.ComponentStatus{
 		{Name: "etcd", State: cluster.ComponentServing, Ready: 0.11}, {Name: "kube-apiserver", State: cluster.ComponentServing, Began: 0.11, Ready: 2.4},
 		{Name: "kube-controller-manager", State: cluster.ComponentServing, Began: 2.4, Ready: 3.0}, {Name: "kube-scheduler", State: cluster.ComponentRestarting, Began: 2.4, Ready: 2.8, Error: "lost its lease"}}}
-	s.Disk = &observe.Disk{AuditLog: "/audit.log", Certificates: []observe.Certificate{{Name: "apiserver", Expires: fixtureNow.Add(20 * 24 * time.Hour)}}}
+	s.Disk = &observe.Disk{AuditLog: "/audit.log", Certificates: []observe.Certificate{{Name: "apiserver", Expires: fixtureNow().Add(20 * 24 * time.Hour)}}}
 	fill(&s, &corev1.Event{InvolvedObject: corev1.ObjectReference{Namespace: "shop", Name: "pay-5f00001-00000", UID: "p-shop-pay-5f00001-0"}, Type: corev1.EventTypeWarning, Reason: "BackOff",
 		Message: "Back-off restarting failed container main in pod pay-5f00001-00000", LastTimestamp: before(90 * time.Second), Count: 7})
 	return s
@@ -94,7 +95,7 @@ func fixture() observe.Snapshot {
 
 // rolling is shop/cart, on its way from revision 1 to 2.
 func rolling(*observe.Snapshot) []runtime.Object {
-	out := observetest.Deployment("shop", "cart", 2, 1, 2, 10, fixtureNow.Add(-time.Hour))
+	out := observetest.Deployment("shop", "cart", 2, 1, 2, 10, fixtureNow().Add(-time.Hour))
 	d := out[0].(*appsv1.Deployment)
 	four := int32(4)
 	d.Spec.Replicas, d.Spec.Template = &four, observetest.Template("cart", "example.test/cart:v2")
@@ -114,7 +115,7 @@ func rolling(*observe.Snapshot) []runtime.Object {
 
 // stuck is shop/pay, whose only pod keeps crashing.
 func stuck() []runtime.Object {
-	out := observetest.Deployment("shop", "pay", 1, 1, 1, 30, fixtureNow.Add(-10*time.Minute))
+	out := observetest.Deployment("shop", "pay", 1, 1, 1, 30, fixtureNow().Add(-10*time.Minute))
 	out[0].(*appsv1.Deployment).Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1}
 	c := &out[2].(*corev1.Pod).Status.ContainerStatuses[0]
 	c.Ready, c.RestartCount = false, 7
@@ -137,7 +138,7 @@ func autoscaler() *autoscalingv2.HorizontalPodAutoscaler {
 
 // usage gives every pod and node ten minutes of history.
 func usage(s *observe.Snapshot) *observe.Usage {
-	u := &observe.Usage{Taken: fixtureNow, Period: 15 * time.Second, Nodes: map[string]observe.Series{}, Pods: map[string]observe.Series{}}
+	u := &observe.Usage{Taken: fixtureNow(), Period: 15 * time.Second, Nodes: map[string]observe.Series{}, Pods: map[string]observe.Series{}}
 	wave := func(base int) observe.Series {
 		var out observe.Series
 		for i := range 40 {
@@ -196,16 +197,16 @@ func states() map[string]func() *observe.Snapshot {
 		},
 		"error": func() *observe.Snapshot {
 			return observe.NewSnapshot(observe.Snapshot{Name: "dev", Server: "https://10.0.0.1:6443", Loading: []string{"nodes", "pods", "deployments", "statefulsets", "daemonsets", "events", "networkpolicies"},
-				Conn: observe.Connection{Err: "connect: connection refused", Retry: fixtureNow.Add(3 * time.Second)}})
+				Conn: observe.Connection{Err: "connect: connection refused", Retry: fixtureNow().Add(3 * time.Second)}})
 		},
 		"stale": func() *observe.Snapshot {
 			s := fixture()
-			s.Conn = observe.Connection{State: observe.Lost, Since: fixtureNow.Add(-42 * time.Second), Err: "no answer within 3 s", Retry: fixtureNow.Add(2 * time.Second)}
+			s.Conn = observe.Connection{State: observe.Lost, Since: fixtureNow().Add(-42 * time.Second), Err: "no answer within 3 s", Retry: fixtureNow().Add(2 * time.Second)}
 			return observe.NewSnapshot(s)
 		},
 		"huge": func() *observe.Snapshot {
 			s := observe.Snapshot{Name: "a-cluster-with-a-very-long-name-that-somebody-chose", Version: "v1.36.3", Conn: observe.Connection{State: observe.Live}}
-			fill(&s, observetest.Synthetic(1000, 5000, fixtureNow)...)
+			fill(&s, observetest.Synthetic(1000, 5000, fixtureNow())...)
 			s.Usage = usage(&s)
 			return observe.NewSnapshot(s)
 		},
@@ -232,11 +233,11 @@ func testStyles(profile termenv.Profile, dark bool) *kit.Styles {
 // testModel is a model without a session that shows a snapshot on one of the main screens.
 func testModel(t testing.TB, screen string, snap *observe.Snapshot, a kit.Area, st *kit.Styles) *Model {
 	t.Helper()
-	m := newModel(Options{Screen: screen, Clock: func() time.Time { return fixtureNow }}, st)
+	m := newModel(Options{Screen: screen, Clock: fixtureNow}, st)
 	m.size, m.state.snap = a, snap
 	if audit, ok := m.main[6].(*audit); ok && len(snap.Pods) > 0 {
 		for i := range 60 {
-			audit.list = append(audit.list, observe.AuditEntry{Time: fixtureNow.Add(time.Duration(i-60) * time.Second), User: "kubernetes-admin", Verb: []string{"get", "patch", "delete"}[i%3],
+			audit.list = append(audit.list, observe.AuditEntry{Time: fixtureNow().Add(time.Duration(i-60) * time.Second), User: "kubernetes-admin", Verb: []string{"get", "patch", "delete"}[i%3],
 				Resource: "deployments/scale", Object: "shop/cart", Code: []int{200, 403, 200, 500}[i%4], Agent: "kubectl", Latency: 12 * time.Millisecond, Source: "127.0.0.1"})
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/charmbracelet/x/exp/golden"
 	"github.com/klkube/kl/ui/kit"
+	"github.com/klkube/kl/ui/kit/goldentest"
 	"github.com/muesli/termenv"
 )
 
@@ -34,7 +34,10 @@ func checkFits(t *testing.T, frame string, a kit.Area) {
 	}
 }
 
+func TestGoldens(t *testing.T) { goldentest.CheckTests(t) }
+
 func TestFrames(t *testing.T) {
+	files := goldentest.New(t)
 	for _, screen := range Screens() {
 		for name, state := range states() {
 			t.Run(screen+"/"+name, func(t *testing.T) {
@@ -45,13 +48,14 @@ func TestFrames(t *testing.T) {
 					checkFits(t, got, a)
 					fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(got))
 				}
-				golden.RequireEqual(t, []byte(out.String()))
+				files.Equal(t, out.String())
 			})
 		}
 	}
 }
 
 func TestFramesInColour(t *testing.T) {
+	files := goldentest.New(t)
 	a := kit.Area{W: 80, H: 24}
 	for _, screen := range Screens() {
 		for _, p := range []struct {
@@ -69,7 +73,7 @@ func TestFramesInColour(t *testing.T) {
 				if stripped := ansi.Strip(got); trimRight(stripped) != trimRight(plain) {
 					t.Errorf("colour changes the text:\n%s\n---\n%s", stripped, plain)
 				}
-				golden.RequireEqual(t, []byte(got))
+				files.Equal(t, got)
 			})
 		}
 	}
@@ -126,6 +130,7 @@ func press(m *Model, key string) {
 }
 
 func TestDetailFrames(t *testing.T) {
+	files := goldentest.New(t)
 	for _, tt := range []struct {
 		name, screen string
 		keys         []string
@@ -157,7 +162,7 @@ func TestDetailFrames(t *testing.T) {
 				checkFits(t, got, a)
 				fmt.Fprintf(&out, "== %s\n%s\n", a, trimRight(got))
 			}
-			golden.RequireEqual(t, []byte(out.String()))
+			files.Equal(t, out.String())
 		})
 	}
 }

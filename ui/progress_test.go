@@ -12,11 +12,11 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/x/ansi"
-	"github.com/charmbracelet/x/exp/golden"
 	"github.com/google/go-cmp/cmp"
 	"github.com/muesli/termenv"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/ui/kit/goldentest"
 )
 
 // progressEvents is an up with everything in it: steps done, running and failed, a warning, long and wide text.
@@ -49,6 +49,7 @@ func progressModel(profile termenv.Profile, events []cluster.Event) checklist {
 }
 
 func TestProgressChecklist(t *testing.T) {
+	files := goldentest.New(t)
 	for _, width := range []int{40, 80, 120} {
 		for name, profile := range map[string]termenv.Profile{"plain": termenv.Ascii, "color": termenv.ANSI} {
 			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
@@ -62,7 +63,7 @@ func TestProgressChecklist(t *testing.T) {
 				if plain := name == "plain"; plain == strings.Contains(got, "\x1b[") {
 					t.Errorf("plain is %v, escapes are not", plain)
 				}
-				golden.RequireEqual(t, []byte(got))
+				files.Equal(t, got)
 			})
 		}
 	}
@@ -75,7 +76,7 @@ func TestProgressLines(t *testing.T) {
 		p.Event(e)
 	}
 	p.Close()
-	golden.RequireEqual(t, b.Bytes())
+	goldentest.New(t).Equal(t, b.String())
 }
 
 func TestProgressJSON(t *testing.T) {

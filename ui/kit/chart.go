@@ -26,12 +26,12 @@ type Chart struct {
 
 // View draws the chart, or only a sparkline if the area is small.
 func (c Chart) View(st *Styles, a Area) string {
-	lines, unit := c.Lines, c.Value
 	if a.H < 3 || a.W < 20 {
-		return Block(lines[0].Style.Render(Spark(lines[0].Values, Peak(lines[0].Values), max(0, a.W))), a)
+		first := c.Lines[0]
+		return Block(first.Style.Render(Spark(first.Values, Peak(first.Values), max(0, a.W))), a)
 	}
 	values, top := 0, 0.0
-	for _, l := range lines {
+	for _, l := range c.Lines {
 		values, top = max(values, len(l.Values)), max(top, Peak(l.Values))
 	}
 	if values < 2 {
@@ -42,42 +42,12 @@ func (c Chart) View(st *Styles, a Area) string {
 	}
 	label := 0
 	for _, v := range []float64{top, top / 2, 0} {
-		label = max(label, Width(unit(v)))
+		label = max(label, Width(c.Value(v)))
 	}
-	plot := Area{a.W - label - 2, a.H - 1}
-	span := max(8, values-1)
-	end := time.Unix(int64(span)*60, 0).UTC() // the time axis is only used for positions
-	begin := time.Unix(0, 0).UTC()
-	ts := timeserieslinechart.New(plot.W, plot.H)
-	ts.AutoMinX, ts.AutoMaxX, ts.AutoMinY, ts.AutoMaxY = false, false, false, false
-	ts.SetXStep(0)
-	ts.SetYStep(0)
-	ts.SetTimeRange(begin, end)
-	ts.SetYRange(0, top)
-	ts.SetViewTimeAndYRange(begin, end, 0, top)
-	for n, l := range lines {
-		name := strconv.Itoa(n)
-		ts.SetDataSetStyle(name, l.Style)
-		for i, v := range l.Values {
-			if v >= 0 {
-				ts.PushDataSet(name, timeserieslinechart.TimePoint{Time: end.Add(-time.Duration(len(l.Values)-1-i) * time.Minute), Value: v})
-			}
-		}
-	}
-	ts.DrawBrailleAll()
-	rows := strings.Split(Block(ts.View(), plot), "\n")
+	plot, span := Area{a.W - label - 2, a.H - 1}, max(8, values-1)
 	out := make([]string, 0, a.H)
-	for i, r := range rows {
-		text := ""
-		switch i {
-		case 0:
-			text = unit(top)
-		case plot.H / 2:
-			text = unit(top / 2)
-		case plot.H - 1:
-			text = unit(0)
-		}
-		tick := "│"
+	for i, r := range c.plot(plot, span, top) {
+		text, tick := c.tick(i, plot.H, top), "│"
 		if text != "" {
 			tick = "┤"
 		}
@@ -86,6 +56,44 @@ func (c Chart) View(st *Styles, a Area) string {
 	from := "−" + c.Age(time.Duration(span)*c.Period)
 	out = append(out, strings.Repeat(" ", label)+st.Faint.Render("└")+" "+Spread(st.Dim.Render(from), st.Dim.Render("now"), plot.W))
 	return Block(strings.Join(out, "\n"), a)
+}
+
+// tick is the label of line i of a scale of h lines.
+func (c Chart) tick(i, h int, top float64) string {
+	switch i {
+	case 0:
+		return c.Value(top)
+	case h / 2:
+		return c.Value(top / 2)
+	case h - 1:
+		return c.Value(0)
+	}
+	return ""
+}
+
+// plot draws the lines of the chart into an area that is span periods wide and top high.
+func (c Chart) plot(a Area, span int, top float64) []string {
+	const step = time.Minute // any would do: the time axis is only used for positions
+	begin := time.Unix(0, 0).UTC()
+	end := begin.Add(time.Duration(span) * step)
+	ts := timeserieslinechart.New(a.W, a.H)
+	ts.AutoMinX, ts.AutoMaxX, ts.AutoMinY, ts.AutoMaxY = false, false, false, false
+	ts.SetXStep(0)
+	ts.SetYStep(0)
+	ts.SetTimeRange(begin, end)
+	ts.SetYRange(0, top)
+	ts.SetViewTimeAndYRange(begin, end, 0, top)
+	for n, l := range c.Lines {
+		name := strconv.Itoa(n)
+		ts.SetDataSetStyle(name, l.Style)
+		for i, v := range l.Values {
+			if v >= 0 {
+				ts.PushDataSet(name, timeserieslinechart.TimePoint{Time: end.Add(-time.Duration(len(l.Values)-1-i) * step), Value: v})
+			}
+		}
+	}
+	ts.DrawBrailleAll()
+	return strings.Split(Block(ts.View(), a), "\n")
 }
 
 // Peak returns where the scale of a chart ends: a little above the highest value.

@@ -1,22 +1,23 @@
-// Package quiet keeps the terminal from being asked questions by a program that has none. When it is loaded, bubbletea
-// asks the terminal for its background colour and waits for the answer, in every command, `kl version` and `kl kubectl`
-// too (its tea_init.go): escape sequences in the output and, where nobody answers, seconds of silence. It does not ask a
-// terminal that calls itself dumb, so this package makes the terminal one until main begins:
+// Package quiet keeps bubbletea from asking the terminal questions in commands that have no interface. While bubbletea is
+// being loaded (its tea_init.go), it asks the terminal for its background colour and waits for the answer, even in
+// 'kl version' and 'kl kubectl': that puts escape sequences into the output and costs seconds on a terminal that does not
+// answer. It does not ask a dumb terminal, so this package sets TERM=dumb until main begins:
 //
 //	func main() {
 //		quiet.Restore()
 //
-// That works because Go initializes packages in the order of their paths as soon as what they import is ready
-// (https://go.dev/ref/spec#Program_initialization), and this one imports nothing but os, so it comes before termenv,
-// which bubbletea cannot do without. A test runs the program on a terminal and sees that it stays silent.
+// Go initializes packages in the order of their paths as soon as their imports are ready
+// (https://go.dev/ref/spec#Program_initialization). This package imports nothing but os, so it comes before termenv, which
+// bubbletea needs. A test checks the order.
 package quiet
 
 import "os"
 
-// restore is set while the program is loaded: the one moment that is early enough.
-var restore = hush()
+// restore is set while the program is loaded: any later would be too late.
+var restore = setDumb() //nolint:gochecknoglobals // the initialization is what this package is for
 
-func hush() func() {
+// setDumb sets TERM=dumb and returns a function that sets $TERM to what it was.
+func setDumb() (restore func()) {
 	value, set := os.LookupEnv("TERM")
 	if !set {
 		return func() {}
@@ -25,5 +26,5 @@ func hush() func() {
 	return func() { os.Setenv("TERM", value) }
 }
 
-// Restore gives $TERM back.
+// Restore sets $TERM back to what it was when the program started.
 func Restore() { restore() }
