@@ -73,7 +73,9 @@ func (l Layout) EtcdSocket() string { return filepath.Join(l.PrivateDir(), "etcd
 func (l Layout) PIDFile() string { return l.path("run", "control-plane.pid") }
 
 // LogFile is a component's log on the host.
-func (l Layout) LogFile(component string) string { return l.path("logs", component+".log") }
+func (l Layout) LogFile(component ComponentName) string {
+	return l.path("logs", string(component)+".log")
+}
 
 // NodeDir is a node's directory, shown to the node at /kl/node.
 func (l Layout) NodeDir(node string) string { return l.path("nodes", node) }

@@ -61,7 +61,7 @@ const (
 
 // ComponentStatus is one part of the control plane: etcd, kube-apiserver, …
 type ComponentStatus struct {
-	Name     string         `json:"name"`
+	Name     ComponentName  `json:"name"`
 	State    ComponentState `json:"state"`
 	Since    time.Time      `json:"since"`
 	Began    float64        `json:"began,omitempty"` // seconds from process start to its start

@@ -406,7 +406,7 @@ func TestFailedUpShowsTheLog(t *testing.T) {
 	_, stderr, code := w.run("up")
 	for _, want := range []string{
 		"kl: run control plane: etcd: database is corrupt\n",
-		"    the whole log: " + w.env.Home.Cluster("kl").LogFile("control-plane"),
+		"    the whole log: " + w.env.Home.Cluster("kl").LogFile(cluster.ControlPlane),
 		"  | fake control plane starts\n",
 	} {
 		if !strings.Contains(stderr, want) || code != exitFailed {

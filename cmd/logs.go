@@ -36,7 +36,7 @@ func newLogsCmd(e *env) *cobra.Command {
 		Example: "  kl logs kube-apiserver\n  kl logs n1 -f\n  kl logs n1/containerd --tail 20",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			what := "control-plane"
+			what := string(cluster.ControlPlane)
 			if len(args) == 1 {
 				what = args[0]
 			}

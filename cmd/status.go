@@ -126,7 +126,7 @@ func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) {
 			if c.Ready > 0 {
 				took = fmt.Sprintf("%.2fs", c.Ready-c.Began)
 			}
-			rows = append(rows, []string{c.Name, string(c.State), age(now.Sub(c.Since)), took, fmt.Sprint(c.Restarts), c.Error})
+			rows = append(rows, []string{string(c.Name), string(c.State), age(now.Sub(c.Since)), took, fmt.Sprint(c.Restarts), c.Error})
 		}
 		_ = table(w, rows)
 	}

@@ -200,7 +200,7 @@ func whereTimeWent(r *host.Result) string {
 		}
 		for _, c := range r.Status.Components { // they were started by this up
 			if c.Ready > c.Began {
-				parts = append(parts, part{c.Name, c.Ready - c.Began})
+				parts = append(parts, part{string(c.Name), c.Ready - c.Began})
 			}
 		}
 	}

@@ -219,7 +219,7 @@ func (o *overview) components(st *kit.Styles, a kit.Area) []string {
 	name := 10
 	for _, c := range k.Components {
 		longest = max(longest, c.Ready, c.Began)
-		name = max(name, kit.Width(shortComponent(c.Name)))
+		name = max(name, kit.Width(shortComponent(string(c.Name))))
 	}
 	name = min(name, 20)
 	var lines []string
@@ -240,7 +240,7 @@ func (o *overview) components(st *kit.Styles, a kit.Area) []string {
 		case cluster.ComponentStopped:
 			level = observe.Idle
 		}
-		l := st.Dot(levelOf(level)) + " " + st.Text.Render(kit.Fit(shortComponent(c.Name), name)) + " "
+		l := st.Dot(levelOf(level)) + " " + st.Text.Render(kit.Fit(shortComponent(string(c.Name)), name)) + " "
 		if c.Error != "" {
 			lines = append(lines, l+st.Bad.Render(kit.Clean(c.Error)))
 			continue
@@ -265,7 +265,7 @@ func (o *overview) components(st *kit.Styles, a kit.Area) []string {
 func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster.ComponentStatus, hidden int) {
 	shown = slices.Clone(all)
 	worth := func(c cluster.ComponentStatus) float64 {
-		if c.Name == "etcd" || strings.HasPrefix(c.Name, "kube-") {
+		if c.Name == cluster.Etcd || strings.HasPrefix(string(c.Name), "kube-") {
 			return math.MaxFloat64
 		}
 		return c.Ready - c.Began

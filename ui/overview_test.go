@@ -10,7 +10,7 @@ import (
 
 // TestVisibleComponents: what is not well is always seen, and what took long before what did not.
 func TestVisibleComponents(t *testing.T) {
-	serving := func(name string, took float64) cluster.ComponentStatus {
+	serving := func(name cluster.ComponentName, took float64) cluster.ComponentStatus {
 		return cluster.ComponentStatus{Name: name, State: cluster.ComponentServing, Ready: took}
 	}
 	all := []cluster.ComponentStatus{serving("etcd", 0.2), serving("kube-apiserver", 5), serving("egress", 0), {Name: "dns", State: cluster.ComponentFailed}, serving("ipam", 0.1)}
@@ -29,7 +29,7 @@ func TestVisibleComponents(t *testing.T) {
 		shown, hidden := visibleComponents(all, tt.room)
 		var names []string
 		for _, c := range shown {
-			names = append(names, c.Name)
+			names = append(names, string(c.Name))
 		}
 		if diff := cmp.Diff(tt.shown, names); diff != "" || hidden != tt.hidden {
 			t.Errorf("room for %d: %d hidden, want %d; %s", tt.room, hidden, tt.hidden, diff)

@@ -29,11 +29,11 @@ import (
 //
 // A node is ready once its directory has the file "running": see [Running].
 type Plane struct {
-	Exit    string   // end at once, for this reason
-	Hang    string   // this component never serves
-	Sick    string   // this component fails for good, and the control plane says so
-	NoDNS   bool     // cluster DNS never answers
-	Lacking []string // nodes that never become ready
+	Exit    string                // end at once, for this reason
+	Hang    cluster.ComponentName // this component never serves
+	Sick    cluster.ComponentName // this component fails for good, and the control plane says so
+	NoDNS   bool                  // cluster DNS never answers
+	Lacking []string              // nodes that never become ready
 }
 
 const (
@@ -160,7 +160,7 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 		Ready:  cluster.Readiness{API: p.Hang == "" && p.Sick == "", DefaultServiceAccount: true, DNS: !p.NoDNS},
 		Memory: 200_000_000,
 	}
-	for i, name := range []string{"etcd", "kube-apiserver"} {
+	for i, name := range []cluster.ComponentName{cluster.Etcd, cluster.KubeAPIServer} {
 		c := cluster.ComponentStatus{
 			Name: name, State: cluster.ComponentServing, Since: started, Began: float64(i), Ready: float64(i) + 0.5,
 			LogFile: l.LogFile(name),
@@ -169,7 +169,7 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 		case p.Hang:
 			s.Phase, c.State, c.Ready = cluster.PhaseStarting, cluster.ComponentStarting, 0
 		case p.Sick:
-			s.Phase, s.Reason = cluster.PhaseFailed, name+": it is sick"
+			s.Phase, s.Reason = cluster.PhaseFailed, string(name)+": it is sick"
 			c.State, c.Error = cluster.ComponentFailed, "it is sick"
 		}
 		s.Components = append(s.Components, c)

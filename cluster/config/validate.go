@@ -22,7 +22,10 @@ func effects() []string { return []string{"NoSchedule", "PreferNoSchedule", "NoE
 
 // Components are the programs Kubernetes.ExtraArgs may name.
 func Components() []string {
-	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}
+	return []string{
+		string(cluster.Etcd), string(cluster.KubeAPIServer), string(cluster.KubeControllerManager), string(cluster.KubeScheduler),
+		string(cluster.Kubelet), string(cluster.KubeProxy),
+	}
 }
 
 const (

@@ -150,7 +150,7 @@ func (w *watcher) noteComponents(s cluster.Status) {
 	var busy []string
 	for _, c := range s.Components {
 		if c.State != cluster.ComponentServing && c.State != cluster.ComponentWaiting {
-			busy = append(busy, c.Name)
+			busy = append(busy, string(c.Name))
 		}
 	}
 	if len(busy) > 0 && !w.running {
@@ -172,12 +172,12 @@ func (w *watcher) explain(cause error) error {
 				continue
 			}
 			return &cluster.Error{
-				Op: "wait for " + c.Name, Err: fmt.Errorf("%s: %w", strings.ToLower(string(c.State)), orError(c.Error, cause)),
+				Op: "wait for " + string(c.Name), Err: fmt.Errorf("%s: %w", strings.ToLower(string(c.State)), orError(c.Error, cause)),
 				Hint: fmt.Sprintf("'kl logs --name %s %s' shows the whole log, if --retain was given", l.Name, c.Name),
 				Log:  tail(cmp.Or(c.LogFile, l.LogFile(c.Name)), logLines),
 			}
 		}
-		return &cluster.Error{Op: "wait for the API", Err: cause, Log: tail(l.LogFile("kube-apiserver"), logLines)}
+		return &cluster.Error{Op: "wait for the API", Err: cause, Log: tail(l.LogFile(cluster.KubeAPIServer), logLines)}
 	}
 	nodes := map[string]cluster.NodeStatus{}
 	for _, n := range w.last.Nodes {
@@ -189,13 +189,13 @@ func (w *watcher) explain(cause error) error {
 		}
 	}
 	if !w.last.Ready.DefaultServiceAccount {
-		return &cluster.Error{Op: "wait for the default service account", Err: cause, Log: tail(l.LogFile("kube-controller-manager"), logLines)}
+		return &cluster.Error{Op: "wait for the default service account", Err: cause, Log: tail(l.LogFile(cluster.KubeControllerManager), logLines)}
 	}
 	if want, have := w.up.spec.SimulatedCount(), w.last.Simulated; have.Ready < want {
 		return &cluster.Error{
 			Op: "wait for simulated nodes", Err: fmt.Errorf("%d of %d are there, %d ready: %w", have.Nodes, want, have.Ready, cause),
 			Hint: "they are Ready once a Stage makes them so: 'kl kubectl get stages'; or give it more time with --timeout",
-			Log:  tail(l.LogFile("control-plane"), logLines),
+			Log:  tail(l.LogFile(cluster.ControlPlane), logLines),
 		}
 	}
 	return &cluster.Error{Op: "wait for cluster DNS", Err: cause, Hint: "the coredns pods of kube-system tell more, if --retain is given"}

@@ -28,7 +28,7 @@ type process struct {
 // spawn starts the cluster's control plane in a session of its own, so that it outlives this process and no Ctrl-C
 // reaches it. Its output goes to logs/control-plane.log.
 func spawn(l cluster.Layout, engine string) (*process, error) {
-	path := l.LogFile("control-plane")
+	path := l.LogFile(cluster.ControlPlane)
 	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -46,7 +46,7 @@ func spawn(l cluster.Layout, engine string) (*process, error) {
 	}
 	defer log.Close()
 	// Not CommandContext: the process is to live on when ctx ends.
-	cmd := exec.Command(engine, "control-plane", "--dir", l.Dir()) //nolint:noctx
+	cmd := exec.Command(engine, string(cluster.ControlPlane), "--dir", l.Dir()) //nolint:noctx
 	cmd.Dir = l.Dir()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -188,8 +188,8 @@ func failure(l cluster.Layout, err error) *cluster.Error {
 	}
 	return &cluster.Error{
 		Op: "run control plane", Err: reason,
-		Hint: "the whole log: " + l.LogFile("control-plane"),
-		Log:  tail(l.LogFile("control-plane"), logLines),
+		Hint: "the whole log: " + l.LogFile(cluster.ControlPlane),
+		Log:  tail(l.LogFile(cluster.ControlPlane), logLines),
 	}
 }
 

@@ -115,7 +115,7 @@ func roles(n *corev1.Node) string {
 			out = append(out, role)
 		}
 	}
-	if n.Labels["type"] == "kwok" {
+	if cluster.IsSimulated(n.Labels) {
 		out = append(out, "simulated")
 	}
 	slices.Sort(out)

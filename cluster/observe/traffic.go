@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // Traffic is what pods and nodes sent and received over the last hour. Kubelets know it; they are asked through the API
@@ -86,7 +88,7 @@ func (s *Source) kubelets() (names []string, note string) {
 	simulated := 0
 	for _, n := range s.next.Nodes {
 		switch {
-		case n.Annotations["kwok.x-k8s.io/node"] != "":
+		case cluster.IsSimulated(n.Labels):
 			simulated++
 		case nodeReady(n):
 			names = append(names, n.Name)

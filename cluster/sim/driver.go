@@ -27,13 +27,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// The marks of a simulated node, as kwok documents them.
 const (
-	Label         = "type"
-	LabelValue    = "kwok"
-	Selector      = Label + "=" + LabelValue
-	Mark          = "kwok.x-k8s.io/node" // annotation and taint key
-	MarkValue     = "fake"
 	askedMark     = "dev.kl.spec" // annotation: what Create was given, see asked
 	podsPerNode   = "110"
 	defaultCPU    = 32_000    // thousandths of a processor
@@ -94,7 +88,7 @@ func (d *Driver) List(ctx context.Context, name string) ([]cluster.Node, error) 
 		if err != nil {
 			return nil, err
 		}
-		list, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: Selector})
+		list, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: cluster.SimulatedNodes})
 		if err != nil {
 			return nil, fmt.Errorf("list simulated nodes of %s: %w", c, err)
 		}
@@ -133,12 +127,12 @@ type asked struct {
 
 func object(spec cluster.NodeSpec) *corev1.Node {
 	labels := map[string]string{
-		Label: LabelValue, corev1.LabelHostname: spec.Name,
+		cluster.SimulatedLabel: cluster.SimulatedValue, corev1.LabelHostname: spec.Name,
 		corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
 	}
 	maps.Copy(labels, spec.Labels)
 	note, _ := json.Marshal(asked{spec.Payload.SHA, spec.MilliCPUs, spec.MemoryBytes, spec.Labels, spec.Ports}) // always marshals
-	annotations := map[string]string{Mark: MarkValue, askedMark: string(note)}
+	annotations := map[string]string{cluster.SimulatedAnnotation: cluster.SimulatedMark, askedMark: string(note)}
 	capacity := corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(orDefault(spec.MilliCPUs, defaultCPU), resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(orDefault(spec.MemoryBytes, defaultMemory), resource.BinarySI),
@@ -146,7 +140,7 @@ func object(spec cluster.NodeSpec) *corev1.Node {
 	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: spec.Name, Labels: labels, Annotations: annotations},
-		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: Mark, Value: MarkValue, Effect: corev1.TaintEffectNoSchedule}}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: cluster.SimulatedTaint, Value: cluster.SimulatedMark, Effect: corev1.TaintEffectNoSchedule}}},
 		Status: corev1.NodeStatus{Capacity: capacity, Allocatable: capacity,
 			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address(spec.Cluster, spec.Name)}}},
 	}

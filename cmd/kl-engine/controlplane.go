@@ -67,18 +67,18 @@ func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Lo
 	simulator := func() lifecycle.Component {
 		return &sim.Simulator{Config: parts.Admin, Kubeconfig: parts.Kubeconfig, Logger: logger.With("component", "simulator")}
 	}
-	units := []lifecycle.Unit{{Component: simulator(), Again: simulator, Needs: []string{"kube-apiserver"}}}
+	units := []lifecycle.Unit{{Component: simulator(), Again: simulator, Needs: []cluster.ComponentName{cluster.KubeAPIServer}}}
 	dialer := &forward.NodeDialer{DialNode: parts.Hub.DialNode, Address: nodeAddress(parts.Admin)}
 	ports := func() lifecycle.Component {
 		return &forward.Forwarder{Spec: layout.SpecFile(), Dial: dialer.Dial, Logger: logger.With("component", "ports")}
 	}
-	units = append(units, lifecycle.Unit{Component: ports(), Again: ports, Needs: []string{"kube-apiserver"}})
+	units = append(units, lifecycle.Unit{Component: ports(), Again: ports, Needs: []cluster.ComponentName{cluster.KubeAPIServer}})
 	if !slices.Contains(parts.Spec.Disable, "metrics") {
 		measure := func() lifecycle.Component {
 			return &metrics.Server{Layout: layout, Gateway: parts.Spec.Networking.Gateway, Admin: parts.Admin, Hub: parts.Hub,
 				Logger: logger.With("component", "metrics-server")}
 		}
-		units = append(units, lifecycle.Unit{Component: measure(), Again: measure, Needs: []string{"kube-apiserver"}})
+		units = append(units, lifecycle.Unit{Component: measure(), Again: measure, Needs: []cluster.ComponentName{cluster.KubeAPIServer}})
 	}
 	if parts.Spec.Driver == "docker" {
 		keep := func() lifecycle.Component {
@@ -99,7 +99,7 @@ func cloudUnit(layout cluster.Layout, parts controlplane.Parts, requests *cloudm
 			Layout: layout, Spec: parts.Spec, Admin: parts.Admin, Hub: parts.Hub, Requests: requests, Board: board, Logger: logger,
 		}
 	}
-	return lifecycle.Unit{Component: manage(), Again: manage, Needs: []string{"roles"}}
+	return lifecycle.Unit{Component: manage(), Again: manage, Needs: []cluster.ComponentName{controlplane.Roles}}
 }
 
 // nodeAddress asks the API for a node's address.

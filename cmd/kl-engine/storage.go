@@ -19,10 +19,10 @@ func storageUnit(ctx context.Context, layout cluster.Layout, parts controlplane.
 	logger *slog.Logger) lifecycle.Unit {
 	if slices.Contains(parts.Spec.Disable, "storage") {
 		withdraw := func() lifecycle.Component { return &storage.Withdrawal{Admin: parts.Admin, Logger: logger} }
-		return lifecycle.Unit{Component: withdraw(), Again: withdraw, Needs: []string{"kube-apiserver"}}
+		return lifecycle.Unit{Component: withdraw(), Again: withdraw, Needs: []cluster.ComponentName{cluster.KubeAPIServer}}
 	}
 	c := storage.New(ctx, storage.Options{
 		Layout: layout, Admin: parts.Admin, Nodes: parts.Hub, Requests: requests, Collect: legacyregistry.RawMustRegister, Logger: logger,
 	})
-	return lifecycle.Unit{Component: c, Needs: []string{"kube-apiserver"}}
+	return lifecycle.Unit{Component: c, Needs: []cluster.ComponentName{cluster.KubeAPIServer}}
 }

@@ -35,7 +35,7 @@ type apiServer struct {
 
 var _ lifecycle.Component = (*apiServer)(nil)
 
-func (a *apiServer) Name() string { return nameAPIServer }
+func (a *apiServer) Name() cluster.ComponentName { return cluster.KubeAPIServer }
 
 // drainTimeout is how long requests, watches too, may go on once the server is told to stop. Upstream gives them a
 // minute, which is meant for a load balancer in front; kl's clients reconnect.
@@ -47,7 +47,7 @@ const drainTimeout = 2 * time.Second
 func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, a.logger)
 	so := options.NewServerRunOptions()
-	if err := a.args().with(a.spec, nameAPIServer).parse(nameAPIServer, so.Flags()); err != nil {
+	if err := a.args().with(a.spec, cluster.KubeAPIServer).parse(cluster.KubeAPIServer, so.Flags()); err != nil {
 		return err
 	}
 	completed, err := so.Complete(ctx)

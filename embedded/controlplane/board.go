@@ -48,7 +48,7 @@ func phase(s cluster.Status) (cluster.Phase, string) {
 	for _, c := range s.Components {
 		if c.State != cluster.ComponentServing {
 			if s.Phase == cluster.PhaseReady || s.Phase == cluster.PhaseDegraded {
-				return cluster.PhaseDegraded, c.Name + ": " + c.Error
+				return cluster.PhaseDegraded, string(c.Name) + ": " + c.Error
 			}
 			return cluster.PhaseStarting, ""
 		}
@@ -63,10 +63,10 @@ func phase(s cluster.Status) (cluster.Phase, string) {
 func (b *board) component(l cluster.Layout) func(cluster.ComponentStatus) {
 	return func(c cluster.ComponentStatus) {
 		switch c.Name {
-		case nameEtcd, nameAPIServer, nameController, nameScheduler:
+		case cluster.Etcd, cluster.KubeAPIServer, cluster.KubeControllerManager, cluster.KubeScheduler:
 			c.LogFile = l.LogFile(c.Name)
 		default:
-			c.LogFile = l.LogFile("control-plane")
+			c.LogFile = l.LogFile(cluster.ControlPlane)
 		}
 		b.update(func(s *cluster.Status) {
 			i := slices.IndexFunc(s.Components, func(o cluster.ComponentStatus) bool { return o.Name == c.Name })

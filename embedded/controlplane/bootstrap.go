@@ -32,7 +32,7 @@ type bootstrap struct {
 
 var _ lifecycle.Component = (*bootstrap)(nil)
 
-func (b *bootstrap) Name() string { return nameBootstrap }
+func (b *bootstrap) Name() cluster.ComponentName { return Bootstrap }
 
 // Run lets the nodes in as soon as their rights exist, and is ready when all objects do.
 func (b *bootstrap) Run(ctx context.Context, ready func()) error {
@@ -79,7 +79,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 // again for a second or more; and an API without nodes needs no DNS.
 func awaitReadyNode(ctx context.Context, client kubernetes.Interface) error {
 	lw := cache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll,
-		func(o *metav1.ListOptions) { o.LabelSelector = "type!=kwok" })
+		func(o *metav1.ListOptions) { o.LabelSelector = cluster.RealNodes })
 	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
 		n, ok := e.Object.(*corev1.Node)
 		return ok && e.Type != watch.Deleted && nodeStatus(n).Ready && schedulable(n), nil

@@ -35,7 +35,7 @@ type controllers struct {
 
 var _ lifecycle.Component = (*controllers)(nil)
 
-func (c *controllers) Name() string { return nameController }
+func (c *controllers) Name() cluster.ComponentName { return cluster.KubeControllerManager }
 
 // Run is ready when the default ServiceAccount exists, the first thing of the controllers' that a user waits for. Over
 // data of an earlier run that is at once.
@@ -46,7 +46,7 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("make options: %w", err)
 	}
 	known, disabled, aliases := app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()
-	if err := c.args().with(c.spec, nameController).parse(nameController, o.Flags(known, disabled, aliases)); err != nil {
+	if err := c.args().with(c.spec, cluster.KubeControllerManager).parse(cluster.KubeControllerManager, o.Flags(known, disabled, aliases)); err != nil {
 		return err
 	}
 	config, err := o.Config(ctx, known, disabled, aliases)
@@ -74,7 +74,7 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 func (c *controllers) args() args {
 	pki := func(file string) string { return absolute(c.layout.PKI(file)) }
 	return args{
-		"kubeconfig":     c.files.kubeconfig(nameController),
+		"kubeconfig":     c.files.kubeconfig(cluster.KubeControllerManager),
 		"leader-elect":   "false", // on lost leadership it would exit the process
 		"secure-port":    "0",
 		"kube-api-qps":   fmt.Sprint(clientQPS),

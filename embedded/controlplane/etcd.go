@@ -23,7 +23,7 @@ type etcd struct {
 
 var _ lifecycle.Component = (*etcd)(nil)
 
-func (e *etcd) Name() string { return nameEtcd }
+func (e *etcd) Name() cluster.ComponentName { return cluster.Etcd }
 
 // Run fails for good if the data cannot be opened: another attempt would meet the same data.
 func (e *etcd) Run(ctx context.Context, ready func()) error {
@@ -46,9 +46,9 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 func (e *etcd) config() (*embed.Config, error) {
 	c := embed.NewConfig()
 	// Extra arguments first: what follows is the design's, not the user's.
-	fs := flag.NewFlagSet(nameEtcd, flag.ContinueOnError)
+	fs := flag.NewFlagSet(string(cluster.Etcd), flag.ContinueOnError)
 	c.AddFlags(fs)
-	for name, value := range e.spec.Kubernetes.ExtraArgs[nameEtcd] {
+	for name, value := range e.spec.Kubernetes.ExtraArgs[string(cluster.Etcd)] {
 		if err := fs.Set(name, value); err != nil {
 			return nil, fmt.Errorf("set flag %s: %w", name, err)
 		}

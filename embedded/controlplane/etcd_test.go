@@ -22,7 +22,7 @@ func TestEtcd(t *testing.T) {
 	}
 	home := shortDir(t)
 	l, spec := newCluster(t, home, func(s *cluster.Spec) {
-		s.Kubernetes.ExtraArgs = map[string]map[string]string{nameEtcd: {"quota-backend-bytes": "123456789"}}
+		s.Kubernetes.ExtraArgs = map[string]map[string]string{string(cluster.Etcd): {"quota-backend-bytes": "123456789"}}
 	})
 	f, err := writeFiles(l, spec)
 	if err != nil {
@@ -67,7 +67,7 @@ func TestEtcd(t *testing.T) {
 }
 
 func TestEtcdRefusesUnknownFlags(t *testing.T) {
-	spec := cluster.Spec{Kubernetes: cluster.Kubernetes{ExtraArgs: map[string]map[string]string{nameEtcd: {"nonsense": "1"}}}}
+	spec := cluster.Spec{Kubernetes: cluster.Kubernetes{ExtraArgs: map[string]map[string]string{string(cluster.Etcd): {"nonsense": "1"}}}}
 	err := (&etcd{spec: spec}).Run(t.Context(), func() { t.Error("ready") })
 	if err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("Run() = %v", err)

@@ -19,14 +19,14 @@ type files struct {
 	dir string // absolute
 }
 
-func (f files) path(name string) string     { return filepath.Join(f.dir, name) }
-func (f files) etcdSocket() string          { return f.path("etcd.sock") }
-func (f files) etcdPeerSocket() string      { return f.path("peer.sock") }
-func (f files) egressSocket() string        { return f.path("egress.sock") }
-func (f files) egress() string              { return f.path("egress.yaml") }
-func (f files) audit() string               { return f.path("audit-policy.yaml") }
-func (f files) scheduler() string           { return f.path("scheduler.yaml") }
-func (f files) kubeconfig(of string) string { return f.path(of + ".kubeconfig") }
+func (f files) path(name string) string                    { return filepath.Join(f.dir, name) }
+func (f files) etcdSocket() string                         { return f.path("etcd.sock") }
+func (f files) etcdPeerSocket() string                     { return f.path("peer.sock") }
+func (f files) egressSocket() string                       { return f.path("egress.sock") }
+func (f files) egress() string                             { return f.path("egress.yaml") }
+func (f files) audit() string                              { return f.path("audit-policy.yaml") }
+func (f files) scheduler() string                          { return f.path("scheduler.yaml") }
+func (f files) kubeconfig(of cluster.ComponentName) string { return f.path(string(of) + ".kubeconfig") }
 
 // maxSocketPath is the longest path that the kernel takes for a unix socket.
 const maxSocketPath = 107
@@ -51,7 +51,7 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 		f.audit():  auditPolicy,
 	}
 	if spec.Kubernetes.Scheduler != "" {
-		config, err := schedulerConfig(spec.Kubernetes.Scheduler, f.kubeconfig(nameScheduler))
+		config, err := schedulerConfig(spec.Kubernetes.Scheduler, f.kubeconfig(cluster.KubeScheduler))
 		if err != nil {
 			return f, err
 		}
@@ -62,8 +62,8 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 			return f, err
 		}
 	}
-	for component, identity := range map[string]string{
-		nameController: "controller-manager", nameScheduler: "scheduler", nameAdmin: "admin",
+	for component, identity := range map[cluster.ComponentName]string{
+		cluster.KubeControllerManager: "controller-manager", cluster.KubeScheduler: "scheduler", adminKubeconfig: "admin",
 	} {
 		if err := clientcmd.WriteToFile(*kubeconfig(l, spec, identity), f.kubeconfig(component)); err != nil {
 			return f, err

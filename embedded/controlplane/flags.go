@@ -27,9 +27,9 @@ const (
 type args map[string]string
 
 // with returns a with the flags that the spec adds for a component: what the user says wins.
-func (a args) with(spec cluster.Spec, component string) args {
+func (a args) with(spec cluster.Spec, component cluster.ComponentName) args {
 	out := maps.Clone(a)
-	maps.Copy(out, spec.Kubernetes.ExtraArgs[component])
+	maps.Copy(out, spec.Kubernetes.ExtraArgs[string(component)])
 	delete(out, "v") // klog's, and the whole process's: see openLogs
 	return out
 }
@@ -44,8 +44,8 @@ func (a args) list() []string {
 }
 
 // parse sets the flags; an unknown or badly formed one is an error that no restart cures.
-func (a args) parse(component string, sets cliflag.NamedFlagSets) error {
-	fs := pflag.NewFlagSet(component, pflag.ContinueOnError)
+func (a args) parse(component cluster.ComponentName, sets cliflag.NamedFlagSets) error {
+	fs := pflag.NewFlagSet(string(component), pflag.ContinueOnError)
 	for _, f := range sets.FlagSets {
 		fs.AddFlagSet(f)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
@@ -16,7 +17,7 @@ type hub struct {
 
 var _ lifecycle.Component = (*hub)(nil)
 
-func (h *hub) Name() string { return nameTunnel }
+func (h *hub) Name() cluster.ComponentName { return Tunnel }
 
 func (h *hub) Run(ctx context.Context, ready func()) error {
 	l, err := listenUnix(ctx, h.socket)
@@ -35,7 +36,7 @@ type egress struct {
 
 var _ lifecycle.Component = (*egress)(nil)
 
-func (e *egress) Name() string { return nameEgress }
+func (e *egress) Name() cluster.ComponentName { return Egress }
 
 func (e *egress) Run(ctx context.Context, ready func()) error {
 	l, err := listenUnix(ctx, e.socket)

@@ -29,7 +29,7 @@ type nodeIPAM struct {
 
 var _ lifecycle.Component = (*nodeIPAM)(nil)
 
-func (n *nodeIPAM) Name() string { return nameIPAM }
+func (n *nodeIPAM) Name() cluster.ComponentName { return NodeIPAM }
 
 // Run is ready once the ranges that are taken are known.
 func (n *nodeIPAM) Run(ctx context.Context, ready func()) error {
@@ -43,7 +43,7 @@ func (n *nodeIPAM) Run(ctx context.Context, ready func()) error {
 		return lifecycle.Permanent(fmt.Errorf("parse serviceCIDR: %w", err))
 	}
 	factory := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(trimNode),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "type!=kwok" }))
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = cluster.RealNodes }))
 	c, err := nodeipam.NewNodeIpamController(ctx, factory.Core().V1().Nodes(), nil, n.client,
 		[]*net.IPNet{pods}, services, nil, []int{nodeRangeBits}, ipam.RangeAllocatorType)
 	if err != nil {

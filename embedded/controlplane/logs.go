@@ -19,7 +19,7 @@ import (
 
 // logs holds the upstream components' loggers, each with a file of its own that is rotated: 10 MB and one old file.
 type logs struct {
-	files map[string]*lumberjack.Logger
+	files map[cluster.ComponentName]*lumberjack.Logger
 	level slog.Level
 	zap   *zap.Logger
 }
@@ -38,8 +38,8 @@ func openLogs(l cluster.Layout, spec cluster.Spec) (*logs, error) {
 		}
 		verbosity = max(verbosity, n)
 	}
-	o := &logs{files: map[string]*lumberjack.Logger{}, level: slog.Level(-verbosity)}
-	for _, name := range []string{nameEtcd, nameAPIServer, nameController, nameScheduler} {
+	o := &logs{files: map[cluster.ComponentName]*lumberjack.Logger{}, level: slog.Level(-verbosity)}
+	for _, name := range []cluster.ComponentName{cluster.Etcd, cluster.KubeAPIServer, cluster.KubeControllerManager, cluster.KubeScheduler} {
 		o.files[name] = &lumberjack.Logger{Filename: l.LogFile(name), MaxSize: 10, MaxBackups: 1}
 	}
 	klogFlags := flag.NewFlagSet("klog", flag.ContinueOnError)
@@ -47,16 +47,16 @@ func openLogs(l cluster.Layout, spec cluster.Spec) (*logs, error) {
 	if err := klogFlags.Set("v", strconv.Itoa(verbosity)); err != nil {
 		return nil, err
 	}
-	klog.SetLoggerWithOptions(o.kubernetes(nameAPIServer), klog.ContextualLogger(true))
+	klog.SetLoggerWithOptions(o.kubernetes(cluster.KubeAPIServer), klog.ContextualLogger(true))
 
 	encoder := zapcore.NewConsoleEncoder(zapEncoding())
-	o.zap = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(o.files[nameEtcd]), zapcore.WarnLevel))
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, o.files[nameEtcd], o.files[nameEtcd]))
+	o.zap = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(o.files[cluster.Etcd]), zapcore.WarnLevel))
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, o.files[cluster.Etcd], o.files[cluster.Etcd]))
 	return o, nil
 }
 
 // kubernetes is the logger that goes into the context of a component.
-func (o *logs) kubernetes(component string) logr.Logger {
+func (o *logs) kubernetes(component cluster.ComponentName) logr.Logger {
 	return logr.FromSlogHandler(slog.NewTextHandler(o.files[component], &slog.HandlerOptions{Level: o.level}))
 }
 

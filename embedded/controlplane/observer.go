@@ -26,7 +26,7 @@ type observer struct {
 
 var _ lifecycle.Component = (*observer)(nil)
 
-func (o *observer) Name() string { return nameObserver }
+func (o *observer) Name() cluster.ComponentName { return Observer }
 
 // Run is ready once the nodes are known.
 func (o *observer) Run(ctx context.Context, ready func()) error {
@@ -102,7 +102,7 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 func split(objects []any) (nodes []*corev1.Node, simulated cluster.SimulatedStatus) {
 	for _, o := range objects {
 		n := o.(*corev1.Node)
-		if !isSimulated(n) {
+		if !cluster.IsSimulated(n.Labels) {
 			nodes = append(nodes, n)
 			continue
 		}
@@ -113,9 +113,6 @@ func split(objects []any) (nodes []*corev1.Node, simulated cluster.SimulatedStat
 	}
 	return nodes, simulated
 }
-
-// isSimulated tells nodes that kwok plays, by the label by which it knows them.
-func isSimulated(n *corev1.Node) bool { return n.Labels["type"] == "kwok" }
 
 // settle ends the garbage collector's holiday a moment after every component serves.
 func (o *observer) settle(ctx context.Context) {
@@ -150,7 +147,7 @@ func trimNode(obj any) (any, error) {
 
 // route tells the tunnel which addresses are the node's: its own and its pods'.
 func (o *observer) route(n *corev1.Node) {
-	if !isSimulated(n) {
+	if !cluster.IsSimulated(n.Labels) {
 		o.world.routes.Set(n.Name, owned(n)...)
 	}
 }

@@ -23,13 +23,13 @@ func TestBoard(t *testing.T) {
 	b := newBoard(cluster.Status{Phase: cluster.PhaseStarting})
 	report := b.component(cluster.Home("/h").Cluster("c"))
 	phases := []struct {
-		name  string
+		name  cluster.ComponentName
 		state cluster.ComponentState
 		want  cluster.Phase
 	}{
-		{nameEtcd, cluster.ComponentServing, cluster.PhaseReady},
-		{nameAPIServer, cluster.ComponentStarting, cluster.PhaseDegraded},
-		{nameAPIServer, cluster.ComponentServing, cluster.PhaseReady},
+		{cluster.Etcd, cluster.ComponentServing, cluster.PhaseReady},
+		{cluster.KubeAPIServer, cluster.ComponentStarting, cluster.PhaseDegraded},
+		{cluster.KubeAPIServer, cluster.ComponentServing, cluster.PhaseReady},
 	}
 	for _, p := range phases {
 		_, changed := b.read()
@@ -44,14 +44,14 @@ func TestBoard(t *testing.T) {
 		}
 	}
 	before, changed := b.read()
-	report(cluster.ComponentStatus{Name: nameAPIServer, State: cluster.ComponentServing, LogFile: "ignored"})
+	report(cluster.ComponentStatus{Name: cluster.KubeAPIServer, State: cluster.ComponentServing, LogFile: "ignored"})
 	select {
 	case <-changed:
 		t.Error("watchers were told of no change")
 	default:
 	}
 	b.update(func(s *cluster.Status) { s.Phase = cluster.PhaseStopping })
-	report(cluster.ComponentStatus{Name: nameEtcd, State: cluster.ComponentStopped})
+	report(cluster.ComponentStatus{Name: cluster.Etcd, State: cluster.ComponentStopped})
 	if s, _ := b.read(); s.Phase != cluster.PhaseStopping {
 		t.Errorf("phase %s, want Stopping until the end", s.Phase)
 	}
@@ -83,7 +83,7 @@ func TestNodeStatuses(t *testing.T) {
 		t.Errorf("nodeStatuses (-want +got):\n%s", d)
 	}
 	played := ready("sim-1", corev1.ConditionTrue)
-	played.Labels = map[string]string{"type": "kwok"}
+	played.Labels = map[string]string{cluster.SimulatedLabel: cluster.SimulatedValue}
 	unplayed := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sim-2", Labels: played.Labels}}
 	nodes, simulated := split([]any{played, fresh, unplayed})
 	if len(nodes) != 1 || nodes[0] != fresh || simulated != (cluster.SimulatedStatus{Nodes: 2, Ready: 1}) {

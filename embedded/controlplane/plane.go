@@ -18,22 +18,18 @@ import (
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// Names of the components, as `kl status` and `kl logs` show them.
+// Names of kl's own components; those of upstream are in package cluster.
 const (
-	nameEtcd       = "etcd"
-	nameAPIServer  = "kube-apiserver"
-	nameController = "kube-controller-manager"
-	nameScheduler  = "kube-scheduler"
-	nameTunnel     = "tunnel"
-	nameEgress     = "egress"
-	nameBootstrap  = "bootstrap"
-	nameApprover   = "approver"
-	nameIPAM       = "node-ipam"
-	nameRoles      = "roles"
-	nameObserver   = "observer"
-
-	nameAdmin = "admin" // not a component: a kubeconfig in the private directory
+	Tunnel    cluster.ComponentName = "tunnel"    // accepts the nodes' agents
+	Egress    cluster.ComponentName = "egress"    // how the API server reaches nodes and pods
+	Roles     cluster.ComponentName = "roles"     // the API server's own RBAC policy: nothing may be done before
+	Bootstrap cluster.ComponentName = "bootstrap" // the first objects
+	NodeIPAM  cluster.ComponentName = "node-ipam" // nodes' ranges of pod addresses
+	Observer  cluster.ComponentName = "observer"  // nodes and DNS, for the status
 )
+
+// adminKubeconfig is the administrator's kubeconfig in the private directory.
+const adminKubeconfig = "admin"
 
 // ErrRunning is returned by Run if another process runs the control plane of this cluster.
 var ErrRunning = errors.New("control plane is already running")
@@ -135,7 +131,7 @@ func (p *Plane) run(ctx context.Context) error {
 
 	units := w.units()
 	if p.Extra != nil {
-		units = append(units, p.Extra(Parts{Spec: spec, Hub: w.hub, Admin: w.admin, Kubeconfig: files.kubeconfig(nameAdmin), Socket: server.mux})...)
+		units = append(units, p.Extra(Parts{Spec: spec, Hub: w.hub, Admin: w.admin, Kubeconfig: files.kubeconfig(adminKubeconfig), Socket: server.mux})...)
 	}
 	super := &lifecycle.Supervisor{Units: units, Epoch: p.Started, Logger: p.Logger, Changed: b.component(p.Layout)}
 	p.Logger.Info("control plane starting", "cluster", spec.Name, "pid", os.Getpid())

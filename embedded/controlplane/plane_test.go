@@ -133,7 +133,7 @@ type process struct {
 
 func startPlane(t *testing.T, home string, l cluster.Layout) *process {
 	t.Helper()
-	log, err := os.OpenFile(l.LogFile("control-plane"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(l.LogFile(cluster.ControlPlane), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +234,8 @@ func TestPlane(t *testing.T) {
 	l, spec := newCluster(t, home, func(s *cluster.Spec) {
 		s.Kubernetes.FeatureGates = map[string]bool{"MutatingAdmissionPolicy": true}
 		s.Kubernetes.ExtraArgs = map[string]map[string]string{
-			nameAPIServer:  {"event-ttl": "2h"},
-			nameController: {"terminated-pod-gc-threshold": "7"},
+			string(cluster.KubeAPIServer):         {"event-ttl": "2h"},
+			string(cluster.KubeControllerManager): {"terminated-pod-gc-threshold": "7"},
 		}
 		s.Kubernetes.Scheduler = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n"
 	})
@@ -365,7 +365,7 @@ func TestPlaneFails(t *testing.T) {
 			}
 		}, "cluster.yaml"},
 		{"flag unknown", func(t *testing.T, l cluster.Layout, s *cluster.Spec) {
-			s.Kubernetes.ExtraArgs = map[string]map[string]string{nameAPIServer: {"no-such-flag": "1"}}
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{string(cluster.KubeAPIServer): {"no-such-flag": "1"}}
 			data, err := yaml.Marshal(s)
 			if err != nil {
 				t.Fatal(err)

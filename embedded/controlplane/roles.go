@@ -14,6 +14,7 @@ import (
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -32,7 +33,7 @@ var _ lifecycle.Component = (*roles)(nil)
 // rolesParallel is how many objects are written at once: etcd syncs them to disk together.
 const rolesParallel = 8
 
-func (r *roles) Name() string { return nameRoles }
+func (r *roles) Name() cluster.ComponentName { return Roles }
 
 // Run is ready when the policy exists.
 func (r *roles) Run(ctx context.Context, ready func()) error {

@@ -22,13 +22,13 @@ type scheduler struct {
 
 var _ lifecycle.Component = (*scheduler)(nil)
 
-func (s *scheduler) Name() string { return nameScheduler }
+func (s *scheduler) Name() cluster.ComponentName { return cluster.KubeScheduler }
 
 // Run is ready when the scheduler has seen what the cluster holds.
 func (s *scheduler) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, s.logger)
 	o := options.NewOptions()
-	if err := s.args().with(s.spec, nameScheduler).parse(nameScheduler, *o.Flags); err != nil {
+	if err := s.args().with(s.spec, cluster.KubeScheduler).parse(cluster.KubeScheduler, *o.Flags); err != nil {
 		return err
 	}
 	config, sched, err := app.Setup(ctx, o)
@@ -53,7 +53,7 @@ func (s *scheduler) Run(ctx context.Context, ready func()) error {
 
 func (s *scheduler) args() args {
 	a := args{
-		"kubeconfig":     s.files.kubeconfig(nameScheduler),
+		"kubeconfig":     s.files.kubeconfig(cluster.KubeScheduler),
 		"leader-elect":   "false", // on lost leadership it would exit the process
 		"secure-port":    "0",
 		"kube-api-qps":   fmt.Sprint(clientQPS),

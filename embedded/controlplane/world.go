@@ -54,7 +54,7 @@ func newWorld(p *Plane, spec cluster.Spec, f files, l *logs, b *board) (*world, 
 		LocalAPI: w.dialAPI,
 		Router:   w.routes,
 		Gateway:  gateway,
-		Logger:   p.Logger.With("component", nameTunnel),
+		Logger:   p.Logger.With("component", Tunnel),
 	}
 	return w, nil
 }
@@ -72,31 +72,31 @@ func (w *world) dialAPI(ctx context.Context) (net.Conn, error) {
 // units lists the components and what they need. etcd and the API server cannot be started twice in a process, since
 // upstream leaves parts of both behind: if one fails, the plane fails, and `kl up` starts a new process over the data.
 func (w *world) units() []lifecycle.Unit {
-	l, api := w.plane.Layout, []string{nameRoles} // who may do something once the policy is there
+	l, api := w.plane.Layout, []cluster.ComponentName{Roles} // who may do something once the policy is there
 	newControllers := func() lifecycle.Component {
-		return &controllers{layout: l, files: w.files, spec: w.spec, client: w.client, admin: w.admin, logger: w.logs.kubernetes(nameController)}
+		return &controllers{layout: l, files: w.files, spec: w.spec, client: w.client, admin: w.admin, logger: w.logs.kubernetes(cluster.KubeControllerManager)}
 	}
 	newRoles := func() lifecycle.Component {
-		return &roles{client: w.client, logger: w.plane.Logger.With("component", nameRoles)}
+		return &roles{client: w.client, logger: w.plane.Logger.With("component", Roles)}
 	}
 	newIPAM := func() lifecycle.Component {
-		return &nodeIPAM{spec: w.spec, client: w.client, logger: w.logs.kubernetes(nameController)}
+		return &nodeIPAM{spec: w.spec, client: w.client, logger: w.logs.kubernetes(cluster.KubeControllerManager)}
 	}
 	newScheduler := func() lifecycle.Component {
-		return &scheduler{files: w.files, spec: w.spec, logger: w.logs.kubernetes(nameScheduler)}
+		return &scheduler{files: w.files, spec: w.spec, logger: w.logs.kubernetes(cluster.KubeScheduler)}
 	}
 	newTunnel := func() lifecycle.Component { return &hub{socket: l.TunnelSocket(), hub: w.hub} }
 	newEgress := func() lifecycle.Component { return &egress{socket: w.files.egressSocket(), hub: w.hub} }
 	newBootstrap := func() lifecycle.Component {
-		return &bootstrap{world: w, logger: w.plane.Logger.With("component", nameBootstrap)}
+		return &bootstrap{world: w, logger: w.plane.Logger.With("component", Bootstrap)}
 	}
 	newApprover := func() lifecycle.Component {
-		return &approver.Approver{Client: w.client, Logger: w.plane.Logger.With("component", nameApprover)}
+		return &approver.Approver{Client: w.client, Logger: w.plane.Logger.With("component", (&approver.Approver{}).Name())}
 	}
 	newObserver := func() lifecycle.Component {
-		return &observer{world: w, logger: w.plane.Logger.With("component", nameObserver)}
+		return &observer{world: w, logger: w.plane.Logger.With("component", Observer)}
 	}
-	again := func(make func() lifecycle.Component, stop time.Duration, needs ...string) lifecycle.Unit {
+	again := func(make func() lifecycle.Component, stop time.Duration, needs ...cluster.ComponentName) lifecycle.Unit {
 		return lifecycle.Unit{Component: make(), Again: make, Needs: needs, StopTimeout: stop}
 	}
 	return []lifecycle.Unit{
@@ -105,11 +105,11 @@ func (w *world) units() []lifecycle.Unit {
 			StopTimeout: 3 * time.Second,
 		},
 		{
-			Component:   &apiServer{layout: l, files: w.files, spec: w.spec, logger: w.logs.kubernetes(nameAPIServer)},
-			Needs:       []string{nameEtcd},
+			Component:   &apiServer{layout: l, files: w.files, spec: w.spec, logger: w.logs.kubernetes(cluster.KubeAPIServer)},
+			Needs:       []cluster.ComponentName{cluster.Etcd},
 			StopTimeout: drainTimeout + time.Second,
 		},
-		again(newRoles, time.Second, nameAPIServer),
+		again(newRoles, time.Second, cluster.KubeAPIServer),
 		again(newTunnel, time.Second),
 		again(newEgress, time.Second),
 		again(newBootstrap, time.Second, api...),

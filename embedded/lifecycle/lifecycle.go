@@ -3,8 +3,8 @@
 //
 //	s := &lifecycle.Supervisor{Units: []lifecycle.Unit{
 //		{Component: etcd},
-//		{Component: api, Needs: []string{"etcd"}},
-//		{Component: scheduler, Needs: []string{"kube-apiserver"}, Again: newScheduler},
+//		{Component: api, Needs: []cluster.ComponentName{cluster.Etcd}},
+//		{Component: scheduler, Needs: []cluster.ComponentName{cluster.KubeAPIServer}, Again: newScheduler},
 //	}}
 //	err := s.Run(ctx) // blocks; nil after a clean stop, the reason otherwise
 package lifecycle
@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // Component is one long-running part of the control plane.
@@ -25,7 +27,7 @@ import (
 // goroutines, ports and files are released. Returning ctx.Err() after cancellation is a clean stop; any other
 // return, nil included, is a failure. Run is called once; it must not exit the process.
 type Component interface {
-	Name() string
+	Name() cluster.ComponentName
 	Run(ctx context.Context, ready func()) error
 }
 
@@ -39,7 +41,7 @@ type Reporter interface {
 type Unit struct {
 	Component Component
 	// Needs names the units that must have served once before this one starts. They are stopped after it.
-	Needs []string
+	Needs []cluster.ComponentName
 	// Again makes a fresh component after a failure, since Run is called once. If it is nil, a failure fails the
 	// supervisor.
 	Again func() Component
@@ -48,7 +50,7 @@ type Unit struct {
 	StopTimeout time.Duration
 }
 
-func (u Unit) name() string { return u.Component.Name() }
+func (u Unit) name() cluster.ComponentName { return u.Component.Name() }
 
 // permanent marks an error that another attempt cannot cure.
 type permanent struct{ error }
@@ -86,8 +88,8 @@ func call(ctx context.Context, c Component, ready func()) (err error) {
 
 // order checks that names are unique and needs are known and free of cycles, and returns the names in an order in which
 // every unit comes after all it needs.
-func order(units []Unit) ([]string, error) {
-	needs := make(map[string][]string, len(units))
+func order(units []Unit) ([]cluster.ComponentName, error) {
+	needs := make(map[cluster.ComponentName][]cluster.ComponentName, len(units))
 	for _, u := range units {
 		if _, ok := needs[u.name()]; ok {
 			return nil, fmt.Errorf("component %s is listed twice", u.name())
@@ -95,10 +97,10 @@ func order(units []Unit) ([]string, error) {
 		needs[u.name()] = u.Needs
 	}
 	const visiting, done = 1, 2
-	state := make(map[string]int, len(units))
-	var sorted []string
-	var visit func(name, by string) error
-	visit = func(name, by string) error {
+	state := make(map[cluster.ComponentName]int, len(units))
+	var sorted []cluster.ComponentName
+	var visit func(name, by cluster.ComponentName) error
+	visit = func(name, by cluster.ComponentName) error {
 		wants, ok := needs[name]
 		switch {
 		case !ok:

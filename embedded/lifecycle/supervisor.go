@@ -28,7 +28,7 @@ type Supervisor struct {
 	Changed func(cluster.ComponentStatus)
 
 	mu    sync.Mutex
-	units map[string]*unit
+	units map[cluster.ComponentName]*unit
 }
 
 // unit is the running state of a Unit.
@@ -87,7 +87,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 }
 
 func (s *Supervisor) prepare() {
-	s.units = make(map[string]*unit, len(s.Units))
+	s.units = make(map[cluster.ComponentName]*unit, len(s.Units))
 	for _, u := range s.Units {
 		if u.StopTimeout == 0 {
 			u.StopTimeout = defaultStopTimeout
@@ -190,9 +190,9 @@ func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, e
 }
 
 // stopAll stops every unit after all that need it have returned, and names those that did not in time.
-func (s *Supervisor) stopAll(sorted []string) error {
+func (s *Supervisor) stopAll(sorted []cluster.ComponentName) error {
 	errs := make([]error, len(sorted))
-	gone := make(map[string]chan struct{}, len(sorted)) // returned or given up on
+	gone := make(map[cluster.ComponentName]chan struct{}, len(sorted)) // returned or given up on
 	for _, name := range sorted {
 		gone[name] = make(chan struct{})
 	}

@@ -46,7 +46,7 @@ type fake struct {
 	panics        bool
 }
 
-func (f *fake) Name() string { return f.name }
+func (f *fake) Name() cluster.ComponentName { return cluster.ComponentName(f.name) }
 
 func (f *fake) Run(ctx context.Context, ready func()) error {
 	f.j.note("start %s", f.name)
@@ -80,10 +80,10 @@ func TestSupervisorOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
 		s := &Supervisor{Logger: quiet(), Units: []Unit{
-			{Component: &fake{name: "scheduler", j: &j, delay: 2 * time.Second}, Needs: []string{"api"}},
-			{Component: &fake{name: "api", j: &j, delay: time.Second}, Needs: []string{"etcd"}},
+			{Component: &fake{name: "scheduler", j: &j, delay: 2 * time.Second}, Needs: []cluster.ComponentName{"api"}},
+			{Component: &fake{name: "api", j: &j, delay: time.Second}, Needs: []cluster.ComponentName{"etcd"}},
 			{Component: &fake{name: "etcd", j: &j, delay: time.Second}},
-			{Component: &fake{name: "controllers", j: &j, delay: time.Second, linger: time.Second}, Needs: []string{"api"}},
+			{Component: &fake{name: "controllers", j: &j, delay: time.Second, linger: time.Second}, Needs: []cluster.ComponentName{"api"}},
 			{Component: &fake{name: "tunnel", j: &j, delay: 100 * time.Millisecond, linger: 5 * time.Millisecond}},
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -241,7 +241,7 @@ func TestSupervisorNamesWhatDoesNotStop(t *testing.T) {
 		var j journal
 		s := &Supervisor{Logger: quiet(), Units: []Unit{
 			{Component: &fake{name: "etcd", j: &j}},
-			{Component: &fake{name: "api", j: &j, linger: time.Hour}, Needs: []string{"etcd"}, StopTimeout: 3 * time.Second},
+			{Component: &fake{name: "api", j: &j, linger: time.Hour}, Needs: []cluster.ComponentName{"etcd"}, StopTimeout: 3 * time.Second},
 		}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -261,14 +261,16 @@ func TestSupervisorNamesWhatDoesNotStop(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	unit := func(name string, needs ...string) Unit { return Unit{Component: &fake{name: name}, Needs: needs} }
+	unit := func(name string, needs ...cluster.ComponentName) Unit {
+		return Unit{Component: &fake{name: name}, Needs: needs}
+	}
 	tests := []struct {
 		name  string
 		units []Unit
-		want  []string
+		want  []cluster.ComponentName
 		err   string
 	}{
-		{"diamond", []Unit{unit("d", "b", "c"), unit("b", "a"), unit("c", "a"), unit("a")}, []string{"a", "b", "c", "d"}, ""},
+		{"diamond", []Unit{unit("d", "b", "c"), unit("b", "a"), unit("c", "a"), unit("a")}, []cluster.ComponentName{"a", "b", "c", "d"}, ""},
 		{"twice", []Unit{unit("a"), unit("a")}, nil, "component a is listed twice"},
 		{"unknown", []Unit{unit("a", "b")}, nil, "component a needs b, which does not exist"},
 		{"cycle", []Unit{unit("a", "b"), unit("b", "a")}, nil, "component a needs itself by way of b"},

@@ -44,7 +44,7 @@ func newAddresses(uplink string, self netip.Addr, log *slog.Logger) *addresses {
 	return &addresses{link: uplinkAddresses{uplink}, first: first, last: last, log: log, fresh: make(chan struct{}, 1)}
 }
 
-func (a *addresses) Name() string { return "addresses" }
+func (a *addresses) Name() cluster.ComponentName { return "addresses" }
 
 // balance lets the node hold load balancer addresses, and drop them when it is cut off. With load balancers disabled it
 // returns nil, and none is left of an earlier process.

@@ -27,7 +27,7 @@ const (
 	maxPoll   = 500 * time.Millisecond
 )
 
-func (c *credentials) Name() string { return "credentials" }
+func (c *credentials) Name() cluster.ComponentName { return "credentials" }
 
 // Run is a lifecycle.Component. It retries for as long as it takes: the control plane may come up later, or be away.
 func (c *credentials) Run(ctx context.Context, ready func()) error {

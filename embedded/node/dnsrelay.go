@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
@@ -25,7 +26,7 @@ const (
 	dnsMaxPending = 256 // questions at once; more are dropped, and asked again by who asked
 )
 
-func (d *dnsRelay) Name() string { return "dns-relay" }
+func (d *dnsRelay) Name() cluster.ComponentName { return "dns-relay" }
 
 // Run is a lifecycle.Component.
 func (d *dnsRelay) Run(ctx context.Context, ready func()) error {

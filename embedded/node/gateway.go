@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
@@ -27,7 +28,7 @@ type gateway struct {
 	log     *slog.Logger
 }
 
-func (g *gateway) Name() string { return "gateway" }
+func (g *gateway) Name() cluster.ComponentName { return "gateway" }
 
 // Run is a lifecycle.Component.
 func (g *gateway) Run(ctx context.Context, ready func()) error {

@@ -25,7 +25,7 @@ type kubelet struct {
 	log    *slog.Logger
 }
 
-func (k *kubelet) Name() string { return "kubelet" }
+func (k *kubelet) Name() cluster.ComponentName { return "kubelet" }
 
 // Run is a lifecycle.Component. The kubelet leaves goroutines behind when it stops, and exits the process when its
 // credentials run out or its configuration is unusable; the process ends with it, and PID 1 starts the next.

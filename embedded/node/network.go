@@ -43,7 +43,7 @@ func newNetwork(c cluster.NodeConfig, mtu int, log *slog.Logger) *network {
 	return &network{config: c, mtu: mtu, log: log, began: began, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
 }
 
-func (n *network) Name() string { return "network" }
+func (n *network) Name() cluster.ComponentName { return "network" }
 
 // Run is a lifecycle.Component: ready when it knows the nodes that exist. The own one may not be among them yet.
 func (n *network) Run(ctx context.Context, ready func()) error {

@@ -76,16 +76,16 @@ func Run(ctx context.Context, o Options) error {
 	}
 	units := []lifecycle.Unit{
 		{Component: cable},
-		{Component: session{agent}, Needs: []string{"partition"}, Again: func() lifecycle.Component { return session{agent} }},
+		{Component: session{agent}, Needs: []cluster.ComponentName{"partition"}, Again: func() lifecycle.Component { return session{agent} }},
 		{Component: gate, Again: func() lifecycle.Component { return gate }},
-		{Component: &credentials{node: o.Config.Name, log: o.Logger.With("component", "credentials")}, Needs: []string{"gateway"}},
+		{Component: &credentials{node: o.Config.Name, log: o.Logger.With("component", "credentials")}, Needs: []cluster.ComponentName{"gateway"}},
 		{Component: &containerRuntime{store: store, log: o.Logger}},
-		{Component: network, Needs: []string{"credentials"}},
+		{Component: network, Needs: []cluster.ComponentName{"credentials"}},
 		{
 			Component: &kubelet{config: o.Config, ip: up.addr, ready: network.nodeReady, log: o.Logger.With("component", "kubelet")},
-			Needs:     []string{"credentials", "containerd", "policy-gate"},
+			Needs:     []cluster.ComponentName{"credentials", "containerd", "policy-gate"},
 		},
-		{Component: &proxy{config: o.Config, hasNode: network.hasNode}, Needs: []string{"network"}},
+		{Component: &proxy{config: o.Config, hasNode: network.hasNode}, Needs: []cluster.ComponentName{"network"}},
 		{Component: &tuning{after: network.nodeReady}},
 	}
 	units = append(units, policyUnits(o.Config, address, handler, o.Logger.With("component", "policy"))...)
@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	if facts.DNSUpstream != "" {
 		relay := &dnsRelay{listen: netip.AddrPortFrom(address, 53), upstream: facts.DNSUpstream + ":53"}
 		units = append(units, lifecycle.Unit{
-			Component: relay, Needs: []string{"gateway"}, Again: func() lifecycle.Component { return relay },
+			Component: relay, Needs: []cluster.ComponentName{"gateway"}, Again: func() lifecycle.Component { return relay },
 		})
 	}
 	supervisor := &lifecycle.Supervisor{Units: units, Logger: o.Logger}
@@ -109,7 +109,7 @@ func Run(ctx context.Context, o Options) error {
 // session keeps the agent's session with the control plane.
 type session struct{ agent *tunnel.Agent }
 
-func (session) Name() string { return "tunnel" }
+func (session) Name() cluster.ComponentName { return "tunnel" }
 
 // Run is a lifecycle.Component: ready at once, since whoever needs the session waits for it by dialling.
 func (s session) Run(ctx context.Context, ready func()) error {
@@ -128,7 +128,7 @@ const (
 // tuning makes the process small once the node is up.
 type tuning struct{ after <-chan struct{} }
 
-func (*tuning) Name() string { return "tuning" }
+func (*tuning) Name() cluster.ComponentName { return "tuning" }
 
 // Run is a lifecycle.Component.
 func (t *tuning) Run(ctx context.Context, ready func()) error {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"sigs.k8s.io/knftables"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // errPartitioned is why an agent has no session while its node is cut off.
@@ -33,7 +35,7 @@ type partition struct {
 	conn net.Conn // the tunnel's connection, if there is one
 }
 
-func (p *partition) Name() string { return "partition" }
+func (p *partition) Name() cluster.ComponentName { return "partition" }
 
 // Run is a lifecycle.Component. It is ready once the node is as the file says.
 func (p *partition) Run(ctx context.Context, ready func()) error {

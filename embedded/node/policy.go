@@ -34,7 +34,7 @@ type policyGate struct {
 	log   *slog.Logger
 }
 
-func (*policyGate) Name() string { return "policy-gate" }
+func (*policyGate) Name() cluster.ComponentName { return "policy-gate" }
 
 // Run is a lifecycle.Component.
 func (g *policyGate) Run(ctx context.Context, ready func()) error {
@@ -94,7 +94,7 @@ func policyUnits(c cluster.NodeConfig, gateway netip.Addr, mux *http.ServeMux, l
 	return []lifecycle.Unit{
 		{Component: &policyGate{agent: agent, log: log}},
 		{
-			Component: agent, Needs: []string{"credentials", "policy-gate"},
+			Component: agent, Needs: []cluster.ComponentName{"credentials", "policy-gate"},
 			Again: func() lifecycle.Component { return agent },
 		},
 	}

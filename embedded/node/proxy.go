@@ -20,7 +20,7 @@ type proxy struct {
 	hasNode <-chan struct{} // closed when the Node has an address: kube-proxy would look for it once a second
 }
 
-func (p *proxy) Name() string { return "kube-proxy" }
+func (p *proxy) Name() cluster.ComponentName { return "kube-proxy" }
 
 // Run is a lifecycle.Component. Like the kubelet, kube-proxy cannot be stopped and started in one process, and exits it
 // when the node's address changes.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
@@ -24,7 +25,7 @@ type containerRuntime struct {
 	log   *slog.Logger
 }
 
-func (r *containerRuntime) Name() string { return "containerd" }
+func (r *containerRuntime) Name() cluster.ComponentName { return "containerd" }
 
 // Run is a lifecycle.Component.
 func (r *containerRuntime) Run(ctx context.Context, ready func()) error {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // patience is how long a request may wait for its node to appear with the addresses it asks for. A kubelet asks as soon
@@ -29,7 +31,7 @@ type Approver struct {
 }
 
 // Name is the component's name.
-func (a *Approver) Name() string { return "approver" }
+func (a *Approver) Name() cluster.ComponentName { return "approver" }
 
 // Run works until ctx is done. It is ready once it has seen the requests that are already there.
 func (a *Approver) Run(ctx context.Context, ready func()) error {

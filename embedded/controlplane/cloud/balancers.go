@@ -51,7 +51,7 @@ func (b *balancers) addressRange() (addressRange, error) {
 		return addressRange{}, err
 	}
 	for _, n := range list {
-		if a, ok := internalIP(n); ok && !isSimulated(n) {
+		if a, ok := internalIP(n); ok && !cluster.IsSimulated(n.Labels) {
 			var r addressRange
 			r.first, r.last = cluster.LoadBalancerRange(cluster.NodeSubnet(a))
 			return r, nil

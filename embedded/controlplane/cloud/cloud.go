@@ -68,7 +68,7 @@ type Controller struct {
 var _ lifecycle.Component = (*Controller)(nil)
 
 // Name implements the component contract.
-func (c *Controller) Name() string { return "cloud-controller-manager" }
+func (c *Controller) Name() cluster.ComponentName { return "cloud-controller-manager" }
 
 // Run implements the component contract. It is ready when nodes that join are let in at once.
 func (c *Controller) Run(ctx context.Context, ready func()) error {
@@ -112,7 +112,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	} else if err := p.balancers.restore(); err != nil {
 		return err
 	}
-	m := controllersmetrics.NewControllerManagerMetrics(c.Name())
+	m := controllersmetrics.NewControllerManagerMetrics(string(c.Name()))
 	for _, run := range controllers {
 		wg.Go(func() { run(ctx, m) })
 	}

@@ -33,7 +33,7 @@ func (i *instances) providerID(node string) string {
 // InstanceExists implements InstancesV2.
 func (i *instances) InstanceExists(_ context.Context, n *corev1.Node) (exists bool, err error) {
 	defer i.requests.Time("instance_exists")(&err)
-	if n.Spec.ProviderID != i.providerID(n.Name) || isSimulated(n) {
+	if n.Spec.ProviderID != i.providerID(n.Name) || cluster.IsSimulated(n.Labels) {
 		return true, nil
 	}
 	return isThere(i.layout.NodeDir(n.Name))
@@ -42,7 +42,7 @@ func (i *instances) InstanceExists(_ context.Context, n *corev1.Node) (exists bo
 // InstanceShutdown implements InstancesV2.
 func (i *instances) InstanceShutdown(_ context.Context, n *corev1.Node) (off bool, err error) {
 	defer i.requests.Time("instance_shutdown")(&err)
-	if n.Spec.ProviderID != i.providerID(n.Name) || isSimulated(n) {
+	if n.Spec.ProviderID != i.providerID(n.Name) || cluster.IsSimulated(n.Labels) {
 		return false, nil
 	}
 	return isThere(i.layout.NodeStoppedFile(n.Name))
@@ -81,9 +81,6 @@ func label(n *corev1.Node, key, otherwise string) string {
 	}
 	return otherwise
 }
-
-// isSimulated tells nodes that kwok plays, by the label by which it knows them.
-func isSimulated(n *corev1.Node) bool { return n.Labels["type"] == "kwok" }
 
 func isThere(path string) (bool, error) {
 	_, err := os.Stat(path)

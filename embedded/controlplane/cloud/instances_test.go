@@ -35,7 +35,7 @@ func TestInstances(t *testing.T) {
 		{node: "removed", id: "kl://c/removed"},
 		{node: "somebody-elses", exists: true},
 		{node: "of-another-cloud", id: "aws:///x", exists: true},
-		{node: "sim-1", id: "kl://c/sim-1", labels: map[string]string{"type": "kwok"}, exists: true},
+		{node: "sim-1", id: "kl://c/sim-1", labels: map[string]string{cluster.SimulatedLabel: cluster.SimulatedValue}, exists: true},
 	} {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.node, Labels: c.labels}}
 		n.Spec.ProviderID = c.id

@@ -49,7 +49,7 @@ type route struct {
 }
 
 // Name implements the component contract.
-func (f *Forwarder) Name() string { return "ports" }
+func (f *Forwarder) Name() cluster.ComponentName { return "ports" }
 
 // Report is called before Run; report is then told what is amiss while the forwarder serves, nil once nothing is.
 func (f *Forwarder) Report(report func(error)) { f.report = report }

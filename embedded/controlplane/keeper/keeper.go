@@ -46,7 +46,7 @@ type attempt struct {
 }
 
 // Name implements the component contract.
-func (k *Keeper) Name() string { return "keeper" }
+func (k *Keeper) Name() cluster.ComponentName { return "keeper" }
 
 // Run implements the component contract. An engine that does not answer is asked again later: it may be on its way too.
 func (k *Keeper) Run(ctx context.Context, ready func()) error {

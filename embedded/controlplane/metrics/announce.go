@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/identity"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
 )
@@ -93,7 +94,7 @@ func (a *announcer) withdraw(ctx context.Context, m manifests.MetricsServer, log
 // awaitReadyNode returns when a node with a kubelet is ready.
 func awaitReadyNode(ctx context.Context, client kubernetes.Interface) error {
 	lw := cache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll,
-		func(o *metav1.ListOptions) { o.LabelSelector = realNodes })
+		func(o *metav1.ListOptions) { o.LabelSelector = cluster.RealNodes })
 	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
 		n, ok := e.Object.(*corev1.Node)
 		return ok && e.Type != watch.Deleted && isReady(n), nil

@@ -39,8 +39,6 @@ const (
 	resolution = 10 * time.Second
 	// scrapeTimeout must be below resolution.
 	scrapeTimeout = 8 * time.Second
-	// realNodes leaves the nodes out that have no kubelet.
-	realNodes = "type!=kwok"
 	// drainTimeout is how long requests may go on once the server is told to stop.
 	drainTimeout = time.Second
 	// retryAfter is how long the server stays away after a failure.
@@ -64,7 +62,7 @@ var (
 )
 
 // Name implements the component contract.
-func (s *Server) Name() string { return "metrics-server" }
+func (s *Server) Name() cluster.ComponentName { return "metrics-server" }
 
 // Report implements lifecycle.Reporter.
 func (s *Server) Report(report func(error)) { s.report = report }
@@ -151,7 +149,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, own *rest.Config, an
 			Client: *kubelet, Scheme: "https", DefaultPort: 10250, UseNodeStatusPort: true,
 			AddressTypePriority: []corev1.NodeAddressType{corev1.NodeInternalIP},
 		},
-		MetricResolution: resolution, ScrapeTimeout: scrapeTimeout, NodeSelector: realNodes,
+		MetricResolution: resolution, ScrapeTimeout: scrapeTimeout, NodeSelector: cluster.RealNodes,
 	}.Complete()
 	if err != nil {
 		return fmt.Errorf("make server: %w", err)

@@ -27,10 +27,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/klkube/kl/cluster"
 )
 
 const (
-	selector = "type=kwok"
 	// podCIDR gives addresses to simulated pods on nodes without a range of their own: shared address space, RFC 6598,
 	// its lower part (cluster/sim gives the upper one to nodes), that no real pod of a cluster uses.
 	podCIDR = "100.64.0.1/11"
@@ -49,7 +50,7 @@ type Simulator struct {
 }
 
 // Name implements the component contract.
-func (s *Simulator) Name() string { return "simulator" }
+func (s *Simulator) Name() cluster.ComponentName { return "simulator" }
 
 // Run implements the component contract. It is ready at once, since a cluster without simulated nodes is whole. kwok
 // reports no errors after its start: it logs and tries again.
@@ -83,11 +84,11 @@ func (s *Simulator) Run(ctx context.Context, ready func()) error {
 func waitForNode(ctx context.Context, api kubernetes.Interface) error {
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.LabelSelector = selector
+			o.LabelSelector = cluster.SimulatedNodes
 			return api.CoreV1().Nodes().List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = selector
+			o.LabelSelector = cluster.SimulatedNodes
 			return api.CoreV1().Nodes().Watch(ctx, o)
 		},
 	}
@@ -136,7 +137,7 @@ func (s *Simulator) controller(api kubernetes.Interface) (*controllers.Controlle
 		Clock: clock.RealClock{}, ID: id,
 		DynamicClient: dynamicClient, RESTClient: raw, RESTMapper: mapper, TypedClient: api, TypedKwokClient: stages,
 		ImpersonatingDynamicClient: set.ToImpersonatingDynamicClient(), ImpersonatingTypedClient: set.ToImpersonatingTypedClient(),
-		ManageNodesWithLabelSelector: selector, CIDR: podCIDR,
+		ManageNodesWithLabelSelector: cluster.SimulatedNodes, CIDR: podCIDR,
 		PodPlayStageParallelism: parallelism, NodePlayStageParallelism: parallelism,
 		NodeLeaseDurationSeconds: leaseSeconds, NodeLeaseParallelism: parallelism, PodsOnNodeSyncParallelism: parallelism,
 		EnablePodsOnNodeSyncListPager: true,

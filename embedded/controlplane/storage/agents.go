@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
@@ -38,7 +39,7 @@ func (a agents) on(ctx context.Context, name string) (storage.Agent, error) {
 	switch {
 	case apierrors.IsNotFound(err):
 		err = errNoNode
-	case err == nil && n.Labels["type"] == "kwok":
+	case err == nil && cluster.IsSimulated(n.Labels):
 		err = errSimulated
 	case err == nil:
 		err = errOff

@@ -94,7 +94,7 @@ type Withdrawal struct {
 var _ lifecycle.Component = (*Withdrawal)(nil)
 
 // Name implements the component contract.
-func (w *Withdrawal) Name() string { return "storage" }
+func (w *Withdrawal) Name() cluster.ComponentName { return "storage" }
 
 // Run implements the component contract.
 func (w *Withdrawal) Run(ctx context.Context, ready func()) error {

@@ -116,7 +116,7 @@ func trim(obj any) (any, error) {
 }
 
 // Name implements the component contract.
-func (c *Controller) Name() string { return "storage" }
+func (c *Controller) Name() cluster.ComponentName { return "storage" }
 
 // Report implements lifecycle.Reporter.
 func (c *Controller) Report(report func(error)) { c.report = report }

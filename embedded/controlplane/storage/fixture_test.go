@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
@@ -113,7 +114,7 @@ func start(t *testing.T, nodes *fakeNodes, objects ...runtime.Object) *started {
 			Parameters: map[string]string{storage.KindKey: "shared"},
 		},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "off"}},
-		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sim-1", Labels: map[string]string{"type": "kwok"}}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sim-1", Labels: map[string]string{cluster.SimulatedLabel: cluster.SimulatedValue}}},
 	)
 	s := &started{Controller: &Controller{Options: Options{Nodes: nodes, Logger: slog.New(slog.DiscardHandler)}}, nodes: nodes}
 	s.api = fake.NewClientset(objects...)

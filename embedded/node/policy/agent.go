@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/knftables"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/policy"
 )
 
@@ -77,7 +78,7 @@ func New(connect func() (kubernetes.Interface, error), cfg Config) *Agent {
 }
 
 // Name makes Agent a component.
-func (a *Agent) Name() string { return "policy" }
+func (a *Agent) Name() cluster.ComponentName { return "policy" }
 
 // Prepare closes the node for pods that are not known yet, unless the rules of an earlier agent are still there. Call it
 // before anything can start pods; Run does it otherwise.

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/node/storage"
 )
@@ -35,7 +36,7 @@ type Server struct {
 var _ lifecycle.Component = (*Server)(nil)
 
 // Name implements the component contract.
-func (s *Server) Name() string { return "storage" }
+func (s *Server) Name() cluster.ComponentName { return "storage" }
 
 // Socket is where the driver serves the kubelet.
 func (s *Server) Socket() string {
