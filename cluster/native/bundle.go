@@ -16,7 +16,8 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// bundle is one node's directory: config.json for runc, and the node's own files. It is all that is known about a node.
+// bundle is the directory of a node: config.json for runc, and the node's own files. It holds all there is to know about a
+// node.
 type bundle struct{ dir string }
 
 func (d *Driver) bundle(clusterName, node string) bundle {
@@ -33,10 +34,12 @@ func (b bundle) work() string       { return filepath.Join(b.dir, "work") }
 func (b bundle) varDir() string     { return filepath.Join(b.dir, "var") }
 func (b bundle) console() string    { return filepath.Join(b.dir, "console.log") }
 func (b bundle) pidFile() string    { return filepath.Join(b.dir, "init.pid") }
-func (b bundle) offFile() string    { return filepath.Join(b.dir, "off") } // the node was turned off, by Stop or Kill
-func (b bundle) guard() string      { return filepath.Join(b.dir, "supervisor") }
+func (b bundle) offFile() string    { return filepath.Join(b.dir, "off") } // exists if Stop or Kill ended the node
 
-// record is what is remembered about a node, as one annotation of its bundle.
+// supervisorLock is the file that the node's supervisor holds the lock on.
+func (b bundle) supervisorLock() string { return filepath.Join(b.dir, "supervisor") }
+
+// record is stored as an annotation of a node's bundle.
 type record struct {
 	Spec    cluster.NodeSpec `json:"spec"`
 	Subnet  netip.Prefix     `json:"subnet"`
@@ -46,7 +49,7 @@ type record struct {
 
 const recordAnnotation = "dev.kl.record"
 
-// writeTo writes the bundle's configuration to a file that is going to be the bundle's.
+// writeTo writes the bundle's config.json to a file that will be renamed into the bundle.
 func (b bundle) writeTo(file string, r record) error {
 	spec, err := ociSpec(b, r)
 	if err != nil {
@@ -59,11 +62,11 @@ func (b bundle) writeTo(file string, r record) error {
 	return os.WriteFile(file, data, 0o600)
 }
 
-// read returns errGone if there is no such node.
+// read returns errNoNode if there is no such node.
 func (b bundle) read() (record, error) {
 	data, err := os.ReadFile(b.config())
 	if os.IsNotExist(err) {
-		return record{}, errGone
+		return record{}, errNoNode
 	}
 	if err != nil {
 		return record{}, fmt.Errorf("read bundle: %w", err)
@@ -81,8 +84,8 @@ func (b bundle) read() (record, error) {
 	return r, nil
 }
 
-// ociSpec describes a node to runc. The node gets all that this process may hand on: it runs the machine in which pods
-// are confined, and is not itself a boundary.
+// ociSpec describes a node to runc. The node gets every capability that this process can pass on: a node is not a security
+// boundary, it is the machine that confines its pods.
 func ociSpec(b bundle, r record) (*specs.Spec, error) {
 	have, _, err := cluster.Capabilities("self")
 	if err != nil {
@@ -151,13 +154,13 @@ func bind(host, node string, readOnly bool) specs.Mount {
 	return m
 }
 
-// resources allows all devices, as a privileged container has them, and limits the node's share of the machine.
+// resources allows all devices, as in a privileged container, and sets the limits on CPU and memory.
 func resources(spec cluster.NodeSpec) *specs.LinuxResources {
 	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}
 	if spec.MemoryBytes > 0 {
 		r.Memory = &specs.LinuxMemory{Limit: &spec.MemoryBytes}
 		if swapIsAccounted() {
-			r.Memory.Swap = &spec.MemoryBytes // memory and swap together: no swap on top
+			r.Memory.Swap = &spec.MemoryBytes // of memory and swap together: no swap on top
 		}
 	}
 	if spec.MilliCPUs > 0 {
@@ -167,7 +170,7 @@ func resources(spec cluster.NodeSpec) *specs.LinuxResources {
 	return r
 }
 
-// node is what List tells about a node that is in some state.
+// node returns the node as List shows it.
 func (r record) node(id string, state cluster.NodeState) cluster.Node {
 	return cluster.Node{
 		Cluster: r.Spec.Cluster, Name: r.Spec.Name, Driver: "embedded", ID: id, IP: r.Addr.String(), State: state,
@@ -176,7 +179,7 @@ func (r record) node(id string, state cluster.NodeState) cluster.Node {
 	}
 }
 
-// lastLines is the end of what the node's init has written.
+// lastLines returns the end of the console log of the node.
 func (b bundle) lastLines() []string {
 	data, err := os.ReadFile(b.console())
 	if err != nil {

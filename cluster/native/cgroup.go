@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// swapIsAccounted tells whether a limit of memory and swap together can be set: on cgroup v1 a boot option.
+// swapIsAccounted reports whether the kernel can limit memory and swap together, which on cgroup v1 is a boot option.
 func swapIsAccounted() bool {
 	if _, err := os.Stat(cgroupRoot + "/cgroup.controllers"); err == nil { // v2
 		if _, err := os.Stat("/proc/swaps"); err != nil {
@@ -27,13 +29,13 @@ func swapIsAccounted() bool {
 	return err == nil
 }
 
-// cgroupDirs are the directories that a cgroup has in all hierarchies: one with v2, one a controller with v1.
+// cgroupDirs returns the directories of a cgroup in all hierarchies: one with v2, one for each controller with v1.
 func cgroupDirs(cgroup string) []string {
 	dirs, _ := filepath.Glob(cgroupRoot + "/*" + cgroup) // the pattern is well-formed
 	return append(dirs, cgroupRoot+cgroup)
 }
 
-// removeCgroup removes an empty cgroup and the empty ones below, everywhere.
+// removeCgroup removes an empty cgroup and the empty ones below it from all hierarchies.
 func removeCgroup(ctx context.Context, cgroup string) error {
 	var errs []error
 	for _, dir := range cgroupDirs(cgroup) {
@@ -55,11 +57,12 @@ func removeCgroup(ctx context.Context, cgroup string) error {
 	return errors.Join(errs...)
 }
 
-// removeCgroupDir waits for the last processes in a cgroup to be gone: they are when their parent has noticed.
+// removeCgroupDir removes the directory of a cgroup. It can only be removed once the parents of its last processes have
+// reaped them.
 func removeCgroupDir(ctx context.Context, dir string) error {
 	var last error
-	err := poll(ctx, func() (bool, error) {
-		last = os.Remove(dir) // rmdir: the files in it are not in the way
+	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(context.Context) (bool, error) {
+		last = os.Remove(dir) // rmdir(2) ignores the files of a cgroup
 		return last == nil || errors.Is(last, fs.ErrNotExist), nil
 	})
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// delegateCgroup makes the controllers of cgroup v2 usable below root. That is so on every machine; but inside a
-// container the root is a cgroup like others, and one that holds processes may not hand controllers to its children.
-// Then they move to a child of their own, as Docker's own image for running Docker in Docker has it.
+// delegateCgroup enables all controllers of cgroup v2 for the children of root. On the machine itself they are enabled
+// already; but inside a container the root is an ordinary cgroup, and one that holds processes may not enable controllers
+// for its children. Its processes are then moved to a child of their own, as the docker:dind image does.
 func delegateCgroup(root string, write func(file, text string) error) error {
 	have, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -24,16 +24,16 @@ func delegateCgroup(root string, write func(file, text string) error) error {
 		return fmt.Errorf("read cgroup controllers: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(root, "cgroup.type")); errors.Is(err, os.ErrNotExist) {
-		return nil // the real root, which only the machine itself has
+		return nil // the root cgroup of the machine itself
 	}
 	control := filepath.Join(root, "cgroup.subtree_control")
-	handed, err := os.ReadFile(control)
+	enabled, err := os.ReadFile(control)
 	if err != nil {
 		return fmt.Errorf("read cgroup controllers: %w", err)
 	}
 	var missing []string
 	for _, c := range strings.Fields(string(have)) {
-		if !strings.Contains(" "+strings.TrimSpace(string(handed))+" ", " "+c+" ") {
+		if !strings.Contains(" "+strings.TrimSpace(string(enabled))+" ", " "+c+" ") {
 			missing = append(missing, "+"+c)
 		}
 	}
@@ -42,20 +42,20 @@ func delegateCgroup(root string, write func(file, text string) error) error {
 	}
 	err = write(control, strings.Join(missing, " "))
 	if errors.Is(err, unix.EBUSY) {
-		if err := evacuate(root, filepath.Join(root, "kl-init"), write); err != nil {
+		if err := moveProcesses(root, filepath.Join(root, "kl-init"), write); err != nil {
 			return err
 		}
 		err = write(control, strings.Join(missing, " "))
 	}
 	if err != nil {
-		return fmt.Errorf("hand cgroup controllers to nodes: %w", err)
+		return fmt.Errorf("enable cgroup controllers for nodes: %w", err)
 	}
 	return nil
 }
 
-// evacuate moves all processes of a cgroup to another one. One that ends meanwhile needs no moving, nor does a kernel
-// thread, which cannot be.
-func evacuate(from, to string, write func(file, text string) error) error {
+// moveProcesses moves all processes of a cgroup to another one. It ignores processes that end in the meantime and kernel
+// threads, which cannot be moved.
+func moveProcesses(from, to string, write func(file, text string) error) error {
 	if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make cgroup: %w", err)
 	}

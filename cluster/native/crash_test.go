@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/klkube/kl/cluster"
 )
 
@@ -71,7 +73,7 @@ func TestCreateKilled(t *testing.T) {
 		}
 		left := ""
 		limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		err = poll(limited, func() (bool, error) { // a supervisor that had not begun finds nothing to do and ends
+		err = wait.PollUntilContextCancel(limited, pollInterval, true, func(context.Context) (bool, error) { // a supervisor that had not begun finds nothing to do and ends
 			left = residue(t, d, "c")
 			return left == "", nil
 		})
@@ -148,7 +150,7 @@ func killSupervisor(t *testing.T, d *Driver, node string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := poll(t.Context(), func() (bool, error) { return !alive(pid), nil }); err != nil {
+			if err := waitExit(t.Context(), pid); err != nil {
 				t.Fatal(err)
 			}
 			return
@@ -177,7 +179,7 @@ func TestNodeComesBack(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = poll(ctx, func() (bool, error) {
+	err = wait.PollUntilContextCancel(ctx, pollInterval, true, func(context.Context) (bool, error) {
 		_, now, err := b.inspect()
 		return now.Status == "running" && now.PID != before.PID, err
 	})

@@ -17,10 +17,11 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// Create makes the directory of a node and starts its supervisor. Everything is made aside and renamed into place, so
-// that a crash leaves either nothing that counts or a node that Delete takes.
+// Create makes the directory of a node and starts its supervisor. The directory is filled under a temporary name and then
+// renamed, so a crash leaves either remains that the next cleanUp removes or a node that Delete can remove.
 func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
 	n, err := d.create(ctx, spec)
 	if err == nil {
@@ -48,11 +49,11 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 		return cluster.Node{}, err
 	}
 	b := d.bundle(spec.Cluster, spec.Name)
-	unlock, r, err := d.place(ctx, b, spec)
+	lock, r, err := d.makeBundle(ctx, b, spec)
 	if err != nil {
 		return cluster.Node{}, err
 	}
-	defer unlock()
+	defer lock.Unlock()
 	err = d.launch(ctx, b)
 	if err == nil {
 		err = ctx.Err()
@@ -67,7 +68,7 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 
 func (b bundle) id() string { return b.scope().id + "-" + b.name() }
 
-// checkPaths finds out early, and says clearly, what runc would refuse.
+// checkPaths rejects paths that runc would reject later, with a clearer error.
 func checkPaths(spec cluster.NodeSpec) error {
 	paths := []string{spec.RunDir, spec.NodeDir, spec.Payload.Rootfs, spec.Payload.Runc}
 	for _, m := range spec.Mounts {
@@ -84,37 +85,37 @@ func checkPaths(spec cluster.NodeSpec) error {
 	return nil
 }
 
-// place makes the node's directory, locked.
-func (d *Driver) place(ctx context.Context, b bundle, spec cluster.NodeSpec) (unlock func(), r record, err error) {
+// makeBundle makes the node's directory and returns the lock on it.
+func (d *Driver) makeBundle(ctx context.Context, b bundle, spec cluster.NodeSpec) (lock *statefile.Lock, r record, err error) {
 	if err := os.MkdirAll(d.root, 0o711); err != nil {
 		return nil, r, err
 	}
-	aside, err := os.MkdirTemp(d.root, ".new-")
+	temp, err := os.MkdirTemp(d.root, ".new-")
 	if err != nil {
 		return nil, r, err
 	}
-	unlock, err = lockDir(ctx, aside) // a lock follows its directory when that is renamed
+	lock, err = statefile.WaitLockDir(ctx, temp) // the lock stays with the directory when that is renamed
 	if err == nil {
-		err = stage(bundle{aside}, spec)
+		err = fillBundle(bundle{temp}, spec)
 	}
 	if err == nil {
-		r, err = d.settle(ctx, b, aside, spec)
+		r, err = d.commit(ctx, b, temp, spec)
 	}
 	if err != nil {
-		err = errors.Join(err, os.RemoveAll(aside))
-		if unlock != nil {
-			unlock()
+		err = errors.Join(err, os.RemoveAll(temp))
+		if lock != nil {
+			lock.Unlock()
 		}
 		undo, cancel := detach(ctx)
 		defer cancel()
 		return nil, r, errors.Join(err, d.cleanUp(undo, spec.Cluster, false))
 	}
-	return unlock, r, nil
+	return lock, r, nil
 }
 
-// stage fills a directory with all that does not depend on the node's address.
-func stage(b bundle, spec cluster.NodeSpec) error {
-	if err := os.Chmod(b.dir, 0o711); err != nil { // runc and programs with other users' rights look through it
+// fillBundle makes all files of a bundle that do not depend on the node's address.
+func fillBundle(b bundle, spec cluster.NodeSpec) error {
+	if err := os.Chmod(b.dir, 0o711); err != nil { // runc, and programs that run as other users, need to pass through it
 		return err
 	}
 	for _, dir := range []string{b.upper(), b.work(), b.varDir(), b.rootfs()} {
@@ -129,13 +130,13 @@ func stage(b bundle, spec cluster.NodeSpec) error {
 	return nil
 }
 
-// settle chooses the address of a node, under the lock of all that make nodes on this machine, and gives it its name.
-func (d *Driver) settle(ctx context.Context, b bundle, aside string, spec cluster.NodeSpec) (record, error) {
-	unlock, err := lockMade(ctx, runDir)
+// commit chooses the address of a node, under the machine's lock, and renames its temporary directory into place.
+func (d *Driver) commit(ctx context.Context, b bundle, temp string, spec cluster.NodeSpec) (record, error) {
+	lock, err := lockMachine(ctx)
 	if err != nil {
 		return record{}, err
 	}
-	defer unlock()
+	defer lock.Unlock()
 	if _, err := os.Stat(b.dir); err == nil {
 		return record{}, cluster.ErrNodeExists
 	}
@@ -159,16 +160,16 @@ func (d *Driver) settle(ctx context.Context, b bundle, aside string, spec cluste
 		return record{}, err
 	}
 	r := record{Spec: spec, Subnet: subnet, Addr: addr, Created: time.Now().Truncate(time.Second)}
-	if err := b.writeTo(filepath.Join(aside, "config.json"), r); err != nil {
+	if err := b.writeTo(filepath.Join(temp, "config.json"), r); err != nil {
 		return record{}, err
 	}
 	if err := os.MkdirAll(b.clusterDir(), 0o711); err != nil {
 		return record{}, err
 	}
-	return r, os.Rename(aside, b.dir)
+	return r, os.Rename(temp, b.dir)
 }
 
-// subnet is that of the cluster's nodes, else of its bridge, else one that is free.
+// subnet returns the range of the cluster's nodes, else of its bridge, else a free one.
 func (d *Driver) subnet(spec cluster.NodeSpec, records []record) (netip.Prefix, error) {
 	taken, err := cluster.HostPrefixes()
 	if err != nil {
@@ -178,7 +179,7 @@ func (d *Driver) subnet(spec cluster.NodeSpec, records []record) (netip.Prefix, 
 		if r.Spec.Cluster == spec.Cluster {
 			return r.Subnet, nil
 		}
-		taken = append(taken, r.Subnet) // its bridge may be off
+		taken = append(taken, r.Subnet) // its bridge may not exist at the moment
 	}
 	if p, ok := d.scope(spec.Cluster).bridgeSubnet(); ok {
 		return p, nil
@@ -186,7 +187,7 @@ func (d *Driver) subnet(spec cluster.NodeSpec, records []record) (netip.Prefix, 
 	return cluster.FreeSubnet(append(taken, spec.Avoid...))
 }
 
-// launch starts the supervisor of a node and waits for its report. If that is not good, nothing runs when it returns.
+// launch starts the supervisor of a node and waits for its report. If it returns an error, nothing runs any more.
 func (d *Driver) launch(ctx context.Context, b bundle) error {
 	ended, err := d.spawn(ctx, b)
 	if err == nil || ended == nil {
@@ -194,16 +195,17 @@ func (d *Driver) launch(ctx context.Context, b bundle) error {
 	}
 	undo, cancel := detach(ctx)
 	defer cancel()
-	err = errors.Join(err, b.halt(undo, 0)) // tells the supervisor to end
+	err = errors.Join(err, b.halt(undo, 0)) // ends the supervisor too
 	select {
 	case <-ended:
 	case <-undo.Done():
-		err = errors.Join(err, errors.New("the node's supervisor does not end"))
+		err = errors.Join(err, errors.New("the node's supervisor is still running"))
 	}
 	return err
 }
 
-// spawn starts the supervisor and waits for its report. ended is closed when the process is gone; nil if there is none.
+// spawn starts the supervisor and waits for its report. ended is closed when the process has ended; it is nil if the
+// process could not be started.
 func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, err error) {
 	log, err := os.OpenFile(filepath.Join(b.dir, "supervisor.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
@@ -215,7 +217,7 @@ func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, er
 		return nil, err
 	}
 	defer ours.Close()
-	cmd := exec.Command(d.supervisor, SuperviseCommand, b.dir) //nolint:noctx // it outlives us
+	cmd := exec.Command(d.supervisor, SuperviseCommand, b.dir) //nolint:noctx // outlives this process
 	cmd.Dir, cmd.Env = "/", append(os.Environ(), "GOMAXPROCS=1", "GOGC=50")
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNS}
@@ -225,7 +227,7 @@ func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, er
 		return nil, fmt.Errorf("start the node's supervisor: %w", err)
 	}
 	gone := make(chan struct{})
-	go func() { // for as long as we live
+	go func() { // reaps the supervisor if it ends before this process does
 		_ = cmd.Wait()
 		close(gone)
 	}()
@@ -236,8 +238,8 @@ func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, er
 		if ctx.Err() != nil {
 			return gone, ctx.Err()
 		}
-		complaint, _ := os.ReadFile(log.Name())
-		return gone, &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(complaint)), "\n")}
+		text, _ := os.ReadFile(log.Name()) // an unreadable log explains nothing, err still counts
+		return gone, &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(text)), "\n")}
 	}
 	if answer.Error != "" {
 		return gone, &cluster.Error{Op: "start node", Node: b.name(), Err: errors.New(answer.Error), Log: answer.Log}

@@ -14,10 +14,10 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// runDir holds runc's state. It is lost when the machine restarts, as the nodes' processes are.
+// runDir holds runc's state. Like the processes of the nodes, it does not survive a restart of the machine.
 const runDir = "/run/kl"
 
-// Driver makes nodes with runc and the kernel. It is safe for concurrent use, also by several processes.
+// Driver makes nodes with runc and the kernel alone. It is safe for concurrent use, also by several processes.
 type Driver struct {
 	root       string // Home/embedded
 	log        *slog.Logger
@@ -32,7 +32,7 @@ var (
 	_ cluster.Cleaner = (*Driver)(nil)
 )
 
-// New checks that nodes can be made here: Linux and root. The error wraps [cluster.ErrNoEngine] if not.
+// New returns a driver. The error wraps [cluster.ErrNoEngine] unless this is Linux and the user is root.
 func New(_ context.Context, o Options) (*Driver, error) {
 	if !filepath.IsAbs(o.Home) {
 		return nil, fmt.Errorf("make nodes without an engine: home %q is not an absolute path", o.Home)
@@ -60,7 +60,7 @@ func New(_ context.Context, o Options) (*Driver, error) {
 // Name is embedded.
 func (d *Driver) Name() string { return "embedded" }
 
-// Close does nothing: there is no connection, and nodes live on.
+// Close does nothing: there is no connection to close, and nodes keep running.
 func (d *Driver) Close() error { return nil }
 
 // scope names what the kernel holds for a cluster.
@@ -68,7 +68,7 @@ type scope struct{ id string }
 
 func (d *Driver) scope(clusterName string) scope { return scopeOf(filepath.Join(d.root, clusterName)) }
 
-// scopeOf derives the names from a cluster's directory: two homes may each have a cluster of one name.
+// scopeOf derives the names from a cluster's directory: clusters of the same name may exist in several homes.
 func scopeOf(clusterDir string) scope {
 	sum := sha256.Sum256([]byte(clusterDir))
 	return scope{hex.EncodeToString(sum[:4])}
@@ -79,14 +79,14 @@ func (s scope) table() string  { return "kl-" + s.id }
 func (s scope) cgroup() string { return "/kl-" + s.id }
 func (s scope) runc() string   { return filepath.Join(runDir, s.id) }
 
-// veth is the host's end of a node's cable.
+// veth returns the name of the host's end of a node's veth pair.
 func (s scope) veth(node string) string {
 	sum := sha256.Sum256([]byte(s.id + "/" + node))
 	return "klv" + hex.EncodeToString(sum[:6])
 }
 
-// mac is a locally administered address that stays the same when an interface is made again, so that no neighbour's
-// cache is wrong.
+// mac returns a locally administered address. It is the same each time an interface is made, so that the neighbour caches
+// of others stay valid.
 func (s scope) mac(name string) []byte {
 	sum := sha256.Sum256([]byte(s.id + "/mac/" + name))
 	return append([]byte{0x02}, sum[:5]...)

@@ -36,7 +36,7 @@ func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int
 		return 0, err
 	}
 	if c.Status != "running" {
-		return 0, fmt.Errorf("it is %s", strings.ToLower(string(stateOf(c))))
+		return 0, fmt.Errorf("the node is %s", strings.ToLower(string(stateOf(c))))
 	}
 	dir, err := os.MkdirTemp("", "kl-exec-")
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int
 	}
 	defer os.RemoveAll(dir)
 	process, pidFile := filepath.Join(dir, "process.json"), filepath.Join(dir, "pid")
-	var size cluster.TermSize // one that is known already counts from the beginning
+	var size cluster.TermSize // if it is known already, the command starts with it
 	select {
 	case size = <-spec.Resize:
 	default:
@@ -69,7 +69,7 @@ func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int
 	return 0, err
 }
 
-// writeProcess describes a command to runc: it has the rights of the node's init.
+// writeProcess writes a command for runc. It gets the capabilities of the node's init.
 func (b bundle) writeProcess(file string, cmd cluster.ExecSpec, size cluster.TermSize) error {
 	data, err := os.ReadFile(b.config())
 	if err != nil {
@@ -91,7 +91,7 @@ func (b bundle) writeProcess(file string, cmd cluster.ExecSpec, size cluster.Ter
 	return os.WriteFile(file, data, 0o600)
 }
 
-// killCommand ends runc and the command it started: killed alone, runc would leave it running.
+// killCommand kills runc and the command it started: the death of runc alone would leave the command running.
 func killCommand(cmd *exec.Cmd, pidFile string) error {
 	if text, err := os.ReadFile(pidFile); err == nil {
 		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
@@ -101,7 +101,7 @@ func killCommand(cmd *exec.Cmd, pidFile string) error {
 	return cmd.Process.Kill()
 }
 
-// runPlain runs a command without a terminal. Unlike cmd.Run it does not wait for a Stdin that never ends.
+// runPlain runs a command without a terminal. Unlike cmd.Run it does not wait for the end of Stdin.
 func runPlain(cmd *exec.Cmd, spec cluster.ExecSpec) error {
 	cmd.Stdout, cmd.Stderr = spec.Stdout, spec.Stderr
 	if spec.Stdin != nil {
@@ -117,7 +117,7 @@ func runPlain(cmd *exec.Cmd, spec cluster.ExecSpec) error {
 	return cmd.Run()
 }
 
-// runOnTerminal runs runc on a terminal of its own, which runc connects with the one it makes in the node.
+// runOnTerminal runs runc on a new terminal, which runc connects to the one it makes in the node.
 func runOnTerminal(ctx context.Context, cmd *exec.Cmd, spec cluster.ExecSpec, size cluster.TermSize) error {
 	master, slave, err := openTerminal()
 	if err != nil {
@@ -125,7 +125,7 @@ func runOnTerminal(ctx context.Context, cmd *exec.Cmd, spec cluster.ExecSpec, si
 	}
 	defer master.Close()
 	defer slave.Close()
-	resize(master, size) // runc passes it on
+	resize(master, size) // runc copies the size to the node's terminal
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -160,7 +160,7 @@ func runOnTerminal(ctx context.Context, cmd *exec.Cmd, spec cluster.ExecSpec, si
 		out = io.Discard
 	}
 	_, copyErr := io.Copy(out, master)
-	if errors.Is(copyErr, unix.EIO) { // how a terminal says that nobody is left at its other end
+	if errors.Is(copyErr, unix.EIO) { // what reading a terminal returns once its other end is closed
 		copyErr = nil
 	}
 	return errors.Join(cmd.Wait(), copyErr)
@@ -176,7 +176,7 @@ func resize(terminal *os.File, s cluster.TermSize) {
 	})
 }
 
-// openTerminal makes a pair of terminals: what one end writes the other one reads.
+// openTerminal opens a pseudo-terminal in raw mode.
 func openTerminal() (master, slave *os.File, err error) {
 	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		return nil, nil, err
@@ -205,8 +205,7 @@ func openTerminal() (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-// makeRaw makes a terminal pass everything on as it is, as cfmakeraw(3) does. runc does so too, but what is typed may
-// come earlier.
+// makeRaw puts a terminal in raw mode, as cfmakeraw(3) does. runc does that too, but input may arrive before it has.
 func makeRaw(fd int) error {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/google/nftables/xt"
 )
 
-// ensureRules makes the cluster's own table, with one masquerade rule, and lets its bridge through the firewalls of
-// others. Doing it again changes nothing.
+// ensureRules makes the cluster's own table, with one masquerade rule, and accept rules for its bridge in the chains of
+// other firewalls. It is idempotent.
 func (s scope) ensureRules(subnet netip.Prefix) error {
 	c, err := nftables.New()
 	if err != nil {
@@ -41,8 +41,8 @@ func (s scope) ensureRules(subnet netip.Prefix) error {
 }
 
 // passFirewalls adds accept rules to every chain that drops forwarded packets by default, as Docker's does: there, a
-// packet between two nodes of the bridge is dropped too if br_netfilter is loaded. An accept in a table of our own
-// would not help, since every table has its say.
+// packet between two nodes of the bridge is dropped too if br_netfilter is loaded. An accept in a table of our own would
+// not help: a packet must be accepted by every table.
 func (s scope) passFirewalls(c *nftables.Conn) error {
 	chains, err := c.ListChains()
 	if err != nil {
@@ -68,23 +68,23 @@ func (s scope) passFirewalls(c *nftables.Conn) error {
 		}
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("let bridge %s through the firewall: %w", s.bridge(), err)
+		return fmt.Errorf("let bridge %s pass the firewall: %w", s.bridge(), err)
 	}
 	return nil
 }
 
-// drops tells whether a chain judges forwarded IPv4 packets and drops those it does not know.
+// drops reports whether a chain filters forwarded IPv4 packets and drops by default.
 func drops(c *nftables.Chain) bool {
 	return (c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyINet) &&
 		c.Type == nftables.ChainTypeFilter && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward &&
 		c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
 }
 
-// rulesIn returns the cluster's rules in a chain of someone else.
+// rulesIn returns the cluster's rules in a chain that another program owns.
 func (s scope) rulesIn(c *nftables.Conn, chain *nftables.Chain) ([]*nftables.Rule, error) {
 	rules, err := c.GetRules(chain.Table, chain)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // removed meanwhile
+		return nil, nil // the chain was removed in the meantime
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the rules of nftables chain %s %s: %w", chain.Table.Name, chain.Name, err)
@@ -95,7 +95,7 @@ func (s scope) rulesIn(c *nftables.Conn, chain *nftables.Chain) ([]*nftables.Rul
 	}), nil
 }
 
-// removeRules removes all that ensureRules made.
+// removeRules removes everything that ensureRules made.
 func (s scope) removeRules() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -143,14 +143,14 @@ func from(p netip.Prefix) []expr.Any {
 	}
 }
 
-// iface compares the name of the interface that a packet came in by or goes out by.
+// iface compares the name of the interface that a packet arrives on or leaves by.
 func iface(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
 	padded := append([]byte(name), bytes.Repeat([]byte{0}, 16-len(name))...)
 	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: padded}}
 }
 
-// established matches packets of known connections. In the tables of iptables it is the match that iptables itself
-// would use: it refuses to show a table with an expression that it does not know.
+// established matches packets of known connections. In tables of iptables it is the match that iptables itself would use:
+// iptables refuses to list a table with expressions it does not know.
 func established(t *nftables.Table) []expr.Any {
 	if t.Family == nftables.TableFamilyIPv4 && t.Name == "filter" {
 		info := xt.ConntrackMtinfo3{ConntrackMtinfo2: xt.ConntrackMtinfo2{

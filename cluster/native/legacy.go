@@ -12,11 +12,10 @@ import (
 	"strings"
 )
 
-// Older machines keep their firewall in the kernel's first generation of tables, which nftables does not show. Where
-// those tables are in use, the program that filled them is there too, and does the same as passFirewalls does. Nothing
-// happens where they are not.
+// Older machines have their firewall in the xtables of the kernel, which nftables does not show. Where those are in use, the
+// iptables program that filled them is installed, and adds the same rules as passFirewalls. Elsewhere nothing happens.
 
-// legacyRules are the arguments of iptables that describe the accept rules of a cluster.
+// legacyRules returns the arguments of iptables for the accept rules of a cluster.
 func (s scope) legacyRules() [][]string {
 	comment := []string{"-m", "comment", "--comment", s.table(), "-j", "ACCEPT"}
 	return [][]string{
@@ -49,7 +48,7 @@ func (s scope) removeLegacyRules() error {
 		var errs []error
 		for _, rule := range s.legacyRules() {
 			if _, err := call(iptables, slices.Concat([]string{"-C"}, rule)...); err != nil {
-				continue // not there
+				continue // there is no such rule
 			}
 			_, err := call(iptables, slices.Concat([]string{"-D"}, rule)...)
 			errs = append(errs, err)
@@ -58,11 +57,11 @@ func (s scope) removeLegacyRules() error {
 	})
 }
 
-// legacy calls do with the program for the old tables, if the filter table is in use.
+// legacy calls do with the iptables program for xtables, if their filter table is in use.
 func (s scope) legacy(do func(iptables string) error) error {
 	tables, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
 	if err != nil || !strings.Contains("\n"+string(tables), "\nfilter\n") {
-		return nil //nolint:nilerr // no such tables in this kernel
+		return nil //nolint:nilerr // this kernel has no xtables
 	}
 	for _, name := range []string{"iptables-legacy", "iptables"} {
 		path, err := exec.LookPath(name)
@@ -74,18 +73,18 @@ func (s scope) legacy(do func(iptables string) error) error {
 		}
 		return do(path)
 	}
-	return nil // nobody can tell what is in it: the table may be empty
+	return nil // without the program nothing can be said about the table, which may be empty
 }
 
 func call(program string, args ...string) (string, error) {
 	if len(args) > 1 {
 		args = append([]string{"--wait"}, args...)
 	}
-	var out, complaint bytes.Buffer
-	cmd := exec.Command(program, args...) //nolint:noctx // at once
-	cmd.Stdout, cmd.Stderr = &out, &complaint
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(program, args...) //nolint:noctx // returns at once
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
+		return "", fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
-	return out.String(), nil
+	return stdout.String(), nil
 }

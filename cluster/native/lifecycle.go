@@ -6,23 +6,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// with runs do on a node that no other verb works on.
+// with calls do while holding the node's lock.
 func (d *Driver) with(ctx context.Context, verb string, n cluster.Node, do func(bundle) error) error {
 	b := d.bundle(n.Cluster, n.Name)
-	unlock, err := lockDir(ctx, b.dir)
+	lock, err := b.lock(ctx)
 	if err == nil {
 		err = do(b)
-		unlock()
+		lock.Unlock()
 	}
 	if err != nil {
 		return fmt.Errorf("%s node %s: %w", verb, n.Name, err)
@@ -30,14 +32,14 @@ func (d *Driver) with(ctx context.Context, verb string, n cluster.Node, do func(
 	return nil
 }
 
-// Start turns a node on. A paused node is not off.
+// Start starts a stopped node. It does nothing to one that runs or is paused.
 func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "start", n, func(b bundle) error {
 		_, c, err := b.inspect()
 		if err != nil || c.Status == "running" || c.Status == "paused" {
 			return err
 		}
-		if err := b.halt(ctx, 0); err != nil { // a supervisor that waits to try again
+		if err := b.halt(ctx, 0); err != nil { // ends a supervisor that waits to restart the node
 			return err
 		}
 		if err := os.Remove(b.offFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -47,12 +49,12 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	})
 }
 
-// Stop ends a node gracefully, by force after stopTimeout.
+// Stop shuts a node down, and kills it if it still runs after stopTimeout.
 func (d *Driver) Stop(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "stop", n, func(b bundle) error { return b.halt(ctx, stopTimeout) })
 }
 
-// Kill ends a node at once.
+// Kill ends a node immediately.
 func (d *Driver) Kill(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "kill", n, func(b bundle) error { return b.halt(ctx, 0) })
 }
@@ -65,14 +67,14 @@ func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
 		case err != nil || c.Status == "paused":
 			return err
 		case c.Status != "running":
-			return errors.New("it is stopped")
+			return errors.New("the node is stopped")
 		}
 		_, err = r.runc(b.scope()).run(ctx, "pause", b.name())
 		return err
 	})
 }
 
-// Resume lets a frozen node go on; a node that is not frozen is left as it is.
+// Resume unfreezes a node. It does nothing to one that is not frozen.
 func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "resume", n, func(b bundle) error {
 		r, c, err := b.inspect()
@@ -84,16 +86,16 @@ func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 	})
 }
 
-// Delete ends a node and removes all of it.
+// Delete kills a node and removes everything that belongs to it.
 func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	err := d.with(ctx, "delete", n, func(b bundle) error { return d.destroy(ctx, b) })
-	if errors.Is(err, errGone) {
+	if errors.Is(err, errNoNode) {
 		return nil
 	}
 	return err
 }
 
-// destroy removes a node whose lock is held. Its directory is renamed first: from then on there is no such node.
+// destroy removes a node. The caller holds its lock. The directory is renamed first: from then on the node does not exist.
 func (d *Driver) destroy(ctx context.Context, b bundle) error {
 	if err := b.halt(ctx, 0); err != nil {
 		return err
@@ -108,42 +110,43 @@ func (d *Driver) destroy(ctx context.Context, b bundle) error {
 	return os.RemoveAll(aside)
 }
 
-// halt ends a node and its supervisor and waits until both are gone, with what the kernel held for them. The node has
-// patience to end by itself. The lock of the node is held.
-func (b bundle) halt(ctx context.Context, patience time.Duration) error {
+// halt ends a node and its supervisor, waits until both are gone, and removes what the kernel held for them. The node gets
+// the grace period to shut down before it is killed. The caller holds the node's lock.
+func (b bundle) halt(ctx context.Context, gracePeriod time.Duration) error {
 	r, err := b.read()
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(b.offFile(), nil, 0o600); err != nil { // before anything ends: it must not be restarted
+	if err := os.WriteFile(b.offFile(), nil, 0o600); err != nil { // first of all: the supervisor must not restart the node
 		return err
 	}
 	rc := r.runc(b.scope())
-	deadline, asked := time.Now().Add(patience), 0
-	err = poll(ctx, func() (bool, error) {
+	deadline, signalled := time.Now().Add(gracePeriod), 0
+	// A loop, because a supervisor that is just starting the node may bring up another init after the first one ended.
+	err = wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		c, err := rc.container(b.name())
 		switch {
 		case err != nil:
 			return false, err
 		case c.PID > 0 && time.Now().Before(deadline):
-			if asked != c.PID {
-				asked = c.PID
-				err = rc.end(ctx, c, unix.SIGTERM)
+			if signalled != c.PID {
+				signalled = c.PID
+				err = rc.signal(ctx, c, unix.SIGTERM)
 			}
-			return false, errors.Join(err, waitGone(ctx, c.PID, deadline))
+			return false, errors.Join(err, waitExitUntil(ctx, c.PID, deadline))
 		case c.PID > 0:
-			return false, rc.end(ctx, c, unix.SIGKILL)
+			return false, errors.Join(rc.signal(ctx, c, unix.SIGKILL), waitExit(ctx, c.PID))
 		}
 		return b.unsupervised()
 	})
 	if err != nil {
 		return fmt.Errorf("end the node: %w", err)
 	}
-	return errors.Join(rc.forget(ctx, b.name()), removeLink(b.scope().veth(b.name())), removeCgroup(ctx, b.scope().cgroup()+"/"+b.name()))
+	return errors.Join(rc.remove(ctx, b.name()), removeLink(b.scope().veth(b.name())), removeCgroup(ctx, b.scope().cgroup()+"/"+b.name()))
 }
 
-// end sends a signal to a node's init. A frozen process would take it only when it goes on.
-func (r runc) end(ctx context.Context, c container, signal unix.Signal) error {
+// signal sends a signal to a node's init, and unfreezes the node: a frozen process does not handle signals.
+func (r runc) signal(ctx context.Context, c container, signal unix.Signal) error {
 	if err := unix.Kill(c.PID, signal); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("signal the node's init: %w", err)
 	}
@@ -154,56 +157,62 @@ func (r runc) end(ctx context.Context, c container, signal unix.Signal) error {
 	return err
 }
 
-// waitGone waits for the end of a process until a point in time.
-func waitGone(ctx context.Context, pid int, until time.Time) error {
-	limited, cancel := context.WithDeadline(ctx, until)
+// waitExitUntil is waitExit with a deadline, which is no error.
+func waitExitUntil(ctx context.Context, pid int, deadline time.Time) error {
+	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	_ = poll(limited, func() (bool, error) { return !alive(pid), nil })
-	return ctx.Err()
+	err := waitExit(limited, pid)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ctx.Err()
+	}
+	return err
 }
 
-// unsupervised tells whether no supervisor has claimed the node.
+// unsupervised reports whether the node has no supervisor: a supervisor holds the lock as long as its process exists.
 func (b bundle) unsupervised() (bool, error) {
-	f, err := os.OpenFile(b.guard(), os.O_CREATE|os.O_WRONLY, 0o600)
+	l, err := statefile.TryLock(b.supervisorLock())
+	if errors.Is(err, statefile.ErrLocked) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	return err == nil, nil
+	l.Unlock()
+	return true, nil
 }
 
-// DeleteCluster removes the bridge, the rules and the empty directories of a cluster.
+// DeleteCluster removes the bridge, the firewall rules and the empty directories of a cluster.
 func (d *Driver) DeleteCluster(ctx context.Context, clusterName string) error {
 	return d.cleanUp(ctx, clusterName, true)
 }
 
-// cleanUp removes what a cluster without nodes shares, and what crashes have left. If strict, nodes are an error.
+// cleanUp removes what the nodes of a cluster shared, and what crashes left behind. While the cluster has nodes it does
+// nothing, or if strict returns an error.
 func (d *Driver) cleanUp(ctx context.Context, clusterName string, strict bool) error {
-	unlock, err := lockMade(ctx, runDir)
+	lock, err := lockMachine(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Unlock()
 	nodes, err := filepath.Glob(filepath.Join(escapeGlob(d.root), clusterName, "*"))
 	if err != nil {
 		return err
 	}
 	if len(nodes) > 0 {
 		if strict {
-			return fmt.Errorf("remove the network of cluster %s: it has nodes", clusterName)
+			return fmt.Errorf("remove the network of cluster %s: the cluster still has nodes", clusterName)
 		}
 		return nil
 	}
 	s := d.scope(clusterName)
 	err = errors.Join(s.removeNetwork(), removeCgroup(ctx, s.cgroup()), os.RemoveAll(s.runc()), d.sweep())
 	for _, dir := range []string{filepath.Join(d.root, clusterName), d.root, runDir} {
-		_ = os.Remove(dir) // if it is empty
+		_ = os.Remove(dir) // fails, and is meant to, unless the directory is empty
 	}
 	return err
 }
 
-// sweep removes directories that a crash has left: those that nobody holds the lock of.
+// sweep removes temporary directories that a crash left behind: those that no process has locked.
 func (d *Driver) sweep() error {
 	var errs []error
 	left, err := filepath.Glob(filepath.Join(escapeGlob(d.root), ".*-*"))
@@ -211,14 +220,15 @@ func (d *Driver) sweep() error {
 		return err
 	}
 	for _, dir := range left {
-		f, err := os.Open(dir)
-		if err != nil {
-			continue // someone else was quicker
-		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		lock, err := statefile.TryLockDir(dir)
+		switch {
+		case err == nil:
 			errs = append(errs, os.RemoveAll(dir))
+			lock.Unlock()
+		case errors.Is(err, statefile.ErrLocked), errors.Is(err, fs.ErrNotExist): // in use, or another process was quicker
+		default:
+			errs = append(errs, err)
 		}
-		f.Close()
 	}
 	return errors.Join(errs...)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// List reads the nodes' bundles, and the state that runc keeps of those that run.
+// List reads the bundles of the nodes and, for the ones that run, runc's state.
 func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 	return nodes, nil
 }
 
-// records reads all bundles. One that goes away meanwhile is left out.
+// records reads all bundles. A node that is deleted in the meantime is left out.
 func (d *Driver) records() ([]record, error) {
 	files, err := filepath.Glob(filepath.Join(escapeGlob(d.root), "[^.]*", "*", "config.json"))
 	if err != nil {
@@ -45,7 +45,7 @@ func (d *Driver) records() ([]record, error) {
 	var records []record
 	for _, f := range files {
 		r, err := bundle{filepath.Dir(f)}.read()
-		if errors.Is(err, errGone) {
+		if errors.Is(err, errNoNode) {
 			continue
 		}
 		if err != nil {
@@ -60,7 +60,7 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// inspect returns what is known about a node and its container.
+// inspect returns the record of a node and the state of its container.
 func (b bundle) inspect() (record, container, error) {
 	r, err := b.read()
 	if err != nil {

@@ -5,91 +5,40 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
-	"syscall"
 	"time"
+
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// errGone is returned for a node that is not there.
-var errGone = errors.New("no such node")
+// errNoNode is returned for a node that does not exist.
+var errNoNode = errors.New("no such node")
 
-// retryEvery is how often a lock or a process that is waited for is looked at.
-const retryEvery = 5 * time.Millisecond
-
-// lockDir waits for the exclusive lock of a directory, held across processes until unlock or the end of the process. It
-// returns errGone if there is no such directory, or it went away while it was waited for.
-func lockDir(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, errGone
+// lock waits for the exclusive lock on a node's directory. It returns errNoNode if there is no such node, or if it was
+// deleted in the meantime.
+func (b bundle) lock(ctx context.Context) (*statefile.Lock, error) {
+	l, err := statefile.WaitLockDir(ctx, b.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoNode
 	}
-	if err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
-	}
-	err = poll(ctx, func() (bool, error) {
-		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
-		case err == nil:
-			return true, nil
-		case errors.Is(err, syscall.EWOULDBLOCK), errors.Is(err, syscall.EINTR):
-			return false, nil
-		default:
-			return false, fmt.Errorf("lock %s: %w", path, err)
-		}
-	})
-	if err == nil {
-		err = sameDir(f, path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
+	return l, err
 }
 
-// lockMade is lockDir of a directory that is made if it is missing.
-func lockMade(ctx context.Context, path string) (unlock func(), err error) {
+// lockMachine waits for the lock that everything takes that hands out addresses, or makes or removes a network, on this
+// machine. It is held on runDir, which is created if it is missing.
+func lockMachine(ctx context.Context) (*statefile.Lock, error) {
 	for {
-		if err := os.MkdirAll(path, 0o711); err != nil {
-			return nil, fmt.Errorf("lock: %w", err)
+		if err := os.MkdirAll(runDir, 0o711); err != nil {
+			return nil, err
 		}
-		if unlock, err = lockDir(ctx, path); !errors.Is(err, errGone) {
-			return unlock, err
-		}
-	}
-}
-
-// sameDir tells whether an open directory is still the one at path.
-func sameDir(f *os.File, path string) error {
-	open, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	now, err := os.Stat(path)
-	if err != nil || !os.SameFile(open, now) {
-		return errGone
-	}
-	return nil
-}
-
-// poll calls done now and then until it is true or fails, or ctx ends. The kernel has no way to wait for a file lock
-// that a context could end.
-func poll(ctx context.Context, done func() (bool, error)) error {
-	t := time.NewTicker(retryEvery)
-	defer t.Stop()
-	for {
-		if ok, err := done(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if l, err := statefile.WaitLockDir(ctx, runDir); !errors.Is(err, fs.ErrNotExist) {
+			return l, err
 		}
 	}
 }
 
-// detach returns a context for undoing things after another one has ended.
+// detach returns a context for cleaning up after ctx has ended.
 func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// ensureNetwork makes a cluster's bridge and rules where they are missing. The caller holds the lock of runDir.
+// ensureNetwork makes a cluster's bridge and firewall rules if they are missing. The caller holds the machine's lock.
 func (s scope) ensureNetwork(subnet netip.Prefix) error {
 	mtu, err := hostMTU()
 	if err != nil {
@@ -34,20 +34,20 @@ func (s scope) ensureNetwork(subnet netip.Prefix) error {
 		return fmt.Errorf("give bridge %s the address %s: %w", s.bridge(), gateway, err)
 	}
 	if err := netlink.LinkSetUp(bridge); err != nil {
-		return fmt.Errorf("turn on bridge %s: %w", s.bridge(), err)
+		return fmt.Errorf("bring up bridge %s: %w", s.bridge(), err)
 	}
-	if err := forward(); err != nil {
+	if err := enableForwarding(); err != nil {
 		return err
 	}
 	return s.ensureRules(subnet)
 }
 
-// removeNetwork removes what ensureNetwork made; nil if there is nothing.
+// removeNetwork removes what ensureNetwork made. It returns nil if there is nothing.
 func (s scope) removeNetwork() error {
 	return errors.Join(removeLink(s.bridge()), s.removeRules())
 }
 
-// bridgeSubnet is the range of a bridge that is already there.
+// bridgeSubnet returns the address range of the cluster's bridge, if that exists.
 func (s scope) bridgeSubnet() (netip.Prefix, bool) {
 	link, err := net.InterfaceByName(s.bridge())
 	if err != nil {
@@ -62,40 +62,40 @@ func (s scope) bridgeSubnet() (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// plug connects the network namespace of a process with the bridge.
-func (s scope) plug(node string, pid int, addr netip.Addr, subnet netip.Prefix) error {
+// connect joins the network namespace of a process to the bridge with a veth pair.
+func (s scope) connect(node string, pid int, addr netip.Addr, subnet netip.Prefix) error {
 	bridge, err := netlink.LinkByName(s.bridge())
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", s.bridge(), err)
 	}
-	if err := removeLink(s.veth(node)); err != nil { // of an earlier life, if the kernel has not come to it yet
+	if err := removeLink(s.veth(node)); err != nil { // of an earlier run, if the kernel has not removed it yet
 		return err
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.MasterIndex = s.veth(node), bridge.Attrs().MTU, bridge.Attrs().Index
-	cable := &netlink.Veth{
+	veth := &netlink.Veth{
 		LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(pid),
 		PeerHardwareAddr: s.mac(node), PeerMTU: uint32(attrs.MTU),
 	}
-	if err := netlink.LinkAdd(cable); err != nil {
-		return fmt.Errorf("plug node into bridge %s: %w", s.bridge(), err)
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("connect node to bridge %s: %w", s.bridge(), err)
 	}
-	if err := netlink.LinkSetUp(cable); err != nil {
-		return fmt.Errorf("turn on %s: %w", attrs.Name, err)
+	if err := netlink.LinkSetUp(veth); err != nil {
+		return fmt.Errorf("bring up %s: %w", attrs.Name, err)
 	}
-	return inside(pid, netip.PrefixFrom(addr, subnet.Bits()), subnet.Masked().Addr().Next())
+	return configureNode(pid, netip.PrefixFrom(addr, subnet.Bits()), subnet.Masked().Addr().Next())
 }
 
-// inside sets up lo, eth0 and the default route in the network namespace of a process.
-func inside(pid int, addr netip.Prefix, gateway netip.Addr) error {
+// configureNode sets up lo, eth0 and the default route in the network namespace of a process.
+func configureNode(pid int, addr netip.Prefix, gateway netip.Addr) error {
 	ns, err := netns.GetFromPid(pid)
 	if err != nil {
-		return fmt.Errorf("open the node's network: %w", err)
+		return fmt.Errorf("open the node's network namespace: %w", err)
 	}
 	defer ns.Close()
 	h, err := netlink.NewHandleAt(ns)
 	if err != nil {
-		return fmt.Errorf("open the node's network: %w", err)
+		return fmt.Errorf("open the node's network namespace: %w", err)
 	}
 	defer h.Close()
 	for _, name := range []string{"lo", "eth0"} {
@@ -109,7 +109,7 @@ func inside(pid int, addr netip.Prefix, gateway netip.Addr) error {
 			}
 		}
 		if err := h.LinkSetUp(link); err != nil {
-			return fmt.Errorf("turn on %s in the node: %w", name, err)
+			return fmt.Errorf("bring up %s in the node: %w", name, err)
 		}
 	}
 	if err := h.RouteReplace(&netlink.Route{Gw: gateway.AsSlice()}); err != nil {
@@ -122,7 +122,7 @@ func address(p netip.Prefix) *netlink.Addr {
 	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 }
 
-// removeLink removes an interface; nil if there is none.
+// removeLink removes an interface. It returns nil if there is none.
 func removeLink(name string) error {
 	link, err := netlink.LinkByName(name)
 	if err == nil {
@@ -132,12 +132,12 @@ func removeLink(name string) error {
 		return nil
 	}
 	if _, err := net.InterfaceByName(name); err != nil {
-		return nil //nolint:nilerr // it went away by itself meanwhile
+		return nil //nolint:nilerr // it was removed in the meantime
 	}
 	return fmt.Errorf("remove interface %s: %w", name, err)
 }
 
-// hostMTU is the MTU of the host's way out: a larger packet would not get through. 1500 without one.
+// hostMTU returns the MTU of the interface of the host's default route, at most 1500; 1500 if there is no default route.
 func hostMTU() (int, error) {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
@@ -154,8 +154,8 @@ func hostMTU() (int, error) {
 	return 1500, nil
 }
 
-// forward lets the machine pass packets on. It stays so when clusters are gone: others may have come to rely on it.
-func forward() error {
+// enableForwarding turns on IP forwarding. It stays on when the clusters are gone: other programs may rely on it by then.
+func enableForwarding() error {
 	const file = "/proc/sys/net/ipv4/ip_forward"
 	now, err := os.ReadFile(file)
 	if err == nil && !bytes.HasPrefix(now, []byte("1")) {

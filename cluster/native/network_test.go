@@ -4,6 +4,7 @@ package native
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -77,7 +79,7 @@ func TestPublishedPort(t *testing.T) {
 		t.Fatalf("listen in the node: %s", out)
 	}
 	var have []byte
-	err = poll(t.Context(), func() (bool, error) { // until the program listens
+	err = wait.PollUntilContextCancel(t.Context(), pollInterval, true, func(context.Context) (bool, error) { // until the program listens
 		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			return false, err
@@ -93,8 +95,8 @@ func TestPublishedPort(t *testing.T) {
 
 // TestPublishedPacketPort has the node answer packets, to two clients whose answers must not be mixed up.
 func TestPublishedPacketPort(t *testing.T) {
-	wait, port := echoPackets(t)
-	defer wait()
+	stop, port := echoPackets(t)
+	defer stop()
 	for _, text := range []string{"one", "two"} {
 		c, err := net.Dial("udp", port)
 		if err != nil {
@@ -115,7 +117,7 @@ func TestPublishedPacketPort(t *testing.T) {
 }
 
 // echoPackets publishes a port of the loopback address, in the place of a node's, where packets are sent back.
-func echoPackets(t *testing.T) (wait func(), address string) {
+func echoPackets(t *testing.T) (stop func(), address string) {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -138,13 +140,13 @@ func echoPackets(t *testing.T) (wait func(), address string) {
 	}
 	from := free.LocalAddr().(*net.UDPAddr)
 	free.Close()
-	wait, err = publish(t.Context(), []cluster.Port{{
+	stop, err = publish(t.Context(), []cluster.Port{{
 		Host: from.Port, Node: server.LocalAddr().(*net.UDPAddr).Port, Protocol: "udp", Address: "127.0.0.2",
 	}}, netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return wait, from.String()
+	return stop, from.String()
 }
 
 func TestPublishRefusesOtherProtocols(t *testing.T) {

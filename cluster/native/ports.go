@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -16,16 +15,21 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// A published port is copied in user space by the node's supervisor: that needs no rule on the host, works for the
-// loopback address, and ends with the supervisor. The node sees the bridge's address as the peer.
+// Published ports are forwarded in user space by the node's supervisor: that needs no firewall rule on the host, works for
+// the loopback address, and ends with the supervisor. The node sees the bridge's address as the peer.
 
-// udpIdle is how long a client's way back is kept after its last packet.
-const udpIdle = 90 * time.Second
+const (
+	dialTimeout = 10 * time.Second
+	udpIdle     = 90 * time.Second // how long answers are passed back to a client after the last packet
+	maxPacket   = 64 << 10
+)
 
-// publish listens on all ports and copies until ctx ends; then wait returns once everything is closed.
-func publish(ctx context.Context, ports []cluster.Port, node netip.Addr) (wait func(), err error) {
+// publish listens on all ports and forwards to the node until ctx ends or stop is called, which returns once everything is
+// closed.
+func publish(ctx context.Context, ports []cluster.Port, node netip.Addr) (stop func(), err error) {
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	for _, p := range ports {
@@ -60,40 +64,37 @@ func publishTCP(ctx context.Context, wg *sync.WaitGroup, from, to string) error 
 			switch {
 			case errors.Is(err, net.ErrClosed):
 				return
-			case err != nil: // out of descriptors, or the client has gone: others may do better
-				if poll(ctx, func() (bool, error) { return true, nil }) != nil {
-					return
+			case err != nil: // the client is gone, or this process is out of file descriptors: then a pause helps
+				select {
+				case <-ctx.Done():
+				case <-time.After(pollInterval):
 				}
 			default:
-				wg.Go(func() { copyTCP(ctx, client, to) })
+				wg.Go(func() { forwardTCP(ctx, client, to) })
 			}
 		}
 	})
 	return nil
 }
 
-// copyTCP copies both ways, passing on when one side has finished speaking.
-func copyTCP(ctx context.Context, client net.Conn, to string) {
-	defer client.Close()
-	dialer := net.Dialer{Timeout: 10 * time.Second}
+// forwardTCP connects a client to the node. If the node does not answer, the client sees its connection closed.
+func forwardTCP(ctx context.Context, client net.Conn, to string) {
+	dialer := net.Dialer{Timeout: dialTimeout}
 	server, err := dialer.DialContext(ctx, "tcp", to)
 	if err != nil {
-		return // the client sees its connection closed, as if nothing listened
+		client.Close()
+		return
 	}
-	defer server.Close()
-	stop := context.AfterFunc(ctx, func() { client.Close(); server.Close() })
-	defer stop()
-	var wg sync.WaitGroup
-	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-		wg.Go(func() {
-			if _, err := io.Copy(way[1], way[0]); err != nil {
-				way[0].Close()
-				way[1].Close()
-			}
-			_ = way[1].(*net.TCPConn).CloseWrite()
-		})
-	}
-	wg.Wait()
+	tunnel.Pipe(ctx, client, server)
+}
+
+// udpForwarder forwards packets to a node, from a socket of its own for each client, and the answers back.
+type udpForwarder struct {
+	listener net.PacketConn
+	to       string
+
+	mu      sync.Mutex
+	servers map[string]net.Conn // by client
 }
 
 func publishUDP(ctx context.Context, wg *sync.WaitGroup, from, to string) error {
@@ -102,57 +103,68 @@ func publishUDP(ctx context.Context, wg *sync.WaitGroup, from, to string) error 
 		return err
 	}
 	context.AfterFunc(ctx, func() { l.Close() })
-	wg.Go(func() {
-		var mu sync.Mutex
-		servers := map[string]net.Conn{} // by client
-		packet := make([]byte, 64<<10)
-		for {
-			n, client, err := l.ReadFrom(packet)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil {
-				continue // an ICMP error of an earlier answer
-			}
-			mu.Lock()
-			server := servers[client.String()]
-			mu.Unlock()
-			if server == nil {
-				if server, err = (&net.Dialer{}).DialContext(ctx, "udp", to); err != nil {
-					continue
-				}
-				mu.Lock()
-				servers[client.String()] = server
-				mu.Unlock()
-				wg.Go(func() {
-					answer(ctx, l, client, server)
-					mu.Lock()
-					delete(servers, client.String())
-					mu.Unlock()
-				})
-			}
-			_ = server.SetReadDeadline(time.Now().Add(udpIdle))
-			_, _ = server.Write(packet[:n])
-		}
-	})
+	f := &udpForwarder{listener: l, to: to, servers: map[string]net.Conn{}}
+	wg.Go(func() { f.run(ctx, wg) })
 	return nil
 }
 
-// answer passes packets back to a client until there has been none either way for udpIdle.
-func answer(ctx context.Context, l net.PacketConn, client net.Addr, server net.Conn) {
+// run forwards what clients send until the listener is closed. Packets that cannot be sent are lost, as UDP packets may be.
+func (f *udpForwarder) run(ctx context.Context, wg *sync.WaitGroup) {
+	packet := make([]byte, maxPacket)
+	for {
+		n, client, err := f.listener.ReadFrom(packet)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // an ICMP error about an earlier answer
+		}
+		server, err := f.server(ctx, wg, client)
+		if err != nil {
+			continue
+		}
+		_ = server.SetReadDeadline(time.Now().Add(udpIdle)) // fails only if server was closed in this moment
+		_, _ = server.Write(packet[:n])
+	}
+}
+
+// server returns the socket for a client, which is made for its first packet.
+func (f *udpForwarder) server(ctx context.Context, wg *sync.WaitGroup, client net.Addr) (net.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if server := f.servers[client.String()]; server != nil {
+		return server, nil
+	}
+	server, err := (&net.Dialer{}).DialContext(ctx, "udp", f.to)
+	if err != nil {
+		return nil, err
+	}
+	f.servers[client.String()] = server
+	wg.Go(func() {
+		f.answer(ctx, client, server)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.servers, client.String())
+	})
+	return server, nil
+}
+
+// answer passes packets back to a client until there has been none in either direction for udpIdle.
+func (f *udpForwarder) answer(ctx context.Context, client net.Addr, server net.Conn) {
 	defer server.Close()
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	packet := make([]byte, 64<<10)
+	packet := make([]byte, maxPacket)
 	for {
 		n, err := server.Read(packet)
-		if refused := errors.Is(err, syscall.ECONNREFUSED); err != nil && !refused {
-			return
-		} else if refused {
+		if errors.Is(err, syscall.ECONNREFUSED) {
 			continue // nothing listens in the node yet
 		}
-		_ = server.SetReadDeadline(time.Now().Add(udpIdle))
-		if _, err := l.WriteTo(packet[:n], client); err != nil {
+		if err != nil {
+			return
+		}
+		_ = server.SetReadDeadline(time.Now().Add(udpIdle)) // fails only if server was closed in this moment
+		if _, err := f.listener.WriteTo(packet[:n], client); err != nil {
 			return
 		}
 	}

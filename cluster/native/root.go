@@ -15,17 +15,17 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// mountRoot mounts the node's root file system in this process's mount namespace. Nothing of it shows outside, but
-// what the host unmounts is unmounted here too.
+// mountRoot mounts the node's root file system in the mount namespace of this process. The host does not see the mount,
+// but what the host unmounts is unmounted here too.
 func (s *supervisor) mountRoot() error {
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("leave the host's mounts: %w", err)
+		return fmt.Errorf("separate mounts from the host's: %w", err)
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", escape(s.Spec.Payload.Rootfs), escape(s.upper()), escape(s.work()))
 	err := unix.Mount("overlay", s.rootfs(), "overlay", 0, options)
 	if errors.Is(err, unix.EINVAL) {
 		return &cluster.Error{
-			Op: "mount the node's root file system", Err: fmt.Errorf("%w: overlays cannot be on the file system of %s", err, s.dir),
+			Op: "mount the node's root file system", Err: fmt.Errorf("%w: the file system of %s cannot hold an overlay", err, s.dir),
 			Hint: "set KL_HOME to a directory on ext4, xfs, btrfs or tmpfs",
 		}
 	}
@@ -35,13 +35,13 @@ func (s *supervisor) mountRoot() error {
 	return nil
 }
 
-// escape keeps the separators of mount options in a path from being taken for such.
+// escape escapes the characters of a path that separate mount options.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`).Replace(path)
 }
 
-// writeEtc writes the files that tell the node its names and where to ask for others. It goes through the mounted root,
-// and replaces what a program in the node may have made a symbolic link to somewhere else.
+// writeEtc writes the node's host name, hosts and name servers. It never follows a symbolic link out of the node's root: a
+// program in the node may have replaced the files by links.
 func (s *supervisor) writeEtc() error {
 	resolv, err := resolvConf(os.ReadFile)
 	if err != nil {
@@ -69,8 +69,8 @@ func (s *supervisor) writeEtc() error {
 	return nil
 }
 
-// resolvConf is the host's resolv.conf without name servers on a loopback address: a node cannot reach those. Behind
-// systemd-resolved the real ones are in another file.
+// resolvConf returns the host's resolv.conf without the name servers on loopback addresses, which a node cannot reach. With
+// systemd-resolved the real name servers are in another file.
 func resolvConf(read func(string) ([]byte, error)) (string, error) {
 	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
 		data, err := read(path)

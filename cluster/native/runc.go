@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// runc calls the payload's runc for one cluster. Containers are named after their nodes.
+// runc runs the payload's runc for one cluster. Containers have the names of their nodes.
 type runc struct {
 	path string
 	root string
@@ -24,25 +24,25 @@ func (r runc) command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, r.path, append([]string{"--root", r.root}, args...)...)
 }
 
-// run calls runc and returns what it prints; its complaint is the error.
+// run runs runc and returns its output. What runc writes to stderr becomes the error.
 func (r runc) run(ctx context.Context, args ...string) ([]byte, error) {
-	var out, complaint bytes.Buffer
+	var stdout, stderr bytes.Buffer
 	cmd := r.command(ctx, args...)
-	cmd.Stdout, cmd.Stderr = &out, &complaint
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if text := strings.TrimSpace(complaint.String()); text != "" {
+		if text := strings.TrimSpace(stderr.String()); text != "" {
 			err = errors.New(text)
 		}
 		return nil, fmt.Errorf("runc %s: %w", args[0], err)
 	}
-	return out.Bytes(), nil
+	return stdout.Bytes(), nil
 }
 
-// forget kills what is left of a container and removes its state and cgroup; nil if there is none.
-func (r runc) forget(ctx context.Context, name string) error {
+// remove kills what is left of a container and removes its state and cgroup. It returns nil if there is no container.
+func (r runc) remove(ctx context.Context, name string) error {
 	if _, err := os.Stat(r.root + "/" + name); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -9,21 +9,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/klkube/kl/cluster"
 )
 
-// container is the state of a node's container. The zero value is that there is none.
+// container is the state of a node's container. The zero value means that there is none.
 type container struct {
 	ID     string
-	PID    int    // of its init; 0 if that has ended
-	Status string // created, running, paused or stopped, as runc calls them
+	PID    int    // of its init; 0 if it has ended
+	Status string // created, running, paused or stopped, in runc's words
 }
 
-// container reads the state that runc keeps, as `runc state` does, which takes a hundred times as long; `runc list`
-// fails if any container goes away meanwhile.
+// container reads the state file that runc keeps: `runc state` takes a hundred times as long, and `runc list` fails if a
+// container is deleted while it runs.
 func (r runc) container(name string) (container, error) {
 	dir := filepath.Join(r.root, name)
 	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
@@ -32,8 +31,8 @@ func (r runc) container(name string) (container, error) {
 	}
 	var state struct {
 		PID     int               `json:"init_process_pid"`
-		Start   uint64            `json:"init_process_start"` // in ticks since the machine started
-		Cgroups map[string]string `json:"cgroup_paths"`       // by controller; with v2 one, without a name
+		Start   uint64            `json:"init_process_start"` // in ticks since the machine booted
+		Cgroups map[string]string `json:"cgroup_paths"`       // by controller; with v2 a single one, named ""
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &state)
@@ -47,14 +46,14 @@ func (r runc) container(name string) (container, error) {
 	}
 	c.PID, c.Status = state.PID, "running"
 	if _, err := os.Stat(filepath.Join(dir, "exec.fifo")); err == nil {
-		c.Status = "created" // its init waits there to be let go
+		c.Status = "created" // its init waits on the FIFO for `runc start`
 	} else if frozen(state.Cgroups) {
 		c.Status = "paused"
 	}
 	return c, nil
 }
 
-// frozen tells whether a container's cgroup was told to freeze.
+// frozen reports whether a container's cgroup is frozen, or about to be.
 func frozen(cgroups map[string]string) bool {
 	if dir, ok := cgroups["freezer"]; ok { // v1
 		state, _ := os.ReadFile(filepath.Join(dir, "freezer.state"))
@@ -64,28 +63,7 @@ func frozen(cgroups map[string]string) bool {
 	return strings.TrimSpace(string(state)) == "1"
 }
 
-// startTime is when a process began; ok is false if it does not run, also if it only waits to be reaped.
-func startTime(pid int) (ticks uint64, ok bool) {
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return 0, false
-	}
-	// pid (name) state ppid …: the name may hold anything, also parentheses. The start time is the 22nd field.
-	f := strings.Fields(string(stat)[strings.LastIndexByte(string(stat), ')')+1:])
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return 0, false
-	}
-	ticks, err = strconv.ParseUint(f[19], 10, 64)
-	return ticks, err == nil
-}
-
-// alive tells whether a process runs.
-func alive(pid int) bool {
-	_, ok := startTime(pid)
-	return ok
-}
-
-// stateOf is Stopped for a container that there is none of, or whose init has ended or not begun.
+// stateOf is Stopped for a container that does not exist, or whose init has not started or has ended.
 func stateOf(c container) cluster.NodeState {
 	switch c.Status {
 	case "running":

@@ -13,22 +13,23 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 const (
-	grace       = 250 * time.Millisecond // how long a new node is watched for an early end
-	stopTimeout = 20 * time.Second       // how long a node has to end its pods before it is killed
+	startWatch  = 250 * time.Millisecond // a node that ends this soon after its start counts as failed
+	stopTimeout = 20 * time.Second       // for a node to shut down before it is killed
 	minBackOff  = 100 * time.Millisecond
 	maxBackOff  = 10 * time.Second
 )
 
-// reportFD is where a supervisor tells its parent how the first start went: one line of JSON.
+// reportFD is the pipe on which a supervisor reports to its parent how the first start went: one line of JSON.
 const reportFD = 3
 
 type report struct {
@@ -36,7 +37,7 @@ type report struct {
 	Log   []string `json:"log,omitempty"`
 }
 
-// supervisor keeps one node going. It runs in a mount namespace of its own.
+// supervisor keeps one node running. It has a mount namespace of its own.
 type supervisor struct {
 	bundle
 	record
@@ -44,8 +45,8 @@ type supervisor struct {
 	parent io.WriteCloser // nil once the report is made
 }
 
-// Supervise keeps the node in dir going until it is turned off, or until ctx ends: then it ends the node too. It is the
-// whole of a process that the driver started, see [SuperviseCommand]; the result is the exit code.
+// Supervise keeps the node in dir running until the node is stopped, or until ctx ends: then it shuts the node down. It is
+// all that the process started by the driver does, see [SuperviseCommand]; the result is the exit code.
 func Supervise(ctx context.Context, dir string) int {
 	s := &supervisor{
 		bundle: bundle{dir}, parent: os.NewFile(reportFD, "report"),
@@ -54,14 +55,14 @@ func Supervise(ctx context.Context, dir string) int {
 	unix.CloseOnExec(reportFD)
 	if err := s.run(ctx); err != nil {
 		s.log.Error("supervise node", "error", err)
-		s.tell(err)
+		s.report(err)
 		return 1
 	}
 	return 0
 }
 
-// tell makes the report, once. The parent may be gone: the node lives on all the same.
-func (s *supervisor) tell(err error) {
+// report sends the report, once. Errors are ignored: the parent may have ended, and the node runs on all the same.
+func (s *supervisor) report(err error) {
 	if s.parent == nil {
 		return
 	}
@@ -89,37 +90,42 @@ func (s *supervisor) run(ctx context.Context) error {
 	if err := s.mountRoot(); err != nil {
 		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // runc leaves, its child becomes ours
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // runc exits, and the node's init becomes our child
 		return fmt.Errorf("become the parent of the node: %w", err)
 	}
-	wait, err := publish(ctx, s.Spec.Ports, s.Addr)
+	closePorts, err := publish(ctx, s.Spec.Ports, s.Addr)
 	if err != nil {
 		return err
 	}
-	defer wait()
-	return s.keep(ctx)
+	defer closePorts()
+	return s.keepRunning(ctx)
 }
 
-// claim makes this process the node's only supervisor, until the very end of the process.
+// claim makes this process the node's only supervisor until the process ends.
 func (s *supervisor) claim() error {
-	fd, err := syscall.Open(s.guard(), syscall.O_CREAT|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
+	lock, err := statefile.TryLock(s.supervisorLock())
+	if errors.Is(err, statefile.ErrLocked) {
+		return errors.New("the node already has a supervisor")
+	}
 	if err != nil {
 		return fmt.Errorf("claim node: %w", err)
 	}
-	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return errors.Join(errors.New("another supervisor has the node"), syscall.Close(fd))
+	// The lock belongs to every duplicate of the descriptor. This one is never closed: whoever gets the lock may rely on
+	// the process being gone.
+	if _, err := unix.FcntlInt(lock.File().Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("claim node: %w", err)
 	}
 	return nil
 }
 
-// keep starts the node again and again until it is turned off.
-func (s *supervisor) keep(ctx context.Context) error {
+// keepRunning restarts the node, with back-off, whenever it ends, until it is stopped.
+func (s *supervisor) keepRunning(ctx context.Context) error {
 	for backOff := minBackOff; ; backOff = min(2*backOff, maxBackOff) {
 		if s.isOff() || ctx.Err() != nil {
 			return nil
 		}
 		began := time.Now()
-		err := s.live(ctx)
+		err := s.runOnce(ctx)
 		if first := s.parent != nil; first {
 			return err
 		}
@@ -130,9 +136,8 @@ func (s *supervisor) keep(ctx context.Context) error {
 		if time.Since(began) > maxBackOff {
 			backOff = minBackOff
 		}
-		wait, cancel := context.WithTimeout(ctx, backOff)
-		_ = poll(wait, func() (bool, error) { return s.isOff(), nil }) // its end is that of the wait
-		cancel()
+		// Stop and Kill cannot signal the supervisor, so it looks for their mark. The timeout is how the wait usually ends.
+		_ = wait.PollUntilContextTimeout(ctx, pollInterval, backOff, true, func(context.Context) (bool, error) { return s.isOff(), nil })
 	}
 }
 
@@ -141,8 +146,8 @@ func (s *supervisor) isOff() bool {
 	return err == nil
 }
 
-// live is one life of the node, from making its container to removing what is left of it.
-func (s *supervisor) live(ctx context.Context) error {
+// runOnce runs the node once, from creating its container to removing what is left of it.
+func (s *supervisor) runOnce(ctx context.Context) error {
 	pid, err := s.boot(ctx)
 	if err == nil {
 		err = s.watch(ctx, pid)
@@ -152,22 +157,22 @@ func (s *supervisor) live(ctx context.Context) error {
 	}
 	undo, cancel := detach(ctx)
 	defer cancel()
-	return errors.Join(err, s.record.runc(s.scope()).forget(undo, s.name()), removeLink(s.scope().veth(s.name())))
+	return errors.Join(err, s.record.runc(s.scope()).remove(undo, s.name()), removeLink(s.scope().veth(s.name())))
 }
 
-// boot makes the container, plugs it in, and lets it run. pid is that of the node's init as soon as there is one.
+// boot creates the container, connects it to the bridge and starts it. pid is the node's init as soon as there is one.
 func (s *supervisor) boot(ctx context.Context) (pid int, err error) {
 	sc, r := s.scope(), s.record.runc(s.scope())
-	unlock, err := lockMade(ctx, runDir)
+	lock, err := lockMachine(ctx)
 	if err != nil {
 		return 0, err
 	}
 	err = errors.Join(delegateCgroup(cgroupRoot, writeFile), sc.ensureNetwork(s.Subnet))
-	unlock()
+	lock.Unlock()
 	if err != nil {
 		return 0, err
 	}
-	if err := r.forget(ctx, s.name()); err != nil {
+	if err := r.remove(ctx, s.name()); err != nil {
 		return 0, err
 	}
 	if err := s.writeEtc(); err != nil {
@@ -176,36 +181,36 @@ func (s *supervisor) boot(ctx context.Context) (pid int, err error) {
 	if pid, err = s.createContainer(ctx, r); err != nil {
 		return pid, err
 	}
-	if err := sc.plug(s.name(), pid, s.Addr, s.Subnet); err != nil {
+	if err := sc.connect(s.name(), pid, s.Addr, s.Subnet); err != nil {
 		return pid, err
 	}
 	if s.isOff() {
-		return pid, errors.New("the node was turned off while it started")
+		return pid, errors.New("the node was stopped while it started")
 	}
 	_, err = r.run(ctx, "start", s.name())
 	return pid, err
 }
 
-// createContainer runs runc create. The container's output, and runc's own complaint, go to the console's log.
+// createContainer runs `runc create`. The output of the container, and runc's own errors, go to the console log.
 func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err error) {
 	if info, err := os.Stat(s.console()); err == nil && info.Size() > 1<<20 {
-		_ = os.Remove(s.console()) // of earlier lives
+		_ = os.Remove(s.console()) // the log of earlier runs; if it stays, it only grows on
 	}
 	console, err := os.OpenFile(s.console(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
-		return 0, fmt.Errorf("open the console's log: %w", err)
+		return 0, fmt.Errorf("open the console log: %w", err)
 	}
 	defer console.Close()
 	before, err := console.Seek(0, io.SeekEnd)
 	if err != nil {
-		return 0, fmt.Errorf("open the console's log: %w", err)
+		return 0, fmt.Errorf("open the console log: %w", err)
 	}
 	cmd := r.command(ctx, "create", "--bundle", s.dir, "--pid-file", s.pidFile(), s.name())
 	cmd.Stdout, cmd.Stderr = console, console
 	if err := cmd.Run(); err != nil {
-		complaint, _ := io.ReadAll(io.NewSectionReader(console, before, 4<<10))
+		message, _ := io.ReadAll(io.NewSectionReader(console, before, 4<<10))
 		var exit *exec.ExitError
-		if text := strings.TrimSpace(string(complaint)); errors.As(err, &exit) && text != "" {
+		if text := strings.TrimSpace(string(message)); errors.As(err, &exit) && text != "" {
 			err = errors.New(text)
 		}
 		return 0, fmt.Errorf("create container: %w", err)
@@ -220,24 +225,25 @@ func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err 
 	return pid, nil
 }
 
-// watch waits for the end of a running node. The first time, it makes the report once the node has lived a moment.
+// watch waits until a running node ends. The first time, it reports success after startWatch. When ctx ends, it shuts the
+// node down.
 func (s *supervisor) watch(ctx context.Context, pid int) error {
 	ended := waitFor(pid)
 	if s.parent != nil {
-		t := time.NewTimer(grace)
+		t := time.NewTimer(startWatch)
 		defer t.Stop()
 		select {
 		case code := <-ended:
-			return &cluster.Error{Op: "start node", Err: fmt.Errorf("its init ended at once with exit code %d", code), Log: s.lastLines()}
+			return &cluster.Error{Op: "start node", Err: fmt.Errorf("the node's init ended at once with exit code %d", code), Log: s.lastLines()}
 		case <-t.C:
-			s.tell(nil)
+			s.report(nil)
 		case <-ctx.Done():
 		}
 	}
 	select {
 	case code := <-ended:
-		return fmt.Errorf("its init ended with exit code %d", code)
-	case <-ctx.Done(): // the machine is going down, most likely
+		return fmt.Errorf("the node's init ended with exit code %d", code)
+	case <-ctx.Done(): // most likely the machine is shutting down
 	}
 	_ = unix.Kill(pid, unix.SIGTERM)
 	t := time.NewTimer(stopTimeout)
@@ -251,7 +257,7 @@ func (s *supervisor) watch(ctx context.Context, pid int) error {
 	return ctx.Err()
 }
 
-// waitFor reaps a child and sends its exit code.
+// waitFor reaps a child and sends its exit code; 128 and the signal's number if a signal ended it.
 func waitFor(pid int) <-chan int {
 	ended := make(chan int, 1)
 	go func() {

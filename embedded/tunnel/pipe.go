@@ -36,8 +36,11 @@ func Pipe(ctx context.Context, a, b net.Conn) {
 // copyHalf copies until src ends and passes the end on.
 func copyHalf(dst, src net.Conn) error {
 	var err error
+	_, fromTCP := src.(*net.TCPConn)
 	if to, ok := dst.(*stream); ok {
 		_, err = to.ReadFrom(src)
+	} else if to, ok := dst.(*net.TCPConn); ok && fromTCP {
+		_, err = to.ReadFrom(src) // splice(2), where the kernel has it
 	} else {
 		// Struct wrappers hide ReadFrom and WriteTo, which would bring a larger buffer.
 		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, chunkSize))
