@@ -9,7 +9,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 )
 
-// Line is one history of a chart: a value for each period, the newest last. A negative value is a gap.
+// Line is one history of a chart: a value for each period, the newest last. A negative value is unknown and not drawn.
 type Line struct {
 	Values []float64
 	Style  lipgloss.Style
