@@ -14,10 +14,10 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// auditLimit is how many entries are kept.
+// auditLimit is the number of entries that are kept.
 const auditLimit = 3000
 
-// audit is the live feed of the API server's audit log, newest first.
+// audit shows the audit log of the API server as it grows, newest entry first.
 type audit struct {
 	sh      shell
 	state   viewState
@@ -52,7 +52,8 @@ func (a *audit) keys() []kit.Binding {
 
 func (a *audit) wants(msg tea.Msg) bool { _, ok := msg.(auditMsg); return ok }
 
-// start follows the log of a kl cluster from the moment the session opens.
+// start follows the audit log if the cluster is one of kl's. It is called when the session opens, so that no entry is
+// missed while other screens are shown.
 func (a *audit) start() tea.Cmd {
 	s := a.sh.session()
 	if s == nil || s.target.Layout == nil {
@@ -68,7 +69,7 @@ func (a *audit) start() tea.Cmd {
 				case out <- batch:
 				case <-ctx.Done():
 				}
-			}) // a log that cannot be read looks like one that is not kept: the screen says so
+			}) // the screen stays empty and says why: without a log, nothing can be read
 		}()
 		return nextAudit(s, out)
 	})
@@ -170,7 +171,7 @@ func (a *audit) take(msg auditMsg) tea.Cmd {
 	return func() tea.Msg { return nextAudit(s, from) }
 }
 
-// openEntry shows an entry whole.
+// openEntry shows all fields of the selected entry.
 func (a *audit) openEntry() tea.Cmd {
 	if a.table.Cursor >= len(a.shown) || a.sh.session() == nil {
 		return nil
@@ -199,11 +200,11 @@ func (a *audit) view(st *kit.Styles, ar kit.Area) string {
 		flags = append(flags, "only changes")
 	}
 	if a.frozen {
-		flags = append(flags, "frozen, f goes on")
+		flags = append(flags, "frozen, f resumes")
 	}
 	head := kit.Spread(" "+st.Dim.Render(fmt.Sprintf("%d of %s", len(a.shown), kit.Count(len(a.list), "request"))), st.Warn.Render(strings.Join(flags, " · "))+" ", ar.W)
 	if len(a.shown) == 0 {
-		return head + "\n" + st.Empty("No request matches", "x and w lift the filters, esc clears the words", kit.Area{W: ar.W, H: ar.H - 1})
+		return head + "\n" + st.Empty("No request matches", "x and w turn filters off, esc clears the search", kit.Area{W: ar.W, H: ar.H - 1})
 	}
 	return head + "\n" + a.table.View(st, true)
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // BenchmarkLargeCluster measures the interface on 1,000 nodes and 5,000 pods served over HTTP by a server in the same
-// process: time to the first full frame, from a key to the frame that answers it, and live memory (which includes the
-// server's own copy of the objects, reported apart).
+// process: time to the first full frame, from a key to the frame that answers it, and live memory, which includes the
+// server's own copy of the objects.
 func BenchmarkLargeCluster(b *testing.B) {
 	objects := observetest.Synthetic(1000, 5000, time.Now())
 	srv := observetest.Start(b, objects...)
@@ -56,7 +56,7 @@ func BenchmarkLargeCluster(b *testing.B) {
 	}
 }
 
-// pressAll presses what people press on every screen and returns the longest time from a key to its frame.
+// pressAll presses common keys on every screen and returns the longest time from a key to its frame.
 func pressAll(m *Model) time.Duration {
 	var worst []time.Duration
 	for i := range screenNames() {

@@ -12,20 +12,19 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// browser lists any resource the server serves, with the columns kubectl shows, and follows its changes.
+// browser lists the objects of any resource that the server serves, with the columns of kubectl, and follows changes.
 type browser struct {
-	sh        shell
-	state     viewState
-	res       observe.Resource
-	namespace string // of the running watch
-	run       int
-	loaded    bool
-	err       string
-	data      observe.Table
-	rows      []observe.TableRow
-	table     kit.Table
-	columns   []int
-	cancel    context.CancelFunc
+	sh      shell
+	state   viewState
+	res     observe.Resource
+	run     int // counts the watches: messages of earlier ones are ignored
+	loaded  bool
+	err     string
+	data    observe.Table
+	rows    []observe.TableRow
+	table   kit.Table
+	columns []int
+	cancel  context.CancelFunc
 }
 
 // tableMsg brings a new table of a browser.
@@ -82,7 +81,8 @@ func (b *browser) setState(v viewState) {
 	})
 }
 
-// start begins to watch. Each table replaces one that has not been seen yet, so a busy resource cannot flood the screen.
+// start opens a watch. A new table replaces one that has not been shown yet, so that a busy resource cannot flood the
+// screen.
 func (b *browser) start() tea.Cmd {
 	b.run++
 	run, act, res := b.run, b.sh.session().act, b.res
@@ -109,11 +109,12 @@ func (b *browser) start() tea.Cmd {
 	})
 }
 
+// follow sends tables to out until ctx is done. It opens the watch again two seconds after it ends.
 func follow(ctx context.Context, b *browser, run int, act *observe.Actions, res observe.Resource, out chan tableMsg) {
 	put := func(m tableMsg) bool {
 		m.next = out
 		select {
-		case <-out: // an unseen older one
+		case <-out: // an older table that has not been shown
 		default:
 		}
 		select {
@@ -169,7 +170,7 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 	}
 	r := b.rows[b.table.Cursor]
 	if k.remove.Match(key) {
-		return confirmDelete(b.sh, b.res, r.Namespace, r.Name, "What it owns goes with it.")
+		return confirmDelete(b.sh, b.res, r.Namespace, r.Name, "Objects that it owns are deleted too.")
 	}
 	return inspectKey(b.sh, key, object{b.res, r.Namespace, r.Name})
 }
@@ -190,7 +191,7 @@ func (b *browser) take(msg tableMsg) tea.Cmd {
 	return b.sh.session().run(func(ctx context.Context) tea.Msg { return waitTable(ctx, next) })
 }
 
-// chooseColumns lays out the server's columns once.
+// chooseColumns takes the columns of the server, unless they are the same as before.
 func (b *browser) chooseColumns() {
 	var cols []kit.Column
 	var at []int

@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// health is the cluster in one dot and one word.
+// health sums up the state of the cluster in a level and a word.
 func health(s *observe.Snapshot) (observe.Level, string) {
 	switch {
 	case s.Conn.State == observe.Lost:
@@ -27,7 +27,7 @@ func health(s *observe.Snapshot) (observe.Level, string) {
 	return observe.Good, "live"
 }
 
-// header is the first line: which cluster, how it is, which namespace.
+// header is the first line: the cluster, its health, the path of open screens, the latest news and the namespace.
 func (m *Model) header() string {
 	st, s := m.st, m.state.snap
 	level, word := health(s)
@@ -56,7 +56,7 @@ func (m *Model) header() string {
 	return kit.Fit(kit.Spread(left, right, m.size.W), m.size.W)
 }
 
-// tabText is the label of a main screen; narrow windows get only the number of those that are not shown.
+// tabText is the label of a main screen. In a narrow window only the active one has its name.
 func (m *Model) tabText(i int) string {
 	n := strconv.Itoa(i + 1)
 	if m.size.W < 78 && i != m.active {
@@ -65,7 +65,7 @@ func (m *Model) tabText(i int) string {
 	return " " + n + " " + screenNames()[i] + " "
 }
 
-// tabs is the second line: the main screens.
+// tabs is the second line: the labels of the main screens.
 func (m *Model) tabs() string {
 	var b strings.Builder
 	for i := range screenNames() {
@@ -83,7 +83,7 @@ func (m *Model) tabs() string {
 	return kit.Fit(b.String(), m.size.W)
 }
 
-// tabAt is the main screen whose tab covers column x, or -1.
+// tabAt returns the main screen whose label covers column x, or -1.
 func (m *Model) tabAt(x int) int {
 	at := 0
 	for i := range screenNames() {
@@ -95,7 +95,7 @@ func (m *Model) tabAt(x int) int {
 	return -1
 }
 
-// footer is the last line: what is being typed, what just happened, or what the keys do.
+// footer is the last line: the filter while it is being typed, else the toast, else the keys of the screen.
 func (m *Model) footer() string {
 	st := m.st
 	switch {
@@ -118,7 +118,7 @@ func (m *Model) footer() string {
 	return kit.Fit(b.String()+tail, m.size.W)
 }
 
-// send makes a message a command.
+// send returns a command that sends a message.
 func send(msg tea.Msg) tea.Cmd { return func() tea.Msg { return msg } }
 
 func push(s screen) tea.Cmd           { return send(pushMsg{s}) }
@@ -127,7 +127,7 @@ func toast(l observe.Level, format string, args ...any) tea.Cmd {
 	return send(toastMsg{fmt.Sprintf(format, args...), l})
 }
 
-// commandPalette offers what the screen can do, the screens, the resources and the namespaces.
+// commandPalette offers the keys of the screen on top, all screens, resources and namespaces.
 func (m *Model) commandPalette() kit.Dialog {
 	var list []kit.Choice
 	for _, b := range m.top().keys() {
@@ -145,13 +145,14 @@ func (m *Model) commandPalette() kit.Dialog {
 	return kit.NewPicker("Command", "screen, resource, action, namespace…", list)
 }
 
-// resourcePicker chooses among what the server serves, which it may not have said yet.
+// resourcePicker chooses one of the resources that the server serves. It is reloaded when they become known.
 func resourcePicker(sh shell) kit.Dialog {
 	p := kit.NewPicker("Resource", "pods, deploy, crd, secret…", resourceChoices(sh))
 	p.Reload = func() []kit.Choice { return resourceChoices(sh) }
 	return p
 }
 
+// resourceChoices are the known resources; choosing one opens a browser.
 func resourceChoices(sh shell) []kit.Choice {
 	var list []kit.Choice
 	for _, r := range sh.session().servedResources() {

@@ -10,8 +10,8 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// diffView compares the templates of two revisions of a rollout side by side: the chosen one and, to begin with, the one
-// before it.
+// diffView compares the templates of two revisions of a rollout side by side: at first, the chosen one and the one before
+// it.
 type diffView struct {
 	sh          shell
 	state       viewState
@@ -76,7 +76,7 @@ func (d *diffView) pick(list []observe.Revision) (one, other *observe.Revision) 
 	return one, other
 }
 
-// choose picks the lines that are shown.
+// choose picks the lines to show.
 func (d *diffView) choose() {
 	d.shown, d.changes = d.lines, 0
 	if d.onlyChanged {
@@ -93,7 +93,7 @@ func (d *diffView) choose() {
 	}
 }
 
-// label is the title of a revision.
+// label is the title above a revision.
 func label(r *observe.Revision) string {
 	s := fmt.Sprintf("revision %d", r.Number)
 	if r.Current {
@@ -135,7 +135,7 @@ func (d *diffView) base() int64 {
 
 func (d *diffView) view(st *kit.Styles, a kit.Area) string {
 	if len(d.lines) == 0 {
-		return st.Empty("This revision is gone", "esc goes back", a)
+		return st.Empty("This revision no longer exists", "esc goes back", a)
 	}
 	w := (a.W - 3) / 2
 	head := kit.Fit(" "+st.Title.Render(kit.Cut(kit.Clean(d.left), w-1)), w) + st.Faint.Render(" │ ") + kit.Fit(st.Title.Render(kit.Cut(kit.Clean(d.right), w)), a.W-w-3)

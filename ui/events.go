@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// eventLines writes events, newest first, one a line.
+// eventLines writes events, newest first, one per line. name says whether to name the objects they are about.
 func eventLines(st *kit.Styles, list []*corev1.Event, now time.Time, a kit.Area, name bool) string {
 	if len(list) == 0 {
 		return st.Dim.Render("no events in the last hour")
@@ -26,6 +26,7 @@ func eventLines(st *kit.Styles, list []*corev1.Event, now time.Time, a kit.Area,
 	return strings.Join(lines, "\n")
 }
 
+// eventLine writes an event in one line of w cells.
 func eventLine(st *kit.Styles, e *corev1.Event, now time.Time, w int, name bool) string {
 	level := observe.Idle
 	if e.Type == corev1.EventTypeWarning {
@@ -43,6 +44,7 @@ func eventLine(st *kit.Styles, e *corev1.Event, now time.Time, w int, name bool)
 	return kit.Cut(s, w)
 }
 
+// times says how often an event was seen, or "" for once.
 func times(e *corev1.Event) string {
 	n := int(e.Count)
 	if e.Series != nil {

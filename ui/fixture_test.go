@@ -54,8 +54,8 @@ func fill(s *observe.Snapshot, objects ...runtime.Object) {
 	}
 }
 
-// fixture is a kl cluster with a complete rollout, one in the middle, a stuck one, and a canary that is denied the
-// database.
+// fixture is a kl cluster with a complete rollout, one under way and a stuck one, and a policy that has denied a
+// connection.
 func fixture() observe.Snapshot {
 	s := observe.Snapshot{Taken: fixtureNow(), Name: "dev", Server: "https://127.0.0.1:6443", Version: "v1.36.3", Conn: observe.Connection{State: observe.Live}}
 	for _, n := range []string{"default", "kube-system", "shop"} {
@@ -93,7 +93,7 @@ func fixture() observe.Snapshot {
 	return s
 }
 
-// rolling is shop/cart, on its way from revision 1 to 2.
+// rolling is shop/cart, half-way from revision 1 to 2.
 func rolling(*observe.Snapshot) []runtime.Object {
 	out := observetest.Deployment("shop", "cart", 2, 1, 2, 10, fixtureNow().Add(-time.Hour))
 	d := out[0].(*appsv1.Deployment)
@@ -156,7 +156,7 @@ func usage(s *observe.Snapshot) *observe.Usage {
 	return u
 }
 
-// traffic gives every pod ten minutes of it.
+// traffic gives every pod and node ten minutes of history.
 func traffic(s *observe.Snapshot) *observe.Traffic {
 	t := &observe.Traffic{Period: 15 * time.Second, Nodes: map[string][]observe.Rate{}, Pods: map[string][]observe.Rate{}}
 	wave := func(base float64) (out []observe.Rate) {
@@ -184,7 +184,7 @@ func activity() *observe.Activity {
 	return a
 }
 
-// states are the worlds every screen is drawn in.
+// states are the snapshots that every screen is drawn with.
 func states() map[string]func() *observe.Snapshot {
 	return map[string]func() *observe.Snapshot{
 		"normal": func() *observe.Snapshot { return observe.NewSnapshot(fixture()) },
@@ -230,7 +230,7 @@ func testStyles(profile termenv.Profile, dark bool) *kit.Styles {
 	return kit.NewStyles(r)
 }
 
-// testModel is a model without a session that shows a snapshot on one of the main screens.
+// testModel is a model without a session that shows a main screen of a snapshot.
 func testModel(t testing.TB, screen string, snap *observe.Snapshot, a kit.Area, st *kit.Styles) *Model {
 	t.Helper()
 	m := newModel(Options{Screen: screen, Clock: fixtureNow}, st)
@@ -245,7 +245,7 @@ func testModel(t testing.TB, screen string, snap *observe.Snapshot, a kit.Area, 
 	return m
 }
 
-// frame draws a model whose state a test has set.
+// frame draws a model after a test has set its state.
 func frame(m *Model) string {
 	m.resize()
 	return m.View()

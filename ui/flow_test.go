@@ -3,7 +3,6 @@ package ui
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -22,14 +21,14 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// flow is the whole interface in a terminal of 100×30, on servers that the test controls.
+// flow is the whole interface in a terminal of 100×30, connected to servers that the test controls.
 type flow struct {
 	t  *testing.T
 	tm *teatest.TestModel
 	m  *Model
 }
 
-// targetOf writes a kubeconfig that leads to a server.
+// targetOf writes a kubeconfig for a server.
 func targetOf(t *testing.T, name string, srv *observetest.Server) observe.Target {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -57,7 +56,7 @@ func startFlow(t *testing.T, targets ...observe.Target) *flow {
 	return f
 }
 
-// keys presses keys; more than one letter is typed unless it names a key.
+// keys presses keys by their names.
 func (f *flow) keys(names ...string) {
 	for _, n := range names {
 		f.tm.Send(kit.KeyPress(n))
@@ -70,12 +69,13 @@ func (f *flow) write(text string) {
 	}
 }
 
-// frameMsg asks the model for what it shows.
+// frameMsg asks the model for its frame.
 type frameMsg struct{ to chan<- string }
 
 func (f frameMsg) show(frame string) { f.to <- frame }
 
-// frame is what the terminal shows now. It goes through the program's own loop, so that nothing else touches the model.
+// frame returns what the terminal shows now. It asks through the loop of the program, the only one that may touch the
+// model.
 func (f *flow) frame() string {
 	f.t.Helper()
 	to := make(chan string, 1)
@@ -84,7 +84,7 @@ func (f *flow) frame() string {
 	case s := <-to:
 		return s
 	case <-time.After(20 * time.Second):
-		f.t.Fatal("the interface does not answer")
+		f.t.Fatal("no frame within 20 s")
 		return ""
 	}
 }
@@ -265,10 +265,4 @@ func TestPanicLeavesTheTerminalUsable(t *testing.T) {
 	if got := out.String(); !strings.Contains(got, ansi.ResetModeAltScreenSaveCursor) || !strings.Contains(got, ansi.ShowCursor) {
 		t.Errorf("the terminal was left in %q", got[max(0, len(got)-200):])
 	}
-}
-
-func ExampleParseSize() {
-	w, h, err := ParseSize("120x40")
-	fmt.Println(w, h, err)
-	// Output: 120 40 <nil>
 }

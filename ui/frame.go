@@ -18,13 +18,13 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// FrameFormat is how a frame is written.
+// FrameFormat is the format that a frame is written in.
 type FrameFormat string
 
 // The formats of a frame.
 const (
 	FrameText FrameFormat = "text" // without colours
-	FrameANSI FrameFormat = "ansi" // as a terminal gets it, in true colour
+	FrameANSI FrameFormat = "ansi" // with escape sequences, in true colour
 	FrameSVG  FrameFormat = "svg"
 )
 
@@ -34,7 +34,7 @@ type FrameOptions struct {
 	Format        FrameFormat
 	Light         bool          // colours for a light background
 	Keys          []string      // pressed before the frame is drawn: "enter", "down", "v", …
-	Wait          time.Duration // for data; 15 s if 0
+	Wait          time.Duration // longest time to wait for data; 15 s if 0
 }
 
 // ParseSize reads a size such as 120x40.
@@ -48,8 +48,8 @@ func ParseSize(s string) (width, height int, err error) {
 	return width, height, nil
 }
 
-// Frame writes one frame of a screen: it observes the target until everything has been listed, or until Wait is over, and
-// draws what is there.
+// Frame writes one frame of a screen. It observes the target until everything has been listed, but no longer than
+// FrameOptions.Wait, and draws what is known by then.
 func Frame(ctx context.Context, o Options, f FrameOptions) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -93,7 +93,7 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 	return WriteFrame(o.Out, m.View(), f)
 }
 
-// WriteFrame writes a drawn frame in a format.
+// WriteFrame writes a frame in the format of f.
 func WriteFrame(out io.Writer, frame string, f FrameOptions) error {
 	var err error
 	switch f.Format {
@@ -118,9 +118,10 @@ func trimRight(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// driver runs a model without a terminal: commands in goroutines, their messages one after the other.
+// driver runs a model without a terminal. Like bubbletea, it runs commands in goroutines and handles their messages one
+// after the other.
 type driver struct {
-	ctx  context.Context // of the frame; it lives no longer than that
+	ctx  context.Context // ends the commands; a driver does not outlive the call of Frame
 	m    *Model
 	msgs chan tea.Msg
 }
@@ -150,7 +151,7 @@ func (d *driver) run(cmd tea.Cmd) {
 	}()
 }
 
-// until handles messages until done or the time is over.
+// until handles messages until done returns true, or for as long as wait.
 func (d *driver) until(wait time.Duration, done func() bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

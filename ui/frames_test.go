@@ -16,8 +16,7 @@ func testSizes() []kit.Area {
 	return []kit.Area{{W: 40, H: 12}, {W: 80, H: 24}, {W: 120, H: 40}, {W: 200, H: 60}}
 }
 
-// checkFits is what goldens cannot state: a frame has exactly the height of its area, no line is wider, and nothing in it
-// moves the cursor.
+// checkFits checks that a frame is exactly as large as its area and that nothing in it moves the cursor.
 func checkFits(t *testing.T, frame string, a kit.Area) {
 	t.Helper()
 	lines := strings.Split(frame, "\n")
@@ -79,7 +78,7 @@ func TestFramesInColour(t *testing.T) {
 	}
 }
 
-// TestKeysNeverBreakTheFrame presses every key of the help in every screen and state: no frame may overflow or panic.
+// TestKeysNeverBreakTheFrame presses every key of the help on every screen, with every snapshot. No frame may overflow.
 func TestKeysNeverBreakTheFrame(t *testing.T) {
 	for name, state := range states() {
 		t.Run(name, func(t *testing.T) {

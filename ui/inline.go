@@ -16,14 +16,14 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// ErrStuck is wrapped by WatchRollout when a rollout does not go on by itself.
+// ErrStuck is wrapped by the error of WatchRollout when a rollout has been stuck for too long.
 var ErrStuck = errors.New("rollout is stuck")
 
 // WatchOptions say which rollout to watch.
 type WatchOptions struct {
-	Kind, Name string        // Kind may be empty: any that has the name
+	Kind, Name string        // an empty Kind matches any kind
 	Patience   time.Duration // how long a rollout may be stuck before the watch gives up; 30 s if 0
-	Live       bool          // Out is a terminal: redraw in place instead of a line a change
+	Live       bool          // Out is a terminal: redraw in place instead of writing a line for every change
 }
 
 // WatchRollout shows one rollout of Options.Namespace until it is complete. On a terminal it draws a bar and the pods in
@@ -60,6 +60,7 @@ func WatchRollout(ctx context.Context, o Options, wo WatchOptions) error {
 	})
 }
 
+// findRollout returns the rollout to watch, or nil if there is none.
 func findRollout(v viewState, namespace string, wo WatchOptions) *observe.Rollout {
 	for _, r := range observe.Rollouts(v.snap, v.now) {
 		if r.Namespace == namespace && r.Name == wo.Name && (wo.Kind == "" || strings.EqualFold(r.Kind, wo.Kind) || shortKind(r.Kind) == wo.Kind) {
@@ -69,7 +70,7 @@ func findRollout(v viewState, namespace string, wo WatchOptions) *observe.Rollou
 	return nil
 }
 
-// rolloutLine is one line for a log; it says nothing that changes without the rollout changing.
+// rolloutLine describes a rollout in one line for a log. The line changes only when the rollout does.
 func rolloutLine(st *kit.Styles, r *observe.Rollout, _ viewState) string {
 	s := fmt.Sprintf("%s/%s  revision %d  %d desired, %d updated, %d ready, %d available  %s", r.Namespace, r.Name, r.Revision, r.Desired, r.Updated, r.Ready, r.Available, r.State)
 	if r.Why != "" {
@@ -78,7 +79,7 @@ func rolloutLine(st *kit.Styles, r *observe.Rollout, _ viewState) string {
 	return st.Text.Render(s)
 }
 
-// rolloutBlock is a bar with the pods below it.
+// rolloutBlock describes a rollout as a progress bar with its pods below.
 func rolloutBlock(st *kit.Styles, r *observe.Rollout, v viewState, width int) string {
 	width = min(width, 100)
 	lines := []string{
@@ -112,7 +113,8 @@ type TopOptions struct {
 	Live  bool // Out is a terminal: keep redrawing until the person quits
 }
 
-// Top lists the pods (of Options.Namespace, or all) or nodes that use most CPU, once, or again and again on a terminal.
+// Top lists the pods (of Options.Namespace, if it is set) or the nodes that use most CPU, once, or repeatedly on a
+// terminal.
 func Top(ctx context.Context, o Options, to TopOptions) error {
 	if to.N == 0 {
 		to.N = 20
@@ -129,7 +131,7 @@ func Top(ctx context.Context, o Options, to TopOptions) error {
 		}
 		if u.Err != "" && len(u.Pods) == 0 {
 			if v.now.Sub(since) < 20*time.Second && strings.Contains(u.Err, "not ready") {
-				return st.Dim.Render("metrics are not there yet …"), false, nil
+				return st.Dim.Render("metrics are not available yet …"), false, nil
 			}
 			return "", true, fmt.Errorf("read metrics: %s", u.Err)
 		}
@@ -141,8 +143,12 @@ func Top(ctx context.Context, o Options, to TopOptions) error {
 	})
 }
 
-// inline draws what step says about each snapshot, below the prompt, until step ends it. The last view stays.
-func inline(ctx context.Context, o Options, live bool, step func(*kit.Styles, viewState, int) (string, bool, error)) error {
+// step returns the view of a state, in a width, and whether it is the last one.
+type step func(st *kit.Styles, v viewState, width int) (view string, end bool, err error)
+
+// inline draws each snapshot with step, below the prompt, until step says that the view is the last one. The last view
+// stays on the terminal.
+func inline(ctx context.Context, o Options, live bool, step step) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -170,8 +176,8 @@ func inline(ctx context.Context, o Options, live bool, step func(*kit.Styles, vi
 	return m.err
 }
 
-// inlinePlain writes a view whenever it changed.
-func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, step func(*kit.Styles, viewState, int) (string, bool, error)) error {
+// inlinePlain writes a view whenever it has changed.
+func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, step step) error {
 	last := ""
 	for {
 		snap, changed := s.source.Snapshot()
@@ -196,7 +202,7 @@ func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, ste
 			timer.Stop()
 			return ctx.Err()
 		case <-changed:
-		case <-timer.C: // patience is a matter of time
+		case <-timer.C: // the view may depend on the time alone
 		}
 		timer.Stop()
 	}
@@ -206,7 +212,7 @@ func inlinePlain(ctx context.Context, o Options, s *session, st *kit.Styles, ste
 type inlineModel struct {
 	s     *session
 	st    *kit.Styles
-	step  func(*kit.Styles, viewState, int) (string, bool, error)
+	step  step
 	opts  Options
 	state viewState
 	width int

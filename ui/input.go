@@ -5,8 +5,8 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// splitKeys splits a message of several keys, which is how keys arrive that were typed faster than they were read. A paste
-// is text, not keys: it is dropped where no text is being entered.
+// splitKeys splits a message into single keys: keys that are typed faster than they are read arrive together. A paste is
+// text, not keys, and is dropped unless text is being entered.
 func (m *Model) splitKeys(msg tea.KeyMsg) []tea.KeyMsg {
 	switch typing := m.dialog != nil || m.filtering; {
 	case msg.Paste && !typing:
@@ -21,7 +21,7 @@ func (m *Model) splitKeys(msg tea.KeyMsg) []tea.KeyMsg {
 	return out
 }
 
-// key routes a key: to the dialog, the filter, what works everywhere, or the screen on top.
+// key routes a key to the dialog, to the filter, to what works everywhere or to the screen on top, in this order.
 func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	k := m.keymap
 	if m.dialog != nil {
@@ -58,7 +58,7 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	return nil
 }
 
-// back undoes what narrows the view: the filter, then the screen on top, then the toast.
+// back clears the filter if there is one, else closes the screen on top, else removes the toast.
 func (m *Model) back() {
 	switch {
 	case m.state.filter != "":
@@ -88,7 +88,7 @@ func (m *Model) typeFilter(msg tea.KeyMsg) tea.Cmd {
 	return cmd
 }
 
-// mouse handles a click on a tab and leaves everything else to the screen on top, in the coordinates of its area.
+// mouse handles clicks on the tabs and passes other events to the screen on top, relative to its area.
 func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	if m.dialog != nil {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/muesli/termenv"
 )
 
-// TestKeysThatComeTogether: what is typed faster than it is read comes as one message, and every key of it counts.
-func TestKeysThatComeTogether(t *testing.T) {
+// Keys that are typed faster than they are read arrive in one message.
+func TestSeveralKeysInOneMessage(t *testing.T) {
 	m := testModel(t, "policies", states()["normal"](), kit.Area{W: 80, H: 24}, testStyles(termenv.Ascii, true))
 	part := func() policyPart { return m.main[2].(*policies).part }
 	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("mmm")})

@@ -16,7 +16,7 @@ type object struct {
 	namespace, name string
 }
 
-// aspect is a way to look at an object.
+// aspect is what to show of an object.
 type aspect int
 
 const (
@@ -25,7 +25,7 @@ const (
 	events
 )
 
-// aspectOf returns the aspect that a key asks for; enter describes.
+// aspectOf returns the aspect that a key stands for.
 func aspectOf(k *keyMap, key tea.KeyMsg) (a aspect, ok bool) {
 	switch {
 	case k.open.Match(key), k.describe.Match(key):
@@ -38,7 +38,7 @@ func aspectOf(k *keyMap, key tea.KeyMsg) (a aspect, ok bool) {
 	return 0, false
 }
 
-// inspectKey opens the aspect of an object that a key asks for, if it asks for one.
+// inspectKey shows the aspect of an object that a key stands for. It returns nil if the key stands for none.
 func inspectKey(sh shell, key tea.KeyMsg, o object) tea.Cmd {
 	a, ok := aspectOf(sh.keys(), key)
 	if !ok {
@@ -47,7 +47,7 @@ func inspectKey(sh shell, key tea.KeyMsg, o object) tea.Cmd {
 	return inspect(sh, a, o)
 }
 
-// inspect opens a text about an object.
+// inspect shows an aspect of an object as text.
 func inspect(sh shell, a aspect, o object) tea.Cmd {
 	act := sh.session().act
 	switch a {
@@ -60,7 +60,7 @@ func inspect(sh shell, a aspect, o object) tea.Cmd {
 	}
 }
 
-// eventText lists the events of an object, one a line.
+// eventText lists the events of an object, one per line.
 func eventText(ctx context.Context, act *observe.Actions, o object) (string, error) {
 	list, err := act.Events(ctx, o.namespace, o.resource.Kind, o.name)
 	if err != nil {

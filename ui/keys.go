@@ -2,7 +2,7 @@ package ui
 
 import "github.com/klkube/kl/ui/kit"
 
-// keyMap is every key of the interface, in the groups that the help shows.
+// keyMap holds all keys of the interface.
 type keyMap struct {
 	// everywhere
 	quit, help, filter, palette, namespace, cluster, back, next, prev, screens kit.Binding

@@ -5,7 +5,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// levelOf returns the level that the styles draw for a level of an object in the cluster.
+// levelOf returns how to draw a level of an object in the cluster.
 func levelOf(l observe.Level) kit.Level {
 	switch l {
 	case observe.Good:

@@ -14,7 +14,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// logLimit is how many lines of a log are kept.
+// logLimit is the number of lines that are kept.
 const logLimit = 5000
 
 // logs follows the logs of one or more pods, each container in its own colour.
@@ -34,7 +34,7 @@ type logs struct {
 	cancel   context.CancelFunc
 }
 
-// logMsg brings lines that arrived together.
+// logMsg brings lines that arrived at about the same time.
 type logMsg struct {
 	logs  *logs
 	run   int
@@ -61,7 +61,7 @@ func openLogs(sh shell, name string, pods []*corev1.Pod) tea.Cmd {
 	return sh.push(l)
 }
 
-// start opens the streams of the logs, in place of those that are open. Lines come back in batches.
+// start opens the streams of the logs and closes earlier ones. Lines arrive in batches.
 func (l *logs) start() tea.Cmd {
 	l.run++
 	l.lines, l.shown, l.ended = nil, nil, false
@@ -237,7 +237,7 @@ func (l *logs) view(st *kit.Styles, a kit.Area) string {
 	case l.ended:
 		state = st.Dim.Render("ended")
 	case !l.follow:
-		state = st.Warn.Render("held · f follows")
+		state = st.Warn.Render("paused · f follows")
 	}
 	if l.previous {
 		state = st.Warn.Render("previous run") + " " + state

@@ -8,16 +8,16 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-const matrixTop = 2 // line of the first row of the matrix within the screen
+const matrixTop = 2 // line of the first row, within the screen
 
 // grid is the window over the matrix.
 type grid struct {
 	label      int // width of the names
-	rows, cols int // that there is room for
+	rows, cols int // size in rows and columns of the matrix
 	top, left  int // first row and column in the window
 }
 
-// fit makes a window over the matrix of peers as large as the area and moves it to the cursor.
+// fit makes the window as large as the area allows and moves it to the cursor.
 func (g *grid) fit(peers []peer, row, col int, a kit.Area) {
 	label := 8
 	for _, x := range peers {
@@ -72,7 +72,7 @@ func (p *policies) content(st *kit.Styles, a kit.Area) string {
 	return p.matrix(st, kit.Area{W: a.W, H: a.H - explain}) + "\n" + p.explanation(st, kit.Area{W: a.W, H: explain})
 }
 
-// explanationHeight is how many lines below the matrix explain the pair under the cursor.
+// explanationHeight is the height of the explanation below the matrix.
 func explanationHeight(a kit.Area) int {
 	switch {
 	case a.H < 14:
@@ -96,7 +96,7 @@ func (p *policies) resize(a kit.Area) {
 	}
 }
 
-// matrix draws the window over the matrix; columns carry the numbers of the rows.
+// matrix draws the window over the matrix. A column has the number of the row of the same peer.
 func (p *policies) matrix(st *kit.Styles, a kit.Area) string {
 	g := &p.grid
 	head := strings.Repeat(" ", g.label+6)
@@ -122,7 +122,7 @@ func (p *policies) matrix(st *kit.Styles, a kit.Area) string {
 	return kit.Block(strings.Join(lines, "\n"), a)
 }
 
-// scrollTo moves a window of n lines that begins at first so that line at is in it.
+// scrollTo returns where a window of n lines that begins at first must begin so that it contains line at.
 func scrollTo(first, at, n int) int {
 	if at < first {
 		return at
@@ -151,7 +151,7 @@ func (p *policies) cell(st *kit.Styles, i, j int) string {
 	return " " + style.Render(glyph) + " "
 }
 
-// explanation says which policies decide about the pair under the cursor.
+// explanation says whether the pair under the cursor may connect, and which policies decide that.
 func (p *policies) explanation(st *kit.Styles, a kit.Area) string {
 	from, to := p.peers[p.row], p.peers[p.col]
 	c := p.verdicts[[2]int{p.row, p.col}]
@@ -209,11 +209,11 @@ func (p *policies) denialFeed(st *kit.Styles, a kit.Area) string {
 	s := p.sh.session()
 	switch {
 	case p.state.snap.Verdicts == nil && s != nil && s.target.Layout == nil:
-		return st.Empty("Who was refused is known for kl's own clusters", "the matrix (m) says for any cluster who would be", a)
+		return st.Empty("Denials are recorded on kl clusters only", "the matrix (m) shows what policies deny in any cluster", a)
 	case len(p.denials) == 0 && p.state.filter != "":
 		return st.Empty("No denial matches /"+kit.Clean(p.state.filter), "esc clears the filter", a)
 	case len(p.denials) == 0:
-		return st.Empty("Nothing was refused so far", "a denial appears here within a second", a)
+		return st.Empty("No connection has been denied so far", "a denial appears here within a second", a)
 	}
 	return p.feed.View(st, true)
 }

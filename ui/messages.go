@@ -15,13 +15,13 @@ type (
 		snap    *observe.Snapshot
 		changed <-chan struct{}
 	}
-	// connectedMsg ends an attempt to open a session.
+	// connectedMsg brings a session that has been opened, or why it could not be.
 	connectedMsg struct {
 		session *session
 		target  observe.Target
 		err     error
 	}
-	// tickMsg moves the clock that ages are shown by.
+	// tickMsg moves the clock on.
 	tickMsg time.Time
 	// spinMsg turns the spinner while something loads.
 	spinMsg struct{}

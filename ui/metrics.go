@@ -13,15 +13,15 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// metrics shows where CPU and memory go: pods or nodes by use, charts of the selected one, autoscalers, and the figures of
-// the control plane itself.
+// metrics lists pods or nodes by their use of CPU and memory, with charts of the selected one, the autoscalers, and the
+// metrics of the control plane.
 type metrics struct {
 	sh      shell
 	state   viewState
 	part    metricsPart
 	order   metricsOrder
 	rows    []usageRow
-	made    metricsKey // what rows was made from
+	rowsFor metricsKey // what rows was made from
 	usage   kit.Table
 	hpas    []*autoscalingv2.HorizontalPodAutoscaler
 	scaling kit.Table
@@ -62,12 +62,12 @@ func (o metricsOrder) String() string {
 	return [...]string{"CPU", "memory", "network", "restarts", "name"}[o]
 }
 
-// usageRow is a pod or node with its use.
+// usageRow is a pod or node and what it uses.
 type usageRow struct {
 	namespace, name string
 	series          observe.Series
 	traffic         []observe.Rate
-	restarted       []int32 // its history
+	restarted       []int32 // history of restarts
 	request, limit  observe.Resources
 	restarts        int
 	level           observe.Level
@@ -111,15 +111,15 @@ func (x *metrics) setState(v viewState) {
 	}
 	hpas := x.hpas
 	x.scaling.SetRows(len(hpas), func(i int) string { return hpas[i].Namespace + "/" + hpas[i].Name }, func(i int) []kit.Cell { return hpaRow(hpas[i]) })
-	if made := (metricsKey{v.snap, v.namespace, v.filter, x.order, x.part}); made != x.made {
+	if key := (metricsKey{v.snap, v.namespace, v.filter, x.order, x.part}); key != x.rowsFor {
 		x.collect(v)
-		x.made = made
+		x.rowsFor = key
 	}
 	rows := x.rows
 	x.usage.SetRows(len(rows), func(i int) string { return rows[i].namespace + "/" + rows[i].name }, func(i int) []kit.Cell { return usageCells(&rows[i], v) })
 }
 
-// collect makes and sorts the rows of pods or nodes.
+// collect makes the rows of pods or nodes and sorts them.
 func (x *metrics) collect(v viewState) {
 	if x.part == metricNodes {
 		x.rows = nodeRows(v)
@@ -243,13 +243,13 @@ func (x *metrics) content(st *kit.Styles, a kit.Area) string {
 	return x.usage.View(st, true) + "\n" + x.charts(st, &x.rows[min(x.usage.Cursor, len(x.rows)-1)], lines, perLine, a.W)
 }
 
-// unmeasured reports whether nothing could be measured.
+// unmeasured reports whether no metrics could be read.
 func (x *metrics) unmeasured() bool {
 	s := x.state.snap
 	return s.Usage != nil && s.Usage.Err != "" && len(s.Usage.Pods) == 0 && (s.Traffic == nil || len(s.Traffic.Nodes) == 0)
 }
 
-// blank says why there is no row.
+// blank says why there is nothing to show.
 func (x *metrics) blank(st *kit.Styles, a kit.Area) string {
 	switch {
 	case x.state.snap.Usage == nil && len(x.rows) == 0:
@@ -268,6 +268,6 @@ func (x *metrics) resize(a kit.Area) {
 		return
 	}
 	lines, perLine := chartRoom(a)
-	x.all = len(x.rows) > 0 && !x.unmeasured() && lines*perLine >= charts
+	x.all = len(x.rows) > 0 && !x.unmeasured() && lines*perLine >= chartCount
 	x.usage.Resize(kit.Area{W: a.W, H: a.H - lines*chartHeight(lines)}, 1)
 }

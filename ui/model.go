@@ -12,7 +12,8 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// Model is the whole interface. It is a tea.Model, used by one program.
+// Model is the whole dashboard: it routes messages to screens and lays out header, body and footer. It is the tea.Model of
+// one program.
 type Model struct {
 	opts    Options
 	st      *kit.Styles
@@ -25,7 +26,7 @@ type Model struct {
 	state    viewState
 	conn     *session // nil until a cluster has been opened
 	failed   string   // why no cluster could be opened
-	headline string   // the latest news, until they are done
+	headline string   // the latest news, until the last one has come
 	main     []screen
 	active   int      // index into main
 	stack    []screen // opened from the active screen, the last one on top
@@ -43,7 +44,7 @@ func screenNames() []string {
 	return []string{"Overview", "Rollouts", "Policies", "Metrics", "Workloads", "Nodes", "Audit"}
 }
 
-// newModel returns a model that shows an empty cluster. It needs connectWith before it can run.
+// newModel returns a model that shows an empty cluster. connectWith must be called before the model can run.
 func newModel(opts Options, st *kit.Styles) *Model {
 	m := &Model{opts: opts, st: st, keymap: newKeyMap(), filter: kit.NewInput("/")}
 	m.state = viewState{now: opts.clock(), namespace: opts.Namespace}
@@ -65,7 +66,7 @@ func (m *Model) Init() tea.Cmd {
 
 func tick() tea.Cmd { return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tickMsg(t) }) }
 
-// spin asks for another frame soon, as long as something loads or the screen on top is pending.
+// spin asks for another frame soon if something is being loaded or the screen on top is pending.
 func (m *Model) spin() tea.Cmd {
 	wait := 120 * time.Millisecond
 	switch {
@@ -133,7 +134,7 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 	return m.forward(msg)
 }
 
-// resize lets everything that is shown adapt to its area, so that View only has to draw.
+// resize gives everything that is shown its area. What depends on the area is computed here, so that View only draws.
 func (m *Model) resize() {
 	if r, ok := m.top().(resizer); ok {
 		r.resize(m.bodyArea())
@@ -147,7 +148,7 @@ func (m *Model) resize() {
 // refresh gives the state to the screen on top.
 func (m *Model) refresh() { m.top().setState(m.state) }
 
-// takeNews shows news in the first line until newer ones come. The last news are shown like any other result.
+// takeNews shows news in the first line until there are newer ones. The last one is shown as a toast.
 func (m *Model) takeNews(n newsMsg) tea.Cmd {
 	if n.Done {
 		m.headline = ""
@@ -184,14 +185,14 @@ func (m *Model) updateDialog(msg tea.Msg) tea.Cmd {
 	return cmd
 }
 
-// data takes the results of commands; ok is false if msg is not one of them.
+// data handles the results of commands about the cluster; ok is false if msg is not one of them.
 func (m *Model) data(msg tea.Msg) (cmd tea.Cmd, ok bool) {
 	switch msg := msg.(type) {
 	case connectedMsg:
 		return m.connected(msg), true
 	case snapshotMsg:
 		if msg.session != m.conn {
-			return nil, true // of a cluster that was left
+			return nil, true // of a session that has been replaced
 		}
 		m.state.snap, m.state.now = msg.snap, m.now()
 		m.refresh()
@@ -242,7 +243,7 @@ func (m *Model) connected(msg connectedMsg) tea.Cmd {
 	return tea.Batch(cmds...)
 }
 
-// discover asks the server once a session which resources it serves, as soon as it answers.
+// discover asks the server which resources it serves, once per session, as soon as the server answers.
 func (m *Model) discover() tea.Cmd {
 	s := m.conn
 	if s.discovered || m.state.snap.Conn.State != observe.Live {

@@ -9,7 +9,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// reset replaces all screens by new ones, as a newly opened cluster needs them.
+// reset closes all screens and makes new ones for another cluster.
 func (m *Model) reset() {
 	m.closeScreens()
 	m.stack = nil
@@ -43,7 +43,7 @@ func (m *Model) ask(d kit.Dialog) tea.Cmd {
 	return nil
 }
 
-// push implements shell: it gives the screen the state, shows it and starts it.
+// push implements shell. It is the only way to open a screen: the screen gets the state, is shown and is started.
 func (m *Model) push(s screen) tea.Cmd {
 	m.stack = append(m.stack, s)
 	m.clearFilter()
@@ -71,7 +71,7 @@ func (m *Model) pop() {
 	m.refresh()
 }
 
-// show closes all screens on top of the active one and shows the i-th main screen, counted in a circle.
+// show closes the screens on top of the active one and shows main screen i, modulo their number.
 func (m *Model) show(i int) {
 	for len(m.stack) > 0 {
 		m.pop()
@@ -104,7 +104,7 @@ func (m *Model) clearFilter() {
 	m.filter.Blur()
 }
 
-// navigate handles the messages that show something else; ok is false if msg is not one of them.
+// navigate handles the messages that open or close something; ok is false if msg is not one of them.
 func (m *Model) navigate(msg tea.Msg) (cmd tea.Cmd, ok bool) {
 	switch msg := msg.(type) {
 	case pushMsg:

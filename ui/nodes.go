@@ -15,8 +15,8 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// nodes lists the nodes and how full they are, with details of the selected one below. For clusters of kl the verbs of
-// 'kl node' are keys.
+// nodes lists the nodes and how full they are, with details of the selected one below. In a cluster of kl there are keys
+// for the verbs of 'kl node'.
 type nodes struct {
 	sh    shell
 	state viewState
@@ -79,6 +79,7 @@ func (n *nodes) setState(v viewState) {
 	})
 }
 
+// address is the internal IP address of a node.
 func address(n *corev1.Node) string {
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP {
@@ -88,7 +89,7 @@ func address(n *corev1.Node) string {
 	return ""
 }
 
-// meter is a gauge of what is used (or, without metrics, requested) of a capacity, with the amount.
+// meter draws how much of a capacity is used, or requested if there are no metrics, as a gauge with the amount.
 func meter(st *kit.Styles, used, requested, whole int64, measured bool, unit func(int64) string, w int) string {
 	v := used
 	if !measured {
@@ -136,12 +137,12 @@ func (n *nodes) update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-// confirmCordon asks and then keeps new pods off a node, or lets them on it again.
+// confirmCordon asks, and then cordons or uncordons a node.
 func (n *nodes) confirmCordon(s observe.NodeState) tea.Cmd {
 	sess, on := n.sh.session(), !s.Node.Spec.Unschedulable
-	verb, what := "cordon", "It takes no new pods; those it has stay."
+	verb, what := "cordon", "No new pods are scheduled on the node. The pods it has stay."
 	if !on {
-		verb, what = "uncordon", "It takes new pods again."
+		verb, what = "uncordon", "New pods are scheduled on the node again."
 	}
 	return n.sh.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + s.Name, Verb: verb, Lines: []string{what},
 		Then: sess.do(verb+"ed "+s.Name, func(ctx context.Context) error { return sess.act.Cordon(ctx, s.Name, on) })})
@@ -158,15 +159,15 @@ type nodeVerb struct {
 func (n *nodes) verbs() []nodeVerb {
 	k := n.sh.keys()
 	return []nodeVerb{
-		{k.stop, "stop", "It is shut down; its pods move after a while.", true},
-		{k.start, "start", "It is turned on again with its data and address.", false},
-		{k.kill, "kill", "It is ended at once, as by a power failure.", true},
-		{k.cut, "partition", "It is cut off from the control plane and the other nodes.", true},
-		{k.heal, "heal", "It may talk to the control plane and the other nodes again.", false},
+		{k.stop, "stop", "The node is shut down. Its pods move to other nodes after a while.", true},
+		{k.start, "start", "The node starts again with its data and its address.", false},
+		{k.kill, "kill", "The node is killed at once, as in a power failure.", true},
+		{k.cut, "partition", "The node is cut off from the control plane and from the other nodes.", true},
+		{k.heal, "heal", "The node can reach the control plane and the other nodes again.", false},
 	}
 }
 
-// confirmVerb asks and then does to a node what a key stands for, if it stands for a verb.
+// confirmVerb asks, and then runs the verb that a key stands for on a node. It does nothing for other keys.
 func (n *nodes) confirmVerb(key tea.KeyMsg, node string) tea.Cmd {
 	for _, v := range n.verbs() {
 		if !v.key.Match(key) {

@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// overview is the cluster at a glance: what it consists of, its nodes, what rolls out, and what went wrong lately.
+// overview shows the cluster at a glance: the control plane, the nodes, rollouts that are not complete and recent warnings.
 type overview struct {
 	sh       shell
 	state    viewState
@@ -93,7 +93,7 @@ func (o *overview) update(msg tea.Msg) tea.Cmd {
 // overviewLayout is how the area of the overview is divided.
 type overviewLayout struct {
 	small    bool // no room for frames
-	list     int  // height of the list of rollouts without frames
+	list     int  // height of the list of rollouts if small
 	cluster  kit.Area
 	nodes    kit.Area
 	rollouts kit.Area
@@ -186,7 +186,7 @@ func (o *overview) nodeNote() string {
 	return "requested"
 }
 
-// cluster is the panel of components and state.
+// cluster is the content of the panel about the control plane.
 func (o *overview) cluster(st *kit.Styles, a kit.Area) string {
 	s := o.state.snap
 	var lines []string
@@ -212,7 +212,7 @@ func field(st *kit.Styles, name, value string) string {
 	return st.Dim.Render(kit.Fit(name, 9)) + st.Text.Render(value)
 }
 
-// components draws when each part of the control plane started and was ready, on one scale.
+// components draws when each component of the control plane started and became ready, on one scale.
 func (o *overview) components(st *kit.Styles, a kit.Area) []string {
 	k := o.state.snap.KL
 	longest := 0.001
@@ -260,8 +260,8 @@ func (o *overview) components(st *kit.Styles, a kit.Area) []string {
 	return lines
 }
 
-// visibleComponents leaves out, where there is no room for all, those that are well, or off, and took least time to start;
-// those that everybody knows last.
+// visibleComponents chooses which components to show if there is no room for all. It leaves out healthy and stopped ones,
+// those that started fastest first and the well-known ones of Kubernetes last.
 func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster.ComponentStatus, hidden int) {
 	shown = slices.Clone(all)
 	worth := func(c cluster.ComponentStatus) float64 {
@@ -278,7 +278,7 @@ func visibleComponents(all []cluster.ComponentStatus, room int) (shown []cluster
 			}
 		}
 		if least < 0 {
-			break // all in trouble
+			break // none of them is healthy
 		}
 		shown = slices.Delete(shown, least, least+1)
 	}
@@ -290,7 +290,7 @@ func shortComponent(s string) string {
 	return strings.Replace(s, "controller-manager", "controllers", 1)
 }
 
-// safety is what protects the cluster's data: certificates, encryption, audit.
+// safety says whether encryption and audit are on and when the first certificate expires.
 func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 	on := func(b bool) string {
 		if b {

@@ -8,7 +8,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// TestVisibleComponents: what is not well is always seen, and what took long before what did not.
+// Failed components are always shown, slow ones before fast ones.
 func TestVisibleComponents(t *testing.T) {
 	serving := func(name cluster.ComponentName, took float64) cluster.ComponentStatus {
 		return cluster.ComponentStatus{Name: name, State: cluster.ComponentServing, Ready: took}

@@ -13,13 +13,13 @@ import (
 // peer is a row and a column of the matrix: the pods of a workload or of a namespace.
 type peer struct {
 	name string
-	pods []*policy.Pod // a sample: pods that behave alike stand for each other; empty means outside the cluster
+	pods []*policy.Pod // one for each set of policies, and a few more; empty means outside the cluster
 }
 
 // outside is an address outside of every cluster (TEST-NET-1).
 func outside() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 1}) }
 
-// peerOf returns the index of the peer that an end of a connection belongs to. What is not a pod is outside.
+// peerOf returns the index of the peer that an end of a connection belongs to; an end that is no pod is outside.
 func (p *policies) peerOf(end string) int {
 	if owner := p.owners[end]; owner != "" {
 		name := p.peerName(end, owner)
@@ -75,7 +75,7 @@ func (p *policies) collect() []peer {
 			at[name] = i
 			out = append(out, peer{name: name})
 		}
-		few := 2 // replicas behave alike; two of them can talk to each other
+		few := 2 // replicas behave alike; with two, connections between them are judged too
 		if p.part == partNamespaces {
 			few = 6
 		}
@@ -104,18 +104,18 @@ func workloadOf(p *corev1.Pod) string {
 	return p.Name
 }
 
-// pairVerdict says how many of the connections between two peers are allowed.
+// pairVerdict is the number of sampled connections between two peers, and of those that are allowed.
 type pairVerdict struct {
 	allowed, all int
 	verdict      policy.Verdict // of one connection: a denied one if there is one
 }
 
-// perFrame is how many connections are judged for one frame, which takes about 10 ms. A larger matrix fills in over several
-// frames.
+// perFrame is the number of connections that are judged for one frame, which takes about 10 ms. A large matrix takes
+// several frames.
 const perFrame = 1000
 
-// judge judges the pairs in the window of the matrix, and the one under the cursor, as far as the budget of a frame lasts.
-// Each pair is judged once.
+// judge judges the pairs in the window of the matrix that have no verdict yet, up to perFrame connections, and always the
+// pair under the cursor.
 func (p *policies) judge() {
 	budget := perFrame
 	judge := func(i, j int) {
@@ -134,7 +134,7 @@ func (p *policies) judge() {
 	}
 }
 
-// pending reports whether a pair in the window of the matrix has not been judged yet.
+// pending reports whether a pair in the window has no verdict yet.
 func (p *policies) pending() bool {
 	if p.part >= partPolicies {
 		return false

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// plane draws the figures of the control plane.
+// plane draws the metrics of the control plane.
 func (x *metrics) plane(st *kit.Styles, a kit.Area) string {
 	p := x.state.snap.Plane
 	switch {
@@ -32,7 +32,7 @@ func (x *metrics) plane(st *kit.Styles, a kit.Area) string {
 	return kit.Block(out, a)
 }
 
-// planeFacts are lines about storage and scheduling, with their history where there is room.
+// planeFacts are lines about storage and scheduling, with sparklines if there is room.
 func planeFacts(st *kit.Styles, p *observe.Plane, a kit.Area) []string {
 	history := func(left string, values []float64) string {
 		w := min(60, a.W-4-9-42)
@@ -53,7 +53,7 @@ func planeFacts(st *kit.Styles, p *observe.Plane, a kit.Area) []string {
 	}
 }
 
-// figure writes a number that may be unknown.
+// figure writes a number, which is NaN if it is unknown.
 func figure(v float64, format string) string {
 	if math.IsNaN(v) {
 		return "–"

@@ -17,12 +17,12 @@ func podResource() observe.Resource {
 	return observe.Resource{GVR: schema.GroupVersionResource{Version: "v1", Resource: "pods"}, Kind: "Pod", Namespaced: true}
 }
 
-// podKeys are the keys that do something with a pod.
+// podKeys are the keys that podAction handles.
 func podKeys(k *keyMap) []kit.Binding {
 	return []kit.Binding{k.logs, k.describe, k.yaml, k.shell, k.events, k.forward, k.remove}
 }
 
-// podAction handles the keys of podKeys, and enter, for one pod.
+// podAction does with a pod what a key stands for.
 func podAction(sh shell, key tea.KeyMsg, p *corev1.Pod) tea.Cmd {
 	k := sh.keys()
 	if sh.session() == nil {
@@ -45,13 +45,13 @@ func podAction(sh shell, key tea.KeyMsg, p *corev1.Pod) tea.Cmd {
 func ownerNote(p *corev1.Pod) string {
 	for _, o := range p.OwnerReferences {
 		if o.Controller != nil && *o.Controller {
-			return o.Kind + " " + o.Name + " will make another."
+			return o.Kind + " " + o.Name + " creates another one."
 		}
 	}
-	return "Nothing will make it again."
+	return "Nothing creates it again."
 }
 
-// confirmDelete asks and then deletes an object; note says what else happens.
+// confirmDelete asks, and then deletes an object. The note says what else that does.
 func confirmDelete(sh shell, res observe.Resource, namespace, name, note string) tea.Cmd {
 	s := sh.session()
 	where := ""
@@ -87,7 +87,7 @@ func containerPorts(p *corev1.Pod) []kit.Choice {
 	return list
 }
 
-// askForward asks for a port of the pod and forwards a free local port to it; "8080:80" chooses the local one.
+// askForward asks for a port of a pod and forwards a local port to it: any free one, or 8080 for "8080:80".
 func askForward(sh shell, p *corev1.Pod) tea.Cmd {
 	value := ""
 	if ports := containerPorts(p); len(ports) > 0 {
@@ -111,14 +111,14 @@ func parsePorts(v string) (local, port int, err error) {
 		return local, port, checkPort(port)
 	}
 	if port, err = strconv.Atoi(v); err != nil {
-		return 0, 0, fmt.Errorf("a port, or LOCAL:PORT")
+		return 0, 0, fmt.Errorf("enter PORT or LOCAL:PORT")
 	}
 	return 0, port, checkPort(port)
 }
 
 func checkPort(n int) error {
 	if n < 1 || n > 65535 {
-		return fmt.Errorf("a port is between 1 and 65535")
+		return fmt.Errorf("enter a port from 1 to 65535")
 	}
 	return nil
 }

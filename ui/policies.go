@@ -16,8 +16,8 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// policies shows NetworkPolicies in words, who may reach whom as a matrix of workloads or namespaces, and what has been
-// denied. The matrix is computed by the model that the nodes of kl enforce.
+// policies shows who may reach whom as a matrix of workloads or namespaces, the NetworkPolicies in words, and the
+// connections that were denied. The matrix comes from the model that the nodes of kl enforce.
 type policies struct {
 	sh    shell
 	state viewState
@@ -29,9 +29,9 @@ type policies struct {
 
 	peers    []peer            // rows and columns of the matrix
 	peersFor peersKey          // what peers was collected for
-	owners   map[string]string // workloads of pods, both as namespace/name
+	owners   map[string]string // name of the workload by namespace/name of its pod
 	ports    portChoice
-	verdicts map[[2]int]pairVerdict // by row and column, for the present peers and port
+	verdicts map[[2]int]pairVerdict // by row and column, for the current peers and port
 	row, col int                    // the cursor
 	grid     grid
 
@@ -41,8 +41,8 @@ type policies struct {
 	feed    kit.Table       // of denials
 }
 
-// policySource tells versions of the objects apart that a policy model is compiled from: informers replace the lists
-// whenever an object changes.
+// policySource identifies the objects that a policy model was compiled from. A list is another one after every change, so
+// the address of its first element is enough.
 type policySource struct{ pods, policies, namespaces any }
 
 // firstOf is the address of the first element of a list, or nil.
@@ -69,7 +69,7 @@ const (
 	partDenials
 )
 
-// portChoice is the port a matrix is about.
+// portChoice is a port that connections are judged for.
 type portChoice struct {
 	proto corev1.Protocol
 	port  uint16
@@ -112,7 +112,7 @@ func (p *policies) setState(v viewState) {
 	p.setList(v)
 }
 
-// compile makes the model again if its objects have changed: at most every two seconds in a large cluster.
+// compile compiles the model if objects have changed since, but no more than every two seconds in a large cluster.
 func (p *policies) compile() {
 	s := p.state.snap
 	source := policySource{firstOf(s.Pods), firstOf(s.Policies), firstOf(s.Namespaces)}
@@ -124,7 +124,7 @@ func (p *policies) compile() {
 	p.model = policy.Compile(policy.Objects{Pods: s.Pods, Namespaces: s.Namespaces, Policies: s.Policies, Nodes: s.Nodes}, policy.Options{})
 }
 
-// setList takes the policies that the filter lets through.
+// setList lists the policies that pass the filter.
 func (p *policies) setList(v viewState) {
 	p.list = nil
 	for _, np := range v.snap.Policies {
@@ -149,7 +149,7 @@ func (p *policies) setList(v viewState) {
 	})
 }
 
-// setDenials takes the denials that the filter lets through, newest first.
+// setDenials lists the denials that pass the filter, newest first.
 func (p *policies) setDenials(v viewState) {
 	p.denials = nil
 	if verdicts := v.snap.Verdicts; verdicts != nil {
@@ -169,7 +169,7 @@ func (p *policies) setDenials(v viewState) {
 	})
 }
 
-// showDenial puts the cursor of the matrix on the selected denial.
+// showDenial shows the selected denial in the matrix.
 func (p *policies) showDenial() {
 	if p.feed.Cursor >= len(p.denials) {
 		return
@@ -181,7 +181,7 @@ func (p *policies) showDenial() {
 	p.row, p.col = p.peerOf(d.From), p.peerOf(d.To)
 }
 
-// setPorts makes the matrix be about another port.
+// setPorts sets the port that connections are judged for.
 func (p *policies) setPorts(c portChoice) { p.ports, p.verdicts = c, map[[2]int]pairVerdict{} }
 
 func (p *policies) update(msg tea.Msg) tea.Cmd {
@@ -243,7 +243,7 @@ func (p *policies) matrixKey(key tea.KeyMsg) tea.Cmd {
 	return nil
 }
 
-// askPort asks which port the matrix is about.
+// askPort asks for the port of the matrix.
 func (p *policies) askPort() tea.Cmd {
 	now := strings.TrimPrefix(p.ports.String(), "tcp ")
 	check := func(v string) error {
@@ -253,7 +253,7 @@ func (p *policies) askPort() tea.Cmd {
 	return p.sh.ask(kit.NewPrompt("Port of the matrix", "80, 53/udp, 9090/sctp", now, check, func(v string) tea.Cmd { return send(portMsg{v}) }))
 }
 
-// portMsg sets the port that the matrix is about.
+// portMsg sets the port of the matrix.
 type portMsg struct{ value string }
 
 // pairMsg puts the cursor of the matrix on a row and a column; a negative one leaves it where it is.
@@ -267,7 +267,7 @@ func (p *policies) wants(msg tea.Msg) bool {
 	return false
 }
 
-// answered takes what was entered in a dialog.
+// answered handles the messages that the dialogs of the matrix send.
 func (p *policies) answered(msg tea.Msg) {
 	switch msg := msg.(type) {
 	case portMsg:
@@ -284,7 +284,7 @@ func (p *policies) answered(msg tea.Msg) {
 	}
 }
 
-// choosePair asks who connects to whom and puts the cursor on that pair, which is explained below the matrix.
+// choosePair asks for a pair and puts the cursor on it, so that it is explained below the matrix.
 func (p *policies) choosePair() tea.Cmd {
 	var from []kit.Choice
 	for i, a := range p.peers {
@@ -309,13 +309,13 @@ func parsePortChoice(v string) (portChoice, error) {
 		default:
 			n, err := strconv.ParseUint(part, 10, 16)
 			if err != nil || n == 0 {
-				return c, fmt.Errorf("a port from 1 to 65535, with /udp or /sctp after it if it is not TCP")
+				return c, fmt.Errorf("enter a port from 1 to 65535, followed by /udp or /sctp unless it is TCP")
 			}
 			c.port = uint16(n)
 		}
 	}
 	if c.port == 0 {
-		return c, fmt.Errorf("a port is missing")
+		return c, fmt.Errorf("enter a port")
 	}
 	return c, nil
 }
@@ -332,7 +332,7 @@ func (p *policies) updateList(msg tea.Msg) tea.Cmd {
 	np := p.list[p.table.Cursor]
 	res := observe.Resource{GVR: networkingv1.SchemeGroupVersion.WithResource("networkpolicies"), Kind: "NetworkPolicy", Namespaced: true}
 	if k.remove.Match(key) {
-		return confirmDelete(p.sh, res, np.Namespace, np.Name, "What it forbade is allowed again, unless another policy forbids it.")
+		return confirmDelete(p.sh, res, np.Namespace, np.Name, "Connections that only this policy denied are allowed again.")
 	}
 	return inspectKey(p.sh, key, object{res, np.Namespace, np.Name})
 }

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// policyWords says what a policy does.
+// policyWords describes in words what a policy allows.
 func policyWords(np *networkingv1.NetworkPolicy) string {
 	who := "every pod"
 	if s := metav1.FormatLabelSelector(&np.Spec.PodSelector); s != "" && s != "<none>" {

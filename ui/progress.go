@@ -15,22 +15,17 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// ProgressFormat is how a [Progress] shows what happens.
+// ProgressFormat is the format of a [Progress].
 type ProgressFormat string
 
 // The formats of progress.
 const (
 	ProgressChecklist ProgressFormat = "checklist" // redrawn in place: for a terminal
-	ProgressLines     ProgressFormat = "lines"     // one line a change, with the time: for logs
-	ProgressJSON      ProgressFormat = "json"      // one JSON document a change
+	ProgressLines     ProgressFormat = "lines"     // one line for each event, with the time: for logs
+	ProgressJSON      ProgressFormat = "json"      // one JSON document for each event
 )
 
-// Progress shows the events of a cluster going up or down. Close ends it; events that come later are dropped.
-//
-//	p := ui.NewProgress(os.Stderr, ui.ProgressChecklist)
-//	host.Events = p.Event
-//	_, err := host.Up(ctx, spec, cluster.UpOptions{})
-//	p.Close()
+// Progress shows the events of a cluster that goes up or down. Events after Close are dropped.
 type Progress struct {
 	event  func(cluster.Event)
 	close  func()
@@ -47,13 +42,13 @@ func NewProgress(out io.Writer, format ProgressFormat) *Progress {
 	case ProgressLines:
 		return &Progress{func(e cluster.Event) { fmt.Fprintln(out, progressLine(e)) }, func() {}, stays}
 	}
-	// Input stays with the terminal's own line discipline, so that Ctrl-C is a signal as in any other command.
+	// The program does not read the terminal, so that Ctrl-C is a signal as in any other command.
 	program := tea.NewProgram(newChecklist(lipgloss.NewRenderer(out), time.Now), tea.WithOutput(out), tea.WithInput(nil),
 		tea.WithoutSignalHandler(), tea.WithFPS(30))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = program.Run() // nothing is lost but a picture
+		_, _ = program.Run() // progress is not worth failing for
 	}()
 	return &Progress{
 		event:  func(e cluster.Event) { program.Send(progressMsg(e)) },
@@ -62,13 +57,13 @@ func NewProgress(out io.Writer, format ProgressFormat) *Progress {
 	}
 }
 
-// Event shows an event. It must not be called by two goroutines at once.
+// Event shows an event. It must not be called concurrently.
 func (p *Progress) Event(e cluster.Event) { p.event(e) }
 
-// Close draws the last state and gives the terminal back.
+// Close draws the last state and releases the terminal.
 func (p *Progress) Close() { p.close() }
 
-// Remove is Close, but takes a checklist off the terminal. What was written as lines stays, and it returns false.
+// Remove is like Close, but clears a checklist from the terminal. It returns false if lines were written, which stay.
 func (p *Progress) Remove() bool {
 	if p.remove() {
 		return true
@@ -77,7 +72,7 @@ func (p *Progress) Remove() bool {
 	return false
 }
 
-// progressLine is the plain form of an event.
+// progressLine describes an event in one line.
 func progressLine(e cluster.Event) string {
 	var b strings.Builder
 	b.WriteString(e.Time.Format("15:04:05.000 "))
@@ -106,7 +101,7 @@ type (
 	progressEndMsg struct{ remove bool }
 )
 
-// checklist is the picture: a line a step, in the order they began.
+// checklist shows one line for each step, in the order in which they began.
 type checklist struct {
 	styles  progressStyles
 	clock   func() time.Time
@@ -125,7 +120,7 @@ type progressStep struct {
 type progressStyles struct{ done, failed, busy, note, faint lipgloss.Style }
 
 func newChecklist(r *lipgloss.Renderer, clock func() time.Time) checklist {
-	// The terminal's own colours: they suit its background, which then need not be asked for.
+	// The colours of the terminal itself suit its background, so there is no need to ask for it.
 	color := func(number string) lipgloss.Style { return r.NewStyle().Foreground(lipgloss.Color(number)) }
 	return checklist{
 		styles: progressStyles{
@@ -141,7 +136,7 @@ func (m checklist) Init() tea.Cmd { return m.spinner.Tick }
 func (m checklist) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		if msg.Width > 0 { // some terminals do not know
+		if msg.Width > 0 { // some terminals report no size
 			m.width = msg.Width
 		}
 	case progressEndMsg:
@@ -192,7 +187,7 @@ func (m checklist) View() string {
 
 const progressNameWidth = 24
 
-// line is one step: a mark, its name, its time, and what it is at while it lasts, cut to the width.
+// line shows one step, cut to the width: a mark, its name, its time and its last message.
 func (m checklist) line(name string, s progressStep) string {
 	took, mark, text := s.last.Seconds, "", m.styles.faint.Render(s.last.Message)
 	switch s.last.State {

@@ -19,7 +19,7 @@ import (
 	"github.com/klkube/kl/ui/kit/goldentest"
 )
 
-// progressEvents is an up with everything in it: steps done, running and failed, a warning, long and wide text.
+// progressEvents has steps that are done, running and failed, a warning, and long and wide text.
 func progressEvents() []cluster.Event {
 	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
@@ -61,7 +61,7 @@ func TestProgressChecklist(t *testing.T) {
 					}
 				}
 				if plain := name == "plain"; plain == strings.Contains(got, "\x1b[") {
-					t.Errorf("plain is %v, escapes are not", plain)
+					t.Errorf("plain is %v, but so are escape sequences", plain)
 				}
 				files.Equal(t, got)
 			})
@@ -99,7 +99,7 @@ func TestProgressJSON(t *testing.T) {
 	}
 }
 
-// The last picture stays when the program that draws ends, and nothing comes after Close.
+// The last state stays on the terminal, and nothing is drawn after Close.
 func TestProgressEndsWithTheLastState(t *testing.T) {
 	var b bytes.Buffer
 	p := NewProgress(&b, ProgressChecklist)
@@ -112,6 +112,6 @@ func TestProgressEndsWithTheLastState(t *testing.T) {
 		t.Errorf("drew %q", text)
 	}
 	if !strings.HasSuffix(b.String(), ansi.ShowCursor) && !strings.Contains(b.String(), ansi.ShowCursor) {
-		t.Error("the cursor stays hidden")
+		t.Error("the cursor is still hidden")
 	}
 }

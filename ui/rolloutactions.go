@@ -20,7 +20,7 @@ func resourceOf(kind string) observe.Resource {
 	return observe.Resource{GVR: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: plural}, Kind: kind, Namespaced: true}
 }
 
-// podsOfRollout returns the pods of all revisions.
+// podsOfRollout returns the pods of all revisions of a rollout.
 func podsOfRollout(s *observe.Snapshot, r *observe.Rollout) []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, rev := range observe.Revisions(s, r) {
@@ -29,7 +29,7 @@ func podsOfRollout(s *observe.Snapshot, r *observe.Rollout) []*corev1.Pod {
 	return out
 }
 
-// previousRevision is what undo goes back to: the newest that is not the present one.
+// previousRevision returns the newest revision that is not the current one, or nil.
 func previousRevision(list []observe.Revision) *observe.Revision {
 	for i := range list {
 		if !list[i].Current {
@@ -50,9 +50,9 @@ func confirmPause(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Kind != observe.KindDeployment {
 		return toast(observe.Warn, "only a Deployment can be paused; a StatefulSet has a partition (C)")
 	}
-	s, verb, what := sh.session(), "pause", "Changes of the template wait until it is resumed."
+	s, verb, what := sh.session(), "pause", "Changes to its template do not roll out until it is resumed."
 	if r.Paused {
-		verb, what = "resume", "Changes of the template that waited roll out now."
+		verb, what = "resume", "Changes that were made to its template in the meantime roll out now."
 	}
 	paused := !r.Paused
 	return sh.ask(&kit.Confirm{Title: strings.ToUpper(verb[:1]) + verb[1:] + " " + ref.Name, Verb: verb, Lines: []string{what},
@@ -64,12 +64,12 @@ func confirmUndo(sh shell, r *observe.Rollout, ref observe.Ref, to *observe.Revi
 	case to == nil:
 		return toast(observe.Warn, "%s has no earlier revision", ref.Name)
 	case to.Current:
-		return toast(observe.Warn, "revision %d is the present one", to.Number)
+		return toast(observe.Warn, "revision %d is the current one", to.Number)
 	case r.Paused:
 		return toast(observe.Warn, "%s is paused: resume it first (P)", ref.Name)
 	}
 	s, rev := sh.session(), *to
-	lines := []string{fmt.Sprintf("The pod template becomes that of revision %d again:", rev.Number)}
+	lines := []string{fmt.Sprintf("The pod template goes back to that of revision %d:", rev.Number)}
 	changes := 0
 	for _, d := range observe.Diff(observe.TemplateYAML(r.Template), observe.TemplateYAML(rev.Template)) {
 		if d.Op == ' ' {
@@ -85,7 +85,7 @@ func confirmUndo(sh shell, r *observe.Rollout, ref observe.Ref, to *observe.Revi
 		Then: s.do(fmt.Sprintf("undid %s to revision %d", ref.Name, rev.Number), func(ctx context.Context) error { return s.act.Undo(ctx, ref, rev) })})
 }
 
-// orNothing is a line of a template without what makes it a list item.
+// orNothing is a line of a template without its indentation, or "(nothing)" if it is empty.
 func orNothing(line string) string {
 	if line = strings.TrimLeft(line, " -"); line == "" {
 		return "(nothing)"
@@ -95,7 +95,7 @@ func orNothing(line string) string {
 
 func askScale(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 	if r.Kind == observe.KindDaemonSet {
-		return toast(observe.Warn, "a DaemonSet has one pod a node and cannot be scaled")
+		return toast(observe.Warn, "a DaemonSet runs one pod per node and cannot be scaled")
 	}
 	s := sh.session()
 	return sh.ask(kit.NewPrompt("Scale "+ref.Name, fmt.Sprintf("replicas, now %d", r.Desired), strconv.Itoa(int(r.Desired)), kit.Number(0, 10000),
@@ -138,7 +138,7 @@ func askImage(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {
 		s := sh.session()
 		return kit.NewPrompt("Image of "+ref.Name+" · "+c.Name, "a new image starts a rollout", c.Image, func(v string) error {
 			if v == "" || strings.ContainsAny(v, " \t") {
-				return errors.New("an image name, as in registry/name:tag")
+				return errors.New("enter an image name such as registry/name:tag")
 			}
 			return nil
 		}, func(v string) tea.Cmd {

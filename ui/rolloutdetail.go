@@ -14,7 +14,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// rolloutDetail shows one rollout: its revisions, its pods by revision, and what happened.
+// rolloutDetail shows one rollout: its revisions, its pods by revision, and its events.
 type rolloutDetail struct {
 	sh        shell
 	state     viewState
@@ -25,10 +25,10 @@ type rolloutDetail struct {
 	pods      []podLine
 	revTable  kit.Table
 	podTable  kit.Table
-	onPods    bool // the focus
+	onPods    bool // the pods have the focus, not the revisions
 }
 
-// podLine is a pod, or the heading of the revision whose pods follow.
+// podLine is a pod, or the heading above the pods of a revision.
 type podLine struct {
 	rev *observe.Revision // heading
 	pod *corev1.Pod
@@ -167,7 +167,7 @@ func (d *rolloutDetail) updateRevisions(msg tea.Msg) tea.Cmd {
 	case rev != nil && k.diff.Match(key):
 		return d.sh.push(newDiffView(d.sh, d.key, rev.Number))
 	case rev != nil && k.undo.Match(key):
-		if rev.Current { // no other was chosen: undo to the one before
+		if rev.Current { // the cursor has not been moved: undo to the revision before
 			rev = previousRevision(d.revisions)
 		}
 		return confirmUndo(d.sh, d.rollout, refOf(d.rollout), rev)
@@ -232,7 +232,7 @@ func (d *rolloutDetail) focused() *kit.Table {
 
 func (d *rolloutDetail) view(st *kit.Styles, a kit.Area) string {
 	if d.rollout == nil {
-		return st.Empty(kit.Clean(d.key)+" is gone", "esc goes back", a)
+		return st.Empty(kit.Clean(d.key)+" no longer exists", "esc goes back", a)
 	}
 	l := d.layout(a)
 	if l.small {
@@ -270,7 +270,7 @@ func (d *rolloutDetail) summary(st *kit.Styles, a kit.Area) string {
 	return st.Panel(r.Kind+" "+r.Namespace+"/"+r.Name, note, strings.Join(lines, "\n"), a, false)
 }
 
-// budget says what a PodDisruptionBudget allows for a rollout's pods.
+// budget says how many disruptions the PodDisruptionBudget of a rollout allows, or "" if there is none.
 func budget(s *observe.Snapshot, r *observe.Rollout) string {
 	if r.Template == nil {
 		return ""
@@ -288,7 +288,7 @@ func budget(s *observe.Snapshot, r *observe.Rollout) string {
 	return ""
 }
 
-// events of the rollout and of what it made, newest first.
+// events lists the events of the rollout, its revisions and its pods, newest first.
 func (d *rolloutDetail) events(st *kit.Styles, a kit.Area) string {
 	var list []*corev1.Event
 	list = append(list, d.state.snap.EventsOf(d.rollout.UID)...)

@@ -13,13 +13,13 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// rollouts lists every Deployment, StatefulSet and DaemonSet with how far its newest template has got.
+// rollouts lists every Deployment, StatefulSet and DaemonSet with the progress of its newest template.
 type rollouts struct {
 	sh       shell
 	state    viewState
 	list     []observe.Rollout
 	table    kit.Table
-	troubled bool // those that need attention first
+	troubled bool // sort those first that need attention
 }
 
 func newRollouts(sh shell) *rollouts {
@@ -55,7 +55,7 @@ func (r *rollouts) setState(v viewState) {
 	r.table.SetRows(len(list), func(i int) string { return list[i].Key() }, func(i int) []kit.Cell { return rolloutRow(&list[i], v) })
 }
 
-// urgency groups rollouts: stuck and unavailable, then those under way, then the rest.
+// urgency ranks rollouts: stuck and unavailable ones highest, then those under way, then the rest.
 func urgency(r *observe.Rollout) int {
 	if !r.Moving() {
 		return 0
@@ -134,7 +134,7 @@ func (r *rollouts) resize(a kit.Area) {
 	r.table.Resize(list, 1)
 }
 
-// whyLines is why something is in trouble, in as many lines as there is room for below a list.
+// whyLines wraps the reason why something is in trouble into at most three lines, or none in a small area.
 func whyLines(name, why string, a kit.Area) []string {
 	if a.H < 12 {
 		return nil
@@ -151,7 +151,7 @@ func whyHeight(name, why string, a kit.Area) int {
 	return 0
 }
 
-// whyStrip explains below a list, without cutting the text short, what is wrong with the selected row.
+// whyStrip draws below a list why the selected row is in trouble.
 func whyStrip(st *kit.Styles, level observe.Level, name, why string, a kit.Area) string {
 	lines := whyLines(name, why, a)
 	if len(lines) == 0 {
@@ -192,7 +192,7 @@ func rolloutRow(r *observe.Rollout, v viewState) []kit.Cell {
 	}
 }
 
-// statusText is the state, and why in words.
+// statusText is the state of a rollout and the reason.
 func statusText(st *kit.Styles, r *observe.Rollout) string {
 	s := st.Level(levelOf(r.Level)).Render(string(r.State))
 	if r.Why != "" {
@@ -201,7 +201,7 @@ func statusText(st *kit.Styles, r *observe.Rollout) string {
 	return s
 }
 
-// nameCell is a name, with its namespace unless only one is shown.
+// nameCell is a name, after its namespace unless only one namespace is shown.
 func nameCell(v viewState, namespace, name string) kit.Cell {
 	if v.namespace != "" || namespace == "" {
 		return kit.Text(name)
@@ -215,7 +215,8 @@ func statusCell(r *observe.Rollout) kit.Cell {
 	return kit.Cell{Text: string(r.State) + "  " + r.Why, Draw: func(st *kit.Styles, w int) string { return kit.Cut(statusText(st, r), w) }}
 }
 
-// progressBar shows pods of the newest template that work (━), that do not yet (╍), old ones (┄) and missing ones (·).
+// progressBar shows the pods of the newest template that are available (━) and that are not (╍), old pods (┄) and missing
+// ones (·).
 func progressBar(st *kit.Styles, r *observe.Rollout, w int) string {
 	old := max(0, int(r.Current-r.Updated))
 	working := max(0, min(int(r.Updated), int(r.Available)-old))
@@ -234,7 +235,7 @@ func progressBar(st *kit.Styles, r *observe.Rollout, w int) string {
 	return st.Stack(whole, w, kit.Part{N: working, Glyph: "━", Style: fresh}, kit.Part{N: int(r.Updated) - working, Glyph: "╍", Style: pending}, kit.Part{N: old, Glyph: "┄", Style: st.Dim})
 }
 
-// rolloutKeys are the keys that do something with a rollout.
+// rolloutKeys are the keys that rolloutAction handles.
 func rolloutKeys(k *keyMap) []kit.Binding {
 	return []kit.Binding{k.logs, k.restart, k.undo, k.scale, k.pause, k.partition, k.image, k.describe, k.yaml, k.events}
 }
@@ -243,7 +244,7 @@ func refOf(r *observe.Rollout) observe.Ref {
 	return observe.Ref{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
 }
 
-// rolloutAction handles the keys of rolloutKeys for one rollout. It asks before it changes anything.
+// rolloutAction does with a rollout what a key stands for. It asks before it changes anything.
 func rolloutAction(sh shell, key tea.KeyMsg, r *observe.Rollout, v viewState) tea.Cmd {
 	k, ref := sh.keys(), refOf(r)
 	if sh.session() == nil {

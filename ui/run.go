@@ -19,31 +19,31 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// Options say what to show and where. Target and Out are required.
+// Options say which cluster to show and where. Target and Out are required.
 type Options struct {
 	Target    observe.Target
-	Targets   func(context.Context) ([]observe.Target, error) // what one can switch to
-	Namespace string                                          // to begin with; empty means all
-	Screen    string                                          // to begin with; empty means Overview
-	Only      bool                                            // ask for nothing outside Namespace: for people with rights in one
+	Targets   func(context.Context) ([]observe.Target, error) // the clusters that can be opened; nil means only Target
+	Namespace string                                          // the first namespace; empty means all
+	Screen    string                                          // the first screen; empty means Overview
+	Only      bool                                            // request nothing outside Namespace, for users who have access to one only
 	In        io.Reader                                       // the terminal; nil means standard input
 	Out       io.Writer
 	Logger    *slog.Logger // never the terminal; nil discards
 
-	// NodeVerb runs one of kl's verbs (stop, start, kill, partition, heal) on a node; nil where there are none.
+	// NodeVerb runs a verb of 'kl node' (stop, start, kill, partition, heal) on a node; nil means there are no verbs.
 	NodeVerb func(ctx context.Context, t observe.Target, node, verb string) error
-	// NodeShell is the command that opens a shell in a node.
+	// NodeShell returns the command that opens a shell in a node; nil means there is none.
 	NodeShell func(ctx context.Context, t observe.Target, node string) *exec.Cmd
 
-	News <-chan News // of whoever started the dashboard, shown in the first line; nil if there is none
+	News <-chan News // shown in the first line; nil means none
 
 	Clock func() time.Time // time.Now if nil
 }
 
-// News is what goes on outside of the dashboard.
+// News is something that happens outside of the dashboard, such as a step of 'kl up'.
 type News struct {
 	Text string
-	Done bool // this was the last
+	Done bool // no more news will come
 }
 
 func (o *Options) clock() time.Time {
@@ -53,7 +53,7 @@ func (o *Options) clock() time.Time {
 	return o.Clock()
 }
 
-// only is the namespace that everything asked for is limited to.
+// only is the namespace that all requests are limited to; empty means all.
 func (o *Options) only() string {
 	if o.Only {
 		return o.Namespace
@@ -61,14 +61,14 @@ func (o *Options) only() string {
 	return ""
 }
 
-// Run shows the dashboard until the person quits or ctx is done. The terminal is as it was when it returns, whatever
-// happened; a panic of the interface comes back as an error.
+// Run shows the dashboard until the user quits or ctx is done. It always restores the terminal; a panic in the dashboard is
+// returned as an error.
 func Run(ctx context.Context, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	quiet(o.Logger)
-	defer debug.SetGCPercent(debug.SetGCPercent(50)) // left open beside an editor all day: memory counts more than CPU
+	defer debug.SetGCPercent(debug.SetGCPercent(50)) // a dashboard may be open all day: memory matters more than CPU
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newModel(o, kit.NewStyles(rendererOf(o.Out)))
@@ -90,8 +90,8 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-// rendererOf is a renderer for a stream. Whether the terminal is dark was asked when the program began; asking again
-// could cost seconds on a terminal that does not answer.
+// rendererOf returns a renderer for a stream. It reuses the background colour that was found when the program started:
+// asking a terminal that does not answer takes seconds.
 func rendererOf(out io.Writer) *lipgloss.Renderer {
 	r := lipgloss.NewRenderer(out)
 	r.SetHasDarkBackground(lipgloss.HasDarkBackground())
@@ -109,7 +109,7 @@ func (m *Model) connectWith(ctx context.Context) {
 	}
 	m.news = func() tea.Msg {
 		select {
-		case n := <-opts.News: // never, if there are none
+		case n := <-opts.News: // a nil channel never receives
 			return newsMsg(n)
 		case <-ctx.Done():
 			return nil
@@ -124,7 +124,7 @@ func (m *Model) connectWith(ctx context.Context) {
 	}
 }
 
-// Screens lists the names of the screens, as Options.Screen takes them.
+// Screens lists the names of the screens, as in Options.Screen.
 func Screens() []string {
 	var out []string
 	for _, n := range screenNames() {
@@ -133,7 +133,7 @@ func Screens() []string {
 	return out
 }
 
-// HasScreen reports whether there is a screen of that name; the empty name is the first.
+// HasScreen reports whether name is valid for Options.Screen.
 func HasScreen(name string) bool {
 	return name == "" || slices.Contains(Screens(), strings.ToLower(name))
 }

@@ -72,8 +72,7 @@ func hpaTargets(h *autoscalingv2.HorizontalPodAutoscaler) string {
 	return strings.Join(out, ", ")
 }
 
-// scalerRoom is how many lines below the list of autoscalers are for the details of one, and how many of those are for its
-// chart.
+// scalerRoom is the height of the details below the list of autoscalers, and of the chart within them.
 func scalerRoom(a kit.Area) (bottom, chart int) {
 	bottom = min(22, a.H*3/5)
 	if chart = min(11, bottom-5); chart < 5 {
@@ -101,7 +100,7 @@ func (x *metrics) scalers(st *kit.Styles, a kit.Area) string {
 	return out + "\n" + st.Panel("Events of "+h.Name, "", eventLines(st, x.state.snap.EventsOf(h.UID), x.state.now, rest.Inner(), false), rest, false)
 }
 
-// replicaChart shows how many replicas there were and how many were wanted, with what asked for them.
+// replicaChart shows the history of current and desired replicas and of the load.
 func (x *metrics) replicaChart(st *kit.Styles, h *autoscalingv2.HorizontalPodAutoscaler, a kit.Area) string {
 	samples := x.state.snap.Activity.Scaler(h.Namespace, h.Name)
 	of := func(value func(observe.ScalerSample) int32) []float64 {
@@ -137,7 +136,7 @@ func (x *metrics) conditions(st *kit.Styles, h *autoscalingv2.HorizontalPodAutos
 		}
 	}
 	if len(lines) == 0 {
-		lines = []string{st.Dim.Render("the controller has not looked at it yet")}
+		lines = []string{st.Dim.Render("the controller has not reported any condition yet")}
 	}
 	return st.Panel("Conditions", "", strings.Join(lines, "\n"), a, false)
 }

@@ -29,27 +29,27 @@ type resizer interface{ resize(a kit.Area) }
 // starter is a screen that fetches something as soon as it is opened.
 type starter interface{ start() tea.Cmd }
 
-// closer is a screen that holds something open. The model calls close once, when the screen is taken away.
+// closer is a screen that holds something open. The model calls close once, when it removes the screen.
 type closer interface{ close() }
 
 // listener is a screen that wants some messages even while another screen is on top.
 type listener interface{ wants(msg tea.Msg) bool }
 
-// pender is a screen that may need several frames to work out what it shows.
+// pender is a screen that may take several frames to compute what it shows.
 type pender interface{ pending() bool }
 
 // shell is what a screen may ask of the interface around it.
 type shell interface {
 	keys() *keyMap
 	session() *session        // nil until a cluster has been opened
-	now() time.Time           // by the clock that ages are measured with
-	push(s screen) tea.Cmd    // shows a screen on top of this one
-	ask(d kit.Dialog) tea.Cmd // opens a dialog at once: the very next key goes to it
+	now() time.Time           // the current time of Options.Clock
+	push(s screen) tea.Cmd    // opens a screen on top
+	ask(d kit.Dialog) tea.Cmd // opens a dialog at once, so that the next key goes to it
 }
 
 var _ shell = (*Model)(nil)
 
-// viewState is what screens show: the newest snapshot, the time, and the part of the cluster that the person chose.
+// viewState is what screens show: the newest snapshot, the time, and the part of the cluster that the user has chosen.
 type viewState struct {
 	snap      *observe.Snapshot
 	now       time.Time

@@ -12,13 +12,12 @@ import (
 	"github.com/klkube/kl/cluster/observe"
 )
 
-// session is the connection to one cluster: its source of snapshots, what can be done to it, and the port-forwards that
-// live as long as it.
+// session is a connection to one cluster: the source of its snapshots, the actions on it, and its port-forwards.
 type session struct {
 	target observe.Target
 	source *observe.Source
 	act    *observe.Actions
-	run    func(func(context.Context) tea.Msg) tea.Cmd // a command that ends with the session
+	run    func(func(context.Context) tea.Msg) tea.Cmd // returns a command whose context ends with the session
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -29,10 +28,10 @@ type session struct {
 	forwards []*forward
 }
 
-// quiet keeps what client-go logs off the terminal. klog is one for the whole process, so the last caller wins.
+// quiet sends the logs of client-go to log, not to the terminal. klog is global, so the last call counts.
 func quiet(log *slog.Logger) { klog.SetSlogLogger(log) }
 
-// connect opens a session below ctx. It does not wait for the server to answer.
+// connect opens a session that ends with ctx. It does not wait for the server to answer.
 func connect(ctx context.Context, t observe.Target, namespace string, log *slog.Logger) (*session, error) {
 	rc, err := t.REST()
 	if err != nil {
@@ -62,7 +61,7 @@ func newSession(ctx context.Context, t observe.Target, src *observe.Source, act 
 	return s
 }
 
-// close ends everything the session started and waits for it.
+// close ends the session and waits for its goroutines.
 func (s *session) close() {
 	s.cancel()
 	<-s.done
@@ -76,7 +75,7 @@ func (s *session) servedResources() []observe.Resource {
 	return s.resources
 }
 
-// first is the command that brings the present snapshot at once.
+// first returns a command that brings the current snapshot at once.
 func (s *session) first() tea.Cmd {
 	return s.run(func(context.Context) tea.Msg {
 		snap, changed := s.source.Snapshot()
@@ -84,7 +83,7 @@ func (s *session) first() tea.Cmd {
 	})
 }
 
-// next is the command that waits for a snapshot newer than the one that came with changed.
+// next returns a command that waits for a snapshot newer than the one that came with changed.
 func (s *session) next(changed <-chan struct{}) tea.Cmd {
 	return s.run(func(ctx context.Context) tea.Msg {
 		select {
@@ -97,23 +96,23 @@ func (s *session) next(changed <-chan struct{}) tea.Cmd {
 	})
 }
 
-// do is a command that changes the cluster and says how it went.
-func (s *session) do(what string, f func(context.Context) error) tea.Cmd {
+// do returns a command that changes the cluster and reports the result as a toast: done, or the error.
+func (s *session) do(done string, f func(context.Context) error) tea.Cmd {
 	return s.run(func(ctx context.Context) tea.Msg {
 		if err := f(ctx); err != nil {
 			return toastMsg{refusal(err), observe.Bad}
 		}
-		return toastMsg{what, observe.Good}
+		return toastMsg{done, observe.Good}
 	})
 }
 
-// refusal words an API server's refusal as such.
+// refusal describes an error of the API server for the user.
 func refusal(err error) string {
 	switch {
 	case apierrors.IsForbidden(err):
 		return "refused: " + err.Error()
 	case apierrors.IsConflict(err):
-		return "somebody else changed it meanwhile: " + err.Error()
+		return "it was changed in the meantime: " + err.Error()
 	}
 	return err.Error()
 }

@@ -19,7 +19,7 @@ import (
 func openShell(sh shell, p *corev1.Pod, container string) tea.Cmd {
 	s := sh.session()
 	name, namespace := p.Name, p.Namespace
-	// The context reaches the command through run, so that leaving the cluster ends the shell.
+	// The context of run ends with the session, and so does the shell.
 	return s.run(func(ctx context.Context) tea.Msg {
 		return execMsg{&remoteShell{ctx: ctx, act: s.act, options: observe.ExecOptions{
 			Namespace: namespace, Pod: name, Container: container, TTY: true,
@@ -31,9 +31,10 @@ func openShell(sh shell, p *corev1.Pod, container string) tea.Cmd {
 // execMsg asks the model to hand the terminal to a command.
 type execMsg struct{ command tea.ExecCommand }
 
-// localMsg asks the model to hand the terminal to a program of this machine.
+// localMsg asks the model to hand the terminal to a local program.
 type localMsg struct{ command *exec.Cmd }
 
+// ended is the toast after a shell.
 func ended(err error) tea.Msg {
 	if err != nil {
 		return toastMsg{"the shell ended: " + err.Error(), observe.Warn}
@@ -41,9 +42,9 @@ func ended(err error) tea.Msg {
 	return toastMsg{"the shell ended", observe.Idle}
 }
 
-// remoteShell is a tea.ExecCommand that runs in a container.
+// remoteShell runs a shell in a container.
 type remoteShell struct {
-	ctx     context.Context // of the session; a tea.ExecCommand is run without one
+	ctx     context.Context // of the session: Run of a tea.ExecCommand takes none
 	act     *observe.Actions
 	options observe.ExecOptions
 }
@@ -59,7 +60,7 @@ func (r *remoteShell) SetStdout(out io.Writer) { r.options.Stdout = out }
 // SetStderr implements tea.ExecCommand.
 func (r *remoteShell) SetStderr(out io.Writer) { r.options.Stderr = out }
 
-// Run puts the terminal into raw mode, runs the shell, and restores the terminal whatever happens.
+// Run runs the shell with the terminal in raw mode and always restores the terminal.
 func (r *remoteShell) Run() error {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
@@ -77,7 +78,8 @@ func (r *remoteShell) Run() error {
 	return r.act.Exec(ctx, r.options)
 }
 
-// sizes is a queue of the sizes that the terminal has had. It looks twice a second, which works on every system.
+// sizes reports the size of the terminal when it changes. It polls twice a second, because not every system has a signal
+// for that.
 type sizes struct {
 	ctx  context.Context
 	fd   uintptr

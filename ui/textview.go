@@ -9,14 +9,14 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// textView shows a text that a command fetches: YAML, a description, events.
+// textView shows a text that is fetched once: YAML, a description, events.
 type textView struct {
 	sh     shell
 	state  viewState
 	name   string
 	fetch  func(context.Context) (string, error)
 	lines  []string  // all of the text
-	pager  kit.Pager // what the filter lets through
+	pager  kit.Pager // the lines that pass the filter
 	err    string
 	loaded bool
 }
@@ -84,7 +84,7 @@ func (t *textView) take(msg textMsg) {
 	t.setState(t.state)
 }
 
-// inner is the part of an area that is left for the text, and whether there is a frame around it.
+// inner is the part of an area for the text, and whether there is a frame around it.
 func (t *textView) inner(a kit.Area) (inner kit.Area, framed bool) {
 	if a.W < 50 || a.H < 8 {
 		return a, false

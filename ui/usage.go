@@ -10,6 +10,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
+// usageCells are the cells of a row.
 func usageCells(r *usageRow, v viewState) []kit.Cell {
 	c, m := seriesOf(r.series)
 	now, ok := r.series.Last()
@@ -58,9 +59,9 @@ func valuesOf[T any](s []T, value func(T) float64) []float64 {
 	return out
 }
 
-const charts = 4 // CPU, memory, network, restarts
+const chartCount = 4 // CPU, memory, network, restarts
 
-// chartRoom is how many lines of charts, and how many charts in a line, an area has room for below the table.
+// chartRoom says how many lines of charts fit below the table, and how many charts fit into a line.
 func chartRoom(a kit.Area) (lines, perLine int) {
 	switch {
 	case a.H < 16 || a.W < 60:
@@ -84,7 +85,7 @@ func chartHeight(lines int) int {
 // charts draws the history of one row: CPU, memory, network and restarts, or two of them.
 func (x *metrics) charts(st *kit.Styles, r *usageRow, lines, perLine, w int) string {
 	draw := []func(*kit.Styles, *usageRow, kit.Area) string{x.cpuChart, x.memoryChart, x.networkChart, x.restartChart}
-	if lines*perLine < charts && x.other {
+	if lines*perLine < chartCount && x.other {
 		draw = draw[2:]
 	}
 	var out []string
@@ -131,7 +132,7 @@ func (x *metrics) networkChart(st *kit.Styles, r *usageRow, a kit.Area) string {
 	case len(r.traffic) == 0 && t.Note != "":
 		body = st.Dim.Render(strings.Join(kit.Wrap(kit.Clean(t.Note), a.W-4), "\n"))
 	case len(r.traffic) == 0:
-		body = st.Dim.Render("no network of its own, or too young")
+		body = st.Dim.Render("host network, or no sample yet")
 	default:
 		body = x.chart(func(v float64) string { return kit.Bytes(int64(v)) },
 			kit.Line{Values: valuesOf(r.traffic, func(r observe.Rate) float64 { return float64(r.In) }), Style: st.Busy},
@@ -146,7 +147,7 @@ func (x *metrics) restartChart(st *kit.Styles, r *usageRow, a kit.Area) string {
 	case len(r.restarted) > 0:
 		body = x.chart(wholeNumber, kit.Line{Values: valuesOf(r.restarted, func(n int32) float64 { return float64(n) }), Style: st.Bad}).View(st, a.Inner())
 	case r.restarts > 0:
-		body = st.Dim.Render("the line begins with the next sample")
+		body = st.Dim.Render("the chart starts with the next sample")
 	}
 	return st.Panel("Restarts", fmt.Sprintf("%d so far", r.restarts), body, a, false)
 }

@@ -41,7 +41,7 @@ func (m *Model) body(a kit.Area) string {
 	return m.top().view(m.st, a)
 }
 
-// greyed takes the colour out of a body that shows stale data.
+// greyed removes the colours of a body that shows stale data.
 func (m *Model) greyed(body string) string {
 	lines := strings.Split(ansi.Strip(body), "\n")
 	for i, l := range lines {
@@ -64,7 +64,7 @@ func (m *Model) bodyTop() int {
 	return 2
 }
 
-// banner is the line that says that the server does not answer.
+// banner says that there is no connection, and since when.
 func (m *Model) banner() string {
 	c := m.state.snap.Conn
 	text := " ▲ no connection: " + c.Err

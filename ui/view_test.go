@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// viewCases are key sequences that lead to every screen and dialog that needs no cluster.
+// viewCases are the keys that open every screen and dialog that needs no server.
 func viewCases() map[string][]string {
 	return map[string][]string{
 		"overview": {"1", "down"}, "rollouts": {"2", "G"}, "one rollout": {"2", "down", "enter", "right", "down"}, "revisions": {"2", "enter", "v", "down"},
@@ -28,7 +28,7 @@ func viewCases() map[string][]string {
 	}
 }
 
-// TestViewChangesNothing: a frame is a function of the state, so drawing leaves the whole model as it is.
+// View changes nothing in the whole model.
 func TestViewChangesNothing(t *testing.T) {
 	for name, keys := range viewCases() {
 		for _, stateName := range []string{"normal", "loading", "stale", "wide"} {
@@ -50,7 +50,7 @@ func TestViewChangesNothing(t *testing.T) {
 	}
 }
 
-// TestFrameDependsOnTheStateOnly: a window that is made smaller and then as large as before shows the same frame again.
+// A window that is made smaller and then as large as before shows the same frame again.
 func TestFrameDependsOnTheStateOnly(t *testing.T) {
 	large, small := kit.Area{W: 120, H: 40}, kit.Area{W: 60, H: 14}
 	for _, screen := range Screens() {
@@ -82,8 +82,8 @@ func viewModel(t *testing.T, snap *observe.Snapshot, a kit.Area, keys []string) 
 	return m
 }
 
-// dump writes every field that can be reached from the model, one a line, but for what never changes: objects of the
-// cluster, styles and keys.
+// dump writes all fields that can be reached from the model, one per line. It leaves out what never changes: snapshots,
+// styles and keys.
 func dump(m *Model) string {
 	var b strings.Builder
 	dumpValue(&b, "m", reflect.ValueOf(m), map[uintptr]bool{})

@@ -13,7 +13,7 @@ import (
 	"github.com/klkube/kl/ui/kit"
 )
 
-// workloads lists pods; any other resource is a key (r) away.
+// workloads lists pods. A key leads to a browser for any other resource.
 type workloads struct {
 	sh     shell
 	state  viewState
@@ -22,7 +22,7 @@ type workloads struct {
 	table  kit.Table
 	order  podOrder
 	seen   *observe.Snapshot // what pods was made from
-	made   string            // and with which filter
+	made   string            // and with which filter and order
 }
 
 type podOrder int
@@ -131,7 +131,7 @@ func podCell(s observe.PodState) kit.Cell {
 	return kit.Cell{Text: s.Text + "  " + s.Why, Draw: func(st *kit.Styles, w int) string { return kit.Cut(podStatus(st, s), w) }}
 }
 
-// podStatus is the state, and why in words.
+// podStatus is the state of a pod and the reason.
 func podStatus(st *kit.Styles, s observe.PodState) string {
 	out := st.Level(levelOf(s.Level)).Render(kit.Clean(s.Text))
 	if s.Why != "" {
@@ -193,7 +193,7 @@ func (p *workloads) view(st *kit.Styles, a kit.Area) string {
 	case len(p.pods) == 0 && p.state.filter != "":
 		return st.Empty("No pod matches /"+kit.Clean(p.state.filter), "esc clears the filter", a)
 	case len(p.pods) == 0 && slices.Contains(p.state.snap.Forbidden, "pods"):
-		return st.Empty("You may not list pods of all namespaces", "start with kl ui -n NAMESPACE", a)
+		return st.Empty("You may not list the pods of all namespaces", "start with kl ui -n NAMESPACE", a)
 	case len(p.pods) == 0:
 		return st.Empty("No pods here", "kubectl run shell --image=…  ·  n chooses another namespace", a)
 	}
@@ -218,7 +218,7 @@ func (p *workloads) view(st *kit.Styles, a kit.Area) string {
 	return kit.Spread(sum, right, a.W) + "\n" + p.table.View(st, true) + why
 }
 
-// troubled is the selected pod with its state, or nil if there is nothing to explain about it.
+// troubled is the selected pod with its state, or nil if the state has no reason to show.
 func (p *workloads) troubled() (*corev1.Pod, observe.PodState) {
 	if p.table.Cursor >= len(p.pods) {
 		return nil, observe.PodState{}

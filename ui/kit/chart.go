@@ -35,7 +35,7 @@ func (c Chart) View(st *Styles, a Area) string {
 		values, top = max(values, len(l.Values)), max(top, Peak(l.Values))
 	}
 	if values < 2 {
-		return Block(st.Dim.Render("the line begins with the second sample, in "+c.Age(c.Period)), a)
+		return Block(st.Dim.Render("the chart starts with the second sample, in "+c.Age(c.Period)), a)
 	}
 	if top <= 0 {
 		top = 1

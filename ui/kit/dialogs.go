@@ -67,7 +67,7 @@ func (c *Confirm) View(st *Styles, a Area) string {
 	if c.Grave {
 		yes = st.Bad
 	}
-	body = append(body, "", yes.Bold(true).Render("y")+st.Text.Render(" "+c.Verb)+"   "+st.Key.Render("n")+st.Dim.Render(" leave it"))
+	body = append(body, "", yes.Bold(true).Render("y")+st.Text.Render(" "+c.Verb)+"   "+st.Key.Render("n")+st.Dim.Render(" cancel"))
 	return st.Panel(c.Title, "", strings.Join(body, "\n"), Area{w, min(a.H, len(body)+2)}, true)
 }
 
@@ -114,5 +114,5 @@ func (s *Slider) View(st *Styles, a Area) string {
 	line := st.Accent.Render(strings.Repeat("━", at)) + st.Title.Render("◆") + st.Faint.Render(strings.Repeat("─", bar-1-at))
 	body := []string{"", fmt.Sprintf("%3d %s %d", s.Value, line, s.Max), ""}
 	body = append(body, Wrap(s.Meaning(s.Value), w-4)...)
-	return st.Panel(s.Title, "←→ move  ↵ set  esc leave", strings.Join(body, "\n"), Area{w, min(a.H, len(body)+2)}, true)
+	return st.Panel(s.Title, "←→ move  ↵ set  esc cancel", strings.Join(body, "\n"), Area{w, min(a.H, len(body)+2)}, true)
 }

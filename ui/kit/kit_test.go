@@ -183,7 +183,7 @@ func TestPrompt(t *testing.T) {
 		t.Error("39 was accepted")
 	}
 	p.Resize(Area{60, 20})
-	if view := p.View(styles(termenv.Ascii), Area{60, 20}); !strings.Contains(view, "a number from 0 to 10") {
+	if view := p.View(styles(termenv.Ascii), Area{60, 20}); !strings.Contains(view, "enter a number from 0 to 10") {
 		t.Errorf("the prompt does not say what is wrong:\n%s", view)
 	}
 	p.Update(KeyPress("backspace"))

@@ -71,7 +71,7 @@ func shift(s string, x int) string {
 	return ""
 }
 
-// paint colours keys and values.
+// paint draws a line with the name before a colon, and some values, in colour.
 func (p *Pager) paint(st *Styles, l string) string {
 	trimmed := strings.TrimLeft(l, " -")
 	indent := l[:len(l)-len(trimmed)]
@@ -82,6 +82,7 @@ func (p *Pager) paint(st *Styles, l string) string {
 	return st.Faint.Render(indent) + st.Accent.Render(name+":") + valueStyle(st, value).Render(value)
 }
 
+// valueStyle is the style of a value.
 func valueStyle(st *Styles, v string) lipgloss.Style {
 	switch strings.TrimSpace(v) {
 	case "true", "True", "Running", "Ready":

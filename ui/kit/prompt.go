@@ -85,7 +85,7 @@ func (p *Prompt) View(st *Styles, a Area) string {
 		note = st.Bad.Render(p.err)
 	}
 	body := []string{p.input.View(), "", note}
-	return st.Panel(p.title, "↵ ok  esc leave", strings.Join(body, "\n"), Area{p.width(a), min(a.H, 5)}, true)
+	return st.Panel(p.title, "↵ ok  esc cancel", strings.Join(body, "\n"), Area{p.width(a), min(a.H, 5)}, true)
 }
 
 // Number returns a check that accepts whole numbers from low to high.
@@ -93,7 +93,7 @@ func Number(low, high int) func(string) error {
 	return func(s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
-			return fmt.Errorf("a number from %d to %d", low, high)
+			return fmt.Errorf("enter a number from %d to %d", low, high)
 		}
 		return nil
 	}
