@@ -26,6 +26,8 @@ type goPackage struct {
 	Dir          string
 	Name         string
 	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
 	Imports      []string
 	TestImports  []string
 	XTestImports []string
@@ -36,7 +38,7 @@ func (p goPackage) path() string { return strings.TrimPrefix(p.ImportPath, modul
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Name,GoFiles,Imports,TestImports,XTestImports,Deps", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Name,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports,Deps", "./...")
 	cmd.Dir = ".."
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	var stderr bytes.Buffer
@@ -97,6 +99,7 @@ func TestForbiddenImports(t *testing.T) {
 	}{
 		{[]string{"cmd/kl", "cmd", "cluster", "ui", "embedded/payload", "embedded/tunnel", "embedded/lifecycle"},
 			append([]string{"k8s.io/apiserver"}, heavy...), "kl answers in milliseconds and its tests build in seconds"},
+		{[]string{"ui/kit"}, []string{"k8s.io"}, "drawing is a function of text and numbers: what they mean is known in package ui"},
 		{[]string{"cmd/kl-init", "embedded/node/boot"}, []string{"k8s.io", "github.com", "golang.org/x", "google.golang.org"},
 			"PID 1 of every node is the standard library alone: small, and nothing in it starts goroutines by itself"},
 	}
@@ -149,8 +152,8 @@ func TestPackageDocs(t *testing.T) {
 		if !strings.HasPrefix(docs[0], want) && !strings.HasPrefix(docs[0], filepath.Base(p.Dir)+" ") {
 			t.Errorf("the package comment of %s does not begin with %q", p.path(), want)
 		}
-		if p.Name != "main" && !strings.Contains(docs[0], "\n\t") {
-			t.Errorf("the package comment of %s has no example of its use", p.path())
+		if p.Name != "main" && !strings.Contains(docs[0], "\n\t") && !hasExample(t, p) {
+			t.Errorf("%s shows nowhere how it is used: write an Example function, or code in the package comment", p.path())
 		}
 	}
 }
@@ -192,12 +195,30 @@ func TestForbiddenCalls(t *testing.T) {
 	}
 }
 
+// hasExample reports whether the tests of a package have an example of the package itself.
+func hasExample(t *testing.T, p goPackage) bool {
+	t.Helper()
+	for _, f := range parseFiles(t, p.Dir, slices.Concat(p.TestGoFiles, p.XTestGoFiles), parser.SkipObjectResolution) {
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && (fn.Name.Name == "Example" || strings.HasPrefix(fn.Name.Name, "Example_")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // parse reads the files of a package that are built here, tests left out.
 func parse(t *testing.T, p goPackage, mode parser.Mode) []*ast.File {
 	t.Helper()
+	return parseFiles(t, p.Dir, p.GoFiles, mode)
+}
+
+func parseFiles(t *testing.T, dir string, names []string, mode parser.Mode) []*ast.File {
+	t.Helper()
 	var files []*ast.File
-	for _, name := range p.GoFiles {
-		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, mode)
+	for _, name := range names {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, name), nil, mode)
 		if err != nil {
 			t.Fatal(err)
 		}
