@@ -15,14 +15,19 @@ import (
 
 // workloads lists pods. A key leads to a browser for any other resource.
 type workloads struct {
-	sh     shell
-	state  viewState
-	pods   []*corev1.Pod
-	states map[*corev1.Pod]observe.PodState
-	table  kit.Table
-	order  podOrder
-	seen   *observe.Snapshot // what pods was made from
-	made   string            // and with which filter and order
+	sh      shell
+	state   viewState
+	pods    []*corev1.Pod
+	table   kit.Table
+	order   podOrder
+	podsFor podsKey // what pods was made from
+}
+
+// podsKey is what the list of pods depends on.
+type podsKey struct {
+	snap              *observe.Snapshot
+	namespace, filter string
+	order             podOrder
 }
 
 type podOrder int
@@ -61,9 +66,9 @@ func (p *workloads) keys() []kit.Binding {
 
 func (p *workloads) setState(v viewState) {
 	p.state = v
-	if made := fmt.Sprint(v.namespace, "\x00", v.filter, "\x00", p.order); v.snap != p.seen || made != p.made || v.filter != "" {
+	if key := (podsKey{v.snap, v.namespace, v.filter, p.order}); key != p.podsFor || v.filter != "" { // a filter may match a changing reason
 		p.collect(v)
-		p.seen, p.made = v.snap, made
+		p.podsFor = key
 	}
 	measured := v.snap.Usage != nil && len(v.snap.Usage.Pods) > 0
 	p.table.Hide(!measured, "cpu", "mem")

@@ -30,7 +30,6 @@ type Styles struct {
 	Added, Removed, Changed         lipgloss.Style
 	Palette                         []lipgloss.Style // tells series and pods apart
 	selected                        *Styles          // the same styles on the background of a selected row
-	colour                          bool
 }
 
 // tone is a colour for dark and for light backgrounds, with the nearest of the 256 and of the 16 colours.
@@ -77,7 +76,6 @@ func makeStyles(r *lipgloss.Renderer, on func(lipgloss.Style) lipgloss.Style) *S
 		border: fg(faint), BorderOn: fg(accent),
 		Added: fg(good), Removed: fg(bad), Changed: fg(warn),
 		Palette: []lipgloss.Style{fg(accent), fg(good), fg(violet), fg(warn), fg(busy), fg(bad)},
-		colour:  r.ColorProfile() != termenv.Ascii,
 	}
 	return s
 }
