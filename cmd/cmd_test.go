@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	clustertest.PlaneMain(m)
 }
 
-// world is a machine with a fake driver that commands run on.
-type world struct {
+// machine is a machine with a fake driver for commands to run on.
+type machine struct {
 	t    *testing.T
 	fake *clustertest.Fake
 	env  Env
@@ -51,32 +51,32 @@ func (d imageDriver) SaveImages(_ context.Context, names []string) (io.ReadClose
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
-func newWorld(t *testing.T) *world {
+func newMachine(t *testing.T) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kl") // short: socket paths are limited
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, fake: clustertest.NewFake()}
+	m := &machine{t: t, fake: clustertest.NewFake()}
 	home := cluster.Home(filepath.Join(dir, "home"))
-	w.fake.Changed = clustertest.Running(home)
-	driver := imageDriver{w.fake, map[string][]byte{"app:1": imageTar(t)}}
-	w.env = Env{
+	m.fake.Changed = clustertest.Running(home)
+	driver := imageDriver{m.fake, map[string][]byte{"app:1": imageTar(t)}}
+	m.env = Env{
 		UserHome: dir, Home: home, Payload: clustertest.PlanePayload,
 		Getenv:  func(string) string { return "" },
 		Version: Version{KL: "v0.1.0", Kubernetes: "v1.36.3"},
 		Drivers: []DriverFactory{{Name: "docker", Open: func(context.Context, *slog.Logger) (cluster.Driver, error) { return driver, nil }}},
 		Exec: func(program string, args, environ []string) error {
 			i := slices.IndexFunc(environ, func(s string) bool { return strings.HasPrefix(s, "KUBECONFIG=") })
-			w.ran = append([]string{filepath.Base(program), strings.TrimPrefix(environ[i], "KUBECONFIG="+string(home)+"/")}, args...)
+			m.ran = append([]string{filepath.Base(program), strings.TrimPrefix(environ[i], "KUBECONFIG="+string(home)+"/")}, args...)
 			return nil
 		},
 	}
 	t.Cleanup(func() {
-		w.run("down", "--all")
+		m.run("down", "--all")
 		os.RemoveAll(dir)
 	})
-	return w
+	return m
 }
 
 func imageTar(t *testing.T) []byte {
@@ -97,22 +97,24 @@ func imageTar(t *testing.T) []byte {
 }
 
 // run runs a command line to its end.
-func (w *world) run(args ...string) (stdout, stderr string, code int) { return w.runWith("", args...) }
+func (m *machine) run(args ...string) (stdout, stderr string, code int) {
+	return m.runWith("", args...)
+}
 
-func (w *world) runWith(stdin string, args ...string) (stdout, stderr string, code int) {
+func (m *machine) runWith(stdin string, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
-	e := w.env
+	e := m.env
 	e.In, e.Out, e.Err = strings.NewReader(stdin), &out, &errs
-	code = Main(context.WithoutCancel(w.t.Context()), e, args)
+	code = Main(context.WithoutCancel(m.t.Context()), e, args)
 	return out.String(), errs.String(), code
 }
 
 // must runs a command line that succeeds, and returns what it printed.
-func (w *world) must(args ...string) string {
-	w.t.Helper()
-	stdout, stderr, code := w.run(args...)
+func (m *machine) must(args ...string) string {
+	m.t.Helper()
+	stdout, stderr, code := m.run(args...)
 	if code != exitOK {
-		w.t.Fatalf("kl %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+		m.t.Fatalf("kl %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
 	}
 	return stdout
 }
@@ -136,25 +138,26 @@ func checkGolden(t *testing.T, got string) {
 }
 
 func TestHelp(t *testing.T) {
-	e := newEnv(newWorld(t).env)
-	var walk func(c *cobra.Command)
-	walk = func(c *cobra.Command) {
+	for _, c := range allCommands(newRootCmd(newEnv(newMachine(t).env))) {
 		t.Run(strings.ReplaceAll(c.CommandPath(), " ", "-"), func(t *testing.T) {
 			if c.Example == "" {
 				t.Error("no example")
 			}
-			if c.Parent() != nil && strings.HasSuffix(c.Parent().Name(), "completion") {
-				return // cobra's words
+			if c.Parent() != nil && c.Parent().Name() == "completion" {
+				return // cobra writes it
 			}
-			w := newWorld(t)
-			args := append(strings.Fields(c.CommandPath())[1:], "--help")
-			checkGolden(t, w.must(args...))
+			checkGolden(t, newMachine(t).must(append(strings.Fields(c.CommandPath())[1:], "--help")...))
 		})
-		for _, sub := range c.Commands() {
-			walk(sub)
+	}
+}
+
+// TestHelpGroups checks that help lists every command of kl in a group.
+func TestHelpGroups(t *testing.T) {
+	for _, c := range newRootCmd(newEnv(newMachine(t).env)).Commands() {
+		if c.GroupID == "" && c.Name() != "help" {
+			t.Errorf("%s is in no group", c.Name())
 		}
 	}
-	walk(newRootCmd(e))
 }
 
 func TestUsageErrors(t *testing.T) {
@@ -171,26 +174,114 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"up", "-o", "yaml"}, "use text or json"},
 		{[]string{"up", "--ui", "-o", "json"}, "--ui and -o json exclude each other"},
 		{[]string{"list", "-o", "wide"}, "use text or json"},
-		{[]string{"down", "--all", "--name", "x"}, "--all and --name exclude each other"},
-		{[]string{"kubeconfig", "--merge", "--print"}, "--merge and --print exclude each other"},
+		{[]string{"down", "--all", "--name", "x"}, "--all and --name cannot be used together"},
+		{[]string{"kubeconfig", "--merge", "--print"}, "--merge and --print cannot be used together"},
 		{[]string{"logs", "a", "b"}, "accepts at most 1 arg(s), received 2"},
-		{[]string{"node", "shell"}, "give one node"},
+		{[]string{"node", "shell"}, "want one node"},
 		{[]string{"node", "shell", "n1", "ls"}, "a command only after --"},
 		{[]string{"node", "shel"}, `unknown command "shel" for "kl node"`},
 		{[]string{"image", "load"}, "requires at least 1 arg(s)"},
 		{[]string{"kubectl", "--name"}, "flag needs an argument: --name"},
+		{[]string{"kubectl", "--name", "No_Name", "get", "pods"}, `use name "No_Name": not a valid cluster name`},
+		{[]string{"node", "add", "Big"}, `"Big"`},
+		{[]string{"node", "add", "--count", "0"}, "--count must be 1 or more"},
+		{[]string{"node", "add", "--count", "2", "n7"}, "1 names for 2 nodes"},
+		{[]string{"scale", "real", "3"}, "want 'simulated' and a number"},
+		{[]string{"scale", "simulated", "many"}, "want 'simulated' and a number"},
+		{[]string{"expose", "deployment/web"}, `"deployment/web" is not a Service: use svc/NAME`},
+		{[]string{"expose", "svc/"}, `"svc/" is not a Service`},
+		{[]string{"expose", "web", "--port", "http"}, `--port http: "http" is not a port from 1 to 65535`},
+		{[]string{"expose", "web", "--port", "70000:80"}, `"70000" is not a port from 1 to 65535`},
+		{[]string{"expose", "web", "--port", "8080:"}, "the port of the Service is missing after the colon"},
+		{[]string{"policy", "explain", "web", "--port", "80"}, "--port needs the other end: use --to or --from"},
+		{[]string{"policy", "explain", "web", "--to", "a", "--from", "b"}, "--to and --from cannot be used together"},
+		{[]string{"top", "services"}, `invalid argument "services" for "kl top"`},
+		{[]string{"top", "--rows", "0"}, "--rows must be at least 1"},
+		{[]string{"ui", "--screen", "tv"}, `unknown screen "tv": use overview`},
+		{[]string{"ui", "--snapshot", "overview", "--size", "big"}, "big"},
+		{[]string{"ui", "--snapshot", "overview", "-o", "png"}, `unknown format "png": use ansi, text or svg`},
+		{[]string{"watch", "rollout", "job/web"}, `"job/web" has no rollout: use deploy/NAME, sts/NAME or ds/NAME`},
+		{[]string{"config", "view", "-f", "missing.yaml"}, "missing.yaml"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
-			stdout, stderr, code := newWorld(t).run(tt.args...)
+			stdout, stderr, code := newMachine(t).run(tt.args...)
 			if code != exitUsage || !strings.Contains(stderr, tt.want) || stdout != "" {
 				t.Errorf("exit code %d, want %d and %q in %q", code, exitUsage, tt.want, stderr)
 			}
-			if strings.Contains(stderr, "Usage:") {
-				t.Error("the whole help is in the way of the message")
+			checkOneLine(t, stderr)
+		})
+	}
+}
+
+// checkOneLine checks that an error is one line, which may be followed by a hint.
+func checkOneLine(t *testing.T, stderr string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	if !strings.HasPrefix(lines[0], "kl: ") || len(lines) > 2 || len(lines) == 2 && !strings.HasPrefix(lines[1], "    ") {
+		t.Errorf("want one line and at most one hint:\n%s", stderr)
+	}
+}
+
+// arguments are those of a command: some that it accepts, if it needs any, and whether it takes any number of them.
+type arguments struct {
+	valid []string
+	any   bool
+}
+
+// argumentsOf returns the arguments of the commands that take some; all others take none, or optional ones.
+func argumentsOf(path string) arguments {
+	node := arguments{[]string{"n1"}, true}
+	return map[string]arguments{
+		"kl node stop": node, "kl node start": node, "kl node kill": node, "kl node partition": node, "kl node heal": node,
+		"kl node remove": node, "kl node add": {nil, true}, "kl node shell": {[]string{"n1"}, false},
+		"kl image load": {[]string{"app:1"}, true}, "kl scale": {[]string{"simulated", "1"}, false}, "kl expose": {[]string{"web"}, false},
+		"kl policy explain": {[]string{"web"}, false}, "kl watch rollout": {[]string{"web"}, false}, "kl help": {nil, true},
+	}[path]
+}
+
+// TestBadInput checks that every command rejects a flag that it does not have, missing or superfluous arguments and an
+// impossible cluster name with one line, at most one hint, and exit code 2.
+func TestBadInput(t *testing.T) {
+	for _, c := range allCommands(newRootCmd(newEnv(newMachine(t).env))) {
+		path := c.CommandPath()
+		if path == "kl kubectl" {
+			continue // its flags and arguments are kubectl's
+		}
+		t.Run(strings.ReplaceAll(path, " ", "-"), func(t *testing.T) {
+			command, takes := strings.Fields(path)[1:], argumentsOf(path)
+			cases := map[string][]string{"unknown flag": {"--no-such-flag"}}
+			if takes.valid != nil {
+				cases["missing argument"] = nil
+			}
+			if !takes.any {
+				cases["superfluous argument"] = append(slices.Clone(takes.valid), "a", "b")
+			}
+			if path != "kl help" && c.Parent() != nil && c.Parent().Name() != "completion" { // cobra's do not look at the name
+				cases["cluster name"] = append(slices.Clone(takes.valid), "--name", "No_Name")
+			}
+			for name, args := range cases {
+				args = append(slices.Clone(command), args...)
+				stdout, stderr, code := newMachine(t).run(args...)
+				if code != exitUsage || stdout != "" {
+					t.Errorf("%s: kl %s: exit code %d, want %d\n%s%s", name, strings.Join(args, " "), code, exitUsage, stdout, stderr)
+				}
+				if name == "cluster name" && !strings.Contains(stderr, "No_Name") {
+					t.Errorf("%s: the name is not mentioned: %s", name, stderr)
+				}
+				checkOneLine(t, stderr)
 			}
 		})
 	}
+}
+
+// allCommands returns a command and all commands below it.
+func allCommands(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		all = append(all, allCommands(sub)...)
+	}
+	return all
 }
 
 func TestNoCluster(t *testing.T) {
@@ -199,7 +290,7 @@ func TestNoCluster(t *testing.T) {
 		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
-			_, stderr, code := newWorld(t).run(args...)
+			_, stderr, code := newMachine(t).run(args...)
 			want := "kl: find cluster kl: file does not exist\n    'kl list' shows the clusters there are; 'kl up --name kl' makes it\n"
 			if code != exitFailed || stderr != want {
 				t.Errorf("exit code %d, %q", code, stderr)
@@ -210,8 +301,8 @@ func TestNoCluster(t *testing.T) {
 
 // TestStory is a cluster's life as a user sees it.
 func TestStory(t *testing.T) {
-	w := newWorld(t)
-	stdout, stderr, code := w.run("up", "--nodes", "2")
+	m := newMachine(t)
+	stdout, stderr, code := m.run("up", "--nodes", "2")
 	if code != exitOK {
 		t.Fatal(stderr)
 	}
@@ -224,23 +315,23 @@ func TestStory(t *testing.T) {
 		t.Errorf("no progress in:\n%s", stderr)
 	}
 	t.Run("up again", func(t *testing.T) {
-		if out := w.must("up"); !strings.HasPrefix(out, "Cluster kl is already running: Kubernetes v1.36.3, 2 nodes.\n") {
+		if out := m.must("up"); !strings.HasPrefix(out, "Cluster kl is already running: Kubernetes v1.36.3, 2 nodes.\n") {
 			t.Error(out)
 		}
 	})
 	t.Run("list", func(t *testing.T) {
-		fields := strings.Fields(strings.Split(w.must("list"), "\n")[1])
+		fields := strings.Fields(strings.Split(m.must("list"), "\n")[1])
 		if diff := cmp.Diff([]string{"kl", "Ready", "2", "v1.36.3", "docker"}, fields[:5]); diff != "" {
 			t.Error(diff)
 		}
 		var infos []host.Info
-		decode(t, w.must("list", "-o", "json"), &infos)
+		decode(t, m.must("list", "-o", "json"), &infos)
 		if len(infos) != 1 || infos[0].Name != "kl" || len(infos[0].Nodes) != 2 {
 			t.Errorf("infos are %+v", infos)
 		}
 	})
 	t.Run("status", func(t *testing.T) {
-		out := w.must("status")
+		out := m.must("status")
 		for _, want := range []string{"state       Ready", "driver      docker", "memory      200 MB", "kube-apiserver   Serving", "80 MB"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in:\n%s", want, out)
@@ -250,66 +341,66 @@ func TestStory(t *testing.T) {
 			Phase string
 			Nodes []nodeRow
 		}
-		decode(t, w.must("status", "-o", "json"), &got)
+		decode(t, m.must("status", "-o", "json"), &got)
 		if got.Phase != "Ready" || len(got.Nodes) != 2 || !got.Nodes[1].Ready || got.Nodes[1].Memory != 80_000_000 {
 			t.Errorf("status is %+v", got)
 		}
 	})
 	t.Run("node list", func(t *testing.T) {
-		fields := strings.Fields(strings.Split(w.must("node", "list"), "\n")[2])
+		fields := strings.Fields(strings.Split(m.must("node", "list"), "\n")[2])
 		if diff := cmp.Diff([]string{"n2", "Running", "yes"}, fields[:3]); diff != "" {
 			t.Error(diff)
 		}
 	})
 	t.Run("node shell", func(t *testing.T) {
-		out, _, code := w.runWith("hello\n", "node", "shell", "n2", "--", "cat")
+		out, _, code := m.runWith("hello\n", "node", "shell", "n2", "--", "cat")
 		if out != "hello\n" || code != 0 {
 			t.Errorf("exit code %d, %q", code, out)
 		}
-		if _, stderr, code := w.run("node", "shell", "n2", "--", "false"); code != 1 || stderr != "" {
+		if _, stderr, code := m.run("node", "shell", "n2", "--", "false"); code != 1 || stderr != "" {
 			t.Errorf("false: exit code %d, %q", code, stderr)
 		}
-		if _, stderr, code := w.run("node", "shell", "n9"); code != exitFailed || !strings.Contains(stderr, "has no such node") {
+		if _, stderr, code := m.run("node", "shell", "n9"); code != exitFailed || !strings.Contains(stderr, "has no such node") {
 			t.Errorf("n9: exit code %d, %q", code, stderr)
 		}
 	})
-	t.Run("logs", func(t *testing.T) { testLogs(t, w) })
+	t.Run("logs", func(t *testing.T) { testLogs(t, m) })
 	t.Run("kubeconfig", func(t *testing.T) {
-		if out := w.must("kubeconfig"); !strings.Contains(out, "current-context: kl-kl") {
+		if out := m.must("kubeconfig"); !strings.Contains(out, "current-context: kl-kl") {
 			t.Error(out)
 		}
-		path := filepath.Join(w.env.UserHome, ".kube", "config")
+		path := filepath.Join(m.env.UserHome, ".kube", "config")
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		w.must("kubeconfig", "--merge")
+		m.must("kubeconfig", "--merge")
 		if data, err := os.ReadFile(path); err != nil || !bytes.Contains(data, []byte("current-context: kl-kl")) {
 			t.Errorf("%s, %v", data, err)
 		}
 	})
 	t.Run("kubectl", func(t *testing.T) {
-		w.must("kubectl", "get", "pods", "-A", "--help")
+		m.must("kubectl", "get", "pods", "-A", "--help")
 		want := []string{filepath.Base(os.Args[0]), "clusters/kl/kubeconfig", "kl-engine", "kubectl", "get", "pods", "-A", "--help"}
-		if diff := cmp.Diff(want, w.ran); diff != "" {
+		if diff := cmp.Diff(want, m.ran); diff != "" {
 			t.Error(diff)
 		}
 	})
-	t.Run("image load", func(t *testing.T) { testImageLoad(t, w) })
+	t.Run("image load", func(t *testing.T) { testImageLoad(t, m) })
 	t.Run("completion", func(t *testing.T) {
 		for args, want := range map[string]string{
 			"node shell ":    "n1\nn2\n:4\n",
 			"status --name ": "kl\n:4\n",
 			"up --driver ":   "auto\ndocker\nsimulated\n:4\n",
 		} {
-			if out := w.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); out != want {
+			if out := m.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); out != want {
 				t.Errorf("%s: %q, want %q", args, out, want)
 			}
 		}
 	})
-	if out := w.must("down"); out != "Cluster kl is removed.\n" {
+	if out := m.must("down"); out != "Cluster kl is removed.\n" {
 		t.Error(out)
 	}
-	if out := w.must("down"); out != "There is no cluster kl.\n" {
+	if out := m.must("down"); out != "There is no cluster kl.\n" {
 		t.Error(out)
 	}
 }
@@ -321,9 +412,9 @@ func decode(t *testing.T, text string, into any) {
 	}
 }
 
-func testLogs(t *testing.T, w *world) {
-	l := w.env.Home.Cluster("kl")
-	if out := w.must("logs"); out != "fake control plane starts\n" {
+func testLogs(t *testing.T, m *machine) {
+	l := m.env.Home.Cluster("kl")
+	if out := m.must("logs"); out != "fake control plane starts\n" {
 		t.Errorf("control plane: %q", out)
 	}
 	for path, text := range map[string]string{
@@ -337,34 +428,34 @@ func testLogs(t *testing.T, w *world) {
 		"etcd": "1\n2\n3\n", "etcd --tail 2": "2\n3\n", "etcd --tail 0": "", "etcd --tail 9": "1\n2\n3\n",
 		"n1": "node\n", "n1/containerd": "containerd\n",
 	} {
-		if out := w.must(append([]string{"logs"}, strings.Fields(args)...)...); out != want {
+		if out := m.must(append([]string{"logs"}, strings.Fields(args)...)...); out != want {
 			t.Errorf("%s: %q, want %q", args, out, want)
 		}
 	}
-	_, stderr, code := w.run("logs", "../../pki/ca.key")
-	if want := "there are: control-plane, etcd, n1/containerd, n1, n1/node\n"; code != exitFailed || !strings.HasSuffix(stderr, want) {
+	_, stderr, code := m.run("logs", "../../pki/ca.key")
+	if want := "logs are: control-plane, etcd, n1/containerd, n1, n1/node\n"; code != exitFailed || !strings.HasSuffix(stderr, want) {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }
 
-func testImageLoad(t *testing.T, w *world) {
-	const want = "n1 got docker.io/library/app:1 in 0.0 s\nn2 got docker.io/library/app:1 in 0.0 s\n"
+func testImageLoad(t *testing.T, m *machine) {
+	const want = "n1 loaded docker.io/library/app:1 in 0.0 s\nn2 loaded docker.io/library/app:1 in 0.0 s\n"
 	file := filepath.Join(t.TempDir(), "app.tar")
 	if err := os.WriteFile(file, imageTar(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "kl-image-*"))
 	for name, run := range map[string]func() (string, string, int){
-		"by name": func() (string, string, int) { return w.run("image", "load", "app:1") },
-		"a file":  func() (string, string, int) { return w.run("image", "load", file) },
-		"stdin":   func() (string, string, int) { return w.runWith(string(imageTar(t)), "image", "load", "-") },
+		"by name": func() (string, string, int) { return m.run("image", "load", "app:1") },
+		"a file":  func() (string, string, int) { return m.run("image", "load", file) },
+		"stdin":   func() (string, string, int) { return m.runWith(string(imageTar(t)), "image", "load", "-") },
 	} {
 		if out, stderr, code := run(); code != exitOK || out != want {
 			t.Errorf("%s: exit code %d, %q, %q", name, code, out, stderr)
 		}
 	}
-	_, stderr, code := w.run("image", "load", "app:2")
-	if code != exitFailed || !strings.Contains(stderr, "find app:2: no such image\n    it is neither a file nor an image of docker") {
+	_, stderr, code := m.run("image", "load", "app:2")
+	if code != exitFailed || !strings.Contains(stderr, "find app:2: no such image\n    there is no such file, and no such image in docker") {
 		t.Errorf("unknown: exit code %d, %q", code, stderr)
 	}
 	if after, _ := filepath.Glob(filepath.Join(os.TempDir(), "kl-image-*")); len(after) > len(before) {
@@ -373,10 +464,10 @@ func testImageLoad(t *testing.T, w *world) {
 }
 
 func TestUpJSON(t *testing.T) {
-	w := newWorld(t)
+	m := newMachine(t)
 	var steps []string
 	var result host.Result
-	for dec := json.NewDecoder(strings.NewReader(w.must("up", "--name", "big", "-o", "json"))); dec.More(); {
+	for dec := json.NewDecoder(strings.NewReader(m.must("up", "--name", "big", "-o", "json"))); dec.More(); {
 		var line struct {
 			cluster.Event
 			Result *host.Result
@@ -401,12 +492,12 @@ func TestUpJSON(t *testing.T) {
 }
 
 func TestFailedUpShowsTheLog(t *testing.T) {
-	w := newWorld(t)
-	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, w.env.Home)
-	_, stderr, code := w.run("up")
+	m := newMachine(t)
+	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, m.env.Home)
+	_, stderr, code := m.run("up")
 	for _, want := range []string{
 		"kl: run control plane: etcd: database is corrupt\n",
-		"    the whole log: " + w.env.Home.Cluster("kl").LogFile(cluster.ControlPlane),
+		"    the whole log: " + m.env.Home.Cluster("kl").LogFile(cluster.ControlPlane),
 		"  | fake control plane starts\n",
 	} {
 		if !strings.Contains(stderr, want) || code != exitFailed {

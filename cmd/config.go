@@ -15,7 +15,7 @@ import (
 
 func newConfigCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "config", Short: "Show the configuration of the cluster, and what one may look like",
+		Use: "config", Short: "Show the cluster's configuration, or the schema of kl.yaml",
 		Example: "  kl config view\n  kl config schema > kl.schema.json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -26,7 +26,7 @@ func newConfigCmd(e *env) *cobra.Command {
 
 func newConfigSchemaCmd(e *env) *cobra.Command {
 	return &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of kl.yaml, for editors",
+		Use: "schema", Short: "Print the JSON Schema of kl.yaml for editors",
 		Example: "  kl config schema > kl.schema.json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -44,8 +44,8 @@ func newConfigViewCmd(e *env) *cobra.Command {
 	var file string
 	var o output
 	cmd := &cobra.Command{
-		Use: "view", Short: "Print the effective configuration, defaults filled in",
-		Long:    "Print the effective configuration of the cluster, or with -f of a file, with all defaults filled in.",
+		Use: "view", Short: "Print the effective configuration with all defaults",
+		Long:    "Print the effective configuration, with all defaults filled in, of the cluster or, with -f, of a file.",
 		Example: "  kl config view\n  kl config view -f kl.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -67,21 +67,23 @@ func newConfigViewCmd(e *env) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "configuration `file`; - is the standard input")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "configuration `file` to show instead of the cluster's; - is standard input")
 	addOutput(cmd, &o)
 	return cmd
 }
 
-// readConfig reads a configuration file; - is the standard input.
+// readConfig reads a configuration file, or standard input if file is "-". A file that is missing or wrong is a usage error.
 func readConfig(in io.Reader, file string) (cluster.Spec, error) {
 	r := in
 	if file != "-" {
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return cluster.Spec{}, &cluster.Error{Op: "read configuration", Err: err, Hint: "'kl config schema' describes the format; 'kl config view' prints an example"}
+			return cluster.Spec{}, usageError{&cluster.Error{
+				Op: "read configuration", Err: err, Hint: "'kl config schema' describes the format; 'kl config view' prints an example",
+			}}
 		}
 		if err != nil {
-			return cluster.Spec{}, &cluster.Error{Op: "read configuration", Err: err}
+			return cluster.Spec{}, usageError{&cluster.Error{Op: "read configuration", Err: err}}
 		}
 		defer f.Close()
 		r = f
@@ -90,5 +92,9 @@ func readConfig(in io.Reader, file string) (cluster.Spec, error) {
 	if err != nil {
 		return cluster.Spec{}, fmt.Errorf("read %s: %w", file, err)
 	}
-	return config.Parse(file, data, config.ThisMachine())
+	spec, err := config.Parse(file, data, config.ThisMachine())
+	if err != nil {
+		return spec, usageError{err}
+	}
+	return spec, nil
 }

@@ -15,9 +15,9 @@ import (
 func newDoctorCmd(e *env) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Look for what keeps clusters from working on this machine",
-		Long: "Look at this machine the way a cluster will use it: engine, kernel, cgroups, limits, disk, memory, networks,\n" +
-			"clock. Each finding says what to do. The exit code is 1 if something will keep a cluster from starting.",
+		Use: "doctor", Short: "Check this machine for problems that keep clusters from working",
+		Long: "Check what a cluster needs of this machine: container engine, kernel, cgroups, limits, disk, memory, networks\n" +
+			"and clock. Each problem comes with a fix. The exit code is 1 if a cluster cannot start.",
 		Example: "  kl doctor\n  kl doctor -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), e, o) },
@@ -46,7 +46,7 @@ func runDoctor(ctx context.Context, e *env, o output) error {
 	return nil
 }
 
-// system is the machine for doctor's checks.
+// system returns this machine as the checks see it.
 func (e *env) system() doctor.System {
 	s := doctor.Host(e.Home, func(ctx context.Context) (string, error) {
 		d, err := e.openDriver(ctx, "docker")
@@ -58,7 +58,7 @@ func (e *env) system() doctor.System {
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("Docker answers, with %s of kl", plural(len(nodes), "node")), nil
+		return fmt.Sprintf("Docker answers and runs %s of kl", plural(len(nodes), "node")), nil
 	})
 	names, err := e.Home.Names()
 	if err == nil && len(names) > 0 {
@@ -67,7 +67,7 @@ func (e *env) system() doctor.System {
 	return s
 }
 
-// preflight is cluster.Host.Preflight: the cheap checks, and of those the ones that matter.
+// preflight is host.Host.Preflight: it runs the cheap checks, returns the first failure and passes warnings to warn.
 func (e *env) preflight(ctx context.Context, name string, nodes int, warn func(string)) error {
 	s := e.system()
 	s.LongName, s.Nodes = name, nodes

@@ -13,17 +13,17 @@ func newDownCmd(e *env) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "down",
-		Short: "Remove the cluster",
+		Short: "Remove the cluster and everything that belongs to it",
 		Long: "Remove the cluster: its nodes with their volumes and network, its control plane, its kubeconfig entries\n" +
-			"and its files, and nothing else. Removing a cluster that does not exist succeeds.",
-		Example: "  kl down\n\n  # every cluster below $KL_HOME\n  kl down --all",
+			"and its files. Nothing else is touched. Removing a cluster that does not exist succeeds.",
+		Example: "  kl down\n\n  # every cluster in $KL_HOME\n  kl down --all",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := exclusive(cmd, "all", "name"); err != nil {
+				return err
+			}
 			names := []string{e.name}
 			if all {
-				if cmd.Flags().Changed("name") {
-					return misuse(cmd, errors.New("--all and --name exclude each other"))
-				}
 				var err error
 				if names, err = e.Home.Names(); err != nil {
 					return err
@@ -36,12 +36,12 @@ func newDownCmd(e *env) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "remove every cluster, and node images that are not in use")
+	cmd.Flags().BoolVar(&all, "all", false, "remove all clusters, and node images that are no longer used")
 	addOutput(cmd, &o)
 	return cmd
 }
 
-// down removes the clusters one after another; one that cannot be removed does not keep the others.
+// down removes clusters one after another. It goes on after a failure and returns all of them.
 func down(ctx context.Context, e *env, names []string, o output) error {
 	var errs []error
 	for _, name := range names {

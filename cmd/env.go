@@ -17,33 +17,34 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// DriverFactory opens a driver. An error that wraps cluster.ErrNoEngine means that this machine cannot, as it is.
+// DriverFactory opens a driver. Open returns an error that wraps cluster.ErrNoEngine if the driver cannot be used on this
+// machine.
 type DriverFactory struct {
 	Name string
 	Open func(context.Context, *slog.Logger) (cluster.Driver, error)
 }
 
-// Env is all that commands know of the world. main fills it in; tests fill in another.
+// Env is everything that commands use of the process and the machine. main passes the real one, tests a fake.
 type Env struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Logger   *slog.Logger // nil discards
 	Getenv   func(string) string
-	UserHome string // where .kube/config is
+	UserHome string // home directory, which holds .kube/config
 	Home     cluster.Home
 	Version  Version
 	Payload  func(context.Context) (cluster.Payload, error)
 	// Drivers are tried in this order by --driver auto.
 	Drivers []DriverFactory
-	// Simulate is cluster.Host.Simulate.
+	// Simulate is host.Host.Simulate.
 	Simulate func(ctx context.Context, l cluster.Layout, s cluster.Spec, progress func(done, of int)) error
-	// StartAtBoot is cluster.Host.StartAtBoot.
+	// StartAtBoot is host.Host.StartAtBoot.
 	StartAtBoot func(ctx context.Context, l cluster.Layout, on bool) (cluster.Autostart, error)
 	// Exec replaces this process, as syscall.Exec does.
 	Exec func(program string, args, environ []string) error
 }
 
-// env is Env as commands see it.
+// env is Env with the flags that all commands share.
 type env struct {
 	Env
 	name string // --name
@@ -59,7 +60,7 @@ func newEnv(e Env) *env {
 	return &env{Env: e, name: cluster.DefaultName}
 }
 
-// host returns the machine, telling events to show (which may be nil).
+// host returns a Host that reports its events to show, which may be nil.
 func (e *env) host(show func(cluster.Event)) *host.Host {
 	return &host.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
@@ -87,7 +88,7 @@ func (e *env) driverNames() []string {
 	return names
 }
 
-// kubeconfigs are the files that kubectl reads, in its order.
+// kubeconfigs returns the files that kubectl reads, in the same order.
 func (e *env) kubeconfigs() []string {
 	var files []string
 	for _, f := range filepath.SplitList(e.Getenv("KUBECONFIG")) {
@@ -101,7 +102,7 @@ func (e *env) kubeconfigs() []string {
 	return files
 }
 
-// isTerminal reports whether a stream is one that a person looks at.
+// isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

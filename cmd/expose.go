@@ -24,13 +24,13 @@ import (
 )
 
 func newExposeCmd(e *env) *cobra.Command {
-	x := expose{env: e, namespace: metav1.NamespaceDefault}
+	x := exposer{env: e, namespace: metav1.NamespaceDefault}
+	var publish []string
 	cmd := &cobra.Command{
-		Use: "expose [svc/]NAME", Short: "Publish a load balancer on 127.0.0.1",
-		Long: "Publish TCP ports of a Service of type LoadBalancer on 127.0.0.1, until Ctrl-C. Every connection goes to the\n" +
-			"Service's load-balanced address, and so to whichever of its pods the Service chooses; to the pods it comes from\n" +
-			"a node, not from your client. On Linux the address itself answers on this machine, with no need to publish it:\n" +
-			"see EXTERNAL-IP in 'kl kubectl get services'.",
+		Use: "expose [svc/]NAME", Short: "Publish a LoadBalancer Service on 127.0.0.1",
+		Long: "Publish TCP ports of a Service of type LoadBalancer on 127.0.0.1, until Ctrl-C. Every connection goes through\n" +
+			"the load balancer to one of the Service's pods, which sees the address of a node, not of your client. On Linux\n" +
+			"you can also connect to the load balancer's address directly: see EXTERNAL-IP in 'kl kubectl get services'.",
 		Example: "  kl expose svc/web                     # every TCP port, under its own number\n" +
 			"  kl expose svc/web --port 8080         # its only TCP port, on 127.0.0.1:8080\n" +
 			"  kl expose web -n shop --port 8080:80 --port 8443:https",
@@ -41,28 +41,60 @@ func newExposeCmd(e *env) *cobra.Command {
 				kind, name = "svc", args[0]
 			}
 			if kind != "svc" && kind != "service" && kind != "services" || name == "" {
-				return misuse(cmd, fmt.Errorf("say svc/NAME: %q is not a Service", args[0]))
+				return misuse(cmd, fmt.Errorf("%q is not a Service: use svc/NAME", args[0]))
 			}
 			x.service = name
+			var err error
+			if x.ports, err = parsePublish(publish); err != nil {
+				return misuse(cmd, err)
+			}
 			return x.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVarP(&x.namespace, "namespace", "n", x.namespace, "namespace of the Service")
-	cmd.Flags().StringArrayVar(&x.ports, "port", nil, "`HOST[:PORT]`: the port on 127.0.0.1, and the Service's port or its name (repeatable)")
+	cmd.Flags().StringVarP(&x.namespace, "namespace", "n", x.namespace, "`namespace` of the Service")
+	cmd.Flags().StringArrayVar(&publish, "port", nil, "port of 127.0.0.1 and, by number or name, of the Service, as `HOST[:PORT]`; may be repeated")
 	return cmd
 }
 
-// expose is one run of the command.
-type expose struct {
+// exposer publishes the ports of one Service.
+type exposer struct {
 	*env
 	namespace, service string
-	ports              []string // --port
+	ports              []publishFlag
 }
 
-// published is a port of this machine and the Service's port behind it.
+// publishFlag is a value of --port.
+type publishFlag struct {
+	host    int    // port of 127.0.0.1
+	service string // number or name of the Service's port; empty means its only one
+}
+
+func (f publishFlag) String() string {
+	return strings.TrimSuffix(fmt.Sprintf("%d:%s", f.host, f.service), ":")
+}
+
+// published is a port of this machine and the port of the Service that it leads to.
 type published struct{ host, port int }
 
-func (x *expose) run(ctx context.Context) error {
+// parsePublish parses values of --port.
+func parsePublish(flags []string) ([]publishFlag, error) {
+	var out []publishFlag
+	for _, f := range flags {
+		left, right, colon := strings.Cut(f, ":")
+		host, err := strconv.Atoi(left)
+		switch {
+		case err != nil || host < 1 || host > 65535:
+			return nil, fmt.Errorf("--port %s: %q is not a port from 1 to 65535", f, left)
+		case colon && right == "":
+			return nil, fmt.Errorf("--port %s: the port of the Service is missing after the colon", f)
+		}
+		out = append(out, publishFlag{host, right})
+	}
+	return out, nil
+}
+
+// run publishes the ports until ctx is done.
+func (x *exposer) run(ctx context.Context) error {
 	svc, err := x.find(ctx)
 	if err != nil {
 		return err
@@ -87,29 +119,29 @@ func (x *expose) run(ctx context.Context) error {
 		listeners = append(listeners, l)
 	}
 	for i, p := range ports {
-		fmt.Fprintf(x.Out, "%s leads to port %d of svc/%s, by its load balancer address %s\n",
+		fmt.Fprintf(x.Out, "Forwarding %s to port %d of svc/%s, load balancer address %s\n",
 			listeners[i].Addr(), p.port, x.service, svc.Status.LoadBalancer.Ingress[0].IP)
 		wg.Go(func() { x.accept(ctx, listeners[i], p) })
 	}
-	fmt.Fprintln(x.Err, "Ctrl-C ends it.")
+	fmt.Fprintln(x.Err, "Press Ctrl-C to stop.")
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-func (x *expose) fail(op string, err error, hint string) error {
+func (x *exposer) fail(op string, err error, hint string) error {
 	return &cluster.Error{Op: op, Err: err, Hint: hint}
 }
 
+// listenHint suggests another port if this one is taken or privileged.
 func listenHint(err error, p published) string {
-	other := fmt.Sprintf("choose another one: --port %d:%d", 8000+p.host%1000, p.port)
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, os.ErrPermission) {
-		return other
+		return fmt.Sprintf("use another port: --port %d:%d", 8000+p.host%1000, p.port)
 	}
 	return ""
 }
 
-// find gets the Service, once it has an address.
-func (x *expose) find(ctx context.Context) (*corev1.Service, error) {
+// find returns the Service. It is an error if the Service has no load balancer address.
+func (x *exposer) find(ctx context.Context) (*corev1.Service, error) {
 	if _, err := cluster.ReadSpec(x.layout()); err != nil {
 		return nil, err
 	}
@@ -120,32 +152,32 @@ func (x *expose) find(ctx context.Context) (*corev1.Service, error) {
 	config.Timeout = exposeTimeout
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make client: %w", err)
 	}
 	op := "expose svc/" + x.service
 	kubectl := "kl kubectl -n " + x.namespace
 	svc, err := client.CoreV1().Services(x.namespace).Get(ctx, x.service, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, x.fail(op, fmt.Errorf("namespace %s has no such Service", x.namespace), "'kl kubectl get services -A' shows them all; -n chooses the namespace")
+		return nil, x.fail(op, fmt.Errorf("namespace %s has no such Service", x.namespace), "'kl kubectl get services -A' lists all Services; -n selects the namespace")
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
-		return nil, x.fail(op, err, "is the cluster up? 'kl status' tells")
+		return nil, x.fail(op, err, "see 'kl status'")
 	case svc.Spec.Type != corev1.ServiceTypeLoadBalancer:
-		return nil, x.fail(op, fmt.Errorf("it is of type %s and has no load balancer", svc.Spec.Type),
-			fmt.Sprintf("use '%s port-forward svc/%s', or make it one: %s patch svc %s -p '{\"spec\":{\"type\":\"LoadBalancer\"}}'", kubectl, x.service, kubectl, x.service))
+		return nil, x.fail(op, fmt.Errorf("the Service is of type %s, not LoadBalancer", svc.Spec.Type),
+			fmt.Sprintf("use '%s port-forward svc/%s', or change the type: %s patch svc %s -p '{\"spec\":{\"type\":\"LoadBalancer\"}}'", kubectl, x.service, kubectl, x.service))
 	case len(svc.Status.LoadBalancer.Ingress) == 0:
-		return nil, x.fail(op, errors.New("it has no address yet"), fmt.Sprintf("'%s describe svc %s' tells why", kubectl, x.service))
+		return nil, x.fail(op, errors.New("the Service has no address yet"), fmt.Sprintf("'%s describe svc %s' shows why", kubectl, x.service))
 	}
 	return svc, nil
 }
 
-// exposeTimeout is how long the API, and later a connection to the load balancer, may take.
+// exposeTimeout limits a request to the API and a connection to the load balancer.
 const exposeTimeout = 10 * time.Second
 
-// choosePorts reads --port; without any, every TCP port is published under its own number.
-func choosePorts(svc *corev1.Service, flags []string) ([]published, error) {
+// choosePorts resolves the values of --port; without any, every TCP port is published under its own number.
+func choosePorts(svc *corev1.Service, flags []publishFlag) ([]published, error) {
 	var tcp []corev1.ServicePort
 	for _, p := range svc.Spec.Ports {
 		if p.Protocol == corev1.ProtocolTCP || p.Protocol == "" {
@@ -153,7 +185,7 @@ func choosePorts(svc *corev1.Service, flags []string) ([]published, error) {
 		}
 	}
 	if len(tcp) == 0 {
-		return nil, &cluster.Error{Op: "expose svc/" + svc.Name, Err: errors.New("it has no TCP port, and only TCP can be published")}
+		return nil, &cluster.Error{Op: "expose svc/" + svc.Name, Err: errors.New("the Service has no TCP port, and only TCP can be published")}
 	}
 	var out []published
 	if len(flags) == 0 {
@@ -162,41 +194,36 @@ func choosePorts(svc *corev1.Service, flags []string) ([]published, error) {
 		}
 	}
 	for _, f := range flags {
-		left, right, both := strings.Cut(f, ":")
-		host, err := strconv.Atoi(left)
-		if err != nil || host < 1 || host > 65535 {
-			return nil, usageError{fmt.Errorf("--port %s: %q is not a port from 1 to 65535", f, left)}
-		}
-		port, err := servicePort(tcp, right, both)
+		port, err := servicePort(tcp, f.service)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--port %s: %w", f, err)}
 		}
-		out = append(out, published{host, port})
+		out = append(out, published{f.host, port})
 	}
 	return out, nil
 }
 
-// servicePort finds a port by number or name; unsaid it is the only one.
-func servicePort(tcp []corev1.ServicePort, text string, said bool) (int, error) {
+// servicePort finds a port by number or name; an empty text means the only one.
+func servicePort(tcp []corev1.ServicePort, text string) (int, error) {
 	var known []string
 	for _, p := range tcp {
 		number := strconv.Itoa(int(p.Port))
-		if said && (text == number || text == p.Name) {
+		if text != "" && (text == number || text == p.Name) {
 			return int(p.Port), nil
 		}
 		known = append(known, number)
 	}
-	if !said && len(tcp) == 1 {
+	if text == "" && len(tcp) == 1 {
 		return int(tcp[0].Port), nil
 	}
-	if !said {
-		return 0, fmt.Errorf("the Service has several TCP ports: say HOST:PORT with one of %s", strings.Join(known, ", "))
+	if text == "" {
+		return 0, fmt.Errorf("the Service has several TCP ports: use HOST:PORT with one of %s", strings.Join(known, ", "))
 	}
 	return 0, fmt.Errorf("the Service has no TCP port %q: it has %s", text, strings.Join(known, ", "))
 }
 
-// accept serves a listener until ctx is done.
-func (x *expose) accept(ctx context.Context, l net.Listener, p published) {
+// accept serves the connections of a listener until ctx is done, and closes it.
+func (x *exposer) accept(ctx context.Context, l net.Listener, p published) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	var wg sync.WaitGroup
@@ -210,7 +237,7 @@ func (x *expose) accept(ctx context.Context, l net.Listener, p published) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(10 * time.Millisecond): // out of descriptors: others may do better
+			case <-time.After(10 * time.Millisecond): // no file descriptor was free
 			}
 			continue
 		}
@@ -218,8 +245,8 @@ func (x *expose) accept(ctx context.Context, l net.Listener, p published) {
 	}
 }
 
-// serve is one connection.
-func (x *expose) serve(ctx context.Context, client *net.TCPConn, p published) {
+// serve connects one client to the load balancer.
+func (x *exposer) serve(ctx context.Context, client *net.TCPConn, p published) {
 	defer client.Close()
 	dialing, cancel := context.WithTimeout(ctx, exposeTimeout)
 	server, err := cluster.DialBalancer(dialing, x.layout(), x.namespace, x.service, p.port)
@@ -228,7 +255,7 @@ func (x *expose) serve(ctx context.Context, client *net.TCPConn, p published) {
 		if ctx.Err() == nil {
 			fmt.Fprintf(x.Err, "port %d: %v\n", p.host, err)
 		}
-		_ = client.SetLinger(0) // the client sees a reset, as if nothing listened
+		_ = client.SetLinger(0) // reset the connection, as if the port were closed; without it the client sees an end of file
 		return
 	}
 	defer server.Close()
@@ -240,7 +267,8 @@ func (x *expose) serve(ctx context.Context, client *net.TCPConn, p published) {
 	wg.Wait()
 }
 
-// copyHalf copies until from ends, and passes the end on.
+// copyHalf copies until from ends and then closes the writing side of to, so that the other direction can go on. After an
+// error it closes both connections.
 func copyHalf(to, from net.Conn) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(interface{ CloseWrite() error })

@@ -15,20 +15,17 @@ func TestChoosePorts(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		ports []corev1.ServicePort
-		flags []string
+		flags []publishFlag
 		want  []published
 		err   string
 	}{
 		{"every TCP port", []corev1.ServicePort{udp, http, https}, nil, []published{{80, 80}, {443, 443}}, ""},
-		{"the only TCP port", []corev1.ServicePort{udp, http}, []string{"8080"}, []published{{8080, 80}}, ""},
-		{"by number and by name", []corev1.ServicePort{http, https}, []string{"8080:80", "8443:https"}, []published{{8080, 80}, {8443, 443}}, ""},
-		{"which one?", []corev1.ServicePort{http, https}, []string{"8080"}, nil, "several TCP ports: say HOST:PORT with one of 80, 443"},
-		{"not one of them", []corev1.ServicePort{http}, []string{"8080:81"}, nil, `no TCP port "81": it has 80`},
-		{"not over TCP", []corev1.ServicePort{http, udp}, []string{"8053:dns"}, nil, `no TCP port "dns"`},
-		{"nothing after the colon", []corev1.ServicePort{http}, []string{"8080:"}, nil, `no TCP port ""`},
-		{"not a port", []corev1.ServicePort{http}, []string{"http"}, nil, `"http" is not a port`},
-		{"too large", []corev1.ServicePort{http}, []string{"70000:80"}, nil, "from 1 to 65535"},
-		{"no TCP", []corev1.ServicePort{udp}, nil, nil, "no TCP port"},
+		{"the only TCP port", []corev1.ServicePort{udp, http}, []publishFlag{{8080, ""}}, []published{{8080, 80}}, ""},
+		{"by number and by name", []corev1.ServicePort{http, https}, []publishFlag{{8080, "80"}, {8443, "https"}}, []published{{8080, 80}, {8443, 443}}, ""},
+		{"ambiguous", []corev1.ServicePort{http, https}, []publishFlag{{8080, ""}}, nil, "several TCP ports: use HOST:PORT with one of 80, 443"},
+		{"no such port", []corev1.ServicePort{http}, []publishFlag{{8080, "81"}}, nil, `no TCP port "81": it has 80`},
+		{"a UDP port", []corev1.ServicePort{http, udp}, []publishFlag{{8053, "dns"}}, nil, `no TCP port "dns"`},
+		{"no TCP port", []corev1.ServicePort{udp}, nil, nil, "no TCP port"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			svc := &corev1.Service{Spec: corev1.ServiceSpec{Ports: c.ports}}

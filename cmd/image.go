@@ -18,7 +18,7 @@ import (
 func newImageCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "image",
-		Short:   "Give images to the nodes",
+		Short:   "Load images into the nodes",
 		Example: "  kl image load app:dev",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -32,8 +32,8 @@ func newImageLoadCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load FILE | IMAGE | - …",
 		Short: "Load images into every node",
-		Long: "Load images into every node at once: from a file or the standard input (docker-archive or OCI tar,\n" +
-			"plain or gzip) or, by name, from the local container engine. A node that has them is left alone.",
+		Long: "Load images into all nodes at once: from a file or standard input (docker-archive or OCI tar, plain or\n" +
+			"gzipped), or by name from the local container engine. Nodes that already have an image are skipped.",
 		Example: "  kl image load app:dev web:dev\n  kl image load images.tar\n  docker save app:dev | kl image load -",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return imageLoad(cmd.Context(), e, args, o) },
@@ -43,7 +43,7 @@ func newImageLoadCmd(e *env) *cobra.Command {
 }
 
 func imageLoad(ctx context.Context, e *env, args []string, o output) error {
-	// A cluster that is not there is said before anything is saved.
+	// Fail before saving images if there is no cluster to load them into.
 	if _, err := cluster.ReadSpec(e.layout()); err != nil {
 		return err
 	}
@@ -73,23 +73,25 @@ func printLoaded(w io.Writer, loaded []host.Loaded) {
 	for _, l := range loaded {
 		names := strings.Join(l.Images, ", ")
 		if l.Skipped {
-			fmt.Fprintf(w, "%s has %s already\n", l.Node, names)
+			fmt.Fprintf(w, "%s already has %s\n", l.Node, names)
 			continue
 		}
-		fmt.Fprintf(w, "%s got %s in %.1f s\n", l.Node, names, l.Seconds)
+		fmt.Fprintf(w, "%s loaded %s in %.1f s\n", l.Node, names, l.Seconds)
 	}
 }
 
-// collectArchives turns arguments into archive files: those that are files as they are, the standard input and images
-// of the engine as temporary files, which cleanup removes.
+// collectArchives returns the archive files that the arguments stand for: files as they are, standard input and images of
+// the engine saved to temporary files. The caller calls cleanup, also after an error, to remove those.
 func collectArchives(ctx context.Context, e *env, args []string) (files []string, cleanup func(), err error) {
 	var temps, names []string
 	cleanup = func() {
 		for _, t := range temps {
-			os.Remove(t)
+			if err := os.Remove(t); err != nil {
+				e.Logger.Warn("remove temporary archive", "file", t, "err", err)
+			}
 		}
 	}
-	keep := func(r io.Reader) error {
+	saveTemp := func(r io.Reader) error {
 		f, err := os.CreateTemp("", "kl-image-*.tar")
 		if err != nil {
 			return err
@@ -101,7 +103,7 @@ func collectArchives(ctx context.Context, e *env, args []string) (files []string
 	}
 	for _, arg := range args {
 		if arg == "-" {
-			if err := keep(e.In); err != nil {
+			if err := saveTemp(e.In); err != nil {
 				return nil, cleanup, fmt.Errorf("read standard input: %w", err)
 			}
 			continue
@@ -120,38 +122,40 @@ func collectArchives(ctx context.Context, e *env, args []string) (files []string
 		return nil, cleanup, err
 	}
 	defer r.Close()
-	if err := keep(r); err != nil {
+	if err := saveTemp(r); err != nil {
 		return nil, cleanup, fmt.Errorf("save %s: %w", strings.Join(names, ", "), err)
 	}
 	return files, cleanup, nil
 }
 
-// saveImages asks the first driver whose backend has images.
+// saveImages saves images from the engine of the first driver that can be opened and has one.
 func (e *env) saveImages(ctx context.Context, names []string) (io.ReadCloser, error) {
 	what := strings.Join(names, ", ")
 	for _, f := range e.Drivers {
 		d, err := f.Open(ctx, e.Logger)
 		if err != nil {
+			e.Logger.Debug("skip driver", "driver", f.Name, "err", err) // it may not be installed
 			continue
 		}
 		source, ok := d.(cluster.ImageSource)
 		if !ok {
-			d.Close()
+			if err := d.Close(); err != nil {
+				e.Logger.Warn("close driver", "driver", f.Name, "err", err)
+			}
 			continue
 		}
 		r, err := source.SaveImages(ctx, names)
 		if err != nil {
-			d.Close()
-			return nil, &cluster.Error{Op: "find " + what, Err: err, Hint: "it is neither a file nor an image of " + f.Name}
+			return nil, &cluster.Error{Op: "find " + what, Err: errors.Join(err, d.Close()), Hint: "there is no such file, and no such image in " + f.Name}
 		}
 		return closeBoth{r, d}, nil
 	}
 	return nil, &cluster.Error{
-		Op: "find " + what, Err: os.ErrNotExist, Hint: "it is not a file, and no container engine answers that might have the image",
+		Op: "find " + what, Err: os.ErrNotExist, Hint: "there is no such file, and no container engine to take the image from",
 	}
 }
 
-// closeBoth closes the driver with the stream that comes from it.
+// closeBoth is a stream of a driver that closes the driver too.
 type closeBoth struct {
 	io.ReadCloser
 	driver cluster.Driver

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -12,23 +11,23 @@ import (
 )
 
 func newKubeconfigCmd(e *env) *cobra.Command {
-	var merge, show bool
+	var merge bool
 	cmd := &cobra.Command{
 		Use:   "kubeconfig",
 		Short: "Print the cluster's kubeconfig, or merge it into yours",
 		Long: "Print the cluster's kubeconfig, or merge it into yours ($KUBECONFIG or ~/.kube/config) as context\n" +
-			"kl-<name>, which 'kl up' does too. Other entries of the file are left as they are.",
+			"kl-<name>, as 'kl up' does. Other entries of the file stay as they are.",
 		Example: "  kl kubeconfig > config.yaml\n  kl kubeconfig --merge",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if merge && show {
-				return misuse(cmd, errors.New("--merge and --print exclude each other"))
+			if err := exclusive(cmd, "merge", "print"); err != nil {
+				return err
 			}
 			return kubeconfig(cmd.Context(), e, merge)
 		},
 	}
-	cmd.Flags().BoolVar(&merge, "merge", false, "merge into your kubeconfig and make it the current context")
-	cmd.Flags().BoolVar(&show, "print", false, "print it (default)")
+	cmd.Flags().BoolVar(&merge, "merge", false, "merge into your kubeconfig and make kl-<name> the current context")
+	cmd.Flags().Bool("print", false, "print the kubeconfig (default)")
 	return cmd
 }
 
@@ -42,7 +41,7 @@ func kubeconfig(ctx context.Context, e *env, merge bool) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.Err, "Context %s is in %s and current.\n", cluster.ContextName(e.name), file)
+		fmt.Fprintf(e.Err, "Merged context %s into %s and made it current.\n", cluster.ContextName(e.name), file)
 		return nil
 	}
 	data, err := os.ReadFile(l.Kubeconfig())

@@ -19,11 +19,11 @@ func newKubectlCmd(e *env) *cobra.Command {
 		DisableFlagsInUseLine: true,
 
 		Use:   "kubectl [--name NAME] COMMAND…",
-		Short: "Run the built-in kubectl on the cluster",
-		Long: "Run the built-in kubectl on the cluster, whatever context your kubeconfig has. All that follows is\n" +
-			"kubectl's: 'kl kubectl help' shows its commands. --name comes first.",
+		Short: "Run the built-in kubectl against the cluster",
+		Long: "Run the built-in kubectl against the cluster, whatever the current context of your kubeconfig is. All\n" +
+			"arguments are passed to kubectl, except a --name that comes first. 'kl kubectl help' lists its commands.",
 		Example: "  kl kubectl get pods -A\n  kl kubectl --name big apply -f app.yaml\n  kl kubectl exec -it web-0 -- sh",
-		// Flags are kubectl's own, and it has a --name of its own in places.
+		// Flags belong to kubectl, and some of its commands have a --name too.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
@@ -41,7 +41,7 @@ func newKubectlCmd(e *env) *cobra.Command {
 	}
 }
 
-// takeName reads --name off the front of a command line that is not kl's.
+// takeName removes --name from the front of kubectl's arguments and sets the cluster's name to its value.
 func (e *env) takeName(args []string) ([]string, error) {
 	for len(args) > 0 {
 		value, ok := strings.CutPrefix(args[0], "--name=")
@@ -63,7 +63,7 @@ func (e *env) takeName(args []string) ([]string, error) {
 	return args, nil
 }
 
-// kubectl turns this process into kubectl, which so has the terminal, the signals and the exit code to itself.
+// kubectl replaces this process with kubectl, so that terminal, signals and exit code are kubectl's.
 func kubectl(ctx context.Context, e *env, args []string) error {
 	engine, environ, err := e.kubectlProgram(ctx)
 	if err != nil {
@@ -75,6 +75,7 @@ func kubectl(ctx context.Context, e *env, args []string) error {
 	return nil
 }
 
+// kubectlProgram returns the program to run with first argument "kubectl", and its environment.
 func (e *env) kubectlProgram(ctx context.Context) (engine string, environ []string, err error) {
 	l := e.layout()
 	if _, err := cluster.ReadSpec(l); err != nil {
@@ -92,7 +93,7 @@ func (e *env) kubectlProgram(ctx context.Context) (engine string, environ []stri
 	return p.Engine, append(environ, "KUBECONFIG="+l.Kubeconfig()), nil
 }
 
-// completeKubectl asks kubectl, which completes as cobra does.
+// completeKubectl passes completion on to kubectl, which uses cobra as well.
 func completeKubectl(ctx context.Context, e *env, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	args, err := e.takeName(args)
 	if err != nil {
@@ -111,7 +112,7 @@ func completeKubectl(ctx context.Context, e *env, args []string, word string) ([
 	return parseCompletion(out)
 }
 
-// parseCompletion reads what cobra's __complete prints: a suggestion a line, and the directive after a colon.
+// parseCompletion parses the output of cobra's __complete: one suggestion per line, then a colon and the directive.
 func parseCompletion(out []byte) ([]string, cobra.ShellCompDirective) {
 	lines := strings.Split(string(bytes.TrimSpace(out)), "\n")
 	last := lines[len(lines)-1]

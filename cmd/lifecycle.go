@@ -11,31 +11,31 @@ import (
 )
 
 func newStopCmd(e *env) *cobra.Command {
-	return verb(e, "stop", "Turn the cluster off and keep all of it",
-		"Turn the cluster off: its nodes, then its control plane. etcd, volumes, images and the nodes' identities and\n"+
-			"addresses stay; 'kl start' brings all of it back.", "is stopped", (*host.Host).Stop)
+	return newClusterVerb(e, "stop", "Stop the cluster and keep its data",
+		"Stop the cluster: its nodes, then its control plane. The data in etcd, volumes, images and the identities and\n"+
+			"addresses of the nodes are kept; 'kl start' starts the cluster again.", "is stopped", (*host.Host).Stop)
 }
 
 func newPauseCmd(e *env) *cobra.Command {
-	return verb(e, "pause", "Freeze the cluster: no CPU, nothing lost, back in a moment",
-		"Freeze every process of the cluster where it stands. It keeps its memory and uses no CPU until 'kl resume'.",
+	return newClusterVerb(e, "pause", "Freeze the cluster so that it uses no CPU",
+		"Freeze all processes of the cluster. They keep their memory and use no CPU until 'kl resume'.",
 		"is paused", (*host.Host).Pause)
 }
 
 func newResumeCmd(e *env) *cobra.Command {
-	return verb(e, "resume", "Let a paused cluster go on",
-		"Let a paused cluster go on where it stood. A cluster that runs is left alone.", "is running", (*host.Host).Resume)
+	return newClusterVerb(e, "resume", "Resume a paused cluster",
+		"Resume a paused cluster where it was frozen. This does nothing to a running cluster.", "is running", (*host.Host).Resume)
 }
 
-// verb is a command that does one thing to a whole cluster.
-func verb(e *env, use, short, long, done string, do func(*host.Host, context.Context, string) error) *cobra.Command {
+// newClusterVerb returns a command that does one thing to the whole cluster and then prints that the cluster is done.
+func newClusterVerb(e *env, use, short, long, done string, do func(*host.Host, context.Context, string) error) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Example: fmt.Sprintf("  kl %s\n  kl %s --name big", use, use),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.during(o, fmt.Sprintf("Cluster %s %s.", e.name, done), func(h *host.Host) error {
+			return e.withProgress(o, fmt.Sprintf("Cluster %s %s.", e.name, done), func(h *host.Host) error {
 				return do(h, cmd.Context(), e.name)
 			})
 		},
@@ -44,8 +44,8 @@ func verb(e *env, use, short, long, done string, do func(*host.Host, context.Con
 	return cmd
 }
 
-// during shows the progress of f, and then says that it is done.
-func (e *env) during(o output, done string, f func(*host.Host) error) error {
+// withProgress shows the progress of f and, if it succeeds, prints done.
+func (e *env) withProgress(o output, done string, f func(*host.Host) error) error {
 	progress := e.progress(o)
 	err := f(e.host(progress.Event))
 	progress.Close()
@@ -59,9 +59,9 @@ func newStartCmd(e *env) *cobra.Command {
 	var opts host.UpOptions
 	var o output
 	cmd := &cobra.Command{
-		Use: "start", Short: "Bring a stopped cluster back",
-		Long: "Bring a stopped cluster back, after 'kl stop' or a reboot, and wait until it is ready. It does what 'kl up'\n" +
-			"does for a cluster that exists, and never makes one.",
+		Use: "start", Short: "Start a stopped cluster",
+		Long: "Start a cluster that was stopped by 'kl stop' or a reboot, and wait until it is ready. This is 'kl up' for a\n" +
+			"cluster that exists; it never creates one.",
 		Example: "  kl start\n  kl start --name big --timeout 1m",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

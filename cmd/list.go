@@ -13,7 +13,7 @@ func newListCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List the clusters of this machine",
+		Short:   "List the clusters on this machine",
 		Example: "  kl list\n  kl list -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return list(cmd.Context(), e, o) },
@@ -31,7 +31,7 @@ func list(ctx context.Context, e *env, o output) error {
 		return printJSON(e.Out, infos)
 	}
 	if len(infos) == 0 {
-		fmt.Fprintln(e.Err, "There are no clusters: 'kl up' makes one.")
+		fmt.Fprintln(e.Err, "There are no clusters. 'kl up' creates one.")
 		return nil
 	}
 	rows := [][]string{{"NAME", "STATE", "NODES", "KUBERNETES", "DRIVER", "API", "UPTIME"}}

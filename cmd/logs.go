@@ -13,26 +13,28 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
 )
 
-// followInterval is how often a followed log is looked at.
+// followInterval is how often kl logs -f reads what was added. It polls, because inotify instances are what a machine with
+// many kubelets runs out of first.
 const followInterval = 100 * time.Millisecond
 
 type logFlags struct {
 	follow bool
-	tail   int // lines from the end; negative means all
+	tail   int // number of lines from the end; negative means all
 }
 
 func newLogsCmd(e *env) *cobra.Command {
 	f := logFlags{tail: -1}
 	cmd := &cobra.Command{
 		Use:   "logs [COMPONENT | NODE | NODE/PROGRAM]",
-		Short: "Print the log of a component or of a node",
-		Long: "Print the log of a component of the control plane, or of a node: its kubelet, proxy and agent log\n" +
-			"together, as NODE, its container runtime as NODE/containerd. Without an argument it is the control\n" +
-			"plane's own log. A name that does not exist is answered with those that do.",
+		Short: "Print the log of a component or a node",
+		Long: "Print the log of a component of the control plane or of a node. NODE is the common log of the node's\n" +
+			"kubelet, kube-proxy and agent, NODE/containerd that of its container runtime. Without an argument, print\n" +
+			"the log of the control plane itself. An unknown name prints the names that exist.",
 		Example: "  kl logs kube-apiserver\n  kl logs n1 -f\n  kl logs n1/containerd --tail 20",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,8 +52,8 @@ func newLogsCmd(e *env) *cobra.Command {
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on printing what is added")
-	cmd.Flags().IntVar(&f.tail, "tail", f.tail, "`lines` to print from the end; all if negative")
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "keep printing lines as they are added")
+	cmd.Flags().IntVar(&f.tail, "tail", f.tail, "how many `lines` to print from the end; all if negative")
 	return cmd
 }
 
@@ -63,14 +65,14 @@ func logs(ctx context.Context, e *env, what string, f logFlags) error {
 		if _, err := cluster.ReadSpec(l); errors.Is(err, fs.ErrNotExist) && len(names) == 0 {
 			return err
 		}
-		return &cluster.Error{Op: "find log " + what, Err: fs.ErrNotExist, Hint: "there are: " + strings.Join(names, ", ")}
+		return &cluster.Error{Op: "find log " + what, Err: fs.ErrNotExist, Hint: "logs are: " + strings.Join(names, ", ")}
 	}
 	return printLog(ctx, e.Out, files[i], f)
 }
 
-// logNames lists the logs of a cluster and the files they are in.
+// logNames returns the names of the logs of a cluster and their files, in the same order.
 func logNames(l cluster.Layout) (names, files []string) {
-	components, _ := filepath.Glob(l.LogFile("*"))
+	components, _ := filepath.Glob(l.LogFile("*")) // the only error is a bad pattern
 	for _, file := range components {
 		names, files = append(names, strings.TrimSuffix(filepath.Base(file), ".log")), append(files, file)
 	}
@@ -86,8 +88,8 @@ func logNames(l cluster.Layout) (names, files []string) {
 	return names, files
 }
 
-// printLog prints a file and, if asked, what is added to it, until ctx ends. A file that shrinks or is replaced (a log
-// that was rotated) is read from its beginning.
+// printLog prints a log file and, if o.follow is set, what is added to it until ctx is done. A file that was replaced or
+// truncated, as rotation does, is read from its beginning.
 func printLog(ctx context.Context, w io.Writer, path string, o logFlags) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -97,44 +99,53 @@ func printLog(ctx context.Context, w io.Writer, path string, o logFlags) error {
 	if err := seekTail(f, o.tail); err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
-	tick := time.NewTicker(followInterval)
-	defer tick.Stop()
-	for {
-		if _, err := io.Copy(w, f); err != nil {
-			return fmt.Errorf("print log: %w", err)
-		}
-		if !o.follow {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if next := rotated(f, path); next != nil {
-			f.Close()
-			f = next
-		}
+	if _, err := io.Copy(w, f); err != nil || !o.follow {
+		return wrap("print log", err)
 	}
+	err = wait.PollUntilContextCancel(ctx, followInterval, false, func(context.Context) (bool, error) {
+		if _, err := io.Copy(w, f); err != nil {
+			return false, err
+		}
+		next := rotated(f, path)
+		if next == nil {
+			return false, nil
+		}
+		f.Close()
+		f = next
+		_, err := io.Copy(w, f)
+		return false, err
+	})
+	if ctx.Err() != nil {
+		return nil // Ctrl-C is how following ends
+	}
+	return wrap("print log", err)
 }
 
-// rotated returns the file to go on with if it is not f where f stands.
+// wrap adds what was tried to an error, if there is one.
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+// rotated opens the file at path and returns it if it is not f, or is shorter than what was read of f; otherwise nil.
 func rotated(f *os.File, path string) *os.File {
 	next, err := os.Open(path)
 	if err != nil {
-		return nil // between two files
+		return nil // the new file does not exist yet
 	}
-	mine, err1 := f.Stat()
-	there, err2 := next.Stat()
-	at, err3 := f.Seek(0, io.SeekCurrent)
-	if errors.Join(err1, err2, err3) == nil && os.SameFile(mine, there) && there.Size() >= at {
+	old, err1 := f.Stat()
+	current, err2 := next.Stat()
+	read, err3 := f.Seek(0, io.SeekCurrent)
+	if errors.Join(err1, err2, err3) == nil && os.SameFile(old, current) && current.Size() >= read {
 		next.Close()
 		return nil
 	}
 	return next
 }
 
-// seekTail moves to the beginning of the last n lines.
+// seekTail seeks to the beginning of the last n lines, or nowhere if n is negative.
 func seekTail(f *os.File, n int) error {
 	if n < 0 {
 		return nil
@@ -151,7 +162,7 @@ func seekTail(f *os.File, n int) error {
 			return err
 		}
 		for i := size - 1; i >= 0; i-- {
-			if buf[i] != '\n' || at+i == end-1 { // the newline that ends the last line begins no other
+			if buf[i] != '\n' || at+i == end-1 { // no line follows the last newline
 				continue
 			}
 			if n--; n == 0 {

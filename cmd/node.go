@@ -19,7 +19,7 @@ import (
 func newNodeCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "node",
-		Short:   "Look at nodes, add and remove them, break and mend them",
+		Short:   "List, add, remove, stop and partition nodes, or open a shell in one",
 		Example: "  kl node list\n  kl node shell n1\n  kl node add --cpus 2 --memory 4Gi\n  kl node partition n2",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -66,12 +66,12 @@ func newNodeShellCmd(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "shell NODE [-- COMMAND…]",
 		Short: "Open a shell in a node, or run a command there",
-		Long: "Open a shell in a node, as root, or run a command there. The exit code is the command's. With a\n" +
-			"terminal on both ends the command gets one too.",
+		Long: "Open a root shell in a node, or run a command there. The exit code is the command's. The command gets a\n" +
+			"terminal if standard input and output are one.",
 		Example: "  kl node shell n1\n  kl node shell n1 -- ip route",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 || (dash < 0 && len(args) > 1) {
-				return errors.New("give one node, and a command only after --")
+				return errors.New("want one node, and a command only after --")
 			}
 			return nil
 		},
@@ -87,7 +87,7 @@ func newNodeShellCmd(e *env) *cobra.Command {
 	}
 }
 
-// completeNodes offers the nodes of the cluster that --name says.
+// completeNodes completes names of the cluster's nodes.
 func (e *env) completeNodes(ctx context.Context) ([]string, cobra.ShellCompDirective) {
 	info, err := e.host(nil).Inspect(ctx, e.name)
 	if err != nil {
@@ -131,7 +131,8 @@ func nodeShell(ctx context.Context, e *env, name string, command []string) error
 	return nil
 }
 
-// takeTerminal passes every key on to the command in the node, Ctrl-C too, and the terminal's size as it changes.
+// takeTerminal puts the terminal into raw mode, so that every key, Ctrl-C too, reaches the command in the node, and has
+// spec.Resize report the terminal's size and its changes. restore undoes both.
 func takeTerminal(in io.Reader, out *os.File, spec *cluster.ExecSpec) (restore func(), err error) {
 	fd := int(in.(*os.File).Fd())
 	state, err := term.MakeRaw(fd)
@@ -163,6 +164,6 @@ func takeTerminal(in io.Reader, out *os.File, spec *cluster.ExecSpec) (restore f
 	return func() {
 		signal.Stop(changed)
 		close(stop)
-		_ = term.Restore(fd, state)
+		_ = term.Restore(fd, state) // nothing can be done if the terminal is gone
 	}, nil
 }

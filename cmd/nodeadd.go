@@ -106,7 +106,7 @@ func nodeRemove(ctx context.Context, e *env, node string, force bool, timeout ti
 			return &cluster.Error{Op: "drain node", Node: node, Err: err, Hint: "see what holds it up with 'kl kubectl get pods -A -o wide', or use --force"}
 		}
 	}
-	err = e.during(o, fmt.Sprintf("Node %s is removed.", node), func(h *host.Host) error { return h.RemoveNode(ctx, e.name, node) })
+	err = e.withProgress(o, fmt.Sprintf("Node %s is removed.", node), func(h *host.Host) error { return h.RemoveNode(ctx, e.name, node) })
 	if err != nil {
 		return err
 	}

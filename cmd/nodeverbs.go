@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// nodeVerbs are the commands below `kl node` that do something to nodes.
+// nodeVerbs returns the subcommands of kl node that change nodes.
 func nodeVerbs(e *env) []*cobra.Command {
 	type do = func(*host.Host, context.Context, string, string) error
 	var out []*cobra.Command
@@ -17,15 +17,15 @@ func nodeVerbs(e *env) []*cobra.Command {
 		use, short, long, done string
 		do                     do
 	}{
-		{"stop", "Turn nodes off until they are started again", "Turn nodes off as a shutdown does. They stay off, whatever happens to the cluster, until 'kl node start' or 'kl up'.",
+		{"stop", "Shut nodes down until they are started again", "Shut nodes down. They stay off, even if the cluster is restarted, until 'kl node start' or 'kl up'.",
 			"is stopped", (*host.Host).StopNode},
-		{"start", "Turn stopped or killed nodes on again", "Turn nodes on again, with their identity, address and data.", "is running", (*host.Host).StartNode},
-		{"kill", "Turn nodes off at once, as a power failure does", "Turn nodes off at once, as a power failure does. They stay off until 'kl node start' or 'kl up'.",
+		{"start", "Start stopped or killed nodes", "Start nodes again, with the identity, address and data they had.", "is running", (*host.Host).StartNode},
+		{"kill", "Turn nodes off like a power failure", "Turn nodes off without a shutdown, like a power failure. They stay off until 'kl node start' or 'kl up'.",
 			"is killed", (*host.Host).KillNode},
-		{"partition", "Cut nodes from the control plane and from each other", "Cut nodes from the control plane and from their peers, as a pulled cable does: their pods run on, and\n" +
-			"after Kubernetes' own timeouts the node is NotReady and its pods are evicted. It lasts until 'kl node heal'.",
+		{"partition", "Disconnect nodes from the network", "Disconnect nodes from the control plane and from all other nodes, like a pulled network cable. Their pods keep\n" +
+			"running; after Kubernetes' own timeouts the nodes are NotReady and the pods are evicted. 'kl node heal' reconnects.",
 			"is cut off", (*host.Host).PartitionNode},
-		{"heal", "End a partition", "Connect nodes again that 'kl node partition' cut off.", "is connected again", (*host.Host).HealNode},
+		{"heal", "Reconnect partitioned nodes", "Reconnect nodes that 'kl node partition' disconnected.", "is connected again", (*host.Host).HealNode},
 	} {
 		out = append(out, newNodeVerb(e, v.use, v.short, v.long, v.done, v.do))
 	}
@@ -40,7 +40,7 @@ func newNodeVerb(e *env, use, short, long, done string, do func(*host.Host, cont
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, nodes []string) error {
 			for _, n := range nodes {
-				err := e.during(o, fmt.Sprintf("Node %s %s.", n, done), func(h *host.Host) error {
+				err := e.withProgress(o, fmt.Sprintf("Node %s %s.", n, done), func(h *host.Host) error {
 					return do(h, cmd.Context(), e.name, n)
 				})
 				if err != nil {
@@ -55,7 +55,7 @@ func newNodeVerb(e *env, use, short, long, done string, do func(*host.Host, cont
 	return cmd
 }
 
-// completeNodeArgs offers node names for every argument.
+// completeNodeArgs completes every argument with node names.
 func (e *env) completeNodeArgs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return e.completeNodes(cmd.Context())
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// output is the -o flag: empty for people, json for programs.
+// output is the value of the -o flag: empty for text, or "json".
 type output string
 
 func (o *output) String() string { return string(*o) }
 
-// Set takes text or json.
+// Set implements pflag.Value.
 func (o *output) Set(s string) error {
 	switch s {
 	case "text":
@@ -29,23 +29,25 @@ func (o *output) Set(s string) error {
 	return nil
 }
 
-// Type is what help shows.
+// Type implements pflag.Value.
 func (o *output) Type() string { return "format" }
 
 func (o *output) isJSON() bool { return *o == "json" }
 
+// addOutput adds the -o flag.
 func addOutput(cmd *cobra.Command, o *output) {
-	cmd.Flags().VarP(o, "output", "o", "output `format`: text or json")
+	cmd.Flags().VarP(o, "output", "o", "output `format`: text or json (default text)")
 	mustRegister(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
+// printJSON prints a document with indentation.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-// table prints rows of columns; the first row is the heading.
+// table prints rows in aligned columns; the first row is the heading. An empty cell is printed as "-".
 func table(w io.Writer, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 	for _, row := range rows {
@@ -63,7 +65,7 @@ func table(w io.Writer, rows [][]string) error {
 	return tw.Flush()
 }
 
-// age is a duration as kubectl prints it.
+// age formats a duration as kubectl does.
 func age(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -78,6 +80,7 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
+// megabytes formats a size in bytes; zero, which means unknown, is empty.
 func megabytes(bytes int64) string {
 	if bytes == 0 {
 		return ""

@@ -49,7 +49,7 @@ endpoints:
   endpoints: [{addresses: [10.244.0.3]}, {addresses: [10.244.0.9], conditions: {ready: false}}]
 `
 
-func shopEnds(t *testing.T) ends {
+func shopResolver(t *testing.T) resolver {
 	t.Helper()
 	var o struct {
 		Objects   json.RawMessage
@@ -59,17 +59,17 @@ func shopEnds(t *testing.T) ends {
 	if err := yaml.UnmarshalStrict([]byte(shop), &o); err != nil {
 		t.Fatal(err)
 	}
-	x := ends{namespace: "shop", options: policy.Options{Gateway: netip.MustParseAddr("10.245.0.1")}}
+	r := resolver{namespace: "shop", options: policy.Options{Gateway: netip.MustParseAddr("10.245.0.1")}}
 	for _, part := range []struct {
 		data json.RawMessage
 		to   any
-	}{{o.Objects, &x.objects}, {o.Services, &x.services}, {o.Endpoints, &x.endpoints}} {
+	}{{o.Objects, &r.objects}, {o.Services, &r.services}, {o.Endpoints, &r.endpoints}} {
 		if err := json.Unmarshal(part.data, part.to); err != nil {
 			t.Fatal(err)
 		}
 	}
-	x.model = policy.Compile(x.objects, x.options)
-	return x
+	r.model = policy.Compile(r.objects, r.options)
+	return r
 }
 
 func TestPolicyExplainConnection(t *testing.T) {
@@ -78,38 +78,38 @@ func TestPolicyExplainConnection(t *testing.T) {
 		flags     explainFlags
 		want      []string // "from → to protocol port: true", or the error with its hint
 	}{
-		{"by name of the port", "web-0", explainFlags{to: "db-0", port: "sql"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
-		{"a number has every protocol it is declared for", "web-0", explainFlags{to: "db-0", port: "5432"},
+		{"a named port", "web-0", explainFlags{to: "db-0", port: "sql"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
+		{"a number stands for all protocols it is declared for", "web-0", explainFlags{to: "db-0", port: "5432"},
 			[]string{"shop/web-0 → shop/db-0 TCP 5432: true", "shop/web-0 → shop/db-0 UDP 5432: false"}},
 		{"one protocol", "web-0", explainFlags{to: "pod/db-0", port: "5432/udp"}, []string{"shop/web-0 → shop/db-0 UDP 5432: false"}},
-		{"a port nobody declares", "web-0", explainFlags{to: "db-0", port: "22"}, []string{"shop/web-0 → shop/db-0 TCP 22: false"}},
+		{"an undeclared port", "web-0", explainFlags{to: "db-0", port: "22"}, []string{"shop/web-0 → shop/db-0 TCP 22: false"}},
 		{"all ports", "default/client", explainFlags{to: "web-0"}, []string{"default/client → shop/web-0 TCP 8080: true"}},
 		{"by address", "web-0", explainFlags{to: "10.244.0.3", port: "sql"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
-		{"a Service, where its ready pods are", "web-0", explainFlags{to: "svc/db.shop", port: "54"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
+		{"a Service stands for its ready pods", "web-0", explainFlags{to: "svc/db.shop", port: "54"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
 		{"from a Service's pods", "web-0", explainFlags{from: "svc/db", port: "http"}, []string{"shop/db-0 → shop/web-0 TCP 8080: false"}},
 		{"from outside", "db-0", explainFlags{from: "192.0.2.1", port: "sql"}, []string{"192.0.2.1 → shop/db-0 TCP 5432: false"}},
 		{"from its node", "db-0", explainFlags{from: "node/n1", port: "sql"}, []string{"node/n1 → shop/db-0 TCP 5432: true"}},
-		{"the gateway is outside", "db-0", explainFlags{to: "gateway", port: "6443"}, []string{"shop/db-0 → gateway TCP 6443: false"}},
-		{"no such pod, others alike", "client", explainFlags{to: "db-0"}, []string{"find pod shop/client: not found; did you mean default/client?"}},
-		{"a Deployment's name", "web", explainFlags{}, []string{"find pod shop/web: not found; did you mean shop/web-0?"}},
+		{"the gateway counts as outside", "db-0", explainFlags{to: "gateway", port: "6443"}, []string{"shop/db-0 → gateway TCP 6443: false"}},
+		{"no such pod, same name elsewhere", "client", explainFlags{to: "db-0"}, []string{"find pod shop/client: not found; did you mean default/client?"}},
+		{"the name of a Deployment", "web", explainFlags{}, []string{"find pod shop/web: not found; did you mean shop/web-0?"}},
 		{"no such pod", "nobody", explainFlags{}, []string{"find pod shop/nobody: not found; in namespace shop there are db-0, job, new, proxy, web-0"}},
-		{"no such namespace", "nowhere/x", explainFlags{}, []string{"find pod nowhere/x: not found; there are no pods in namespace nowhere; name one as NAMESPACE/NAME, or give -n"}},
+		{"no such namespace", "nowhere/x", explainFlags{}, []string{"find pod nowhere/x: not found; there are no pods in namespace nowhere; use NAMESPACE/NAME or -n"}},
 		{"no such node", "web-0", explainFlags{to: "node/n9", port: "1"}, []string{"find node/n9: the cluster has no such node; see 'kl kubectl get nodes'"}},
 		{"no such Service", "web-0", explainFlags{to: "svc/x"}, []string{"find Service shop/x: not found; there are svc/db.shop, svc/idle.shop"}},
 		{"a Service without pods", "web-0", explainFlags{to: "svc/idle"},
-			[]string{"judge Service shop/idle: no pod is ready behind it; see 'kl kubectl describe service -n shop idle'"}},
-		{"a pod that has ended", "web-0", explainFlags{to: "job", port: "1"}, []string{"judge pod shop/job: it has ended (Succeeded) and takes no part in traffic"}},
-		{"a pod without an address", "web-0", explainFlags{to: "new", port: "1"}, []string{"judge pod shop/new: it has no address yet (Pending)"}},
+			[]string{"check Service shop/idle: the Service has no ready pods; see 'kl kubectl describe service -n shop idle'"}},
+		{"a pod that has ended", "web-0", explainFlags{to: "job", port: "1"}, []string{"check pod shop/job: the pod has ended (Succeeded)"}},
+		{"a pod without an address", "web-0", explainFlags{to: "new", port: "1"}, []string{"check pod shop/new: the pod has no address yet (Pending)"}},
 		{"no such port", "web-0", explainFlags{to: "db-0", port: "https"},
-			[]string{"find port https of shop/db-0: not found; it has sql = 5432/TCP, gossip = 5432/UDP"}},
-		{"no such port of a Service", "web-0", explainFlags{to: "svc/db", port: "5432"}, []string{"find port 5432 of svc/db: not found; it has 54 = sql = 5432/TCP"}},
-		{"no port to judge", "web-0", explainFlags{to: "192.0.2.1"},
-			[]string{"judge a connection to 192.0.2.1: it declares no ports; give its number: --port 8080, or --port 53/UDP"}},
+			[]string{"find port https of shop/db-0: not found; ports are: sql = 5432/TCP, gossip = 5432/UDP"}},
+		{"no such port of a Service", "web-0", explainFlags{to: "svc/db", port: "5432"}, []string{"find port 5432 of svc/db: not found; ports are: 54 = sql = 5432/TCP"}},
+		{"no port known", "web-0", explainFlags{to: "192.0.2.1"},
+			[]string{"check a connection to 192.0.2.1: no ports are declared; use --port with a number, such as 8080 or 53/UDP"}},
 		{"a wrong protocol", "web-0", explainFlags{to: "db-0", port: "80/icmp"}, []string{"--port 80/icmp: the protocol is not TCP, UDP or SCTP"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := shopEnds(t)
-			answer, err := x.explain(tt.pod, tt.flags)
+			r := shopResolver(t)
+			answer, err := r.explain(tt.pod, tt.flags)
 			var got []string
 			for _, v := range answer.Connections {
 				got = append(got, v.From+" → "+v.To+" "+portWord(v.Protocol, v.Port)+": "+map[bool]string{true: "true", false: "false"}[v.Allowed])
@@ -135,24 +135,24 @@ func TestPolicyExplainWords(t *testing.T) {
 	}{
 		{"isolated", "db-0", explainFlags{}, `shop/db-0  10.244.0.3  on n1
 
-ingress: isolated, it may be reached from
+ingress: isolated, may be reached from
   pods with app=web in namespace shop, on port "sql" (TCP), by shop/db rule 1
 
-egress: isolated, it may reach
-  nobody, by shop/db
+egress: isolated, may reach
+  nothing, by shop/db
 
-node/n1 and the pod may always talk.
+Connections between the pod and node/n1 are always allowed.
 `},
 		{"not isolated", "web-0", explainFlags{}, `shop/web-0  10.244.0.2  on n1
 
-ingress: not isolated, it may be reached from anywhere
+ingress: not isolated, may be reached from anywhere
 
-egress: not isolated, it may reach anywhere
+egress: not isolated, may reach anywhere
 
-node/n1 and the pod may always talk.
+Connections between the pod and node/n1 are always allowed.
 `},
-		{"ended", "job", explainFlags{}, "shop/job: it has ended (Succeeded), so no policy concerns it\n"},
-		{"host network", "proxy", explainFlags{}, "shop/proxy: it is on its node's network, where no policy can select it; to others it is its node's address\n"},
+		{"ended", "job", explainFlags{}, "shop/job: the pod has ended (Succeeded), so no policy applies\n"},
+		{"host network", "proxy", explainFlags{}, "shop/proxy: the pod uses its node's network: no policy can select it, and peers see the node's address\n"},
 		{"denied", "default/client", explainFlags{to: "db-0", port: "sql"}, `default/client (10.244.0.5) → shop/db-0 (10.244.0.3)  TCP 5432: denied
   egress   no policy selects default/client for egress
   ingress  shop/db-0 is isolated for ingress by shop/db, and no rule allows default/client TCP port 5432
@@ -164,8 +164,8 @@ node/n1 and the pod may always talk.
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := shopEnds(t)
-			answer, err := x.explain(tt.pod, tt.flags)
+			r := shopResolver(t)
+			answer, err := r.explain(tt.pod, tt.flags)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +173,7 @@ node/n1 and the pod may always talk.
 			if answer.Connections == nil {
 				err = printIsolation(&b, answer)
 			} else {
-				err = x.printConnections(&b, answer.Connections)
+				err = r.printConnections(&b, answer.Connections)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -207,17 +207,19 @@ func TestDenialPrinter(t *testing.T) {
 		flags policyLogFlags
 		want  string
 	}{
-		{"each once", policyLogFlags{}, lines},
+		{"each denial once", policyLogFlags{}, lines},
 		{"of a namespace", policyLogFlags{namespace: "y"}, line[1]},
 		{"of a pod of any namespace", policyLogFlags{pod: "db-0"}, line[0] + line[2]},
 		{"of one pod", policyLogFlags{pod: "x/db-0"}, line[2]},
-		{"of nobody", policyLogFlags{pod: "b-0"}, ""},
+		{"of no pod", policyLogFlags{pod: "b-0"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b bytes.Buffer
-			p := denialPrinter{w: &b, flags: tt.flags, last: map[string]time.Time{}}
+			p := denialPrinter{w: &b, flags: tt.flags, newest: map[string]time.Time{}}
 			for _, d := range all {
-				p.print(d)
+				if err := p.print(d); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if diff := cmp.Diff(tt.want, b.String()); diff != "" {
 				t.Error(diff)

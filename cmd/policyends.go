@@ -15,9 +15,9 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// ends finds the ends of connections as people name them.
-type ends struct {
-	namespace string // of what is named without one
+// resolver finds the pods, Services, nodes and addresses that command lines name.
+type resolver struct {
+	namespace string // of names without one
 	options   policy.Options
 	objects   policy.Objects
 	services  []corev1.Service
@@ -25,73 +25,73 @@ type ends struct {
 	model     *policy.Model
 }
 
-// end is an end of a connection: an address, and the ports that it is known to have.
-type end struct {
+// peer is one end of a connection.
+type peer struct {
 	name  string
 	addr  netip.Addr
-	ports []endPort // of a pod those it declares, of a Service's endpoint those that its ports lead to
+	ports []peerPort // ports that a pod declares, or that a Service's ports lead to
 }
 
-// endPort is a port by the numbers and names people may call it.
-type endPort struct {
+// peerPort is a port with the names, or Service port numbers, that a command line may use for it.
+type peerPort struct {
 	names    []string
 	protocol corev1.Protocol
 	number   uint16
 }
 
-func key(p *corev1.Pod) string { return p.Namespace + "/" + p.Name }
+func podKey(p *corev1.Pod) string { return p.Namespace + "/" + p.Name }
 
-// end finds the addresses that text stands for; several if it is a Service.
-func (x *ends) end(text string) ([]end, error) {
+// peers resolves an end of a connection as documented in the help of kl policy explain. A Service may have several.
+func (r *resolver) peers(text string) ([]peer, error) {
 	kind, name, found := strings.Cut(text, "/")
 	switch {
 	case found && (kind == "svc" || kind == "service"):
-		return x.service(name)
+		return r.service(name)
 	case found && (kind == "pod" || kind == "po"):
 		text = name
 	case found && kind == "node", text == "gateway":
-		addr, err := x.model.Resolve(text)
+		addr, err := r.model.Resolve(text)
 		if err != nil {
 			return nil, &cluster.Error{Op: "find " + text, Err: errors.New("the cluster has no such node"), Hint: "see 'kl kubectl get nodes'"}
 		}
-		return []end{{name: text, addr: addr}}, nil
+		return []peer{{name: text, addr: addr}}, nil
 	}
 	if addr, err := netip.ParseAddr(text); err == nil {
 		addr = addr.Unmap()
-		for _, p := range x.objects.Pods {
-			if at := x.model.PodAt(addr); at != nil && at.Key() == key(p) {
-				return []end{{name: at.Key(), addr: addr, ports: declared(p)}}, nil
+		for _, p := range r.objects.Pods {
+			if at := r.model.PodAt(addr); at != nil && at.Key() == podKey(p) {
+				return []peer{{name: at.Key(), addr: addr, ports: declared(p)}}, nil
 			}
 		}
-		return []end{{name: text, addr: addr}}, nil
+		return []peer{{name: text, addr: addr}}, nil
 	}
-	p, err := x.pod(text)
+	p, err := r.pod(text)
 	if err != nil {
 		return nil, err
 	}
-	return x.podEnd(p)
+	return r.podPeer(p)
 }
 
-// pod finds a pod, given as NAME or NAMESPACE/NAME. If there is none, the error names some that could be meant.
-func (x *ends) pod(name string) (*corev1.Pod, error) {
-	namespace := x.namespace
+// pod finds a pod by NAME or NAMESPACE/NAME. If it does not exist, the error suggests others.
+func (r *resolver) pod(name string) (*corev1.Pod, error) {
+	namespace := r.namespace
 	if ns, n, ok := strings.Cut(strings.TrimPrefix(name, "pod/"), "/"); ok {
 		namespace, name = ns, n
 	} else {
 		name = strings.TrimPrefix(name, "pod/")
 	}
 	var here, alike []string
-	for _, p := range x.objects.Pods {
+	for _, p := range r.objects.Pods {
 		switch {
 		case p.Namespace == namespace && p.Name == name:
 			return p, nil
 		case p.Name == name || strings.HasPrefix(p.Name, name+"-"):
-			alike = append(alike, key(p))
+			alike = append(alike, podKey(p))
 		case p.Namespace == namespace:
 			here = append(here, p.Name)
 		}
 	}
-	hint := fmt.Sprintf("there are no pods in namespace %s; name one as NAMESPACE/NAME, or give -n", namespace)
+	hint := fmt.Sprintf("there are no pods in namespace %s; use NAMESPACE/NAME or -n", namespace)
 	switch {
 	case len(alike) > 0:
 		hint = "did you mean " + some(alike) + "?"
@@ -101,33 +101,34 @@ func (x *ends) pod(name string) (*corev1.Pod, error) {
 	return nil, &cluster.Error{Op: "find pod " + namespace + "/" + name, Err: errors.New("not found"), Hint: hint}
 }
 
-// some lists at most a handful of names.
+// some lists the first few names.
 func some(names []string) string {
-	const enough = 6
+	const limit = 6
 	slices.Sort(names)
-	if len(names) <= enough {
+	if len(names) <= limit {
 		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:enough], ", "), len(names)-enough)
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:limit], ", "), len(names)-limit)
 }
 
-func (x *ends) podEnd(p *corev1.Pod) ([]end, error) {
-	at := x.model.Pod(p.Namespace, p.Name)
+// podPeer returns the pod as a list of one peer.
+func (r *resolver) podPeer(p *corev1.Pod) ([]peer, error) {
+	at := r.model.Pod(p.Namespace, p.Name)
 	if at == nil {
-		why := fmt.Errorf("it has no address yet (%s)", p.Status.Phase)
+		why := fmt.Errorf("the pod has no address yet (%s)", p.Status.Phase)
 		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			why = fmt.Errorf("it has ended (%s) and takes no part in traffic", p.Status.Phase)
+			why = fmt.Errorf("the pod has ended (%s)", p.Status.Phase)
 		}
-		return nil, &cluster.Error{Op: "judge pod " + key(p), Err: why}
+		return nil, &cluster.Error{Op: "check pod " + podKey(p), Err: why}
 	}
-	return []end{{name: key(p), addr: at.Addrs[0], ports: declared(p)}}, nil
+	return []peer{{name: podKey(p), addr: at.Addrs[0], ports: declared(p)}}, nil
 }
 
-// declared are the ports of a pod's containers.
-func declared(p *corev1.Pod) (ports []endPort) {
+// declared returns the ports that a pod's containers declare.
+func declared(p *corev1.Pod) (ports []peerPort) {
 	for _, c := range slices.Concat(p.Spec.Containers, p.Spec.InitContainers) {
 		for _, cp := range c.Ports {
-			port := endPort{protocol: cp.Protocol, number: uint16(cp.ContainerPort)}
+			port := peerPort{protocol: cp.Protocol, number: uint16(cp.ContainerPort)}
 			if cp.Name != "" {
 				port.names = []string{cp.Name}
 			}
@@ -137,47 +138,47 @@ func declared(p *corev1.Pod) (ports []endPort) {
 	return ports
 }
 
-// service finds the endpoints of a Service, NAME or NAME.NAMESPACE: policies judge the real peer.
-func (x *ends) service(text string) ([]end, error) {
+// service returns the ready endpoints of a Service, NAME or NAME.NAMESPACE: policies apply to them, not to the Service.
+func (r *resolver) service(text string) ([]peer, error) {
 	name, namespace, ok := strings.Cut(text, ".")
 	if !ok {
-		namespace = x.namespace
+		namespace = r.namespace
 	}
-	i := slices.IndexFunc(x.services, func(s corev1.Service) bool { return s.Namespace == namespace && s.Name == name })
+	i := slices.IndexFunc(r.services, func(s corev1.Service) bool { return s.Namespace == namespace && s.Name == name })
 	if i < 0 {
-		var there []string
-		for _, s := range x.services {
-			there = append(there, "svc/"+s.Name+"."+s.Namespace)
+		var names []string
+		for _, s := range r.services {
+			names = append(names, "svc/"+s.Name+"."+s.Namespace)
 		}
-		return nil, &cluster.Error{Op: "find Service " + namespace + "/" + name, Err: errors.New("not found"), Hint: "there are " + some(there)}
+		return nil, &cluster.Error{Op: "find Service " + namespace + "/" + name, Err: errors.New("not found"), Hint: "there are " + some(names)}
 	}
-	var out []end
-	for _, slice := range x.endpoints {
+	var out []peer
+	for _, slice := range r.endpoints {
 		if slice.Namespace != namespace || slice.Labels[discoveryv1.LabelServiceName] != name {
 			continue
 		}
-		ports := servicePorts(x.services[i], slice)
+		ports := servicePorts(r.services[i], slice)
 		for _, e := range slice.Endpoints {
 			addr, err := netip.ParseAddr(e.Addresses[0])
 			if err == nil && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
-				out = append(out, end{name: "svc/" + text, addr: addr, ports: ports})
+				out = append(out, peer{name: "svc/" + text, addr: addr, ports: ports})
 			}
 		}
 	}
 	if out == nil {
-		return nil, &cluster.Error{Op: "judge Service " + namespace + "/" + name, Err: errors.New("no pod is ready behind it"),
+		return nil, &cluster.Error{Op: "check Service " + namespace + "/" + name, Err: errors.New("the Service has no ready pods"),
 			Hint: fmt.Sprintf("see 'kl kubectl describe service -n %s %s'", namespace, name)}
 	}
 	return out, nil
 }
 
-// servicePorts are the ports of endpoints, called as the Service's ports that lead to them.
-func servicePorts(s corev1.Service, slice discoveryv1.EndpointSlice) (out []endPort) {
+// servicePorts returns the ports of endpoints, with the names and numbers of the Service's ports that lead to them.
+func servicePorts(s corev1.Service, slice discoveryv1.EndpointSlice) (out []peerPort) {
 	for _, p := range slice.Ports {
 		if p.Port == nil {
 			continue
 		}
-		port := endPort{number: uint16(*p.Port), protocol: corev1.ProtocolTCP}
+		port := peerPort{number: uint16(*p.Port), protocol: corev1.ProtocolTCP}
 		if p.Protocol != nil {
 			port.protocol = *p.Protocol
 		}
@@ -191,8 +192,8 @@ func servicePorts(s corev1.Service, slice discoveryv1.EndpointSlice) (out []endP
 	return out
 }
 
-// ports finds the ports of a destination that text (PORT, PORT/PROTOCOL or a name) means; all of them if it is empty.
-func (x *ends) ports(target end, text string) ([]policy.PortRange, error) {
+// ports returns the ports of a destination that text (PORT, PORT/PROTOCOL or a name) stands for; all if text is empty.
+func (r *resolver) ports(target peer, text string) ([]policy.PortRange, error) {
 	want, proto, _ := strings.Cut(text, "/")
 	protocol := corev1.Protocol(strings.ToUpper(proto))
 	switch protocol {
@@ -200,13 +201,13 @@ func (x *ends) ports(target end, text string) ([]policy.PortRange, error) {
 	default:
 		return nil, usageError{fmt.Errorf("--port %s: the protocol is not TCP, UDP or SCTP", text)}
 	}
-	service := strings.HasPrefix(target.name, "svc/") // its ports' numbers are its own
+	service := strings.HasPrefix(target.name, "svc/") // text is then a port of the Service, not of the pod
 	var out []policy.PortRange
 	var names []string
 	for _, p := range target.ports {
 		names = append(names, strings.Join(append(slices.Clone(p.names), fmt.Sprintf("%d/%s", p.number, p.protocol)), " = "))
-		called := slices.Contains(p.names, want) || !service && strconv.Itoa(int(p.number)) == want
-		if (text == "" || called) && (protocol == "" || protocol == p.protocol) {
+		named := slices.Contains(p.names, want) || !service && strconv.Itoa(int(p.number)) == want
+		if (text == "" || named) && (protocol == "" || protocol == p.protocol) {
 			out = append(out, policy.PortRange{Protocol: p.protocol, From: p.number, To: p.number})
 		}
 	}
@@ -220,12 +221,12 @@ func (x *ends) ports(target end, text string) ([]policy.PortRange, error) {
 		}
 		return []policy.PortRange{{Protocol: protocol, From: uint16(number), To: uint16(number)}}, nil
 	}
-	hint := "give its number: --port 8080, or --port 53/UDP"
+	hint := "use --port with a number, such as 8080 or 53/UDP"
 	if names != nil {
-		hint = "it has " + strings.Join(names, ", ")
+		hint = "ports are: " + strings.Join(names, ", ")
 	}
 	if text == "" {
-		return nil, &cluster.Error{Op: "judge a connection to " + target.name, Err: errors.New("it declares no ports"), Hint: hint}
+		return nil, &cluster.Error{Op: "check a connection to " + target.name, Err: errors.New("no ports are declared"), Hint: hint}
 	}
 	return nil, &cluster.Error{Op: "find port " + text + " of " + target.name, Err: errors.New("not found"), Hint: hint}
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -21,18 +22,18 @@ type explainFlags struct {
 	output         output
 }
 
-// explanation is what `kl policy explain -o json` prints.
+// explanation is the output of kl policy explain -o json.
 type explanation struct {
 	Pod         string           `json:"pod"`
 	Node        string           `json:"node,omitempty"`
 	Addrs       []netip.Addr     `json:"addrs,omitempty"`
-	Note        string           `json:"note,omitempty"` // why policies do not concern the pod
+	Note        string           `json:"note,omitempty"` // why no policy applies to the pod
 	Ingress     *isolation       `json:"ingress,omitempty"`
 	Egress      *isolation       `json:"egress,omitempty"`
 	Connections []policy.Verdict `json:"connections,omitempty"`
 }
 
-// isolation is what a pod may do in a direction.
+// isolation is what policies allow a pod in one direction.
 type isolation struct {
 	Isolated bool         `json:"isolated"`
 	Policies []allowances `json:"policies,omitempty"`
@@ -46,26 +47,26 @@ type allowances struct {
 
 func policyExplain(ctx context.Context, e *env, pod string, f explainFlags, named bool) error {
 	if f.port != "" && f.to == "" && f.from == "" {
-		return usageError{fmt.Errorf("--port needs the other end: give --to or --from")}
+		return usageError{errors.New("--port needs the other end: use --to or --from")}
 	}
 	client, spec, err := f.target.client(e, named)
 	if err != nil {
 		return err
 	}
-	x := ends{namespace: f.target.namespace}
-	if x.namespace == "" {
-		x.namespace = corev1.NamespaceDefault
+	r := resolver{namespace: f.target.namespace}
+	if r.namespace == "" {
+		r.namespace = corev1.NamespaceDefault
 	}
 	if spec != nil {
 		if err := unenforced(*spec); err != nil {
-			fmt.Fprintf(e.Err, "kl: note: %v\n", err)
+			fmt.Fprintf(e.Err, "kl: note: %s\n", err)
 		}
-		x.options.Gateway, _ = netip.ParseAddr(spec.Networking.Gateway) // checked when it was written
+		r.options.Gateway, _ = netip.ParseAddr(spec.Networking.Gateway) // the spec has been validated; the zero Addr matches nothing
 	}
-	if err := x.load(ctx, client); err != nil {
-		return &cluster.Error{Op: "read the cluster's policies", Err: err, Hint: "does the API answer? see 'kl status'"}
+	if err := r.load(ctx, client); err != nil {
+		return &cluster.Error{Op: "read the cluster's policies", Err: err, Hint: "see 'kl status'"}
 	}
-	answer, err := x.explain(pod, f)
+	answer, err := r.explain(pod, f)
 	if err != nil {
 		return err
 	}
@@ -75,11 +76,11 @@ func policyExplain(ctx context.Context, e *env, pod string, f explainFlags, name
 	if answer.Connections == nil {
 		return printIsolation(e.Out, answer)
 	}
-	return x.printConnections(e.Out, answer.Connections)
+	return r.printConnections(e.Out, answer.Connections)
 }
 
-// load reads what a model is made of. Objects that the API server has cached will do.
-func (x *ends) load(ctx context.Context, c kubernetes.Interface) error {
+// load reads the objects of the model, from the API server's cache where that is recent enough.
+func (r *resolver) load(ctx context.Context, c kubernetes.Interface) error {
 	cached := metav1.ListOptions{ResourceVersion: "0"}
 	pods, err := c.CoreV1().Pods("").List(ctx, cached)
 	if err != nil {
@@ -105,11 +106,11 @@ func (x *ends) load(ctx context.Context, c kubernetes.Interface) error {
 	if err != nil {
 		return err
 	}
-	x.objects = policy.Objects{
+	r.objects = policy.Objects{
 		Pods: pointers(pods.Items), Namespaces: pointers(namespaces.Items), Nodes: pointers(nodes.Items), Policies: pointers(policies.Items),
 	}
-	x.services, x.endpoints = services.Items, endpoints.Items
-	x.model = policy.Compile(x.objects, x.options)
+	r.services, r.endpoints = services.Items, endpoints.Items
+	r.model = policy.Compile(r.objects, r.options)
 	return nil
 }
 
@@ -121,22 +122,22 @@ func pointers[T any](list []T) []*T {
 	return out
 }
 
-// explain answers about a pod, and about connections if the flags name another end.
-func (x *ends) explain(name string, f explainFlags) (explanation, error) {
-	pod, err := x.pod(name)
+// explain returns what isolates a pod or, if the flags name another end, the verdicts on connections with it.
+func (r *resolver) explain(name string, f explainFlags) (explanation, error) {
+	pod, err := r.pod(name)
 	if err != nil {
 		return explanation{}, err
 	}
-	answer := explanation{Pod: key(pod), Node: pod.Spec.NodeName}
+	answer := explanation{Pod: podKey(pod), Node: pod.Spec.NodeName}
 	if f.to == "" && f.from == "" {
-		x.isolation(pod, &answer)
+		r.isolation(pod, &answer)
 		return answer, nil
 	}
-	self, err := x.podEnd(pod)
+	self, err := r.podPeer(pod)
 	if err != nil {
 		return explanation{}, err
 	}
-	other, err := x.end(f.to + f.from) // one of them is empty
+	other, err := r.peers(f.to + f.from) // at most one of them is set
 	if err != nil {
 		return explanation{}, err
 	}
@@ -145,28 +146,29 @@ func (x *ends) explain(name string, f explainFlags) (explanation, error) {
 		sources, targets = other, self
 	}
 	for _, target := range targets {
-		ports, err := x.ports(target, f.port)
+		ports, err := r.ports(target, f.port)
 		if err != nil {
 			return explanation{}, err
 		}
 		for _, source := range sources {
 			for _, p := range ports {
-				answer.Connections = append(answer.Connections, x.model.Verdict(source.addr, target.addr, p.Protocol, p.From))
+				answer.Connections = append(answer.Connections, r.model.Verdict(source.addr, target.addr, p.Protocol, p.From))
 			}
 		}
 	}
 	return answer, nil
 }
 
-func (x *ends) isolation(pod *corev1.Pod, answer *explanation) {
-	p := x.model.Pod(pod.Namespace, pod.Name)
+// isolation sets the pod's isolation in answer, or a note if no policy applies to it.
+func (r *resolver) isolation(pod *corev1.Pod, answer *explanation) {
+	p := r.model.Pod(pod.Namespace, pod.Name)
 	switch {
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
-		answer.Note = fmt.Sprintf("it has ended (%s), so no policy concerns it", pod.Status.Phase)
+		answer.Note = fmt.Sprintf("the pod has ended (%s), so no policy applies", pod.Status.Phase)
 	case pod.Spec.HostNetwork:
-		answer.Note = "it is on its node's network, where no policy can select it; to others it is its node's address"
+		answer.Note = "the pod uses its node's network: no policy can select it, and peers see the node's address"
 	case p == nil:
-		answer.Note = "it has no address yet; its policies are in force before its first container starts"
+		answer.Note = "the pod has no address yet; its policies will be enforced before its first container starts"
 	}
 	if answer.Note != "" {
 		return
@@ -191,36 +193,36 @@ func isolationOf(p *policy.Pod, d policy.Direction) *isolation {
 	return out
 }
 
-func printIsolation(w io.Writer, x explanation) error {
-	if x.Note != "" {
-		_, err := fmt.Fprintf(w, "%s: %s\n", x.Pod, x.Note)
+func printIsolation(w io.Writer, answer explanation) error {
+	if answer.Note != "" {
+		_, err := fmt.Fprintf(w, "%s: %s\n", answer.Pod, answer.Note)
 		return err
 	}
-	fmt.Fprintf(w, "%s  %s  on %s\n", x.Pod, x.Addrs[0], x.Node)
+	fmt.Fprintf(w, "%s  %s  on %s\n", answer.Pod, answer.Addrs[0], answer.Node)
 	for _, side := range []struct {
 		name, verb string
 		*isolation
-	}{{"ingress", "be reached from", x.Ingress}, {"egress", "reach", x.Egress}} {
+	}{{"ingress", "may be reached from", answer.Ingress}, {"egress", "may reach", answer.Egress}} {
 		if !side.Isolated {
-			fmt.Fprintf(w, "\n%s: not isolated, it may %s anywhere\n", side.name, side.verb)
+			fmt.Fprintf(w, "\n%s: not isolated, %s anywhere\n", side.name, side.verb)
 			continue
 		}
-		fmt.Fprintf(w, "\n%s: isolated, it may %s\n", side.name, side.verb)
+		fmt.Fprintf(w, "\n%s: isolated, %s\n", side.name, side.verb)
 		for _, p := range side.Policies {
 			if len(p.Rules) == 0 {
-				fmt.Fprintf(w, "  nobody, by %s\n", p.Policy)
+				fmt.Fprintf(w, "  nothing, by %s\n", p.Policy)
 			}
-			for i, r := range p.Rules {
-				fmt.Fprintf(w, "  %s, by %s rule %d\n", r, p.Policy, i+1)
+			for i, rule := range p.Rules {
+				fmt.Fprintf(w, "  %s, by %s rule %d\n", rule, p.Policy, i+1)
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\nnode/%s and the pod may always talk.\n", x.Node)
+	_, err := fmt.Fprintf(w, "\nConnections between the pod and node/%s are always allowed.\n", answer.Node)
 	return err
 }
 
-// printConnections says of each connection whether it is allowed, and why; where it is not, what would be.
-func (x *ends) printConnections(w io.Writer, all []policy.Verdict) error {
+// printConnections prints for each connection whether it is allowed, why, and if not, what the policies would allow.
+func (r *resolver) printConnections(w io.Writer, all []policy.Verdict) error {
 	for i, v := range all {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -235,9 +237,9 @@ func (x *ends) printConnections(w io.Writer, all []policy.Verdict) error {
 		if !denied {
 			continue
 		}
-		pod := x.model.PodAt(v.FromAddr)
+		pod := r.model.PodAt(v.FromAddr)
 		if direction == policy.Ingress {
-			pod = x.model.PodAt(v.ToAddr)
+			pod = r.model.PodAt(v.ToAddr)
 		}
 		for _, p := range isolationOf(pod, direction).Policies {
 			if len(p.Rules) > 0 {
@@ -248,6 +250,7 @@ func (x *ends) printConnections(w io.Writer, all []policy.Verdict) error {
 	return nil
 }
 
+// withAddr formats a name with its address, unless the name is the address.
 func withAddr(name string, a netip.Addr) string {
 	if name == a.String() {
 		return name

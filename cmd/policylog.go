@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/policy"
@@ -26,8 +27,8 @@ type policyLogFlags struct {
 	output         output
 }
 
-// wants tells whether a denial is one that was asked for.
-func (f policyLogFlags) wants(d policy.Denial) bool {
+// matches reports whether a denial passes the filters.
+func (f policyLogFlags) matches(d policy.Denial) bool {
 	ends := []string{d.From, d.To}
 	if f.namespace != "" && !slices.ContainsFunc(ends, func(end string) bool { return strings.HasPrefix(end, f.namespace+"/") }) {
 		return false
@@ -51,9 +52,11 @@ func policyLog(ctx context.Context, e *env, f policyLogFlags) error {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b policy.Denial) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Seq, b.Seq)) })
-	p := denialPrinter{w: e.Out, flags: f, last: map[string]time.Time{}}
+	p := denialPrinter{w: e.Out, flags: f, newest: map[string]time.Time{}}
 	for _, d := range all {
-		p.print(d)
+		if err := p.print(d); err != nil {
+			return err
+		}
 	}
 	if !f.follow {
 		if p.printed == 0 && !f.output.isJSON() {
@@ -64,7 +67,7 @@ func policyLog(ctx context.Context, e *env, f policyLogFlags) error {
 	return p.follow(ctx, client)
 }
 
-// policyNodes returns the nodes that can be asked.
+// policyNodes returns a client of the status socket and the names of the connected nodes.
 func policyNodes(ctx context.Context, e *env) (*cluster.Client, []string, error) {
 	l := e.layout()
 	spec, err := cluster.ReadSpec(l)
@@ -78,7 +81,7 @@ func policyNodes(ctx context.Context, e *env) (*cluster.Client, []string, error)
 	status, err := client.Status(ctx)
 	if err != nil {
 		client.Close()
-		return nil, nil, &cluster.Error{Op: "ask cluster " + e.name, Err: err, Hint: "is it running? see 'kl status'"}
+		return nil, nil, &cluster.Error{Op: "ask cluster " + e.name, Err: err, Hint: "see 'kl status'"}
 	}
 	return client, connected(status), nil
 }
@@ -92,7 +95,7 @@ func connected(s cluster.Status) (nodes []string) {
 	return nodes
 }
 
-// eachDenial reads the denials that a node remembers; with the query watch=1 it goes on until the stream breaks.
+// eachDenial calls see for each denial that a node has kept and, if query is "?watch=1", for new ones until the stream ends.
 func eachDenial(ctx context.Context, client *cluster.Client, node, query string, see func(policy.Denial)) error {
 	resp, err := client.Node(ctx, node, http.MethodGet, policy.DenialsPath+query, nil)
 	if err != nil {
@@ -110,37 +113,37 @@ func eachDenial(ctx context.Context, client *cluster.Client, node, query string,
 	}
 }
 
-// denialPrinter prints denials that are new. It is safe for concurrent use.
+// denialPrinter prints each denial once. It is safe for concurrent use.
 type denialPrinter struct {
 	w     io.Writer
 	flags policyLogFlags
 
 	mu      sync.Mutex
-	last    map[string]time.Time // by node: what was seen
+	newest  map[string]time.Time // by node: the time of its newest denial so far
 	printed int
-	err     error
 }
 
-// print passes over what was printed before: streams begin with what the node remembers, and its numbers start over with it.
-func (p *denialPrinter) print(d policy.Denial) {
+// print skips what was printed before: every stream begins with the denials that the node has kept. It compares times,
+// because sequence numbers start over when the node's agent does.
+func (p *denialPrinter) print(d policy.Denial) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !d.Time.After(p.last[d.Node]) || p.err != nil {
-		return
+	if !d.Time.After(p.newest[d.Node]) {
+		return nil
 	}
-	p.last[d.Node] = d.Time
-	if !p.flags.wants(d) {
-		return
+	p.newest[d.Node] = d.Time
+	if !p.flags.matches(d) {
+		return nil
 	}
 	p.printed++
 	if p.flags.output.isJSON() {
-		p.err = json.NewEncoder(p.w).Encode(d)
-		return
+		return wrap("print denial", json.NewEncoder(p.w).Encode(d))
 	}
-	_, p.err = fmt.Fprintln(p.w, denialLine(d))
+	_, err := fmt.Fprintln(p.w, denialLine(d))
+	return wrap("print denial", err)
 }
 
-// denialLine is a denial for people.
+// denialLine formats a denial as a line of text.
 func denialLine(d policy.Denial) string {
 	by := ": " + d.Reason
 	if len(d.Policies) > 0 {
@@ -150,7 +153,7 @@ func denialLine(d policy.Denial) string {
 		portWord(d.Protocol, d.Port), d.Direction, by)
 }
 
-// portWord is a port for people; protocols such as ICMP have none.
+// portWord formats a protocol and port; protocols such as ICMP have no port.
 func portWord(protocol corev1.Protocol, port uint16) string {
 	if port == 0 {
 		return string(protocol)
@@ -158,55 +161,53 @@ func portWord(protocol corev1.Protocol, port uint16) string {
 	return fmt.Sprintf("%s %d", protocol, port)
 }
 
-// follow prints what every node denies until ctx ends or the control plane goes away. Nodes may come and go.
+// follow prints the denials of all nodes as they happen, until ctx is done or the control plane stops. It follows nodes
+// that join later, too.
 func (p *denialPrinter) follow(ctx context.Context, client *cluster.Client) error {
-	ctx, cancel := context.WithCancel(ctx)
+	following, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer cancel()
-	following := map[string]bool{}
-	err := client.Watch(ctx, func(s cluster.Status) bool {
+	defer cancel(nil)
+	print := func(d policy.Denial) {
+		if err := p.print(d); err != nil {
+			cancel(err)
+		}
+	}
+	known := map[string]bool{}
+	err := client.Watch(following, func(s cluster.Status) bool {
 		for _, n := range connected(s) {
-			if !following[n] {
-				following[n] = true
-				wg.Go(func() { p.followNode(ctx, client, n) })
+			if !known[n] {
+				known[n] = true
+				wg.Go(func() { followNode(following, client, n, print) })
 			}
 		}
-		return p.failure() == nil
+		return true
 	})
-	if ctx.Err() != nil || p.failure() != nil {
-		return p.failure() // Ctrl-C is how this ends
+	switch {
+	case ctx.Err() != nil:
+		return nil // Ctrl-C is how following ends
+	case following.Err() != nil:
+		return context.Cause(following)
 	}
 	return &cluster.Error{Op: "follow denials", Err: err, Hint: "see 'kl status'"}
 }
 
-func (p *denialPrinter) failure() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err
-}
-
-// followNode reads a node's stream, and begins again when it breaks: the node may restart.
-func (p *denialPrinter) followNode(ctx context.Context, client *cluster.Client, node string) {
+// followNode reads the stream of a node until ctx is done. It opens the stream again when it ends: the node may restart.
+func followNode(ctx context.Context, client *cluster.Client, node string, see func(policy.Denial)) {
 	const pause = time.Second
-	for p.failure() == nil {
-		_ = eachDenial(ctx, client, node, "?watch=1", p.print) // whatever broke it, it is tried again
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		_ = eachDenial(ctx, client, node, "?watch=1", see) // whatever ended the stream, the next attempt may succeed
+	}, pause)
 }
 
 func newPolicyCountersCmd(e *env) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "counters",
-		Short: "Count what each policy allowed and denied",
-		Long: "Print for each NetworkPolicy how many connections it let in or out, and how many packets were dropped of pods\n" +
-			"it isolates, added up over all nodes since their agents started. With -o json it is what every node has\n" +
-			"counted, pairs of pods and the size of its rules included.",
+		Short: "Count what each NetworkPolicy allowed and denied",
+		Long: "Print how many connections each NetworkPolicy allowed, and how many packets of the pods it isolates were\n" +
+			"dropped: the sums of all nodes since their agents started. -o json prints the counters of each node, with\n" +
+			"pairs of pods and the size of the rule set.",
 		Example: "  kl policy counters\n  kl policy counters -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return policyCounters(cmd.Context(), e, o) },
@@ -246,7 +247,7 @@ func policyCounters(ctx context.Context, e *env, o output) error {
 	return table(e.Out, rows)
 }
 
-// counterRows adds up the counters of all nodes.
+// counterRows returns a table with the sums of all nodes' counters.
 func counterRows(all []policy.Counters) [][]string {
 	type key struct {
 		policy    string

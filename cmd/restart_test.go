@@ -10,26 +10,26 @@ import (
 )
 
 func TestUpRestart(t *testing.T) {
-	w := newWorld(t)
+	m := newMachine(t)
 	var calls []bool
-	w.env.StartAtBoot = func(_ context.Context, l cluster.Layout, on bool) (cluster.Autostart, error) {
+	m.env.StartAtBoot = func(_ context.Context, l cluster.Layout, on bool) (cluster.Autostart, error) {
 		if l.Name != "kl" {
 			t.Errorf("asked for cluster %s", l.Name)
 		}
 		calls = append(calls, on)
 		return cluster.Autostart{Path: "/units/kl-kl.service", Note: "no systemd here: do it yourself"}, nil
 	}
-	if _, stderr, code := w.run("up", "--restart", "sometimes"); code != exitUsage || !strings.Contains(stderr, "use always or no") {
+	if _, stderr, code := m.run("up", "--restart", "sometimes"); code != exitUsage || !strings.Contains(stderr, "use always or no") {
 		t.Errorf("--restart sometimes: exit code %d, %s", code, stderr)
 	}
-	_, stderr, code := w.run("up", "--restart", "always")
+	_, stderr, code := m.run("up", "--restart", "always")
 	if code != exitOK || !strings.Contains(stderr, "/units/kl-kl.service") || !strings.Contains(stderr, "do it yourself") {
 		t.Errorf("--restart always: exit code %d, %s", code, stderr)
 	}
-	w.must("up") // says nothing of it, so it stays
-	w.must("up", "--restart", "no")
-	w.must("up", "--restart=always")
-	w.must("down")
+	m.must("up") // says nothing of it, so it stays
+	m.must("up", "--restart", "no")
+	m.must("up", "--restart=always")
+	m.must("down")
 	if want := []bool{true, false, true, false}; !slices.Equal(calls, want) {
 		t.Errorf("StartAtBoot was called with %v, want %v", calls, want)
 	}

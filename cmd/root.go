@@ -17,23 +17,24 @@ const (
 	exitOK      = 0
 	exitFailed  = 1
 	exitUsage   = 2
-	exitAborted = 130 // as a shell reports a command that Ctrl-C ended
+	exitAborted = 130 // what a shell reports for a command ended by Ctrl-C
 )
 
-// ErrInterrupted is the cause of a context that Ctrl-C ended.
+// ErrInterrupted is the cause of a context canceled by Ctrl-C.
 var ErrInterrupted = errors.New("interrupted")
 
-// usageError is a command line that makes no sense.
+// usageError is an error in the command line; the exit code is then 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitError asks for an exit code without a message: what failed said it already.
+// exitError sets the exit code without printing a message, because one has been printed already.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Main runs a command line and returns its exit code. What went wrong is on e.Err by then.
+// Main runs a command line and returns its exit code: 0, 1 if the command failed, 2 if the command line is wrong, 130
+// after Ctrl-C, or the code of the command that ran in a node. It prints errors to e.Err.
 func Main(ctx context.Context, e Env, args []string) int {
 	root := newRootCmd(newEnv(e))
 	root.SetArgs(args)
@@ -43,7 +44,7 @@ func Main(ctx context.Context, e Env, args []string) int {
 	return report(e.Err, root.ExecuteContext(ctx))
 }
 
-// report prints an error for a person: a line, a line on what to do, and the log that tells more.
+// report prints an error as one line, followed by the hint and the log lines that the error carries.
 func report(w io.Writer, err error) int {
 	var exit exitError
 	var usage usageError
@@ -53,13 +54,13 @@ func report(w io.Writer, err error) int {
 		return exitOK
 	case errors.As(err, &exit):
 		return int(exit)
-	case errors.Is(err, ErrInterrupted): // not a failure that wants explaining
+	case errors.Is(err, ErrInterrupted): // the user knows why
 		fmt.Fprintf(w, "kl: %s\n", err)
 		return exitAborted
 	}
 	fmt.Fprintf(w, "kl: %s\n", err)
 	for inner := err; errors.As(inner, &e) && e.Hint == "" && len(e.Log) == 0 && e.Err != nil; {
-		inner = e.Err // who failed first may know more
+		inner = e.Err // the cause may carry the hint
 	}
 	if e != nil {
 		if e.Hint != "" {
@@ -77,42 +78,62 @@ func report(w io.Writer, err error) int {
 
 func newRootCmd(e *env) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "kl",
-		Short: "Kubernetes on one machine, in one file",
-		Long: "kl runs a conformant, multi-node Kubernetes cluster on this machine, offline:\n" +
-			"'kl up', and seconds later it answers.",
+		Use:           "kl",
+		Short:         "Kubernetes on one machine, in one file",
+		Long:          "kl runs conformant, multi-node Kubernetes clusters on this machine, offline. 'kl up' starts one in seconds.",
 		Example:       "  kl up --nodes 2\n  kl kubectl get pods -A\n  kl down",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&e.name, "name", cluster.DefaultName, "name of the cluster")
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return cluster.CheckName(e.name) }
+	root.PersistentFlags().StringVar(&e.name, "name", cluster.DefaultName, "`name` of the cluster")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cluster.CheckName(e.name); err != nil {
+			return misuse(cmd, err)
+		}
+		return nil
+	}
 	mustRegister(root.RegisterFlagCompletionFunc("name", e.completeClusters))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, err) })
-	root.AddCommand(
-		newUpCmd(e), newDownCmd(e), newListCmd(e), newStatusCmd(e), newLogsCmd(e), newKubeconfigCmd(e),
-		newKubectlCmd(e), newNodeCmd(e), newImageCmd(e), newVersionCmd(e),
-		newUICmd(e), newWatchCmd(e), newTopCmd(e), newPolicyCmd(e),
-		newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newConfigCmd(e), newDoctorCmd(e), newScaleCmd(e), newExposeCmd(e),
-	)
+	addGroup(root, "cluster", "Cluster Commands:", newUpCmd(e), newDownCmd(e), newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newListCmd(e))
+	addGroup(root, "node", "Node Commands:", newNodeCmd(e), newScaleCmd(e))
+	addGroup(root, "image", "Image Commands:", newImageCmd(e))
+	addGroup(root, "traffic", "Traffic Commands:", newExposeCmd(e), newPolicyCmd(e))
+	addGroup(root, "observe", "Monitoring and Troubleshooting Commands:",
+		newStatusCmd(e), newLogsCmd(e), newUICmd(e), newTopCmd(e), newWatchCmd(e), newDoctorCmd(e))
+	addGroup(root, "settings", "Access and Settings Commands:", newKubectlCmd(e), newKubeconfigCmd(e), newConfigCmd(e), newVersionCmd(e))
+	root.SetCompletionCommandGroupID("settings")
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
-	giveExamples(root)
-	tidy(root)
+	// Commands that only hold others can be run, to reject an unknown subcommand, but take no flags of their own.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	addMissingHelp(root)
+	wrapArgs(root)
 	return root
 }
 
-// giveExamples adds what cobra's own commands lack.
-func giveExamples(root *cobra.Command) {
+// addGroup adds commands to root that help lists together under title.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
+}
+
+// addMissingHelp completes the help of the commands that cobra adds itself.
+func addMissingHelp(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "help":
-			c.Example = "  kl help up"
+			c.Short, c.Long = "Show the help of a command", "Show the help of a command, as COMMAND --help does."
+			c.Example = "  kl help up\n  kl help node add"
 		case "completion":
-			c.Short = "Print the completion script of a shell"
+			c.Short, c.Long = "Print a completion script for your shell",
+				"Print a completion script for your shell. 'kl completion SHELL --help' says how to load it."
 			c.Example = "  source <(kl completion bash)"
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			for _, shell := range c.Commands() {
 				shell.Example = "  kl completion " + shell.Name()
 			}
@@ -120,10 +141,10 @@ func giveExamples(root *cobra.Command) {
 	}
 }
 
-// tidy makes wrong arguments of every command below root usage errors, and says where the help is.
-func tidy(root *cobra.Command) {
+// wrapArgs makes the argument checks of root and all commands below it return usage errors that point to the help.
+func wrapArgs(root *cobra.Command) {
 	for _, c := range root.Commands() {
-		tidy(c)
+		wrapArgs(c)
 	}
 	check := root.Args
 	if check == nil || root.DisableFlagParsing {
@@ -137,19 +158,38 @@ func tidy(root *cobra.Command) {
 	}
 }
 
+// misuse returns a usage error of one line, with a hint to the command's help if err has none.
 func misuse(cmd *cobra.Command, err error) error {
+	var hinted *cluster.Error
+	if errors.As(err, &hinted) && hinted.Hint != "" {
+		return usageError{err}
+	}
 	text := strings.SplitN(err.Error(), "\n", 2)[0]
 	return usageError{&cluster.Error{Op: cmd.CommandPath(), Err: errors.New(text), Hint: "see '" + cmd.CommandPath() + " --help'"}}
 }
 
-// mustRegister: registering a completion fails only for a flag that does not exist.
+// exclusive returns a usage error if more than one of the flags is set.
+func exclusive(cmd *cobra.Command, flags ...string) error {
+	var set []string
+	for _, f := range flags {
+		if cmd.Flags().Changed(f) {
+			set = append(set, "--"+f)
+		}
+	}
+	if len(set) < 2 {
+		return nil
+	}
+	return misuse(cmd, fmt.Errorf("%s cannot be used together", strings.Join(set, " and ")))
+}
+
+// mustRegister panics on an error from registering a completion, which means that the flag does not exist.
 func mustRegister(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// completeClusters offers the names of the clusters there are.
+// completeClusters completes names of existing clusters.
 func (e *env) completeClusters(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	names, err := e.Home.Names()
 	if err != nil {

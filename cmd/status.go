@@ -28,7 +28,7 @@ func newStatusCmd(e *env) *cobra.Command {
 	return cmd
 }
 
-// nodeRow is what driver, control plane and node say about a node together.
+// nodeRow is what the driver, the control plane and the node itself know about a node.
 type nodeRow struct {
 	cluster.Node
 	Ready   bool   `json:"ready"`
@@ -53,7 +53,7 @@ func status(ctx context.Context, e *env, o output) error {
 	return nil
 }
 
-// nodeRows joins what is known about nodes, each asked for its memory if it can be reached.
+// nodeRows joins what is known about the nodes. It asks each connected node for its memory.
 func nodeRows(ctx context.Context, e *env, info host.Info) []nodeRow {
 	rows := make([]nodeRow, len(info.Nodes))
 	known := map[string]cluster.NodeStatus{}
@@ -74,7 +74,7 @@ func nodeRows(ctx context.Context, e *env, info host.Info) []nodeRow {
 	return rows
 }
 
-// nodeMemory is 0 if the node does not say.
+// nodeMemory returns the memory that a node's programs use, in bytes, or 0 if the node does not answer.
 func nodeMemory(ctx context.Context, c *cluster.Client, node string) int64 {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

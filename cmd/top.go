@@ -2,7 +2,7 @@ package cmd
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +15,9 @@ func newTopCmd(e *env) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "top [pods|nodes]",
-		Short: "List what uses most CPU and memory",
-		Long: "List the pods (or nodes) that use most CPU, with their memory, requests and limits. On a terminal the list\n" +
-			"stays and follows until q is pressed; elsewhere, and with --once, it is printed once.",
+		Short: "List the pods or nodes that use the most CPU and memory",
+		Long: "List the pods or nodes that use the most CPU, with their memory, requests and limits. On a terminal the list\n" +
+			"is updated until you press q; otherwise, or with --once, it is printed once.",
 		Example:   "  kl top\n  kl top nodes\n  kl top pods -n kube-system --once",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"pods", "nodes"},
@@ -27,15 +27,15 @@ func newTopCmd(e *env) *cobra.Command {
 			}, cmd.Flags().Changed("name"))
 		},
 	}
-	f.add(cmd, "only pods of this namespace")
-	cmd.Flags().IntVar(&n, "rows", 20, "rows to show")
-	cmd.Flags().BoolVar(&once, "once", false, "print once, on a terminal too")
+	f.add(cmd, "only pods in this `namespace`")
+	cmd.Flags().IntVar(&n, "rows", 20, "how many `rows` to show")
+	cmd.Flags().BoolVar(&once, "once", false, "print the list once, even on a terminal")
 	return cmd
 }
 
 func top(ctx context.Context, e *env, f targetFlags, to ui.TopOptions, named bool) error {
 	if to.N < 1 {
-		return usageError{fmt.Errorf("--rows must be at least 1")}
+		return usageError{errors.New("--rows must be at least 1")}
 	}
 	o, err := f.options(e, named)
 	if err != nil {

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,14 +15,14 @@ import (
 	"github.com/klkube/kl/ui"
 )
 
-// targetFlags say which cluster a command looks at: kl's own, or any context of a kubeconfig.
+// targetFlags select the cluster that a command looks at: a kl cluster, or any context of a kubeconfig.
 type targetFlags struct {
 	context, kubeconfig, namespace string
 }
 
 func (f *targetFlags) add(cmd *cobra.Command, namespace string) {
-	cmd.Flags().StringVar(&f.context, "context", "", "look at this context of the kubeconfig instead of a cluster of kl's")
-	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file to take the context from")
+	cmd.Flags().StringVar(&f.context, "context", "", "`context` of the kubeconfig to look at, instead of a kl cluster")
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` to take the context from")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", namespace)
 	mustRegister(cmd.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		targets, err := observe.Targets("", f.kubeconfig)
@@ -36,8 +37,8 @@ func (f *targetFlags) add(cmd *cobra.Command, namespace string) {
 	}))
 }
 
-// target finds what the flags name: a context if one is given, else the kl cluster of --name, else, if that was not given
-// either, the only kl cluster or the kubeconfig's current context.
+// target returns the context that the flags name; without one the kl cluster called e.name; and if there is none, and
+// --name was not given (named), the only kl cluster or the kubeconfig's current context.
 func (f *targetFlags) target(e *env, named bool) (observe.Target, error) {
 	targets, err := observe.Targets(e.Home, f.kubeconfig)
 	if err != nil {
@@ -64,7 +65,7 @@ func (f *targetFlags) target(e *env, named bool) (observe.Target, error) {
 	return observe.Target{}, &cluster.Error{Op: "find cluster", Err: fmt.Errorf("there is no cluster %s", e.name), Hint: "start it with 'kl up', or give --context"}
 }
 
-// options are what every view shares.
+// options returns the options that all views share.
 func (f *targetFlags) options(e *env, named bool) (ui.Options, error) {
 	t, err := f.target(e, named)
 	if err != nil {
@@ -81,7 +82,7 @@ func (f *targetFlags) optionsFor(e *env, t observe.Target, news <-chan ui.News) 
 	}
 }
 
-// nodeVerb runs `kl node VERB NODE`, so that the dashboard does exactly what the command does.
+// nodeVerb runs `kl node VERB NODE` for the dashboard.
 func nodeVerb(ctx context.Context, t observe.Target, node, verb string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -120,23 +121,23 @@ func newUICmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ui",
 		Short: "Open the dashboard: rollouts, policies, metrics, workloads",
-		Long: "Open the dashboard of a cluster: rollouts and why they are stuck, who may reach whom, where CPU and memory\n" +
-			"go, any resource with its YAML, logs and shell. It works on kl's clusters with everything, and on any\n" +
-			"cluster of a kubeconfig. Press ? for the keys. With --snapshot it draws one frame and ends.",
+		Long: "Open the dashboard of a cluster: rollouts and why they are stuck, which connections NetworkPolicies allow,\n" +
+			"CPU and memory usage, and any resource with its YAML, logs and shell. It works with any cluster in a\n" +
+			"kubeconfig; kl clusters show more. Press ? for the keys. With --snapshot it prints one frame and exits.",
 		Example: "  kl ui\n  kl ui --context prod --screen rollouts\n  kl ui --snapshot overview --size 120x40 -o svg > overview.svg",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runUI(cmd.Context(), e, f, cmd.Flags().Changed("name"))
 		},
 	}
-	f.target.add(cmd, "namespace to begin with")
-	cmd.Flags().BoolVar(&f.only, "only", false, "ask for nothing outside --namespace, for those with rights in one")
-	cmd.Flags().StringVar(&f.screen, "screen", "", "screen to begin with: "+strings.Join(ui.Screens(), ", "))
-	cmd.Flags().StringVar(&f.snapshot, "snapshot", "", "draw one frame of this screen and end")
-	cmd.Flags().StringVar(&f.size, "size", "120x40", "size of the frame in columns and lines")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "ansi", "format of the frame: ansi, text or svg")
-	cmd.Flags().BoolVar(&f.light, "light", false, "colours of the frame for a light background")
-	cmd.Flags().StringSliceVar(&f.keys, "keys", nil, "keys pressed before the frame is drawn, as in enter,down,v")
+	f.target.add(cmd, "`namespace` to show first")
+	cmd.Flags().BoolVar(&f.only, "only", false, "read only the namespace of --namespace, if you have no access to others")
+	cmd.Flags().StringVar(&f.screen, "screen", "", "`screen` to show first: "+strings.Join(ui.Screens(), ", "))
+	cmd.Flags().StringVar(&f.snapshot, "snapshot", "", "print one frame of this `screen` and exit")
+	cmd.Flags().StringVar(&f.size, "size", "120x40", "`size` of the frame: columns x lines")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "ansi", "`format` of the frame: ansi, text or svg")
+	cmd.Flags().BoolVar(&f.light, "light", false, "use colours for a light background in the frame")
+	cmd.Flags().StringSliceVar(&f.keys, "keys", nil, "`keys` to press before the frame is drawn, such as enter,down,v")
 	screens := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return ui.Screens(), cobra.ShellCompDirectiveNoFileComp
 	}
@@ -145,32 +146,44 @@ func newUICmd(e *env) *cobra.Command {
 	return cmd
 }
 
+// frame returns how --snapshot draws the frame.
+func (f *uiFlags) frame() (ui.FrameOptions, error) {
+	w, h, err := ui.ParseSize(f.size)
+	if err != nil {
+		return ui.FrameOptions{}, usageError{fmt.Errorf("--size: %w", err)}
+	}
+	format := ui.FrameFormat(f.output)
+	if format != ui.FrameANSI && format != ui.FrameText && format != ui.FrameSVG {
+		return ui.FrameOptions{}, usageError{fmt.Errorf("unknown format %q: use ansi, text or svg", f.output)}
+	}
+	return ui.FrameOptions{Width: w, Height: h, Format: format, Light: f.light, Keys: f.keys}, nil
+}
+
 func runUI(ctx context.Context, e *env, f uiFlags, named bool) error {
+	screen := f.screen
+	if f.snapshot != "" {
+		screen = f.snapshot
+	}
+	if !ui.HasScreen(screen) {
+		return usageError{fmt.Errorf("unknown screen %q: use %s", screen, strings.Join(ui.Screens(), ", "))}
+	}
+	frame, err := f.frame()
+	if err != nil {
+		return err
+	}
 	o, err := f.target.options(e, named)
 	if err != nil {
 		return err
 	}
-	o.Only, o.Screen = f.only, f.screen
+	o.Only, o.Screen = f.only, screen
 	if f.snapshot != "" {
-		o.Screen = f.snapshot
+		return ui.Frame(ctx, o, frame)
 	}
-	if !ui.HasScreen(o.Screen) {
-		return usageError{fmt.Errorf("unknown screen %q: use %s", o.Screen, strings.Join(ui.Screens(), ", "))}
-	}
-	if f.snapshot == "" {
-		if !isTerminal(e.In) || !isTerminal(e.Out) {
-			return &cluster.Error{Op: "open the dashboard", Err: fmt.Errorf("standard input and output are not a terminal"), Hint: "draw one frame with --snapshot SCREEN"}
+	if !isTerminal(e.In) || !isTerminal(e.Out) {
+		return &cluster.Error{
+			Op: "open the dashboard", Err: errors.New("standard input and output are not a terminal"), Hint: "use --snapshot SCREEN to print one frame",
 		}
-		o.Logger = nil // while the dashboard has the terminal, nothing else writes to it
-		return ui.Run(ctx, o)
 	}
-	w, h, err := ui.ParseSize(f.size)
-	if err != nil {
-		return usageError{err}
-	}
-	format := ui.FrameFormat(f.output)
-	if format != ui.FrameANSI && format != ui.FrameText && format != ui.FrameSVG {
-		return usageError{fmt.Errorf("unknown format %q: use ansi, text or svg", f.output)}
-	}
-	return ui.Frame(ctx, o, ui.FrameOptions{Width: w, Height: h, Format: format, Light: f.light, Keys: f.keys})
+	o.Logger = nil // while the dashboard has the terminal, nothing else writes to it
+	return ui.Run(ctx, o)
 }

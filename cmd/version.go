@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Version says what this kl is made of.
+// Version is the versions of kl and of the programs in its payload; empty ones are unknown.
 type Version struct {
 	KL         string `json:"kl"`
 	Kubernetes string `json:"kubernetes"`
@@ -22,7 +22,7 @@ func newVersionCmd(e *env) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:     "version",
-		Short:   "Print the versions of kl and of what is in it",
+		Short:   "Print the versions of kl and its components",
 		Example: "  kl version\n  kl version -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
