@@ -100,12 +100,12 @@ func TestPathsInDocuments(t *testing.T) {
 			}
 		}
 		if paths == 0 && name != readme {
-			t.Errorf("%s names no path at all: has the check lost its hold?", name)
+			t.Errorf("%s names no path at all: does the pattern still fit how documents are written?", name)
 		}
 	}
 }
 
-// testsOf lists the tests of a package directory, those behind build tags included.
+// testsOf lists what the test files of a package directory declare, those behind build tags included.
 func testsOf(t *testing.T, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", dir, "*_test.go"))
@@ -168,7 +168,7 @@ func TestNamesInDocuments(t *testing.T) {
 		}
 	}
 	if found < 50 {
-		t.Errorf("found %d names only: has the check lost its hold?", found)
+		t.Errorf("found %d names only: does the pattern still fit how documents are written?", found)
 	}
 }
 
@@ -311,7 +311,7 @@ func TestVariables(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(read) < 5 {
-		t.Fatalf("found %d variables only: has the check lost its hold?", len(read))
+		t.Fatalf("found %d variables only: does the pattern still fit how documents are written?", len(read))
 	}
 	told := map[string]bool{}
 	for _, v := range variable.FindAllString(document(t, contributing), -1) {

@@ -36,3 +36,19 @@ func TestNameNodes(t *testing.T) {
 		})
 	}
 }
+
+// A port is for this machine alone unless its address says otherwise.
+func TestHostAddress(t *testing.T) {
+	for _, tt := range []struct {
+		port Port
+		want string
+	}{
+		{Port{Host: 80, Node: 30080}, "127.0.0.1:80"},
+		{Port{Host: 80, Node: 30080, Address: "0.0.0.0"}, "0.0.0.0:80"},
+		{Port{Host: 80, Node: 30080, Address: "::1"}, "[::1]:80"},
+	} {
+		if got := tt.port.HostAddress(); got != tt.want {
+			t.Errorf("%+v is published at %s, want %s", tt.port, got, tt.want)
+		}
+	}
+}
