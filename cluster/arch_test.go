@@ -20,7 +20,7 @@ import (
 
 const module = "github.com/klkube/kl"
 
-// goPackage is what go list tells about one package of the module.
+// goPackage is what go list prints about one package of the module.
 type goPackage struct {
 	ImportPath   string
 	Dir          string
@@ -63,7 +63,7 @@ func packages(t *testing.T) []goPackage {
 	return all
 }
 
-// within tells whether path is one of the roots or below one.
+// within reports whether path is one of the roots or below one.
 func within(path string, roots ...string) bool {
 	return slices.ContainsFunc(roots, func(root string) bool { return path == root || strings.HasPrefix(path, root+"/") })
 }
@@ -81,10 +81,10 @@ func TestForbiddenImports(t *testing.T) {
 		{heavy, []string{"embedded", "cmd/kl-engine"}, light, "only kl-engine links the control plane and the runtime: " +
 			"it costs every start 100 ms and 145 MB, and every build minutes"},
 		{[]string{"github.com/docker/docker"}, []string{"cluster/docker"}, nil, "nodes come from a cluster.Driver: " +
-			"who knows Docker elsewhere breaks the other drivers"},
+			"code elsewhere that knows Docker breaks the other drivers"},
 		{[]string{module + "/cluster/docker", module + "/cluster/native", module + "/cluster/sim"},
 			[]string{"cluster/docker", "cluster/native", "cluster/sim", "cmd/kl", "cmd/kl-engine"}, nil,
-			"drivers are wired in main alone: everybody else asks for a cluster.Driver"},
+			"drivers are wired in main alone: all other code asks for a cluster.Driver"},
 		{[]string{"github.com/charmbracelet", "github.com/NimbleMarkets"}, []string{"ui"}, nil, "the terminal is ui's"},
 		{[]string{"github.com/spf13/cobra"}, []string{"cmd", "embedded"}, nil, "commands are plain functions below cmd"},
 		{[]string{module + "/cmd"}, []string{"cmd"}, nil, "commands call the domain, not the other way round"},
@@ -122,7 +122,7 @@ func TestForbiddenImports(t *testing.T) {
 			for _, d := range p.Deps {
 				if within(d, rule.never...) && !within(d, module) {
 					t.Errorf("%s reaches %s: %s", p.path(), d, rule.reason)
-					break // what it leads to would follow
+					break // the packages behind it would only repeat this
 				}
 			}
 		}
@@ -153,7 +153,7 @@ func TestPackageDocs(t *testing.T) {
 			t.Errorf("the package comment of %s does not begin with %q", p.path(), want)
 		}
 		if p.Name != "main" && !strings.Contains(docs[0], "\n\t") && !hasExample(t, p) {
-			t.Errorf("%s shows nowhere how it is used: write an Example function, or code in the package comment", p.path())
+			t.Errorf("%s does not show how it is used: write an Example function, or code in the package comment", p.path())
 		}
 	}
 }
