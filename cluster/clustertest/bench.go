@@ -15,7 +15,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// bench is one subtest's own cluster on the backend.
+// bench is the cluster of one subtest.
 type bench struct {
 	Subject
 	cluster string
@@ -31,6 +31,15 @@ func newBench(t *testing.T, s Subject, name string) *bench {
 		b.tearDown(ctx, t)
 	})
 	return b
+}
+
+// beside returns a bench with another cluster on the same backend.
+func (b *bench) beside(t *testing.T) *bench {
+	side := *b
+	side.cluster += "x"
+	side.driver = b.Connect(t)
+	t.Cleanup(func() { side.tearDown(context.WithoutCancel(t.Context()), t) })
+	return &side
 }
 
 // tearDown deletes all nodes and then expects the backend to hold nothing of the cluster.
@@ -114,12 +123,8 @@ func in(n cluster.Node, s cluster.NodeState) string {
 // run executes a command in a node and returns what it wrote.
 func (b *bench) run(t *testing.T, n cluster.Node, stdin string, args ...string) (string, int) {
 	t.Helper()
-	e, ok := b.driver.(cluster.Execer)
-	if !ok {
-		t.Skip("the driver does not run commands")
-	}
 	var out bytes.Buffer
-	code, err := e.Exec(t.Context(), n, cluster.ExecSpec{Cmd: args, Stdin: strings.NewReader(stdin), Stdout: &out})
+	code, err := b.driver.(cluster.Execer).Exec(t.Context(), n, cluster.ExecSpec{Cmd: args, Stdin: strings.NewReader(stdin), Stdout: &out})
 	if err != nil {
 		t.Fatalf("exec %q: %v", args, err)
 	}

@@ -12,14 +12,14 @@ import (
 )
 
 // Exec runs a command of Commands, or one of the built-in ones: true, false, echo, hostname, cat [FILE], tee FILE
-// (both of which reach RunDir, NodeDir and SharedDir on the host), stty size, and sh -c "exit N". An unknown one ends with 127.
+// (both of which reach RunDir, NodeDir and SharedDir on the host), stty size, and sh -c "exit N". An unknown one exits with 127.
 func (f *Fake) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (int, error) {
 	now, err := f.machine.find(n)
 	if err != nil {
 		return 0, fmt.Errorf("exec: %w", err)
 	}
 	if now.State != cluster.NodeRunning {
-		return 0, fmt.Errorf("exec in node %s: it is %s", n.Name, strings.ToLower(string(now.State)))
+		return 0, fmt.Errorf("exec in node %s: the node is %s", n.Name, strings.ToLower(string(now.State)))
 	}
 	if len(cmd.Cmd) == 0 {
 		return 0, fmt.Errorf("exec in node %s: no command", n.Name)
@@ -46,7 +46,7 @@ func (f *Fake) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (
 		return run(ctx, now, cmd), nil
 	}
 	done := make(chan int, 1)
-	go func() { done <- f.builtin(ctx, now, cmd) }() // outlives ctx only in a Read of the caller's Stdin
+	go func() { done <- f.builtin(ctx, now, cmd) }() // outlives ctx only while it reads the caller's Stdin
 	select {
 	case code := <-done:
 		return code, ctx.Err()
@@ -104,7 +104,7 @@ func (f *Fake) file(n cluster.Node, cmd cluster.ExecSpec, write bool) int {
 	defer f.machine.mu.Unlock()
 	node, ok := f.machine.nodes[key(n)]
 	if !ok {
-		return 137 // the node went away under the command
+		return 137 // the node was deleted while the command ran
 	}
 	content, err := node.access(path, data, write)
 	if err != nil {
@@ -115,7 +115,7 @@ func (f *Fake) file(n cluster.Node, cmd cluster.ExecSpec, write bool) int {
 	return 0
 }
 
-// access reads or writes a file of the node: on the host below a mount, else in memory.
+// access reads or writes a file of the node: on the host if it is below a mount, else in memory.
 func (n *fakeNode) access(path string, data []byte, write bool) ([]byte, error) {
 	mounts := append([]cluster.Mount{
 		{Host: n.spec.RunDir, Node: cluster.RunMountDir}, {Host: n.spec.NodeDir, Node: cluster.NodeMountDir},

@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -12,32 +13,35 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// Fake is a driver whose nodes exist only in memory. It keeps every promise of [cluster.Driver] and of all optional
-// interfaces: names clash, addresses are unique and stay, files on /var outlive Stop and Kill, a Create that fails
-// leaves nothing. Make one with [NewFake]; set its fields before it is used.
+// Fake is a driver whose nodes exist only in memory. It keeps the promises of [cluster.Driver] and of all optional
+// interfaces: names clash, addresses are unique and stay, files on /var survive Stop and Kill, a Create that fails leaves
+// nothing behind. Only what takes a kernel is missing: limits and published ports have no effect. Make one with [NewFake],
+// and set its fields before using it.
 type Fake struct {
-	// DriverName is what Name answers: docker unless changed.
+	// DriverName is what Name returns: docker unless changed.
 	DriverName string
 	// Hook, if set, runs before an operation takes effect and may block until ctx ends; an error makes the operation
-	// fail. op is prepare, create, delete, start, stop, kill, pause, resume, exec or delete-cluster.
+	// fail. op is prepare, create, delete, start, stop, kill, pause, resume, exec, delete-cluster or purge.
 	Hook func(ctx context.Context, op string, n cluster.Node) error
 	// Changed, if set, runs after an operation took effect: a test's stand-in for what the node does.
 	Changed func(op string, n cluster.Node)
-	// Commands are programs that Exec finds in a node, by the name in Cmd[0]; they win over the built-in ones.
+	// Commands are programs that Exec finds in a node, by the name in Cmd[0], before the built-in ones.
 	Commands map[string]func(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) int
-	// Clock tells the time a node was created.
+	// Clock returns the current time, at which a node is created.
 	Clock func() time.Time
 
 	machine *machine
 }
 
 var (
-	_ cluster.Driver   = (*Fake)(nil)
-	_ cluster.Starter  = (*Fake)(nil)
-	_ cluster.Pauser   = (*Fake)(nil)
-	_ cluster.Execer   = (*Fake)(nil)
-	_ cluster.Cleaner  = (*Fake)(nil)
-	_ cluster.Preparer = (*Fake)(nil)
+	_ cluster.Driver      = (*Fake)(nil)
+	_ cluster.Starter     = (*Fake)(nil)
+	_ cluster.Pauser      = (*Fake)(nil)
+	_ cluster.Execer      = (*Fake)(nil)
+	_ cluster.Cleaner     = (*Fake)(nil)
+	_ cluster.Preparer    = (*Fake)(nil)
+	_ cluster.Purger      = (*Fake)(nil)
+	_ cluster.ImageSource = (*Fake)(nil)
 )
 
 // NewFake returns a Fake on an empty machine.
@@ -53,20 +57,8 @@ func (f *Fake) Connect() *Fake {
 // Name is DriverName.
 func (f *Fake) Name() string { return f.DriverName }
 
-// Close does nothing: nodes live on.
+// Close does nothing: nodes keep running.
 func (f *Fake) Close() error { return nil }
-
-// Prepare remembers the payload as imported.
-func (f *Fake) Prepare(ctx context.Context, clusterName string, p cluster.Payload) error {
-	if err := f.before(ctx, "prepare", cluster.Node{Cluster: clusterName}); err != nil {
-		return err
-	}
-	f.machine.mu.Lock()
-	defer f.machine.mu.Unlock()
-	f.machine.images[p.SHA] = true
-	f.machine.note("prepare", cluster.Node{Cluster: clusterName})
-	return nil
-}
 
 // Create makes a running node.
 func (f *Fake) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
@@ -74,7 +66,7 @@ func (f *Fake) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node,
 	if err != nil {
 		return cluster.Node{}, err
 	}
-	if err := checkHostPaths(spec); err != nil {
+	if err := errors.Join(checkHostPaths(spec), f.machine.checkPayload(spec.Payload)); err != nil {
 		f.machine.release(n)
 		return cluster.Node{}, fmt.Errorf("create node %s: %w", spec.Name, err)
 	}
@@ -87,7 +79,7 @@ func (f *Fake) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node,
 	return n, nil
 }
 
-// checkHostPaths refuses what a real engine refuses: a mount whose host side does not exist.
+// checkHostPaths rejects mounts whose host path does not exist, as a real engine does.
 func checkHostPaths(spec cluster.NodeSpec) error {
 	paths := []string{}
 	for _, p := range []string{spec.RunDir, spec.NodeDir, spec.SharedDir} {
@@ -162,7 +154,7 @@ func (f *Fake) DeleteCluster(ctx context.Context, clusterName string) error {
 	return nil
 }
 
-// Start turns a stopped node on.
+// Start starts a stopped node.
 func (f *Fake) Start(ctx context.Context, n cluster.Node) error {
 	return f.change(ctx, "start", n, func(node *fakeNode) error {
 		if node.node.State == cluster.NodePaused {
@@ -173,10 +165,10 @@ func (f *Fake) Start(ctx context.Context, n cluster.Node) error {
 	})
 }
 
-// Stop turns a node off.
+// Stop stops a node.
 func (f *Fake) Stop(ctx context.Context, n cluster.Node) error { return f.change(ctx, "stop", n, off) }
 
-// Kill turns a node off at once.
+// Kill stops a node.
 func (f *Fake) Kill(ctx context.Context, n cluster.Node) error { return f.change(ctx, "kill", n, off) }
 
 func off(node *fakeNode) error {
@@ -248,10 +240,10 @@ func (f *Fake) after(op string, n cluster.Node) {
 	}
 }
 
-// Dump tells what is on the machine, one line a thing, ordered: images, networks, nodes with their files.
+// Dump describes what is on the machine, one line for each thing, ordered: images, networks, nodes with their files.
 func (f *Fake) Dump() string { return f.machine.dump("") }
 
-// History is every operation that took effect, oldest first: "create demo/n1", "stop demo/n1", ….
+// History returns every operation that took effect, oldest first: "create demo/n1", "stop demo/n1".
 func (f *Fake) History() []string {
 	f.machine.mu.Lock()
 	defer f.machine.mu.Unlock()

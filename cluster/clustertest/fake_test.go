@@ -3,6 +3,7 @@ package clustertest_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -16,8 +17,18 @@ func TestFakeMeetsTheContract(t *testing.T) {
 	fake := clustertest.NewFake()
 	clustertest.Driver(t, clustertest.Subject{
 		Connect: func(*testing.T) cluster.Driver { return fake.Connect() },
-		Payload: cluster.Payload{SHA: "abc"},
+		Payload: cluster.Payload{SHA: "abc", Rootfs: t.TempDir()},
 		Prefix:  "fake",
+		Image:   fake.Image,
+		Network: func(t *testing.T, name string) netip.Prefix {
+			for line := range strings.Lines(fake.Dump()) {
+				if text, ok := strings.CutPrefix(line, "network kl-"+name+" "); ok {
+					return netip.MustParsePrefix(strings.TrimSpace(text))
+				}
+			}
+			t.Fatalf("cluster %s has no network", name)
+			return netip.Prefix{}
+		},
 		Residue: func(_ *testing.T, name string) string {
 			var left strings.Builder
 			for line := range strings.Lines(fake.Dump()) {

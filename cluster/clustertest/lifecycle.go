@@ -13,35 +13,8 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-func (b *bench) starter(t *testing.T) cluster.Starter {
-	t.Helper()
-	s, ok := b.driver.(cluster.Starter)
-	if !ok {
-		t.Skip("the driver does not stop nodes")
-	}
-	return s
-}
-
-func (b *bench) pauser(t *testing.T) cluster.Pauser {
-	t.Helper()
-	p, ok := b.driver.(cluster.Pauser)
-	if !ok {
-		t.Skip("the driver does not pause nodes")
-	}
-	return p
-}
-
-func (b *bench) execer(t *testing.T) cluster.Execer {
-	t.Helper()
-	e, ok := b.driver.(cluster.Execer)
-	if !ok {
-		t.Skip("the driver does not run commands")
-	}
-	return e
-}
-
 func (b *bench) stopsAndStarts(t *testing.T) {
-	s := b.starter(t)
+	s := b.driver.(cluster.Starter)
 	n := b.create(t, "n1")
 	b.run(t, n, "kept", "tee", "/var/kept")
 	b.run(t, n, "lost", "tee", "/run/lost")
@@ -72,7 +45,7 @@ func (b *bench) stopsAndStarts(t *testing.T) {
 }
 
 func (b *bench) stopsTwice(t *testing.T) {
-	s := b.starter(t)
+	s := b.driver.(cluster.Starter)
 	n := b.create(t, "n1")
 	for range 2 {
 		if err := s.Start(t.Context(), n); err != nil {
@@ -91,7 +64,7 @@ func (b *bench) stopsTwice(t *testing.T) {
 }
 
 func (b *bench) kills(t *testing.T) {
-	s := b.starter(t)
+	s := b.driver.(cluster.Starter)
 	n := b.create(t, "n1")
 	b.run(t, n, "kept", "tee", "/var/kept")
 	if err := s.Kill(t.Context(), n); err != nil {
@@ -108,7 +81,7 @@ func (b *bench) kills(t *testing.T) {
 }
 
 func (b *bench) pauses(t *testing.T) {
-	p := b.pauser(t)
+	p := b.driver.(cluster.Pauser)
 	n := b.create(t, "n1")
 	for range 2 {
 		if err := p.Pause(t.Context(), n); err != nil {
@@ -128,7 +101,7 @@ func (b *bench) pauses(t *testing.T) {
 }
 
 func (b *bench) deletesAnyState(t *testing.T) {
-	p, s := b.pauser(t), b.starter(t)
+	p, s := b.driver.(cluster.Pauser), b.driver.(cluster.Starter)
 	paused, stopped := b.create(t, "n1"), b.create(t, "n2")
 	if err := p.Pause(t.Context(), paused); err != nil {
 		t.Fatalf("pause: %v", err)
@@ -159,7 +132,7 @@ func (b *bench) execCodes(t *testing.T) {
 }
 
 func (b *bench) execStreams(t *testing.T) {
-	e := b.execer(t)
+	e := b.driver.(cluster.Execer)
 	n := b.create(t, "n1")
 	long := strings.Repeat("a line that is not short\n", 20000) // half a megabyte: more than any buffer
 	if out, code := b.run(t, n, long, "cat"); out != long || code != 0 {
@@ -176,7 +149,7 @@ func (b *bench) execStreams(t *testing.T) {
 }
 
 func (b *bench) execTerminal(t *testing.T) {
-	e := b.execer(t)
+	e := b.driver.(cluster.Execer)
 	n := b.create(t, "n1")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -196,7 +169,7 @@ func (b *bench) execTerminal(t *testing.T) {
 }
 
 func (b *bench) execFails(t *testing.T) {
-	e := b.execer(t)
+	e := b.driver.(cluster.Execer)
 	n := b.create(t, "n1")
 	gone := n
 	gone.Name, gone.ID = "n9", strings.Repeat("0", 64)
@@ -214,7 +187,7 @@ func (b *bench) execFails(t *testing.T) {
 }
 
 func (b *bench) execCancelled(t *testing.T) {
-	e := b.execer(t)
+	e := b.driver.(cluster.Execer)
 	n := b.create(t, "n1")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -241,7 +214,6 @@ func (b *bench) execCancelled(t *testing.T) {
 }
 
 func (b *bench) mounts(t *testing.T) {
-	b.execer(t)
 	spec := b.spec(t, "n1")
 	writable, readOnly := filepath.Join(b.dir, "rw"), filepath.Join(b.dir, "ro")
 	for _, dir := range []string{writable, readOnly} {
@@ -275,15 +247,4 @@ func (b *bench) mounts(t *testing.T) {
 	if out, code := b.run(t, n, "x", "tee", "/data/ro/back"); code == 0 {
 		t.Errorf("the read-only mount was written to: %q", out)
 	}
-}
-
-// freePort returns a port of the loopback address that was free a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// machine is what outlives a Fake: the backend that several of them may share.
+// machine is the backend, which several Fakes may share.
 type machine struct {
 	mu       sync.Mutex
 	networks map[string]*fakeNetwork // by cluster
-	nodes    map[string]*fakeNode    // by cluster/name, half-made ones too
-	images   map[string]bool         // payload hashes
+	nodes    map[string]*fakeNode    // by cluster/name, those being created too
+	images   map[string]bool         // by SHA of their payload
 	history  []string
 	ids      int
 }
@@ -43,7 +43,7 @@ func newMachine() *machine {
 
 func key(n cluster.Node) string { return n.Cluster + "/" + n.Name }
 
-// volatile tells whether a file is on a tmpfs of the node.
+// volatile reports whether a file is on a tmpfs of the node.
 func volatile(path string) bool {
 	return strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, "/tmp/")
 }
@@ -55,7 +55,7 @@ func (n *fakeNode) snapshot() cluster.Node {
 	return c
 }
 
-// reserve takes the name, the address and the published ports of a node to be made.
+// reserve takes the name, the address and the published ports of a node that is being created.
 func (m *machine) reserve(f *Fake, spec cluster.NodeSpec) (cluster.Node, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -63,12 +63,12 @@ func (m *machine) reserve(f *Fake, spec cluster.NodeSpec) (cluster.Node, error) 
 	if _, taken := m.nodes[k]; taken {
 		return cluster.Node{}, fmt.Errorf("create node %s: %w", spec.Name, cluster.ErrNodeExists)
 	}
-	if err := m.portClash(spec); err != nil {
+	if err := m.checkPorts(spec); err != nil {
 		return cluster.Node{}, fmt.Errorf("create node %s: %w", spec.Name, err)
 	}
 	network, found := m.networks[spec.Cluster]
 	if !found {
-		network = &fakeNetwork{subnet: m.freeSubnet(), used: map[netip.Addr]bool{}}
+		network = &fakeNetwork{subnet: m.freeSubnet(spec.Avoid), used: map[netip.Addr]bool{}}
 		m.networks[spec.Cluster] = network
 	}
 	addr := network.subnet.Addr().Next().Next() // .1 is the bridge
@@ -89,7 +89,12 @@ func (m *machine) reserve(f *Fake, spec cluster.NodeSpec) (cluster.Node, error) 
 	return m.nodes[k].snapshot(), nil
 }
 
-func (m *machine) portClash(spec cluster.NodeSpec) error {
+func (m *machine) checkPorts(spec cluster.NodeSpec) error {
+	for _, p := range spec.Ports {
+		if !slices.Contains([]string{"", "tcp", "udp", "sctp"}, p.Protocol) {
+			return fmt.Errorf("publish port %d: unknown protocol %s", p.Host, p.Protocol)
+		}
+	}
 	for _, other := range m.nodes {
 		for _, p := range other.spec.Ports {
 			if slices.ContainsFunc(spec.Ports, func(q cluster.Port) bool { return q.Host == p.Host && q.Protocol == p.Protocol }) {
@@ -100,16 +105,16 @@ func (m *machine) portClash(spec cluster.NodeSpec) error {
 	return nil
 }
 
-func (m *machine) freeSubnet() netip.Prefix {
-	taken := map[netip.Addr]bool{}
+// freeSubnet returns the first /24 of 172.30.0.0/16 that overlaps neither another network nor the ranges to avoid.
+func (m *machine) freeSubnet(avoid []netip.Prefix) netip.Prefix {
 	for _, n := range m.networks {
-		taken[n.subnet.Addr()] = true
+		avoid = append(slices.Clip(avoid), n.subnet)
 	}
-	third := byte(0)
-	for taken[netip.AddrFrom4([4]byte{172, 30, third, 0})] {
-		third++
+	subnet := netip.MustParsePrefix("172.30.0.0/24")
+	for third := byte(1); slices.ContainsFunc(avoid, subnet.Overlaps); third++ {
+		subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 30, third, 0}), 24)
 	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 30, third, 0}), 24)
+	return subnet
 }
 
 // commit makes a reserved node visible.
@@ -121,7 +126,7 @@ func (m *machine) commit(n cluster.Node) {
 	m.note("create", n)
 }
 
-// release undoes reserve; a network that this Create made goes with the last of its nodes.
+// release undoes reserve. A network that this Create made is removed unless another node uses it.
 func (m *machine) release(n cluster.Node) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,14 +137,14 @@ func (m *machine) release(n cluster.Node) {
 	}
 }
 
-// remove forgets a node and frees its address. The lock is held.
+// remove removes a node and frees its address. The caller holds the lock.
 func (m *machine) remove(n cluster.Node) {
 	node := m.nodes[key(n)]
 	delete(m.nodes, key(n))
 	delete(m.networks[n.Cluster].used, netip.MustParseAddr(node.node.IP))
 }
 
-// find returns the node as it is now.
+// find returns the current state of a node.
 func (m *machine) find(n cluster.Node) (cluster.Node, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -150,12 +155,12 @@ func (m *machine) find(n cluster.Node) (cluster.Node, error) {
 	return node.snapshot(), nil
 }
 
-// note records an operation. The lock is held.
+// note records an operation. The caller holds the lock.
 func (m *machine) note(op string, n cluster.Node) {
 	m.history = append(m.history, strings.TrimSuffix(op+" "+key(n), "/"))
 }
 
-// dump is what there is, of one cluster if it is named.
+// dump describes what is on the machine, of one cluster alone if only is not empty.
 func (m *machine) dump(only string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

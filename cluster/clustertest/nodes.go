@@ -137,14 +137,14 @@ func (b *bench) lists(t *testing.T) {
 	spec := b.spec(t, "n10")
 	spec.MilliCPUs, spec.MemoryBytes = 1500, 256<<20
 	spec.Labels = map[string]string{"zone": "a", "kl.dev/pool": "big"}
-	spec.Ports = []cluster.Port{{Host: freePort(t), Node: 80, Protocol: "tcp", Address: "127.0.0.1"}}
+	spec.Ports = []cluster.Port{{Host: freePort(t, "tcp"), Node: 80, Protocol: "tcp", Address: "127.0.0.1"}}
 	big, err := b.driver.Create(t.Context(), spec)
 	if err != nil {
 		t.Fatalf("create: %v", err)
 	}
 	small := b.create(t, "n2")
 	if diff := cmp.Diff([]cluster.Node{small, big}, b.list(t), sameInstant); diff != "" {
-		t.Errorf("list tells other than create (-create +list):\n%s", diff)
+		t.Errorf("list differs from create (-create +list):\n%s", diff)
 	}
 	want := cluster.Node{MilliCPUs: 1500, MemoryBytes: 256 << 20, Labels: spec.Labels, Ports: spec.Ports}
 	have := cluster.Node{MilliCPUs: big.MilliCPUs, MemoryBytes: big.MemoryBytes, Labels: big.Labels, Ports: big.Ports}
@@ -157,10 +157,7 @@ var sameInstant = cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 
 func (b *bench) listsAll(t *testing.T) {
 	mine := b.create(t, "n1")
-	side := *b
-	side.cluster += "x"
-	t.Cleanup(func() { side.tearDown(context.WithoutCancel(t.Context()), t) })
-	side.driver = b.Connect(t)
+	side := b.beside(t)
 	theirs := side.create(t, "n1")
 	if mine.IP == theirs.IP {
 		t.Errorf("two clusters share the address %s", mine.IP)
@@ -215,10 +212,7 @@ func (b *bench) closes(t *testing.T) {
 }
 
 func (b *bench) deletesCluster(t *testing.T) {
-	c, ok := b.driver.(cluster.Cleaner)
-	if !ok {
-		t.Skip("the driver shares nothing")
-	}
+	c := b.driver.(cluster.Cleaner)
 	if err := c.DeleteCluster(t.Context(), b.cluster); err != nil {
 		t.Errorf("before any node: %v", err)
 	}
@@ -234,23 +228,4 @@ func (b *bench) deletesCluster(t *testing.T) {
 			t.Errorf("the backend still holds:\n%s", left)
 		}
 	}
-}
-
-func (b *bench) prepares(t *testing.T) {
-	p, ok := b.driver.(cluster.Preparer)
-	if !ok {
-		t.Skip("the driver has nothing to prepare")
-	}
-	var wg sync.WaitGroup
-	var err error
-	wg.Go(func() { err = p.Prepare(t.Context(), b.cluster, b.Payload) })
-	n := b.create(t, "n1")
-	wg.Wait()
-	if err != nil {
-		t.Errorf("prepare: %v", err)
-	}
-	if err := p.Prepare(t.Context(), b.cluster, b.Payload); err != nil {
-		t.Errorf("prepare again: %v", err)
-	}
-	b.expect(t, in(n, cluster.NodeRunning))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// initScript stands in for kl-init: it ends on SIGTERM, and fails at once where the node's directory says so.
+// initScript stands in for kl-init: it ends on SIGTERM, and fails at once if NodeDir has a file "fail".
 const initScript = `#!/bin/sh
 trap 'exit 0' TERM
 if [ -e /kl/node/fail ]; then
@@ -22,8 +22,8 @@ echo "$(hostname) is up"
 while :; do sleep 3600 & wait $!; done
 `
 
-// SmallPayload makes a payload of which nodes start in no time: a static busybox, and a shell script as its init. The
-// test is skipped, loudly, where there is no static busybox. A file "fail" in NodeDir makes the node write it and exit.
+// SmallPayload makes a payload whose nodes start in no time: a static busybox, and a shell script as init. Without a static
+// busybox on this machine the test is skipped. A file "fail" in NodeDir makes the node print it and exit.
 func SmallPayload(t *testing.T, sha string) cluster.Payload {
 	t.Helper()
 	box, err := exec.LookPath("busybox")
@@ -38,7 +38,7 @@ func SmallPayload(t *testing.T, sha string) cluster.Payload {
 		must(t, os.MkdirAll(filepath.Join(p.Rootfs, dir), 0o755))
 	}
 	copyFile(t, box, filepath.Join(p.Rootfs, "bin/busybox"))
-	for _, name := range []string{"sh", "true", "false", "echo", "hostname", "cat", "tee", "stty", "sleep", "ip", "ping", "id", "mount", "nc", "nslookup", "wget", "httpd"} {
+	for _, name := range []string{"sh", "true", "false", "echo", "hostname", "cat", "tee", "stty", "sleep", "dd", "timeout", "ip", "ping", "id", "mount", "nc", "nslookup", "wget", "httpd"} {
 		must(t, os.Symlink("busybox", filepath.Join(p.Rootfs, "bin", name)))
 	}
 	must(t, os.WriteFile(filepath.Join(p.Rootfs, "etc/passwd"), []byte("root:x:0:0::/:/bin/sh\n"), 0o644))

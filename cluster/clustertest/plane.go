@@ -17,15 +17,16 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// Plane is a control plane without Kubernetes: a process that keeps the promises of files and sockets that package
-// cluster relies on. A test's own binary plays it, so that nothing has to be built:
+// Plane is a control plane without Kubernetes: a process that has the files and the socket that package host relies on. The
+// test's own binary runs as that process, so that nothing has to be built:
 //
 //	func TestMain(m *testing.M) { clustertest.PlaneMain(m) }
 //
-//	host := &cluster.Host{Payload: clustertest.PlanePayload(t), …}
-//	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, host.Home)
+//	h := &host.Host{Home: home, Payload: clustertest.PlanePayload}
+//	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, home)
 //
 // A node is ready once its directory has the file "running": see [Running].
 type Plane struct {
@@ -39,10 +40,10 @@ type Plane struct {
 const (
 	planeFile   = "plane.json"
 	runningFile = "running"
-	planePause  = 5 * time.Millisecond // between two looks at the nodes' directories
+	planePoll   = 5 * time.Millisecond // how often the directories of nodes are read
 )
 
-// Install makes every control plane that starts below home behave so.
+// Install makes every control plane below home that starts from now on behave like p.
 func (p Plane) Install(t *testing.T, home cluster.Home) {
 	t.Helper()
 	data, err := json.Marshal(p)
@@ -51,7 +52,7 @@ func (p Plane) Install(t *testing.T, home cluster.Home) {
 	must(t, os.WriteFile(filepath.Join(string(home), planeFile), data, 0o600))
 }
 
-// Running is for Fake.Changed: it makes the fake control plane see nodes that are on as ready.
+// Running returns a function for Fake.Changed that makes the control plane see running nodes as ready.
 func Running(home cluster.Home) func(op string, n cluster.Node) {
 	return func(op string, n cluster.Node) {
 		path := filepath.Join(home.Cluster(n.Cluster).NodeDir(n.Name), runningFile)
@@ -93,26 +94,18 @@ func runPlane(dir string) error {
 			return err
 		}
 	}
-	pid, err := os.OpenFile(l.PIDFile(), os.O_RDWR|os.O_CREATE, 0o600)
+	pid, err := statefile.TryLock(l.PIDFile())
 	if err != nil {
-		return err
-	}
-	defer pid.Close()
-	if err := syscall.Flock(int(pid.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("lock pid file: %w", err)
 	}
-	if err := errors.Join(pid.Truncate(0), writeAt(pid, fmt.Sprintln(os.Getpid()))); err != nil {
+	defer pid.Unlock()
+	if err := pid.Write(fmt.Appendln(nil, os.Getpid())); err != nil {
 		return err
 	}
 	if p.Exit != "" {
 		return errors.Join(os.WriteFile(l.FailedFile(), []byte(p.Exit+"\n"), 0o600), errors.New(p.Exit))
 	}
 	return p.serve(ctx, l)
-}
-
-func writeAt(f *os.File, text string) error {
-	_, err := f.WriteAt([]byte(text), 0)
-	return err
 }
 
 func (p Plane) serve(ctx context.Context, l cluster.Layout) error {
@@ -126,7 +119,9 @@ func (p Plane) serve(ctx context.Context, l cluster.Layout) error {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		enc := json.NewEncoder(w)
 		last := ""
-		for tick := time.NewTicker(planePause); ; {
+		tick := time.NewTicker(planePoll)
+		defer tick.Stop()
+		for {
 			s := p.status(l, started)
 			if text := fmt.Sprint(s); text != last {
 				last = text
@@ -191,11 +186,11 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 
 // Files of a node's directory that stand in for its images.
 const (
-	ImagesFile = "images.json" // []cluster.Image that GET answers, if there
+	ImagesFile = "images.json" // []cluster.Image that GET returns; none if missing
 	PostedFile = "posted"      // body of the last POST
 )
 
-// serveNode plays a node's agent.
+// serveNode answers in the place of a node's agent.
 func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 	dir := l.NodeDir(r.PathValue("node"))
 	switch what := r.PathValue("what"); {

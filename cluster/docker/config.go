@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// Labels of containers, networks, volumes and images. They are all that is known about a node.
+// Labels of containers, networks, volumes and images. They hold everything that is known about a node.
 const (
 	labelCluster = "dev.kl.cluster"
 	labelNode    = "dev.kl.node"
@@ -29,7 +29,7 @@ const (
 	labelPorts   = "dev.kl.ports"  // JSON of NodeSpec.Ports
 )
 
-// stopTimeout is how long a node has to end its pods before it is killed.
+// stopTimeout is how long a node has to shut down before it is killed.
 const stopTimeout = 20 * time.Second
 
 func containerName(clusterName, node string) string { return clusterName + "-" + node }
@@ -122,7 +122,7 @@ func portsOf(ports []cluster.Port) (nat.PortSet, nat.PortMap, error) {
 	return exposed, bindings, nil
 }
 
-// limit sets the node's share of the machine. A rootless engine on cgroup v1 cannot limit anything.
+// limit sets the limits on CPU and memory. A rootless engine on cgroup v1 has none.
 func limit(h *container.HostConfig, spec cluster.NodeSpec, info system.Info) error {
 	if spec.MemoryBytes > 0 && !info.MemoryLimit || spec.MilliCPUs > 0 && !info.CPUCfsQuota {
 		return &cluster.Error{
@@ -134,7 +134,7 @@ func limit(h *container.HostConfig, spec cluster.NodeSpec, info system.Info) err
 	h.NanoCPUs = spec.MilliCPUs * 1_000_000
 	h.Memory = spec.MemoryBytes
 	if info.SwapLimit {
-		h.MemorySwap = spec.MemoryBytes // equal: no swap on top, as the kubelet accounts none
+		h.MemorySwap = spec.MemoryBytes // of memory and swap together: no swap on top, as the kubelet does not count any
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/mitchellh/go-homedir"
 )
 
-// contextHost returns the engine that `docker context use` has chosen, as the docker command finds it; empty for the
-// default one. What cannot be read is as if it were not there: the default engine then answers or not.
+// contextHost returns the address of the engine that `docker context use` has chosen, empty for the default engine. It
+// ignores files it cannot read, as the docker command does.
 func contextHost() string {
 	dir := os.Getenv("DOCKER_CONFIG")
 	if dir == "" {

@@ -11,21 +11,23 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/pkg/stdcopy"
 
 	"github.com/klkube/kl/cluster"
 )
 
-// grace is how long a new node is watched for an early end. The node boots meanwhile: waiting delays nothing.
-const grace = 250 * time.Millisecond
+// startWatch is how long a new node is watched: one that ends within it has failed to start. Nothing is delayed by the wait,
+// because the node boots in the meantime.
+const startWatch = 250 * time.Millisecond
 
-// inFlight is what this process is making in a cluster.
+// inFlight is what this process is creating in a cluster.
 type inFlight struct {
 	creates int
 	addrs   map[netip.Addr]bool
 }
 
-// Create makes the image, the network and the container of a node, each if it is missing, and starts it.
+// Create imports the image and makes the network if they are missing, and creates and starts the node's container.
 func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
 	if err := ctx.Err(); err != nil {
 		return cluster.Node{}, wrap("create node "+spec.Name, err)
@@ -46,7 +48,7 @@ func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 	return cluster.Node{}, &cluster.Error{Op: "create node", Node: spec.Name, Err: err, Hint: hint(err)}
 }
 
-// hint knows what to do about the engine's commoner complaints.
+// hint says what to do about common errors of the engine.
 func hint(err error) string {
 	switch s := err.Error(); {
 	case strings.Contains(s, "port is already allocated"), strings.Contains(s, "address already in use"):
@@ -66,7 +68,7 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		_, err := d.info(ctx) // place asks for it, and need not wait then
+		_, err := d.info(ctx) // so that place has the answer when it needs it
 		image <- errors.Join(err, d.Prepare(ctx, spec.Cluster, spec.Payload))
 	}()
 	subnet, err := d.ensureNetwork(ctx, spec.Cluster, netip.Prefix{}, spec.Avoid)
@@ -95,8 +97,8 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 		}
 		switch {
 		case d.modes.refused(err):
-			d.log.Info("engine refuses privileged containers, nodes do without some capabilities", "reason", err)
-		case strings.Contains(err.Error(), "is ambiguous"): // another process is about to remove its twin of the network
+			d.log.Info("engine refuses privileged containers, nodes run without some capabilities", "reason", err)
+		case strings.Contains(err.Error(), "is ambiguous"): // another process has yet to remove its network of the same name
 			if err := pause(ctx); err != nil {
 				return cluster.Node{}, err
 			}
@@ -106,9 +108,9 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 	}
 }
 
-// place makes the container of a node, not started, with an address that no other node has. The engine reserves the
-// addresses of running containers only, so labels tell which are taken; whoever finds another container with its
-// address afterwards gives way.
+// place creates the container of a node, without starting it, with an address that no other node has. The engine reserves
+// the addresses of running containers alone, so the labels of all containers show which are taken. A process that then finds
+// a second container with the same address removes its own and tries again.
 func (d *Driver) place(ctx context.Context, spec cluster.NodeSpec, subnet netip.Prefix) (string, error) {
 	info, err := d.info(ctx)
 	if err != nil {
@@ -119,28 +121,12 @@ func (d *Driver) place(ctx context.Context, spec cluster.NodeSpec, subnet netip.
 		if err != nil {
 			return "", err
 		}
-		id, twin, err := func() (string, bool, error) {
-			defer release()
-			config, host, network, err := configure(spec, subnet, addr, info, &d.modes)
-			if err != nil {
-				return "", false, err
-			}
-			detached, cancel := detach(ctx) // a cancelled request may still have been served, unknown to us
-			defer cancel()
-			made, err := d.client.ContainerCreate(detached, config, host, network, nil, containerName(spec.Cluster, spec.Name))
-			if errdefs.IsConflict(err) {
-				return "", false, fmt.Errorf("%w: container %s", cluster.ErrNodeExists, containerName(spec.Cluster, spec.Name))
-			}
-			if err != nil {
-				return "", false, wrap("create container", err)
-			}
-			twin, err := d.hasTwin(detached, spec.Cluster, made.ID, addr)
-			return made.ID, twin, err
-		}()
-		if err == nil && !twin {
+		id, unique, err := d.createContainer(ctx, spec, subnet, addr, info)
+		release()
+		if err == nil && unique {
 			err = ctx.Err()
 		}
-		if err == nil && !twin || id == "" {
+		if err == nil && unique || id == "" {
 			return id, err
 		}
 		if err := errors.Join(err, d.discard(ctx, id)); err != nil {
@@ -150,10 +136,31 @@ func (d *Driver) place(ctx context.Context, spec cluster.NodeSpec, subnet netip.
 			return "", err
 		}
 	}
-	return "", errors.New("find a free address: others take the same ones at the same time")
+	return "", errors.New("find a free address: other processes take the same ones at the same time")
 }
 
-// reserve chooses an address; release it when the container that has it is there, or is not to be.
+// createContainer creates the container of a node. unique is false if another container has the same address. If id is not
+// empty the container exists, also with an error.
+func (d *Driver) createContainer(ctx context.Context, spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr, info system.Info) (id string, unique bool, err error) {
+	config, host, network, err := configure(spec, subnet, addr, info, &d.modes)
+	if err != nil {
+		return "", false, err
+	}
+	ctx, cancel := detach(ctx) // so that it is known whether the container was created
+	defer cancel()
+	name := containerName(spec.Cluster, spec.Name)
+	made, err := d.client.ContainerCreate(ctx, config, host, network, nil, name)
+	if errdefs.IsConflict(err) {
+		return "", false, fmt.Errorf("%w: container %s", cluster.ErrNodeExists, name)
+	}
+	if err != nil {
+		return "", false, wrap("create container", err)
+	}
+	taken, err := d.addressTaken(ctx, spec.Cluster, made.ID, addr)
+	return made.ID, !taken, err
+}
+
+// reserve chooses an address that release gives back: once the container exists, or could not be created.
 func (d *Driver) reserve(ctx context.Context, spec cluster.NodeSpec, subnet netip.Prefix) (addr netip.Addr, release func(), err error) {
 	unlock, err := d.networks.lock(ctx, spec.Cluster)
 	if err != nil {
@@ -185,7 +192,8 @@ func (d *Driver) reserve(ctx context.Context, spec cluster.NodeSpec, subnet neti
 	}, nil
 }
 
-func (d *Driver) hasTwin(ctx context.Context, clusterName, id string, addr netip.Addr) (bool, error) {
+// addressTaken reports whether a container other than id has an address.
+func (d *Driver) addressTaken(ctx context.Context, clusterName, id string, addr netip.Addr) (bool, error) {
 	nodes, err := d.List(ctx, clusterName)
 	for _, n := range nodes {
 		if n.ID != id && n.IP == addr.String() {
@@ -195,7 +203,7 @@ func (d *Driver) hasTwin(ctx context.Context, clusterName, id string, addr netip
 	return false, err
 }
 
-// launch starts a container and watches its first moments.
+// launch starts a container and watches whether it ends at once.
 func (d *Driver) launch(ctx context.Context, id string) error {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -203,7 +211,7 @@ func (d *Driver) launch(ctx context.Context, id string) error {
 	if err := d.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return wrap("start container", err)
 	}
-	t := time.NewTimer(grace)
+	t := time.NewTimer(d.startWatch)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -214,13 +222,13 @@ func (d *Driver) launch(ctx context.Context, id string) error {
 		return wrap("watch container", err)
 	case r := <-exited:
 		return &cluster.Error{
-			Op: "start node", Err: fmt.Errorf("its init ended at once with exit code %d", r.StatusCode),
+			Op: "start node", Err: fmt.Errorf("the node's init ended at once with exit code %d", r.StatusCode),
 			Log: d.lastLines(ctx, id),
 		}
 	}
 }
 
-// lastLines is the end of what a container has written.
+// lastLines returns the end of a container's log.
 func (d *Driver) lastLines(ctx context.Context, id string) []string {
 	r, err := d.client.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "20"})
 	if err != nil {
@@ -234,13 +242,14 @@ func (d *Driver) lastLines(ctx context.Context, id string) []string {
 	return strings.Split(strings.TrimSpace(out.String()), "\n")
 }
 
-// discard removes a container that was not to be, also after ctx has ended.
+// discard removes the container of a node that failed, even after ctx has ended.
 func (d *Driver) discard(ctx context.Context, id string) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	return d.remove(ctx, id)
 }
 
+// enter counts a Create that has begun.
 func (d *Driver) enter(clusterName string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -252,7 +261,7 @@ func (d *Driver) enter(clusterName string) {
 	f.creates++
 }
 
-// leave ends what enter began. After a failure, the last to leave removes the network if no node uses it.
+// leave counts a Create that has ended. If it failed and no other is under way, the network is removed unless a node uses it.
 func (d *Driver) leave(ctx context.Context, clusterName string, failed bool) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()

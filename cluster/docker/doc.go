@@ -1,9 +1,9 @@
-// Package docker makes nodes that are Docker containers. Everything about them is kept by the engine: labels tell which
-// container is which node, so any process with access to the engine sees the same nodes.
+// Package docker makes nodes that are Docker containers. The engine keeps everything about them, in the labels of containers,
+// so every process with access to the engine sees the same nodes.
 //
 //	d, err := docker.New(ctx, docker.Options{Logger: log})
-//	if errors.Is(err, cluster.ErrNoEngine) {
-//		… // no Docker on this machine
+//	if err != nil {
+//		return err // wraps cluster.ErrNoEngine if no engine answers
 //	}
 //	defer d.Close()
 //	n, err := d.Create(ctx, cluster.NodeSpec{Cluster: "kl", Name: "n1", Payload: payload, RunDir: run, NodeDir: dir})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/api/types/versions"
@@ -18,11 +19,11 @@ import (
 // minVersion is the API of Docker 20.10, the first with private cgroup namespaces on every host.
 const minVersion = "1.41"
 
-// Options configures a Driver. The zero value is the engine that the docker command would use, and no output.
+// Options configures a Driver. The zero value means the engine that the docker command would use, and no log.
 type Options struct {
 	Host   string // as DOCKER_HOST, which it overrides
 	Logger *slog.Logger
-	// Progress, if set, is called now and then while the node image is imported, with bytes done and in all.
+	// Progress, if set, is called while the node image is imported, with the bytes sent so far and in total.
 	Progress func(done, total int64)
 }
 
@@ -36,6 +37,8 @@ type Driver struct {
 	images   keyedMutex // one import of an image at a time
 	networks keyedMutex // one change to a cluster's network at a time
 	modes    privileges
+
+	startWatch time.Duration // how long a new node is watched
 
 	mu       sync.Mutex
 	creating map[string]*inFlight // by cluster
@@ -70,11 +73,11 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 	c.NegotiateAPIVersion(ctx)
 	if v := c.ClientVersion(); versions.LessThan(v, minVersion) {
 		return nil, errors.Join(&cluster.Error{
-			Op: "connect to the Docker engine", Err: fmt.Errorf("its API is %s, %s is needed: %w", v, minVersion, cluster.ErrNoEngine),
+			Op: "connect to the Docker engine", Err: fmt.Errorf("its API version is %s, %s is needed: %w", v, minVersion, cluster.ErrNoEngine),
 			Hint: "update Docker to 20.10 or newer, or use --driver embedded",
 		}, c.Close())
 	}
-	d := &Driver{client: c, log: o.Logger, progress: o.Progress, creating: map[string]*inFlight{}}
+	d := &Driver{client: c, log: o.Logger, progress: o.Progress, startWatch: startWatch, creating: map[string]*inFlight{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -92,7 +95,7 @@ func noEngine(err error) error {
 		Hint: "start Docker, point DOCKER_HOST at a running engine, or use --driver embedded (Linux, root)",
 	}
 	if errors.Is(err, os.ErrPermission) {
-		e.Hint = "you may not use the Docker socket: run `sudo usermod -aG docker $USER` and log in again, or use sudo"
+		e.Hint = "the user has no access to the Docker socket: run `sudo usermod -aG docker $USER` and log in again, or use sudo"
 	}
 	return e
 }
@@ -100,10 +103,10 @@ func noEngine(err error) error {
 // Name is docker.
 func (d *Driver) Name() string { return "docker" }
 
-// Close closes idle connections to the engine.
+// Close closes the connections to the engine.
 func (d *Driver) Close() error { return d.client.Close() }
 
-// onceOK remembers the first answer that is no error.
+// onceOK calls f until it succeeds, and from then on returns that result.
 func onceOK[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
 	var mu sync.Mutex
 	var answer T

@@ -3,19 +3,24 @@ package docker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
 )
 
-// Exec runs a command in a node. When ctx ends Exec returns and the command's streams are closed; the engine has no way
-// to end a command that does not care.
+const (
+	pollInterval  = 10 * time.Millisecond // how often the engine is asked for what it sends no event about
+	resizeTimeout = time.Second           // for a command to start
+)
+
+// Exec runs a command in a node. When ctx ends, Exec closes the command's streams and returns. The engine cannot kill a
+// command: one that ignores the end of its streams runs on.
 func (d *Driver) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (int, error) {
 	code, err := d.exec(ctx, n, cmd)
 	return code, wrap("exec in node "+n.Name, err)
@@ -46,10 +51,10 @@ func (d *Driver) exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec)
 		go d.resize(resizing, made.ID, o.ConsoleSize, cmd.Resize)
 	}
 	if cmd.Stdin != nil {
-		go func() { // outlives the command only in a Read of the caller's Stdin
+		go func() { // outlives the command only while it reads the caller's Stdin
 			_, _ = io.Copy(conn.Conn, cmd.Stdin)
 			if cmd.TTY {
-				_, _ = conn.Conn.Write([]byte{4}) // ^D; the engine drops output once a terminal's input is closed
+				_, _ = conn.Conn.Write([]byte{4}) // ^D, because the engine drops output once the input of a terminal is closed
 				return
 			}
 			_ = conn.CloseWrite()
@@ -72,22 +77,18 @@ func firstSize(sizes <-chan cluster.TermSize) *[2]uint {
 	return nil
 }
 
-// resize passes sizes of the terminal on, beginning with one that the engine may have ignored. Until the command has
-// started the engine refuses, so the first size is tried for a while.
+// resize sets the sizes of the terminal as they come. The first one is set again, because the engine may have ignored it,
+// and retried, because the engine refuses to resize before the command has started.
 func (d *Driver) resize(ctx context.Context, id string, first *[2]uint, sizes <-chan cluster.TermSize) {
 	set := func(height, width uint) error {
 		return d.client.ContainerExecResize(ctx, id, container.ResizeOptions{Height: height, Width: width})
 	}
-	t := time.NewTicker(10 * time.Millisecond)
-	defer t.Stop()
-	for range 100 {
-		if first == nil || set(first[0], first[1]) == nil {
-			break
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
+	if first != nil {
+		err := wait.PollUntilContextTimeout(ctx, pollInterval, resizeTimeout, true, func(context.Context) (bool, error) {
+			return set(first[0], first[1]) == nil, nil
+		})
+		if err != nil && ctx.Err() == nil {
+			d.log.Debug("resize terminal", "error", err)
 		}
 	}
 	for {
@@ -123,18 +124,13 @@ func receive(conn types.HijackedResponse, cmd cluster.ExecSpec) error {
 	return wrap("read output", err)
 }
 
-// exitCode asks how the command ended. Its output may end a moment before the engine has noticed.
-func (d *Driver) exitCode(ctx context.Context, id string) (int, error) {
-	for {
+// exitCode returns the exit code of a command. The output may end a moment before the engine has it, and the engine sends no
+// event for the end of a command that has been attached to.
+func (d *Driver) exitCode(ctx context.Context, id string) (code int, err error) {
+	err = wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		i, err := d.client.ContainerExecInspect(ctx, id)
-		if err != nil {
-			return 0, fmt.Errorf("read exit code: %w", err)
-		}
-		if !i.Running {
-			return i.ExitCode, nil
-		}
-		if err := pause(ctx); err != nil {
-			return 0, err
-		}
-	}
+		code = i.ExitCode
+		return !i.Running, wrap("read exit code", err)
+	})
+	return code, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func smallSpec(t *testing.T, c *client.Client, name string) cluster.NodeSpec {
 		if err := d.DeleteCluster(ctx, spec.Cluster); err != nil {
 			t.Error(err)
 		}
-		removeImage(t, c, spec.Payload.SHA)
+		removeImages(t, c, spec.Payload.SHA)
 		if left := residue(t, c, spec.Cluster); left != "" {
 			t.Errorf("the engine still holds:\n%s", left)
 		}
@@ -53,15 +54,20 @@ func smallSpec(t *testing.T, c *client.Client, name string) cluster.NodeSpec {
 	return spec
 }
 
-func removeImage(t *testing.T, c *client.Client, sha string) {
+// removeImages removes the images of all payloads whose SHA begins with prefix.
+func removeImages(t *testing.T, c *client.Client, prefix string) {
+	t.Helper()
 	ctx, cancel := detached(t)
 	defer cancel()
-	images, err := c.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "dev.kl.payload="+sha))})
+	images, err := c.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "dev.kl.payload"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range images { // more than one if two processes imported it at once
-		if _, err := c.ImageRemove(ctx, i.ID, image.RemoveOptions{PruneChildren: true}); err != nil && !errdefs.IsNotFound(err) {
+	for _, i := range images {
+		if !strings.HasPrefix(i.Labels["dev.kl.payload"], prefix) {
+			continue
+		}
+		if _, err := c.ImageRemove(ctx, i.ID, image.RemoveOptions{PruneChildren: true, Force: true}); err != nil && !errdefs.IsNotFound(err) {
 			t.Errorf("remove image: %v", err)
 		}
 	}

@@ -56,14 +56,14 @@ func (d *Driver) importImage(ctx context.Context, p cluster.Payload) error {
 	if err == nil {
 		err = errors.Join(streamError(answer), answer.Close())
 	}
-	r.Close() // ends the writer if the engine did not read all
+	r.Close() // ends the writer if the engine has not read everything
 	if packErr := <-packed; packErr != nil && !errors.Is(packErr, io.ErrClosedPipe) {
 		return packErr
 	}
 	return err
 }
 
-// streamError reads the engine's progress messages up to the end and returns the error among them.
+// streamError reads the engine's progress messages to the end and returns the error among them, if there is one.
 func streamError(r io.Reader) error {
 	for dec := json.NewDecoder(r); ; {
 		var message struct {
@@ -83,7 +83,7 @@ func streamError(r io.Reader) error {
 // Purge removes node images that no container uses, also those of other versions of kl.
 func (d *Driver) Purge(ctx context.Context) error { return d.purge(ctx, labelPayload) }
 
-// purge removes the unused ones among the images with a label.
+// purge removes the images with a label that no container uses.
 func (d *Driver) purge(ctx context.Context, label string) error {
 	images, err := d.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
 	if err != nil {
@@ -93,7 +93,7 @@ func (d *Driver) purge(ctx context.Context, label string) error {
 	for _, i := range images {
 		refs := i.RepoTags
 		if len(refs) == 0 || refs[0] == "<none>:<none>" {
-			refs = []string{i.ID} // two processes imported it at once, and the other one has the name
+			refs = []string{i.ID} // two processes imported it at the same time, and the other import has the name
 		}
 		for _, ref := range refs {
 			_, err := d.client.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
@@ -105,7 +105,7 @@ func (d *Driver) purge(ctx context.Context, label string) error {
 	return errors.Join(errs...)
 }
 
-// wrap says what was tried; nil stays nil.
+// wrap adds what was tried to an error. It returns nil for nil.
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil

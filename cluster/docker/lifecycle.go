@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// target is how the engine knows a node.
+// target returns the ID or the name by which the engine knows a node.
 func target(n cluster.Node) string {
 	if n.ID != "" {
 		return n.ID
@@ -25,7 +25,7 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	return wrap("delete node "+n.Name, d.remove(ctx, target(n)))
 }
 
-// remove returns when the container is gone, whoever removed it.
+// remove removes a container, or waits until another process has done so.
 func (d *Driver) remove(ctx context.Context, id string) error {
 	err := d.client.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	switch {
@@ -46,7 +46,7 @@ func (d *Driver) remove(ctx context.Context, id string) error {
 	}
 }
 
-// Start turns a node on. It makes the cluster's network again if someone pruned it while all nodes were stopped.
+// Start starts a stopped node. It makes the cluster's network again if that was pruned while all nodes were stopped.
 func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	c, err := d.client.ContainerInspect(ctx, target(n))
 	if err != nil {
@@ -68,7 +68,7 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	return wrap("start node "+n.Name, d.client.ContainerStart(ctx, c.ID, container.StartOptions{}))
 }
 
-// reattach connects a stopped container with the network that now has the name it knows.
+// reattach connects a stopped container to the cluster's network, if that is not the one it was connected to.
 func (d *Driver) reattach(ctx context.Context, c container.InspectResponse, clusterName string) error {
 	name := networkName(clusterName)
 	list, err := d.clusterNetworks(ctx, clusterName)
@@ -80,28 +80,28 @@ func (d *Driver) reattach(ctx context.Context, c container.InspectResponse, clus
 			return nil
 		}
 		if err := d.client.NetworkDisconnect(ctx, name, c.ID, true); err != nil {
-			return wrap("leave network "+name, err)
+			return wrap("disconnect from network "+name, err)
 		}
 	}
 	addr := c.Config.Labels[labelIP]
-	return wrap("join network "+name, d.client.NetworkConnect(ctx, list[0].ID, c.ID, &network.EndpointSettings{
+	return wrap("connect to network "+name, d.client.NetworkConnect(ctx, list[0].ID, c.ID, &network.EndpointSettings{
 		IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: addr},
 	}))
 }
 
-// Stop ends a node gracefully, by force after stopTimeout.
+// Stop shuts a node down, and kills it if it still runs after stopTimeout.
 func (d *Driver) Stop(ctx context.Context, n cluster.Node) error {
-	if err := d.Resume(ctx, n); err != nil { // a frozen node cannot end by itself
+	if err := d.Resume(ctx, n); err != nil { // a frozen node cannot shut down
 		return wrap("stop node "+n.Name, err)
 	}
 	timeout := int(stopTimeout.Seconds())
 	return wrap("stop node "+n.Name, d.client.ContainerStop(ctx, target(n), container.StopOptions{Timeout: &timeout}))
 }
 
-// Kill ends a node at once. It stays off: the engine restarts nodes that end by themselves.
+// Kill ends a node immediately. The engine restarts nodes that end by themselves, but not one that was killed.
 func (d *Driver) Kill(ctx context.Context, n cluster.Node) error {
 	err := d.client.ContainerKill(ctx, target(n), "KILL")
-	if errdefs.IsConflict(err) { // not running; if it is about to be restarted, it must not be
+	if errdefs.IsConflict(err) { // the node does not run; this keeps the engine from restarting it
 		now := 0
 		err = d.client.ContainerStop(ctx, target(n), container.StopOptions{Timeout: &now})
 	}
@@ -117,7 +117,7 @@ func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
 	return wrap("pause node "+n.Name, err)
 }
 
-// Resume lets a frozen node go on; a node that is not frozen is left as it is.
+// Resume unfreezes a node. It does nothing to one that is not frozen.
 func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 	paused, err := d.paused(ctx, n)
 	if err == nil && paused {

@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// List reads nodes from the labels of containers.
+// List reads the nodes from the labels of containers.
 func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, error) {
 	label := labelCluster
 	if clusterName != "" {
@@ -34,7 +34,7 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 	return nodes, nil
 }
 
-// inspect reads one node. Its time of creation is in whole seconds, as List has it.
+// inspect reads one node. Its time of creation is in whole seconds, as in List.
 func (d *Driver) inspect(ctx context.Context, id string) (cluster.Node, error) {
 	c, err := d.client.ContainerInspect(ctx, id)
 	if err != nil {
@@ -47,7 +47,7 @@ func (d *Driver) inspect(ctx context.Context, id string) (cluster.Node, error) {
 	return node(c.ID, string(c.State.Status), created.Truncate(time.Second).Local(), c.Config.Labels), nil
 }
 
-// node makes a Node of what the engine tells. A label that someone has damaged reads as empty.
+// node makes a Node of a container's state and labels. A damaged label counts as empty.
 func node(id, state string, created time.Time, labels map[string]string) cluster.Node {
 	n := cluster.Node{
 		Cluster: labels[labelCluster], Name: labels[labelNode], Driver: "docker", ID: id, IP: labels[labelIP],

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,19 +13,20 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
 )
 
 const mtuOption = "com.docker.network.driver.mtu"
 
-// tries is how often something that another process got in the way of is done again.
+// tries is how often a step is repeated that another process interfered with.
 const tries = 20
 
 func networkName(clusterName string) string { return "kl-" + clusterName }
 
-// clusterNetworks lists the networks of a cluster, smallest ID first. There is one, or none; two for as long as two
-// processes that made one each have not found out.
+// clusterNetworks lists the networks of a cluster, smallest ID first. There is at most one, except while two processes that
+// have each made one have not noticed yet.
 func (d *Driver) clusterNetworks(ctx context.Context, clusterName string) ([]network.Summary, error) {
 	list, err := d.client.NetworkList(ctx, network.ListOptions{
 		Filters: filters.NewArgs(filters.Arg("label", labelCluster+"="+clusterName)),
@@ -35,8 +35,8 @@ func (d *Driver) clusterNetworks(ctx context.Context, clusterName string) ([]net
 	return list, wrap("list networks", err)
 }
 
-// ensureNetwork makes the network of a cluster if it is missing and returns its subnet: want if it is valid, else a
-// free one. Engines up to API 1.43 let two networks have one name, so whoever sees another one than its own gives way.
+// ensureNetwork makes the network of a cluster if it is missing and returns its subnet: want if it is valid, else a free one.
+// Engines up to API 1.43 allow two networks of the same name, so a process that sees a second one removes its own.
 func (d *Driver) ensureNetwork(ctx context.Context, clusterName string, want netip.Prefix, avoid []netip.Prefix) (netip.Prefix, error) {
 	unlock, err := d.networks.lock(ctx, clusterName)
 	if err != nil {
@@ -65,10 +65,10 @@ func (d *Driver) ensureNetwork(ctx context.Context, clusterName string, want net
 			return netip.Prefix{}, err
 		}
 	}
-	return netip.Prefix{}, fmt.Errorf("make network %s: others make it at the same time", networkName(clusterName))
+	return netip.Prefix{}, fmt.Errorf("make network %s: other processes make it at the same time", networkName(clusterName))
 }
 
-// makeNetwork makes a network and checks that it is the only one. With retry, subnet is what did not work.
+// makeNetwork makes a network and checks that it is the only one. If retry is true, subnet is a range that was refused.
 func (d *Driver) makeNetwork(ctx context.Context, clusterName string, want netip.Prefix, avoid []netip.Prefix) (subnet netip.Prefix, retry bool, err error) {
 	subnet = want
 	taken, mtu, err := d.takenPrefixes(ctx)
@@ -89,7 +89,7 @@ func (d *Driver) makeNetwork(ctx context.Context, clusterName string, want netip
 	if mtu != "" {
 		o.Options[mtuOption] = mtu // the host's own network may carry less than 1500 bytes
 	}
-	detached, cancel := detach(ctx) // a cancelled request may still have been served, unknown to us
+	detached, cancel := detach(ctx) // so that it is known whether the network was made
 	defer cancel()
 	made, err := d.client.NetworkCreate(detached, networkName(clusterName), o)
 	if err != nil {
@@ -101,11 +101,11 @@ func (d *Driver) makeNetwork(ctx context.Context, clusterName string, want netip
 		return subnet, false, nil
 	}
 	err = errors.Join(err, ctx.Err(), d.client.NetworkRemove(detached, made.ID))
-	return netip.Prefix{}, err == nil, cmp.Or(err, errors.New("another process made it too"))
+	return netip.Prefix{}, err == nil, cmp.Or(err, errors.New("another process made it at the same time"))
 }
 
-// takenPrefixes are the address ranges of the engine's networks and of the host, and the MTU that the engine's default
-// network is configured with.
+// takenPrefixes returns the address ranges of the engine's networks and of the host, and the MTU of the engine's default
+// network.
 func (d *Driver) takenPrefixes(ctx context.Context) (taken []netip.Prefix, mtu string, err error) {
 	if taken, err = cluster.HostPrefixes(); err != nil {
 		return nil, "", err
@@ -160,9 +160,9 @@ func (d *Driver) removeNetworks(ctx context.Context, clusterName string) error {
 	return errors.Join(errs...)
 }
 
-// pause waits for a short, random time, so that two processes in each other's way part.
+// pause waits for a short, random time, so that two processes that interfered with each other do not do so again.
 func pause(ctx context.Context) error {
-	t := time.NewTimer(time.Duration(5+rand.IntN(50)) * time.Millisecond)
+	t := time.NewTimer(wait.Jitter(5*time.Millisecond, 10))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -172,7 +172,7 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// detach returns a context for a request that must be known to have succeeded or failed, and for undoing things.
+// detach returns a context for requests that must not be cancelled: the engine may serve a cancelled request all the same.
 func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 }

@@ -4,5 +4,5 @@ package docker
 
 import "net"
 
-// peerPID is 0: the engine runs in a virtual machine, behind a proxy.
+// peerPID returns 0: the engine runs in a virtual machine, behind a proxy.
 func peerPID(*net.UnixConn) int { return 0 }

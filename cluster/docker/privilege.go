@@ -12,20 +12,20 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// privileges remembers how nodes get the rights they need from this engine.
+// privileges knows how nodes get the privileges they need from an engine.
 //
-// A node is a privileged container where that works. Some machines lack a capability altogether (CAP_SYS_RESOURCE in
-// many sandboxes); their engines cannot start any privileged container, "unable to apply caps: operation not
-// permitted". There a node gets everything that privileged means, one by one, except the missing capabilities.
+// A node is a privileged container where possible. Some machines lack a capability (CAP_SYS_RESOURCE in many sandboxes), so
+// that their engines cannot start any privileged container: "unable to apply caps: operation not permitted". There a node
+// gets each of the settings that "privileged" stands for, except the missing capabilities.
 type privileges struct {
 	host string // of the engine
 
 	mu      sync.Mutex
 	decided bool
-	missing []string // capabilities to do without; none means privileged
+	missing []string // capabilities that nodes do not get; none means privileged
 }
 
-// missingCaps returns the capabilities that nodes do without. It looks at the engine's process if it is local.
+// missingCaps returns the capabilities that nodes do not get. It finds them in the engine's process, if that is local.
 func (p *privileges) missingCaps() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -33,15 +33,15 @@ func (p *privileges) missingCaps() []string {
 		p.decided = true
 		if path, ok := strings.CutPrefix(p.host, "unix://"); ok {
 			if pid := peer(path); pid != 0 {
-				_, p.missing, _ = cluster.Capabilities(strconv.Itoa(pid)) // else: find out by trying
+				_, p.missing, _ = cluster.Capabilities(strconv.Itoa(pid)) // an error is as good as none missing: refused will find out
 			}
 		}
 	}
 	return p.missing
 }
 
-// refused is told that the engine could not start a privileged container. It returns false if that is no news, so that
-// trying again would not help.
+// refused records an error of starting a privileged container. It reports whether that changes the privileges of nodes, so
+// that it is worth trying again.
 func (p *privileges) refused(err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +52,7 @@ func (p *privileges) refused(err error) bool {
 	return true
 }
 
-// apply sets the part of a container's configuration that gives it rights.
+// apply sets the privileges in a container's configuration.
 func (p *privileges) apply(h *container.HostConfig) {
 	h.SecurityOpt = []string{"label=disable"}
 	missing := p.missingCaps()
@@ -66,9 +66,9 @@ func (p *privileges) apply(h *container.HostConfig) {
 	h.DeviceCgroupRules = []string{"a *:* rwm"}
 }
 
-// peer returns the process that listens on a unix socket, 0 if it cannot be told (another PID namespace, no access).
+// peer returns the process that listens on a unix socket, 0 if that is unknown (another PID namespace, no access).
 func peer(socket string) int {
-	conn, err := net.DialTimeout("unix", socket, time.Second) //nolint:noctx // local: it connects at once or not at all
+	conn, err := net.DialTimeout("unix", socket, time.Second) //nolint:noctx // a local socket connects at once or not at all
 	if err != nil {
 		return 0
 	}

@@ -14,7 +14,7 @@ var _ cluster.ImageSource = (*Driver)(nil)
 
 // SaveImages returns images of the engine as one docker-archive.
 func (d *Driver) SaveImages(ctx context.Context, names []string) (io.ReadCloser, error) {
-	for _, name := range names { // the engine answers a save of what it lacks with an empty archive
+	for _, name := range names { // for a missing image the engine returns an empty archive
 		if _, err := d.client.ImageInspect(ctx, name); cerrdefs.IsNotFound(err) {
 			return nil, fmt.Errorf("%w: %s", cluster.ErrNoImage, name)
 		} else if err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// treeSize is the number of bytes in the regular files below root.
+// treeSize returns the size of all regular files below root.
 func treeSize(root string) (int64, error) {
 	var total int64
 	err := filepath.WalkDir(root, func(_ string, e fs.DirEntry, err error) error {
@@ -27,8 +27,8 @@ func treeSize(root string) (int64, error) {
 	return total, wrap("read the payload", err)
 }
 
-// writeTree writes the directories, files and symbolic links below root as a tar that root owns, in the order of their
-// names. done is told the bytes of files written so far, after every file.
+// writeTree writes the directories, files and symbolic links below root as a tar archive, owned by the user root and ordered
+// by name. After every file, done is called with the bytes of files written so far.
 func writeTree(ctx context.Context, w io.Writer, root string, done func(int64)) error {
 	t := tar.NewWriter(w)
 	var written int64

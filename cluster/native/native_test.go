@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,12 +22,22 @@ import (
 	"github.com/klkube/kl/cluster/clustertest"
 )
 
+// startWatchVariable makes supervisors watch a new node for that long.
+const startWatchVariable = "KL_TEST_START_WATCH"
+
 // TestMain lets the test binary be the supervisor of the nodes that tests make, as kl is of its own.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == SuperviseCommand {
 		ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer cancel()
-		os.Exit(Supervise(ctx, os.Args[2]))
+		watch := startWatch
+		if text := os.Getenv(startWatchVariable); text != "" {
+			var err error
+			if watch, err = time.ParseDuration(text); err != nil {
+				panic(err)
+			}
+		}
+		os.Exit(supervise(ctx, os.Args[2], watch))
 	}
 	if len(os.Args) == 3 && os.Args[1] == createCommand {
 		os.Exit(createAndReport(os.Args[2]))
@@ -69,12 +80,19 @@ func TestDriverMeetsTheContract(t *testing.T) {
 	home := t.TempDir()
 	clustertest.Driver(t, clustertest.Subject{
 		Connect: func(t *testing.T) cluster.Driver { return connect(t, home) },
-		Payload: payload(t), Prefix: "c",
+		Payload: payload(t), Prefix: "c", Real: true,
+		Network: func(t *testing.T, name string) netip.Prefix {
+			subnet, ok := connect(t, home).scope(name).bridgeSubnet()
+			if !ok {
+				t.Fatalf("cluster %s has no bridge", name)
+			}
+			return subnet
+		},
 		Residue: func(t *testing.T, name string) string { return residue(t, connect(t, home), name) },
 	})
 }
 
-// residue names all that is left of a cluster on this machine: in the file system, in the kernel, and as processes.
+// residue describes everything that is left of a cluster on this machine: in the file system, in the kernel, and as processes.
 func residue(t *testing.T, d *Driver, name string) string {
 	t.Helper()
 	var left strings.Builder
@@ -90,12 +108,12 @@ func residue(t *testing.T, d *Driver, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cables := map[string]bool{s.bridge(): true}
+	interfaces := map[string]bool{s.bridge(): true}
 	for i := range 12 {
-		cables[s.veth(fmt.Sprintf("n%d", i))] = true
+		interfaces[s.veth(fmt.Sprintf("n%d", i))] = true
 	}
 	for _, l := range links {
-		if cables[l.Attrs().Name] {
+		if interfaces[l.Attrs().Name] {
 			fmt.Fprintln(&left, "interface", l.Attrs().Name)
 		}
 	}

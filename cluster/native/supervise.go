@@ -41,15 +41,18 @@ type report struct {
 type supervisor struct {
 	bundle
 	record
-	log    *slog.Logger
-	parent io.WriteCloser // nil once the report is made
+	log        *slog.Logger
+	startWatch time.Duration
+	parent     io.WriteCloser // nil once the report is made
 }
 
 // Supervise keeps the node in dir running until the node is stopped, or until ctx ends: then it shuts the node down. It is
 // all that the process started by the driver does, see [SuperviseCommand]; the result is the exit code.
-func Supervise(ctx context.Context, dir string) int {
+func Supervise(ctx context.Context, dir string) int { return supervise(ctx, dir, startWatch) }
+
+func supervise(ctx context.Context, dir string, startWatch time.Duration) int {
 	s := &supervisor{
-		bundle: bundle{dir}, parent: os.NewFile(reportFD, "report"),
+		bundle: bundle{dir}, startWatch: startWatch, parent: os.NewFile(reportFD, "report"),
 		log: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", dir),
 	}
 	unix.CloseOnExec(reportFD)
@@ -230,7 +233,7 @@ func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err 
 func (s *supervisor) watch(ctx context.Context, pid int) error {
 	ended := waitFor(pid)
 	if s.parent != nil {
-		t := time.NewTimer(startWatch)
+		t := time.NewTimer(s.startWatch)
 		defer t.Stop()
 		select {
 		case code := <-ended:
