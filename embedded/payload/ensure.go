@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// markerName is written last: a directory without it is the rest of an unpacking that did not finish.
+// markerName is the file written last: a directory without it is the remains of an unpacking that did not finish.
 const markerName = "complete.json"
 
-// marker tells what Ensure looks at when the payload is already there: the size of every regular file. Content is
-// compared by [Verify] alone.
+// marker is what Ensure compares when the payload is already unpacked: the size of every regular file. Only [Verify]
+// compares content.
 type marker struct {
 	SHA   string           `json:"sha256"`
 	Sizes map[string]int64 `json:"sizes"`
@@ -34,9 +35,8 @@ func Ensure(ctx context.Context, home cluster.Home) (cluster.Payload, error) {
 	return Store{Home: home}.Ensure(ctx)
 }
 
-// Ensure returns this program's payload and unpacks it first if it is not there yet or damaged (files missing or cut
-// short). Any number of processes may call it at once: one unpacks, the others wait for it. A caller never sees a
-// half-unpacked directory.
+// Ensure returns this program's payload and unpacks it first if it is missing or damaged (files gone or cut short). Any
+// number of processes may call it at once: one unpacks, the others wait. A caller never sees a half-unpacked directory.
 func (s Store) Ensure(ctx context.Context) (cluster.Payload, error) {
 	src, err := findSource()
 	if err != nil {
@@ -57,6 +57,9 @@ func (s Store) ensure(ctx context.Context, src source) (cluster.Payload, error) 
 		Engine: filepath.Join(dir, RootfsName, "usr/local/bin/kl-engine"),
 		Runc:   filepath.Join(dir, RootfsName, "usr/local/bin/runc"),
 	}
+	if src.engine != "" {
+		p.Engine = src.engine
+	}
 	if complete(dir, src.sha) {
 		return p, nil
 	}
@@ -70,31 +73,31 @@ func (s Store) ensure(ctx context.Context, src source) (cluster.Payload, error) 
 	return p, nil
 }
 
-func (s Store) unpackLocked(ctx context.Context, src source, dir string) error {
+func (s Store) unpackLocked(ctx context.Context, src source, dir string) (err error) {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
 	}
-	unlock, err := lockFile(ctx, filepath.Join(parent, "lock"))
+	lock, err := statefile.WaitLock(ctx, filepath.Join(parent, lockName), nil)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	if complete(dir, src.sha) { // somebody else did it while we waited
+	defer lock.Unlock()
+	if complete(dir, src.sha) { // unpacked by another process while this one waited
 		return nil
 	}
-	if err := removeTemp(parent); err != nil { // left by one that was killed: nobody else holds the lock
+	if err := removeTemp(parent); err != nil { // of a process that was killed: a live one would hold the lock
 		return err
 	}
 	tmp, err := os.MkdirTemp(parent, tempPrefix)
 	if err != nil {
 		return err
 	}
-	defer removeAll(tmp) // gone after the rename
+	defer func() { err = errors.Join(err, removeAll(tmp)) }() // of a failed attempt: the rename leaves nothing
 	if err := s.fill(ctx, src, tmp); err != nil {
 		return err
 	}
-	if err := removeAll(dir); err != nil { // a damaged one
+	if err := removeAll(dir); err != nil { // damaged
 		return err
 	}
 	return os.Rename(tmp, dir)
@@ -127,7 +130,7 @@ func (s Store) fill(ctx context.Context, src source, dir string) error {
 	return os.Chmod(dir, 0o755)
 }
 
-// complete tells whether dir holds the payload, and notes that it was used, for [Prune].
+// complete reports whether dir holds the payload, and if so records the use for [Prune].
 func complete(dir, sha string) bool {
 	path := filepath.Join(dir, markerName)
 	b, err := os.ReadFile(path)
@@ -145,6 +148,6 @@ func complete(dir, sha string) bool {
 		}
 	}
 	now := time.Now()
-	_ = os.Chtimes(path, now, now) // a read-only home is no reason to fail
+	_ = os.Chtimes(path, now, now) // a read-only home is usable, too
 	return true
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 func TestEnsure(t *testing.T) {
@@ -34,13 +35,13 @@ func TestEnsure(t *testing.T) {
 	if info, err := os.Stat(filepath.Dir(p.Dir)); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("payload directory: %v, %v; want 0700", info.Mode(), err)
 	}
-	src.open = func() (io.ReadCloser, error) { t.Error("unpacked again"); return nil, fs.ErrInvalid }
+	src.open = func() (io.ReadCloser, error) { t.Error("unpacked a second time"); return nil, fs.ErrInvalid }
 	if _, err := s.ensure(t.Context(), src); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestEnsureRedoesDamaged(t *testing.T) {
+func TestEnsureUnpacksADamagedPayloadAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		damage func(dir string) error
@@ -76,7 +77,7 @@ func TestEnsureRedoesDamaged(t *testing.T) {
 	}
 }
 
-func TestEnsureAtOnce(t *testing.T) {
+func TestEnsureByManyAtOnceUnpacksOnce(t *testing.T) {
 	s := Store{Home: cluster.Home(t.TempDir())}
 	src := pack(t, good())
 	open := src.open
@@ -100,9 +101,8 @@ func TestEnsureAtOnce(t *testing.T) {
 	}
 }
 
-// TestEnsureLeavesNothing checks that an unpacking that fails leaves no directory, and that what one left that was killed
-// is removed by the next.
-func TestEnsureLeavesNothing(t *testing.T) {
+// A failed unpacking leaves no directory, and the next one removes what a killed one left.
+func TestEnsureLeavesNothingBehind(t *testing.T) {
 	s := Store{Home: cluster.Home(t.TempDir())}
 	src := pack(t, good())
 	bad := source{sha: src.sha, open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("bad")), nil }}
@@ -147,7 +147,7 @@ func TestEnsureWaitsForLock(t *testing.T) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lockFile(t.Context(), filepath.Join(parent, "lock"))
+	lock, err := statefile.TryLock(filepath.Join(parent, lockName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestEnsureWaitsForLock(t *testing.T) {
 	if _, err := (Store{Home: home}).ensure(ctx, src); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("ensure while locked: %v, want %v", err, context.DeadlineExceeded)
 	}
-	unlock()
+	lock.Unlock()
 	if _, err := (Store{Home: home}).ensure(t.Context(), src); err != nil {
 		t.Error(err)
 	}
@@ -180,21 +180,21 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.ensure(t.Context(), fresh); err != nil { // notes the use
+	if _, err := s.ensure(t.Context(), fresh); err != nil { // records the use
 		t.Fatal(err)
 	}
 	removed, err := Prune(t.Context(), home, []string{kept.sha}, time.Hour)
 	if err != nil || !slices.Equal(removed, []string{old.sha}) {
 		t.Errorf("Prune removed %v, %v; want %v", removed, err, old.sha)
 	}
-	want := []string{kept.sha, fresh.sha, "lock"}
+	want := []string{kept.sha, fresh.sha, lockName}
 	slices.Sort(want)
 	if got := names(t, filepath.Dir(home.PayloadDir("x"))); !slices.Equal(got, want) {
 		t.Errorf("left %v, want %v", got, want)
 	}
 }
 
-func BenchmarkEnsureThere(b *testing.B) {
+func BenchmarkEnsureUnpacked(b *testing.B) {
 	dir := os.Getenv("KL_BENCH_PAYLOAD") // a directory with payload.tar.zst
 	if dir == "" {
 		b.Skip("KL_BENCH_PAYLOAD is not set")

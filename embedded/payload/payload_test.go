@@ -14,11 +14,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// entry is one file of a made-up archive. Its header is that of file unless header says otherwise.
+// entry is one file of an archive made for a test.
 type entry struct {
 	file   File
 	data   string
-	header *tar.Header // what the archive claims, if not what the manifest says
+	header *tar.Header // what the archive says; nil: the same as the manifest
 	absent bool        // in the manifest, not in the archive
 	extra  bool        // in the archive, not in the manifest
 }
@@ -37,7 +37,7 @@ func regular(path, data string) entry {
 	}
 }
 
-// good is a small payload with one of everything.
+// good is a small payload with every kind of file.
 func good() []entry {
 	tmp := dir("rootfs/tmp")
 	tmp.file.Mode |= fs.ModeSticky | 0o777
@@ -48,7 +48,7 @@ func good() []entry {
 	}
 }
 
-// header describes the entry as mkpayload writes it.
+// archived is the entry's header, as mkpayload writes it unless the test says otherwise.
 func (e entry) archived() *tar.Header {
 	if e.header != nil {
 		return e.header
@@ -73,7 +73,7 @@ func (e entry) archived() *tar.Header {
 	return h
 }
 
-// pack makes an archive, however wrong, and returns it as a source.
+// pack makes an archive of entries, valid or not.
 func pack(t *testing.T, entries []entry) source {
 	t.Helper()
 	var m Manifest

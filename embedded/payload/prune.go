@@ -12,14 +12,18 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// tempPrefix starts the names of directories that are being filled.
-const tempPrefix = ".tmp-"
+// Names in the directory of all payloads.
+const (
+	tempPrefix = ".tmp-" // of directories that are being filled
+	lockName   = "lock"  // held while a payload is unpacked or removed
+)
 
 // Prune removes unpacked payloads that no cluster needs: all but those in keep (hashes, as in cluster.Node.PayloadSHA)
-// and those that Ensure returned within the last unusedFor, which another kl may be about to use. It returns the hashes
-// removed. It waits for a kl that is unpacking.
+// and those that Ensure returned within the last unusedFor, which another kl may be about to use. It waits for a kl that is
+// unpacking, and returns the hashes it removed.
 func Prune(ctx context.Context, home cluster.Home, keep []string, unusedFor time.Duration) ([]string, error) {
 	parent := filepath.Dir(home.PayloadDir("x"))
 	entries, err := os.ReadDir(parent)
@@ -29,11 +33,11 @@ func Prune(ctx context.Context, home cluster.Home, keep []string, unusedFor time
 	if err != nil {
 		return nil, fmt.Errorf("prune payloads: %w", err)
 	}
-	unlock, err := lockFile(ctx, filepath.Join(parent, "lock"))
+	lock, err := statefile.WaitLock(ctx, filepath.Join(parent, lockName), nil)
 	if err != nil {
 		return nil, fmt.Errorf("prune payloads: %w", err)
 	}
-	defer unlock()
+	defer lock.Unlock()
 	errs := []error{removeTemp(parent)}
 	var removed []string
 	for _, e := range entries {
@@ -56,7 +60,7 @@ func Prune(ctx context.Context, home cluster.Home, keep []string, unusedFor time
 	return removed, nil
 }
 
-// removeTemp removes what unpackings that were killed left. The caller holds the lock.
+// removeTemp removes the directories of unpackings that were killed. The caller holds the lock.
 func removeTemp(parent string) error {
 	left, err := filepath.Glob(filepath.Join(parent, tempPrefix+"*"))
 	if err != nil {
@@ -68,11 +72,12 @@ func removeTemp(parent string) error {
 	return err
 }
 
-// removeAll is os.RemoveAll for a tree that may hold directories its owner cannot write to.
+// removeAll is os.RemoveAll for a tree that may contain directories its owner cannot write to.
 func removeAll(dir string) error {
 	if err := os.RemoveAll(dir); err == nil {
 		return nil
 	}
+	// Errors of the walk show up again, with the path, when the tree is removed.
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			_ = os.Chmod(path, 0o700)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// findSource returns the archive carried by the program itself.
+// findSource returns the archive that the program carries.
 func findSource() (source, error) {
 	return source{
 		sha: strings.TrimSpace(archiveSHA),

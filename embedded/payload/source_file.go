@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// findSource returns the archive that lies beside the executable.
+// findSource returns the archive and the engine that lie beside the executable.
 func findSource() (source, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -24,14 +24,19 @@ func findSource() (source, error) {
 	return fileSource(filepath.Dir(exe))
 }
 
-// fileSource is the archive in dir. Its hash is read from the file beside it where there is one, so that a payload that
-// is already unpacked is found without reading the archive.
+func isProgram(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// fileSource is the archive in dir, with the engine there if there is one. Its hash is read from the file beside it if there is one, so that a payload that is
+// already unpacked is found without reading the archive.
 func fileSource(dir string) (source, error) {
 	path := filepath.Join(dir, ArchiveName)
 	if _, err := os.Stat(path); err != nil {
 		return source{}, &cluster.Error{
 			Op: "find payload", Err: err,
-			Hint: "this kl was built without its payload: run `make build`, or put " + ArchiveName + " beside the program",
+			Hint: "this kl was built without its payload: run `make payload`, or put " + ArchiveName + " beside the program",
 		}
 	}
 	sum, err := os.ReadFile(filepath.Join(dir, SHAName))
@@ -41,5 +46,9 @@ func fileSource(dir string) (source, error) {
 			return source{}, fmt.Errorf("hash payload: %w", err)
 		}
 	}
-	return source{sha: sha, open: func() (io.ReadCloser, error) { return os.Open(path) }}, nil
+	src := source{sha: sha, open: func() (io.ReadCloser, error) { return os.Open(path) }}
+	if engine := filepath.Join(dir, "kl-engine"); isProgram(engine) {
+		src.engine = engine
+	}
+	return src, nil
 }

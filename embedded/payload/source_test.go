@@ -4,6 +4,7 @@ package payload
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,8 +17,8 @@ func TestFileSource(t *testing.T) {
 	dir := t.TempDir()
 	_, err := fileSource(dir)
 	var e *cluster.Error
-	if !errors.As(err, &e) || !errors.Is(err, os.ErrNotExist) || !strings.Contains(e.Hint, "make build") {
-		t.Errorf("fileSource of nothing: %v, want a hint to make build", err)
+	if !errors.As(err, &e) || !errors.Is(err, os.ErrNotExist) || !strings.Contains(e.Hint, "make payload") {
+		t.Errorf("fileSource of nothing: %v, want a hint to make payload", err)
 	}
 	archive := filepath.Join(dir, ArchiveName)
 	if err := os.WriteFile(archive, []byte("archive"), 0o644); err != nil {
@@ -32,13 +33,60 @@ func TestFileSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	if src, err := fileSource(dir); err != nil || src.sha != want {
-		t.Errorf("sha without a file that tells it is %q, %v; want %q", src.sha, err, want)
+		t.Errorf("sha without a valid hash file is %q, %v; want %q", src.sha, err, want)
 	}
-	told := strings.Repeat("5", 64)
-	if err := os.WriteFile(filepath.Join(dir, SHAName), []byte(told+"\n"), 0o644); err != nil {
+	given := strings.Repeat("5", 64)
+	if err := os.WriteFile(filepath.Join(dir, SHAName), []byte(given+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if src, err := fileSource(dir); err != nil || src.sha != told {
-		t.Errorf("sha is %q, %v; want what the file tells", src.sha, err)
+	if src, err := fileSource(dir); err != nil || src.sha != given {
+		t.Errorf("sha is %q, %v; want the content of the hash file", src.sha, err)
+	}
+}
+
+// A kl without a payload of its own runs the engine that was built beside it, but no other file of that name.
+func TestEngineBesideTheProgram(t *testing.T) {
+	dir := t.TempDir()
+	archive := pack(t, good())
+	r, err := archive.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ArchiveName), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := Store{Home: cluster.Home(t.TempDir())}
+	engine := filepath.Join(dir, "kl-engine")
+	ensured := func() string {
+		t.Helper()
+		src, err := fileSource(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.ensure(t.Context(), src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Engine
+	}
+	packed := filepath.Join(s.Home.PayloadDir(archive.sha), "rootfs/usr/local/bin/kl-engine")
+	if got := ensured(); got != packed {
+		t.Errorf("without a kl-engine beside the program, the engine is %s, want %s", got, packed)
+	}
+	if err := os.WriteFile(engine, []byte("#!/bin/true\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := ensured(); got != packed {
+		t.Errorf("with a file that is not executable, the engine is %s, want %s", got, packed)
+	}
+	if err := os.Chmod(engine, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := ensured(); got != engine {
+		t.Errorf("the engine is %s, want %s", got, engine)
 	}
 }

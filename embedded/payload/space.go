@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// checkSpace fails if the file system of dir has less than need bytes, and some room to spare, left for this user.
+// checkSpace returns errSpace if the file system of dir has less than need bytes, and a few MB to spare, free for this user.
 func checkSpace(dir string, need int64) error {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
-		return nil //nolint:nilerr // an unusual file system: writing will tell
+		return nil //nolint:nilerr // not every file system counts its space; writing fails if there is too little
 	}
 	free := int64(s.Bavail) * int64(s.Bsize)
 	if need += 4 << 20; free < need {

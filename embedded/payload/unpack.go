@@ -18,7 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// What an archive may hold at most, whatever it says.
+// Limits that no archive may exceed, whatever its headers say.
 const (
 	maxBytes    = 2 << 30
 	maxFiles    = 20_000
@@ -134,7 +134,7 @@ func (u *unpacker) file(f File) error {
 	switch f.Mode.Type() {
 	case fs.ModeDir:
 		u.dirs[f.Path] = true
-		return u.root.Mkdir(f.Path, 0o700) // real mode once it is filled
+		return u.root.Mkdir(f.Path, 0o700) // closeDirs sets its mode once it is filled
 	case fs.ModeSymlink:
 		return u.root.Symlink(f.Link, f.Path)
 	default:
@@ -169,7 +169,7 @@ func (u *unpacker) closeDirs(m *Manifest) error {
 	return nil
 }
 
-// check refuses what has no place in a payload. os.Root holds against the rest.
+// check refuses files that do not belong in a payload. os.Root stops everything else that leads out of the directory.
 func check(f File) error {
 	if !fs.ValidPath(f.Path) || f.Path == "." || strings.ContainsAny(f.Path, "\x00\\") {
 		return errors.New("bad path")
@@ -193,7 +193,7 @@ func check(f File) error {
 	return nil
 }
 
-// progressWriter counts what is written and reports it about a hundred times in all.
+// progressWriter counts the bytes written and reports them about a hundred times in all.
 type progressWriter struct {
 	w io.Writer
 	u *unpacker

@@ -39,7 +39,7 @@ func TestUnpack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(seen) < 10 || len(seen) > 200 || seen[len(seen)-1] != m.Bytes() {
-		t.Errorf("progress was told %d times, the last %v; want about 100, the last %d", len(seen), seen[len(seen)-1:], m.Bytes())
+		t.Errorf("progress was called %d times, last with %v; want about 100 calls, the last with %d", len(seen), seen[len(seen)-1:], m.Bytes())
 	}
 	if err := Verify(dir); err != nil {
 		t.Errorf("Verify: %v", err)
@@ -52,7 +52,7 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
-// TestUnpackHostile unpacks archives that lie or reach out. Nothing may appear outside the directory.
+// Archives that contradict their manifest or lead out of the directory are refused, and nothing appears outside it.
 func TestUnpackHostile(t *testing.T) {
 	setuid := regular("rootfs/su", "x")
 	setuid.file.Mode |= fs.ModeSetuid

@@ -25,11 +25,11 @@ import (
 	"github.com/klkube/kl/embedded/payload"
 )
 
-// window lets the compressor find what the Go programs of the payload have in common.
+// window is large enough for the compressor to find what the Go programs of the payload have in common.
 const window = 64 << 20
 
-// writeArchive writes the tree to o.out, with the archive's hash beside it. It does nothing if the archive there was made
-// from the same manifest.
+// writeArchive writes the tree to o.out, and the archive's hash beside it. It does nothing if the archive there was made
+// from the same inputs.
 func writeArchive(ctx context.Context, o options, t tree, log io.Writer) error {
 	manifest, err := manifestOf(t, o)
 	if err != nil {
@@ -49,7 +49,7 @@ func writeArchive(ctx context.Context, o options, t tree, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // gone after the rename
+	defer os.Remove(tmp.Name()) // of a failed attempt: the rename leaves nothing
 	defer tmp.Close()
 	hash := sha256.New()
 	if err := compress(ctx, io.MultiWriter(tmp, hash), t, manifest, o.level); err != nil {
@@ -70,10 +70,10 @@ func writeArchive(ctx context.Context, o options, t tree, log io.Writer) error {
 	return os.WriteFile(filepath.Join(o.out, inputsName), []byte(inputs+sha+"\n"), 0o644)
 }
 
-// inputsName is the file that remembers what the archive was made from, and its hash.
+// inputsName is the file that records what the archive was made from, and the archive's hash.
 const inputsName = "payload.inputs"
 
-// upToDate tells whether dir holds the archive of those inputs, unharmed.
+// upToDate reports whether dir holds the undamaged archive of those inputs.
 func upToDate(dir, inputs string) bool {
 	stamp, err := os.ReadFile(filepath.Join(dir, inputsName))
 	if err != nil {
@@ -91,7 +91,7 @@ func upToDate(dir, inputs string) bool {
 	return err == nil && string(kept) == sha
 }
 
-// manifestOf lists the tree, sorted by path so that a directory comes before what is in it.
+// manifestOf lists the tree, sorted by path so that a directory precedes its files.
 func manifestOf(t tree, o options) ([]byte, error) {
 	m := payload.Manifest{Arch: o.arch, Versions: o.versions}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
@@ -145,8 +145,8 @@ func compress(ctx context.Context, w io.Writer, t tree, manifest []byte, level i
 	return errors.Join(out.Close(), z.Close())
 }
 
-// compressor compresses to w. Levels up to 4 are the Go library's, done in seconds; higher ones are those of Debian's zstd,
-// which makes an archive a quarter smaller at level 19 and takes minutes.
+// compressor compresses to w. The Go library does levels up to 4 in seconds; Debian's zstd does the others, up to level 19,
+// which takes minutes and makes the archive a quarter smaller.
 func compressor(ctx context.Context, w io.Writer, level int) (io.WriteCloser, error) {
 	if level <= int(zstd.SpeedBestCompression) {
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevel(level)), zstd.WithWindowSize(window),
@@ -164,7 +164,7 @@ func compressor(ctx context.Context, w io.Writer, level int) (io.WriteCloser, er
 	return &zstdProcess{in, cmd}, nil
 }
 
-// zstdProcess is a zstd that compresses what is written to it. Close waits for its output; closing twice is harmless.
+// zstdProcess compresses what is written to it. Close waits until all output is written and may be called twice.
 type zstdProcess struct {
 	io.WriteCloser
 	cmd *exec.Cmd

@@ -17,7 +17,7 @@ import (
 	"github.com/klkube/kl/embedded/payload"
 )
 
-// smallTree is a payload with one file of each kind.
+// smallTree is a payload with every kind of file.
 func smallTree(t *testing.T) tree {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
@@ -48,9 +48,9 @@ func write(t *testing.T, o options, tr tree) (archive []byte, log string) {
 func TestWriteArchive(t *testing.T) {
 	o := options{arch: "amd64", level: 1, out: t.TempDir(), versions: versions{"kl": "v1"}}
 	archive, _ := write(t, o, smallTree(t))
-	told, err := os.ReadFile(filepath.Join(o.out, payload.SHAName))
-	if err != nil || string(told) != sum(archive)+"\n" {
-		t.Errorf("%s has %q, %v; want %s", payload.SHAName, told, err, sum(archive))
+	hash, err := os.ReadFile(filepath.Join(o.out, payload.SHAName))
+	if err != nil || string(hash) != sum(archive)+"\n" {
+		t.Errorf("%s has %q, %v; want %s", payload.SHAName, hash, err, sum(archive))
 	}
 	dir := t.TempDir()
 	m, err := payload.Unpack(t.Context(), bytes.NewReader(archive), sum(archive), dir, nil)
@@ -65,7 +65,7 @@ func TestWriteArchive(t *testing.T) {
 	}
 }
 
-// TestWriteArchiveReproducible writes the same tree from files with other names, times and modes.
+// The same tree gives the same archive, whatever the names, times and modes of the files it is made from.
 func TestWriteArchiveReproducible(t *testing.T) {
 	first, _ := write(t, options{level: 3, out: t.TempDir()}, smallTree(t))
 	second, _ := write(t, options{level: 3, out: t.TempDir()}, smallTree(t))
@@ -83,7 +83,7 @@ func TestWriteArchiveOnlyIfChanged(t *testing.T) {
 			t.Errorf("%s: %q, want written: %v", why, log, want)
 		}
 	}
-	wrote("nothing there", true)
+	wrote("no archive yet", true)
 	wrote("nothing changed", false)
 	tr.text("etc/new", "x")
 	wrote("a file was added", true)
@@ -97,13 +97,13 @@ func TestWriteArchiveOnlyIfChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrote("hash damaged", true)
-	wrote("all well again", false)
+	wrote("both written again", false)
 }
 
-// TestZstdProgram writes an archive with the zstd program and reads it with the library.
+// What the zstd program writes, the library reads.
 func TestZstdProgram(t *testing.T) {
 	if _, err := exec.LookPath("zstd"); err != nil {
-		t.Skip("SKIPPED: the zstd program is not installed")
+		t.Fatalf("the zstd program is missing, which `make deps` installs: %v", err)
 	}
 	archive, _ := write(t, options{level: 19, out: t.TempDir()}, smallTree(t))
 	if _, err := payload.Unpack(t.Context(), bytes.NewReader(archive), sum(archive), t.TempDir(), nil); err != nil {
@@ -111,7 +111,7 @@ func TestZstdProgram(t *testing.T) {
 	}
 }
 
-// TestPauseImage reads the image as a container runtime does.
+// TestPauseImage follows the image's manifest to its layer, as a container runtime does.
 func TestPauseImage(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "pause")
 	if err := os.WriteFile(program, []byte("ELF"), 0o755); err != nil {

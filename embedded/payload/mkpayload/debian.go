@@ -15,11 +15,11 @@ import (
 	"strings"
 )
 
-// debianRoots are the packages whose programs a node needs together with the libraries they depend on.
-var debianRoots = [...]string{"mount", "nftables"}
+// debianRoots are the packages that a node needs together with the libraries they depend on.
+func debianRoots() []string { return []string{"mount", "nftables"} }
 
-// debianAlone are the packages that a node needs without what they depend on.
-var debianAlone = [...]string{"busybox-static", "ca-certificates"}
+// debianAlone are the packages that a node needs without their dependencies.
+func debianAlone() []string { return []string{"busybox-static", "ca-certificates"} }
 
 // debianPackage is one downloaded and extracted package.
 type debianPackage struct {
@@ -27,7 +27,7 @@ type debianPackage struct {
 	dir                   string // its files
 }
 
-// used are the packages of which the tree has a file.
+// used are the packages that the tree has files of.
 func used(packages []debianPackage, t tree) []debianPackage {
 	var in []debianPackage
 	for _, p := range packages {
@@ -40,8 +40,8 @@ func used(packages []debianPackage, t tree) []debianPackage {
 	return in
 }
 
-// fetchDebian downloads the packages into o.debs, unless they are there already, and extracts them beside. Packages come
-// from whatever release apt is configured for.
+// fetchDebian downloads the packages into o.debs, unless they are there already, and extracts each beside its file. They
+// come from the Debian release that apt is configured for.
 func fetchDebian(ctx context.Context, o options, log io.Writer) ([]debianPackage, error) {
 	if err := os.MkdirAll(o.debs, 0o755); err != nil {
 		return nil, err
@@ -70,10 +70,10 @@ func fetchDebian(ctx context.Context, o options, log io.Writer) ([]debianPackage
 	return packages, nil
 }
 
-// debFiles lists what was downloaded, or nothing if a download did not finish.
+// debFiles lists the downloaded packages, or none if the download did not finish.
 func debFiles(o options) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(o.debs, "complete")); err != nil {
-		return nil, nil //nolint:nilerr // not there yet
+		return nil, nil //nolint:nilerr // not downloaded yet
 	}
 	return filepath.Glob(filepath.Join(o.debs, "*.deb"))
 }
@@ -101,17 +101,18 @@ func download(ctx context.Context, o options, log io.Writer) error {
 	return os.WriteFile(filepath.Join(o.debs, "complete"), nil, 0o644)
 }
 
-// dependencies is the closure of the root packages, libraries only: tools that a package merely calls stay out.
+// dependencies names all packages to download: the libraries that the root packages depend on, directly or not, but not
+// the tools they call.
 func dependencies(ctx context.Context, arch string) ([]string, error) {
 	args := []string{
 		"depends", "--recurse", "--important", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks",
 		"--no-replaces", "--no-enhances",
 	}
 	var names []string
-	for _, name := range debianRoots {
+	for _, name := range debianRoots() {
 		args = append(args, qualify(name, arch))
 	}
-	for _, name := range debianAlone {
+	for _, name := range debianAlone() {
 		names = append(names, qualify(name, arch))
 	}
 	out, err := exec.CommandContext(ctx, "apt-cache", args...).Output()
@@ -124,7 +125,7 @@ func dependencies(ctx context.Context, arch string) ([]string, error) {
 			continue
 		}
 		base, _, _ := strings.Cut(name, ":")
-		if strings.HasPrefix(base, "lib") || slices.Contains(debianRoots[:], base) {
+		if strings.HasPrefix(base, "lib") || slices.Contains(debianRoots(), base) {
 			names = append(names, qualify(base, arch))
 		}
 	}
@@ -132,7 +133,7 @@ func dependencies(ctx context.Context, arch string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// qualify names a package of an architecture; packages for all architectures answer to it too.
+// qualify is apt's name of a package for an architecture. ca-certificates is the same for all.
 func qualify(name, arch string) string {
 	if name == "ca-certificates" {
 		return name
@@ -140,7 +141,7 @@ func qualify(name, arch string) string {
 	return name + ":" + arch
 }
 
-// extract unpacks a package beside its file, once, and reads its name and version.
+// extract unpacks a package beside its file, unless that was done before, and reads its name and version.
 func extract(ctx context.Context, file string) (debianPackage, error) {
 	out, err := exec.CommandContext(ctx, "dpkg-deb", "--show", "--showformat=${Package}\n${Version}", file).Output()
 	if err != nil {
@@ -163,8 +164,8 @@ func extract(ctx context.Context, file string) (debianPackage, error) {
 	return p, os.Rename(tmp, p.dir)
 }
 
-// checkLock compares the packages with the lock file, which has a line "arch name version sha256" for each package that
-// was tested.
+// checkLock compares the packages with the lock file, which has a line "arch name version sha256" for each tested package.
+// A difference is logged, or an error with o.strict.
 func checkLock(o options, packages []debianPackage, log io.Writer) error {
 	b, err := os.ReadFile(o.lock)
 	if err != nil {

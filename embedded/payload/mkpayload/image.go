@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// pauseName is the image that pods' sandboxes and cluster DNS run from.
+// pauseName is the image of pods' sandboxes and of cluster DNS.
 const pauseName = "kl.local/pause:1"
 
-// nodePath is in the image's configuration because without it bare command names cannot be resolved.
+// nodePath is in the image's configuration because command names without a directory cannot be resolved without it.
 const nodePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // pauseImage makes a docker-archive of one layer that holds the pause program.
@@ -56,7 +56,7 @@ type plainFile struct {
 	data []byte
 }
 
-// plainTar is a tar of regular files owned by root, dated 1970.
+// plainTar is a tar of regular files owned by root and dated 1970.
 func plainTar(files []plainFile) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)

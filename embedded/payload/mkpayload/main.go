@@ -1,6 +1,6 @@
-// Command mkpayload packs what nodes are made of into payload.tar.zst (see package payload): the programs in -bin, the
-// Debian tools a node needs (downloaded with apt-get, nothing is installed) and a few files of its own. The archive
-// depends on its inputs alone: the same inputs give the same bytes. It is not written again if it is there already.
+// Command mkpayload packs the root file system of nodes into payload.tar.zst (see package payload): the programs in -bin,
+// the Debian tools a node needs (downloaded with apt-get, nothing is installed) and a few files of its own. The same inputs
+// give the same bytes, and an archive that already has them is not written again.
 //
 //	mkpayload -bin .cache/payload/bin -debs .cache/payload/debs -out bin -version kl=v0.1.0
 package main
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// options are what the command line says.
+// options are the flags.
 type options struct {
 	arch     string // Debian's and Go's name of the architecture: amd64, arm64
 	bin      string // directory of the programs to pack

@@ -14,22 +14,24 @@ import (
 	"strings"
 )
 
-// applets names busybox's commands: links to busybox that a node has.
+// applets names busybox's commands, which are links to busybox in a node.
 //
 //go:embed applets.txt
 var applets string
 
-// tools are the programs taken from Debian packages, and their places in a node.
-var tools = map[string]string{
-	"nft":     "usr/sbin/nft",
-	"mount":   "usr/bin/mount",
-	"umount":  "usr/bin/umount",
-	"busybox": "usr/bin/busybox",
+// tools are the programs taken from Debian packages, with their paths in a node.
+func tools() map[string]string {
+	return map[string]string{
+		"nft":     "usr/sbin/nft",
+		"mount":   "usr/bin/mount",
+		"umount":  "usr/bin/umount",
+		"busybox": "usr/bin/busybox",
+	}
 }
 
-// addDebian adds the tools, the libraries they need, busybox's links and the certificates of public authorities.
+// addDebian adds the tools, the libraries they are linked with, busybox's links and the certificates of public authorities.
 func addDebian(t tree, packages []debianPackage) error {
-	for name, place := range tools {
+	for name, place := range tools() {
 		source, ok := findFile(packages, name, "usr/sbin", "usr/bin", "sbin", "bin")
 		if !ok {
 			return fmt.Errorf("no package has %s", name)
@@ -50,7 +52,7 @@ func addDebian(t tree, packages []debianPackage) error {
 	return nil
 }
 
-// findFile looks for a file in the given directories of all packages; links are followed within the package.
+// findFile looks for a regular file in the given directories of all packages and follows symbolic links.
 func findFile(packages []debianPackage, name string, dirs ...string) (string, bool) {
 	for _, p := range packages {
 		for _, dir := range dirs {
@@ -63,7 +65,7 @@ func findFile(packages []debianPackage, name string, dirs ...string) (string, bo
 	return "", false
 }
 
-// addLibraries adds what an ELF file is linked with, and what that is linked with, and the loader.
+// addLibraries adds the libraries that an ELF file is linked with, directly or not, and the loader.
 func addLibraries(t tree, packages []debianPackage, source string) error {
 	f, err := elf.Open(source)
 	if err != nil {
@@ -80,7 +82,7 @@ func addLibraries(t tree, packages []debianPackage, source string) error {
 	}
 	for _, lib := range needed {
 		place := path.Join("usr/lib", triplet, lib)
-		if isLoader(lib) { // its own name is fixed: /lib64/… or /lib/…
+		if isLoader(lib) { // added by addLoader, because its path is fixed: /lib64/… or /lib/…
 			continue
 		}
 		if _, ok := t[path.Join("rootfs", place)]; ok {

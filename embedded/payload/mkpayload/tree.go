@@ -26,7 +26,7 @@ type node struct {
 // tree maps slash-separated paths, relative to the archive, to files.
 type tree map[string]node
 
-// add puts a file into the root file system and makes the directories above it.
+// add puts a file into the root file system, together with the directories above it.
 func (t tree) add(name string, n node) {
 	name = path.Join(payload.RootfsName, name)
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
@@ -47,26 +47,28 @@ func (t tree) text(name, content string) { t.add(name, node{mode: 0o644, data: [
 
 func (t tree) program(name, source string) { t.add(name, node{mode: 0o755, source: source}) }
 
-// link makes a symbolic link, relative to its own directory.
+// link makes a symbolic link; target is relative to the link's directory.
 func (t tree) link(name, target string) {
 	t.add(name, node{mode: fs.ModeSymlink | 0o777, link: target})
 }
 
-// Programs that must be in o.bin, and where a node has them.
-var programs = map[string]string{
-	"kl-engine":               "usr/local/bin",
-	"kl-init":                 "usr/local/bin",
-	"runc":                    "usr/local/bin",
-	"containerd-shim-runc-v2": "usr/local/bin",
-	"ptp":                     "opt/cni/bin",
-	"host-local":              "opt/cni/bin",
-	"portmap":                 "opt/cni/bin",
-	"loopback":                "opt/cni/bin",
-	"kl-policy":               "opt/cni/bin",
+// programs are the programs that must be in o.bin, with their directories in a node.
+func programs() map[string]string {
+	return map[string]string{
+		"kl-engine":               "usr/local/bin",
+		"kl-init":                 "usr/local/bin",
+		"runc":                    "usr/local/bin",
+		"containerd-shim-runc-v2": "usr/local/bin",
+		"ptp":                     "opt/cni/bin",
+		"host-local":              "opt/cni/bin",
+		"portmap":                 "opt/cni/bin",
+		"loopback":                "opt/cni/bin",
+		"kl-policy":               "opt/cni/bin",
+	}
 }
 
-// nodeTree lays out the root file system of a node: Debian's merged /usr, its tools and libraries, kl's programs, and
-// empty places for what is mounted or written later.
+// nodeTree lays out the root file system of a node: Debian's merged /usr, its tools and libraries, kl's programs, and the
+// directories that are mounted or written to later.
 func nodeTree(o options, packages []debianPackage) (tree, error) {
 	t := tree{}
 	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
@@ -83,6 +85,7 @@ func nodeTree(o options, packages []debianPackage) (tree, error) {
 	for name, content := range etcFiles(o) {
 		t.text(name, content)
 	}
+	programs := programs()
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
 		source := filepath.Join(o.bin, name)
 		if _, err := os.Stat(source); err != nil {
@@ -98,15 +101,15 @@ func nodeTree(o options, packages []debianPackage) (tree, error) {
 	return t, addDebian(t, packages)
 }
 
-// etcFiles is the configuration every node starts with. Docker replaces hosts, hostname and resolv.conf; kl-init writes
-// machine-id, which every node has of its own.
+// etcFiles are the files of /etc that every node starts with. Docker replaces hosts, hostname and resolv.conf; kl-init
+// writes machine-id, which differs in every node.
 func etcFiles(o options) map[string]string {
 	return map[string]string{
 		"etc/passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
 		"etc/group":         "root:x:0:\nnogroup:x:65534:\n",
 		"etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-		// nft prints protocols by these names. Without them kube-proxy, started anew, does not know its own map elements for
-		// such, and deletes them.
+		// nft prints protocols by these names. Without them a restarted kube-proxy does not recognise its own map elements
+		// and deletes them.
 		"etc/protocols":   "icmp\t1\tICMP\ntcp\t6\tTCP\nudp\t17\tUDP\nipv6-icmp\t58\tIPv6-ICMP\nsctp\t132\tSCTP\n",
 		"etc/hosts":       "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
 		"etc/hostname":    "",

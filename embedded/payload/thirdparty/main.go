@@ -54,21 +54,25 @@ func write(ctx context.Context, w io.Writer, root string) error {
 	return err
 }
 
-// programs are what the payload carries, and the modules they come from.
-var programs = [...]struct{ name, module, what string }{
-	{"kl-engine", "k8s.io/kubernetes", "API server, controller manager, scheduler, kubelet, kube-proxy"},
-	{"kl-engine", "go.etcd.io/etcd/server/v3", "etcd"},
-	{"kl-engine", "github.com/containerd/containerd/v2", "containerd"},
-	{"kl-engine", "github.com/coredns/coredns", "CoreDNS"},
-	{"kl-engine", "k8s.io/kubectl", "kubectl"},
-	{"containerd-shim-runc-v2", "github.com/containerd/containerd/v2", "containerd's shim"},
-	{"runc", "github.com/opencontainers/runc", "container runtime; statically linked with Debian's libseccomp (LGPL-2.1) and libc"},
-	{"ptp, host-local, portmap, loopback", "github.com/containernetworking/plugins", "CNI plugins"},
+// nodeProgram is a program of the payload and the module it is built from.
+type nodeProgram struct{ name, module, what string }
+
+func nodePrograms() []nodeProgram {
+	return []nodeProgram{
+		{"kl-engine", "k8s.io/kubernetes", "API server, controller manager, scheduler, kubelet, kube-proxy"},
+		{"kl-engine", "go.etcd.io/etcd/server/v3", "etcd"},
+		{"kl-engine", "github.com/containerd/containerd/v2", "containerd"},
+		{"kl-engine", "github.com/coredns/coredns", "CoreDNS"},
+		{"kl-engine", "k8s.io/kubectl", "kubectl"},
+		{"containerd-shim-runc-v2", "github.com/containerd/containerd/v2", "containerd's shim"},
+		{"runc", "github.com/opencontainers/runc", "container runtime; statically linked with Debian's libseccomp (LGPL-2.1) and libc"},
+		{"ptp, host-local, portmap, loopback", "github.com/containernetworking/plugins", "CNI plugins"},
+	}
 }
 
 func writePrograms(w io.Writer, used map[string]goModule) error {
 	fmt.Fprint(w, "\n## Programs of a node\n\n| program | what | module | version | licence |\n| --- | --- | --- | --- | --- |\n")
-	for _, p := range programs {
+	for _, p := range nodePrograms() {
 		m, ok := used[p.module]
 		if !ok {
 			return fmt.Errorf("%s is not linked in", p.module)
@@ -79,6 +83,7 @@ func writePrograms(w io.Writer, used map[string]goModule) error {
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", p.name, p.what, p.module, m.Version, licence)
 	}
-	fmt.Fprint(w, "| kl-init, pause | PID 1 of a node and of a pod | this one | | Apache-2.0 |\n")
+	fmt.Fprint(w, "| kl-init, pause | PID 1 of a node and of a pod | this one | | Apache-2.0 |\n"+
+		"| kl-policy | CNI plugin that waits for a pod's policies | this one | | Apache-2.0 |\n")
 	return nil
 }

@@ -15,18 +15,20 @@ import (
 	"strings"
 )
 
-// mains are the Go programs that end up in kl.
-var mains = [...]string{
-	"./cmd/kl", "./cmd/kl-engine", "./cmd/kl-init",
-	"github.com/opencontainers/runc",
-	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-	"github.com/containernetworking/plugins/plugins/main/ptp",
-	"github.com/containernetworking/plugins/plugins/main/loopback",
-	"github.com/containernetworking/plugins/plugins/ipam/host-local",
-	"github.com/containernetworking/plugins/plugins/meta/portmap",
+// mains are the packages of the Go programs in kl and its payload.
+func mains() []string {
+	return []string{
+		"./cmd/kl", "./cmd/kl-engine", "./cmd/kl-init", "./cmd/kl-policy",
+		"github.com/opencontainers/runc",
+		"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+		"github.com/containernetworking/plugins/plugins/main/ptp",
+		"github.com/containernetworking/plugins/plugins/main/loopback",
+		"github.com/containernetworking/plugins/plugins/ipam/host-local",
+		"github.com/containernetworking/plugins/plugins/meta/portmap",
+	}
 }
 
-// goModule is a module as go list tells it, its replacement already taken.
+// goModule is a module as go list prints it. usedModules replaces Version and Dir by those of Replace.
 type goModule struct {
 	Path    string
 	Version string
@@ -35,9 +37,9 @@ type goModule struct {
 	Replace *goModule
 }
 
-// usedModules are the modules that have a package in one of the programs, this one left out.
+// usedModules are the modules that one of the programs has a package of, by path and without this module.
 func usedModules(ctx context.Context, root string) (map[string]goModule, error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-json=Module"}, mains[:]...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-json=Module"}, mains()...)...)
 	cmd.Dir = root
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	var stderr bytes.Buffer
@@ -78,7 +80,7 @@ func writeModules(w io.Writer, used map[string]goModule) error {
 	return nil
 }
 
-// licence reads the licence files of a module and names what they say.
+// licence names the licences in a module's licence files.
 func (m goModule) licence() (string, error) {
 	var found []string
 	entries, err := os.ReadDir(m.Dir)
@@ -104,27 +106,31 @@ func (m goModule) licence() (string, error) {
 	return strings.Join(found, ", "), nil
 }
 
-// licences are sentences that only one licence has.
-var licences = [...]struct{ name, text string }{
-	{"Apache-2.0", "apache license version 2.0"},
-	{"Apache-2.0", "licensed under the apache license, version 2.0"},
-	{"MPL-2.0", "mozilla public license version 2.0"},
-	{"MPL-2.0", "mozilla public license, version 2.0"},
-	{"MIT", "permission is hereby granted, free of charge, to any person obtaining a copy"},
-	{"ISC", "permission to use, copy, modify, and/or distribute this software for any purpose"},
-	{"ISC", "permission to use, copy, modify, and distribute this software for any purpose"},
-	{"CC0-1.0", "cc0 1.0 universal"},
-	{"Unlicense", "this is free and unencumbered software released into the public domain"},
-	{"BSD-3-Clause", "endorse or promote products derived from"},
+// phrase is a piece of a licence's text, in lower case, that no other licence has.
+type phrase struct{ licence, text string }
+
+func phrases() []phrase {
+	return []phrase{
+		{"Apache-2.0", "apache license version 2.0"},
+		{"Apache-2.0", "licensed under the apache license, version 2.0"},
+		{"MPL-2.0", "mozilla public license version 2.0"},
+		{"MPL-2.0", "mozilla public license, version 2.0"},
+		{"MIT", "permission is hereby granted, free of charge, to any person obtaining a copy"},
+		{"ISC", "permission to use, copy, modify, and/or distribute this software for any purpose"},
+		{"ISC", "permission to use, copy, modify, and distribute this software for any purpose"},
+		{"CC0-1.0", "cc0 1.0 universal"},
+		{"Unlicense", "this is free and unencumbered software released into the public domain"},
+		{"BSD-3-Clause", "endorse or promote products derived from"},
+	}
 }
 
-// classify names the licences whose text occurs.
+// classify names the licences that a text contains.
 func classify(text string) []string {
 	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
 	var found []string
-	for _, l := range licences {
-		if strings.Contains(text, l.text) {
-			found = append(found, l.name)
+	for _, p := range phrases() {
+		if strings.Contains(text, p.text) {
+			found = append(found, p.licence)
 		}
 	}
 	if strings.Contains(text, "redistribution and use in source and binary forms") && !slices.Contains(found, "BSD-3-Clause") {

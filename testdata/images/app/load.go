@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// load is what a server does on demand, to be measured.
+// load is the processor time and memory that a server uses on request.
 type load struct {
 	mu     sync.Mutex
-	stop   chan struct{} // of the burning that goes on; nil: none
+	stop   chan struct{} // ends the running spin; nil: none was started
 	memory []byte
 }
 
-// burn keeps one processor busy for the time named by ?for=, a duration such as 30s, or until the next call: 0s ends it.
+// burn keeps one processor busy for the duration in ?for=, such as 30s, or until the next call; 0s only ends the last one.
 func (l *load) burn(w http.ResponseWriter, r *http.Request) {
 	d, err := time.ParseDuration(r.FormValue("for"))
 	if err != nil {
@@ -41,7 +41,7 @@ func spin(d time.Duration, stop <-chan struct{}) {
 	}
 }
 
-// hold keeps as much memory as ?bytes= says, every page of it touched.
+// hold allocates the number of bytes in ?bytes= and writes to every page. The next call frees them.
 func (l *load) hold(w http.ResponseWriter, r *http.Request) {
 	var n int
 	if _, err := fmt.Sscan(r.FormValue("bytes"), &n); err != nil || n < 0 || n > 1<<30 {

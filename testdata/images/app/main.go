@@ -1,15 +1,15 @@
-// Command app is what the test images run: a web server that says who it is, a validating webhook, and the clients that
-// ask them. It is static, so that an image needs nothing else.
+// Command app is the program of the test images: a web server that answers with its name, a validating webhook, and clients
+// of both. It is static, so that an image needs no other file.
 //
-//	app serve -addr :8080                        # GET / tells the pod's name, GET /client the caller's address,
-//	                                             # /burn?for=30s keeps a processor busy, /hold?bytes=1000 memory
-//	app serve -udp :8053                         # and answers datagrams with the pod's name and what they say
+//	app serve -addr :8080                        # GET / returns the pod's name, GET /client the caller's address,
+//	                                             # /burn?for=30s keeps a processor busy, /hold?bytes=1000 takes memory
+//	app serve -udp :8053                         # also answers datagrams with the pod's name and their content
 //	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
 //	app lookup -for 20s web.default.svc.cluster.local
 //	app get -for 20s http://web/
-//	app mesh -ports 80,81 -addr :9000            # listens on ports, and tells at GET /probe?for=1s&to=… whom the pod reaches
-//	app dial -for 3s 10.244.0.7:80               # dials from its first moment on, and tells how often it got through
-//	app api /version                             # asks the API server, as the pod's service account
+//	app mesh -ports 80,81 -addr :9000            # listens on ports; GET /probe?for=1s&to=… returns which targets the pod reaches
+//	app dial -for 3s 10.244.0.7:80               # dials from the first moment of the process and prints how often it succeeded
+//	app api /version                             # requests a path of the API server, as the pod's service account
 package main
 
 import (
@@ -47,9 +47,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	addr := flags.String("addr", ":8080", "address to listen on")
 	cert := flags.String("cert", "/tls/tls.crt", "certificate of the webhook")
 	key := flags.String("key", "/tls/tls.key", "its key")
-	udp := flags.String("udp", "", "UDP address to listen on as well")
+	udp := flags.String("udp", "", "UDP address to listen on, too")
 	ports := flags.String("ports", "80,81", "ports that mesh listens on")
-	patience := flags.Duration("for", 0, "how long to try again")
+	limit := flags.Duration("for", 0, "how long to retry")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -64,15 +64,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "mesh":
 		return mesh(ctx, *addr, *ports)
 	case "dial":
-		return dialAll(ctx, out, flags.Arg(0), *patience)
+		return dialAll(ctx, out, flags.Arg(0), *limit)
 	case "lookup":
-		return retry(ctx, *patience, func(ctx context.Context) error { return lookup(ctx, out, flags.Arg(0)) })
+		return retry(ctx, *limit, func(ctx context.Context) error { return lookup(ctx, out, flags.Arg(0)) })
 	case "get":
-		return retry(ctx, *patience, func(ctx context.Context) error { return get(ctx, out, http.DefaultClient, flags.Arg(0), "") })
+		return retry(ctx, *limit, func(ctx context.Context) error { return get(ctx, out, http.DefaultClient, flags.Arg(0), "") })
 	case "api":
-		return retry(ctx, *patience, func(ctx context.Context) error { return api(ctx, out, flags.Arg(0)) })
+		return retry(ctx, *limit, func(ctx context.Context) error { return api(ctx, out, flags.Arg(0)) })
 	}
-	return fmt.Errorf("no such command: %s", args[0])
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 func serve(ctx context.Context, addr string, h http.Handler, run func(*http.Server, net.Listener) error) error {
@@ -91,7 +91,7 @@ func serve(ctx context.Context, addr string, h http.Handler, run func(*http.Serv
 	return nil
 }
 
-// serveUDP answers datagrams until ctx is done, if there is an address to do so.
+// serveUDP answers datagrams until ctx is done. It does nothing if addr is empty.
 func serveUDP(ctx context.Context, addr string) error {
 	if addr == "" {
 		return nil
@@ -114,7 +114,7 @@ func serveUDP(ctx context.Context, addr string) error {
 	return nil
 }
 
-// writeTo writes datagrams to one peer.
+// writeTo sends datagrams to one peer.
 type writeTo struct {
 	net.PacketConn
 	peer net.Addr
@@ -122,18 +122,18 @@ type writeTo struct {
 
 func (w writeTo) Write(p []byte) (int, error) { return w.WriteTo(p, w.peer) }
 
-// pages are what a server answers.
+// pages are the paths of a server.
 func pages() http.Handler {
 	var l load
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", tell)
+	mux.HandleFunc("/", answer)
 	mux.HandleFunc("/burn", l.burn)
 	mux.HandleFunc("/hold", l.hold)
 	return mux
 }
 
-// tell answers what tests want to know about a server.
-func tell(w http.ResponseWriter, r *http.Request) {
+// answer returns what tests want to know about a server.
+func answer(w http.ResponseWriter, r *http.Request) {
 	fmt.Println(r.Method, r.URL.Path)
 	switch r.URL.Path {
 	case "/client":
@@ -147,14 +147,14 @@ func tell(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// retry tries f until it succeeds, at most for patience.
-func retry(ctx context.Context, patience time.Duration, f func(context.Context) error) error {
+// retry calls f until it succeeds, and returns its last error once limit has passed. Each call has five seconds.
+func retry(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
 	began := time.Now()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := f(attempt)
 		cancel()
-		if err == nil || time.Since(began) >= patience {
+		if err == nil || time.Since(began) >= limit {
 			return err
 		}
 		select {
@@ -175,7 +175,7 @@ func lookup(ctx context.Context, out io.Writer, name string) error {
 	return nil
 }
 
-// api asks the API server by its name in the cluster, and checks its certificate.
+// api requests a path of the API server under its name in the cluster, and verifies its certificate.
 func api(ctx context.Context, out io.Writer, path string) error {
 	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 	token, err := os.ReadFile(account + "token")

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// echoPort is where mesh sends datagrams back.
+// echoPort is the UDP port on which mesh returns datagrams to their sender.
 const echoPort = 7
 
-// mesh listens on TCP ports and answers, on addr, whom this pod reaches: GET /probe?for=1s&to=10.244.0.7:80&to=… tells
-// "10.244.0.7:80 yes" or "… no" of each target, all tried at once. What a policy denies gets no answer at all, hence the
-// time limit. GET /until?reached=no&to=10.244.0.7 tells when that changed: see until.
+// mesh listens on TCP ports and answers on addr which targets this pod reaches: GET /probe?for=1s&to=10.244.0.7:80&to=…
+// tries all targets at once and returns a line "10.244.0.7:80 yes" or "… no" for each. The time limit is needed because a
+// connection that a policy denies gets no answer. GET /until?reached=no&to=10.244.0.7 waits for a change: see until.
 func mesh(ctx context.Context, addr, ports string) error {
 	for port := range strings.SplitSeq(ports, ",") {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", ":"+port)
@@ -30,7 +30,7 @@ func mesh(ctx context.Context, addr, ports string) error {
 	if err != nil {
 		return err
 	}
-	go sendBack(echo)
+	go echoDatagrams(echo)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/probe", probe)
 	mux.HandleFunc("/until", until)
@@ -85,7 +85,8 @@ func reaches(ctx context.Context, to string, limit time.Duration) bool {
 	return true
 }
 
-// dialAll dials a target again and again from the first moment of the process on, and tells how often it was reached.
+// dialAll dials a target every 20 ms for the time limit and prints how often that succeeded. The first attempt is made as
+// soon as the process runs.
 func dialAll(ctx context.Context, out io.Writer, to string, limit time.Duration) error {
 	const interval = 20 * time.Millisecond
 	var wg sync.WaitGroup
@@ -96,7 +97,7 @@ func dialAll(ctx context.Context, out io.Writer, to string, limit time.Duration)
 	for end := time.Now().Add(limit); time.Now().Before(end); {
 		tries++
 		wg.Go(func() {
-			if reaches(ctx, to, limit) { // one that was begun late has its time, too
+			if reaches(ctx, to, limit) { // a late attempt has the full limit, too
 				mu.Lock()
 				defer mu.Unlock()
 				hits++
@@ -113,7 +114,7 @@ func dialAll(ctx context.Context, out io.Writer, to string, limit time.Duration)
 	return err
 }
 
-func sendBack(c net.PacketConn) {
+func echoDatagrams(c net.PacketConn) {
 	buf := make([]byte, 64)
 	for {
 		n, from, err := c.ReadFrom(buf)
@@ -124,8 +125,8 @@ func sendBack(c net.PacketConn) {
 	}
 }
 
-// until sends a datagram every millisecond to the echo of another pod, and answers with a time in nanoseconds: of the last
-// answer before there was none for a while (?reached=no), or of the first one (?reached=yes).
+// until sends a datagram every millisecond to another pod's echo port, and returns a time in Unix nanoseconds: that of the
+// first echo (?reached=yes), or that of the last echo before 200 ms without any (?reached=no).
 func until(w http.ResponseWriter, r *http.Request) {
 	const interval, silence = time.Millisecond, 200 * time.Millisecond
 	conn, err := new(net.Dialer).DialContext(r.Context(), "udp", net.JoinHostPort(r.FormValue("to"), fmt.Sprint(echoPort)))
@@ -143,7 +144,7 @@ func until(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case errors.Is(err, net.ErrClosed):
 				return
-			case err == nil: // others are of the network, and pass
+			case err == nil: // other errors are the network's, and temporary
 				answers <- time.Now()
 			}
 		}
@@ -159,7 +160,7 @@ func until(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		case <-tick.C:
-			_, _ = conn.Write([]byte("hello")) // what is denied is lost without an error
+			_, _ = conn.Write([]byte("hello")) // a denied datagram is dropped without an error
 		case <-r.Context().Done():
 			return
 		}

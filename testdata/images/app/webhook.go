@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// admissionReview is the part of admission.k8s.io/v1 that is looked at.
+// admissionReview is the part of admission.k8s.io/v1's type that review uses.
 type admissionReview struct {
 	APIVersion string             `json:"apiVersion"`
 	Kind       string             `json:"kind"`
@@ -34,7 +34,7 @@ type admissionStatus struct {
 	Message string `json:"message"`
 }
 
-// review denies objects with the label kl.test/deny and says why.
+// review denies objects that have the label kl.test/deny; the label's value is the reason.
 func review(w http.ResponseWriter, r *http.Request) {
 	var in admissionReview
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Request == nil {

@@ -11,7 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// writeDynamic writes an image of a program of this machine and the libraries it is linked with.
+// writeDynamic writes an image of one of this machine's programs and the libraries it is linked with.
 func writeDynamic(ctx context.Context, path, tag, program string) error {
 	list, err := exec.CommandContext(ctx, "ldd", program).Output()
 	if err != nil {
@@ -29,7 +29,7 @@ func writeDynamic(ctx context.Context, path, tag, program string) error {
 	if err := add("bin/"+filepath.Base(program), program); err != nil {
 		return err
 	}
-	for _, word := range strings.Fields(string(list)) { // libm.so.6 => /lib/…/libm.so.6 (0x…), or the loader's path alone
+	for _, word := range strings.Fields(string(list)) { // libm.so.6 => /lib/…/libm.so.6 (0x…), or only the loader's path
 		if strings.HasPrefix(word, "/") {
 			if err := add(word, word); err != nil {
 				return err

@@ -25,12 +25,12 @@ type file struct {
 	link string
 }
 
-// image is an image of one layer.
+// image makes an image of one layer.
 func image(files []file, config v1.Config) (v1.Image, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		h := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: epoch, Typeflag: tar.TypeReg}
+		h := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: epoch(), Typeflag: tar.TypeReg}
 		switch {
 		case f.link != "":
 			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.link, 0o777
@@ -60,7 +60,7 @@ func image(files []file, config v1.Config) (v1.Image, error) {
 		return nil, err
 	}
 	cf = cf.DeepCopy()
-	cf.OS, cf.Architecture, cf.Created, cf.Config = "linux", runtime.GOARCH, v1.Time{Time: epoch}, config
+	cf.OS, cf.Architecture, cf.Created, cf.Config = "linux", runtime.GOARCH, v1.Time{Time: epoch()}, config
 	return mutate.ConfigFile(img, cf)
 }
 
@@ -75,7 +75,7 @@ func writeOCI(path, tag string, img v1.Image) error {
 	if err != nil {
 		return fmt.Errorf("write layout: %w", err)
 	}
-	// containerd takes the name from its own annotation, others from the OCI one.
+	// containerd reads the name from its own annotation, other runtimes from the OCI one.
 	names := map[string]string{"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag}
 	if err := l.ReplaceImage(img, match.Name(tag), layout.WithAnnotations(names)); err != nil {
 		return fmt.Errorf("write layout: %w", err)

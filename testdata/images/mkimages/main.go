@@ -1,5 +1,5 @@
-// Command mkimages writes the images that the end-to-end scripts run as archives, for no registry can be asked for any.
-// Each is made from nothing: a static busybox, or the program in testdata/images/app.
+// Command mkimages writes the images of the end-to-end scripts as archives, because the scripts run without a registry.
+// Each has one layer: a static busybox, or the program in testdata/images/app.
 //
 //	go run ./testdata/images/mkimages -out .cache/images -busybox /bin/busybox
 //
@@ -35,7 +35,7 @@ func main() {
 	out := flag.String("out", ".cache/images", "directory to write to")
 	busybox := flag.String("busybox", "/bin/busybox", "a static busybox")
 	app := flag.String("app", "./testdata/images/app", "the Go package of the app image")
-	iperf3 := flag.String("iperf3", "", "Debian's iperf3, to be packed with its libraries")
+	iperf3 := flag.String("iperf3", "", "path of Debian's iperf3, to pack together with its libraries")
 	flag.Parse()
 	err := run(ctx, *out, *busybox, *app)
 	if err == nil && *iperf3 != "" {
@@ -67,7 +67,7 @@ func run(ctx context.Context, out, busybox, app string) error {
 	)
 }
 
-// busyboxImage is busybox with a link for each of its applets.
+// busyboxImage makes an image of busybox and a link for each of its applets.
 func busyboxImage(ctx context.Context, path string) (v1.Image, error) {
 	program, err := os.ReadFile(path)
 	if err != nil {
@@ -86,7 +86,7 @@ func busyboxImage(ctx context.Context, path string) (v1.Image, error) {
 	return image(files, v1.Config{Env: []string{"PATH=/bin"}, Cmd: []string{"sh"}})
 }
 
-// appImage builds the program of package pkg.
+// appImage builds package pkg and makes an image of it.
 func appImage(ctx context.Context, pkg string) (v1.Image, error) {
 	dir, err := os.MkdirTemp("", "mkimages")
 	if err != nil {
@@ -122,5 +122,5 @@ func writeDocker(path string, images map[string]v1.Image) error {
 	return nil
 }
 
-// epoch makes images depend on their content alone.
-var epoch = time.Unix(0, 0).UTC()
+// epoch is the date of every file and image, so that the same content gives the same image.
+func epoch() time.Time { return time.Unix(0, 0).UTC() }
