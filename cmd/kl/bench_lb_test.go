@@ -23,12 +23,12 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// BenchmarkBalancer measures how long a load balancer takes to get an address and to answer, and for how long it does not
-// answer when its node is killed or cut off, or its pod goes.
+// BenchmarkBalancer measures how long a load balancer takes to get an address and to answer, and how long it does not
+// answer after its node is killed or cut off, or its pod deleted.
 //
 //	make build && go test -tags e2e -run '^$' -bench Balancer -benchtime 1x ./cmd/kl
 //
-// KL_BENCH_RUNS is how many runs a median is of (5), KL_DRIVER the driver.
+// KL_BENCH_RUNS is the number of runs (5), KL_DRIVER the driver.
 func BenchmarkBalancer(b *testing.B) {
 	runs := benchRuns(5)
 	for b.Loop() {
@@ -45,15 +45,15 @@ func BenchmarkBalancer(b *testing.B) {
 		l.create("local", corev1.ServiceExternalTrafficPolicyLocal)
 		for range runs {
 			kill = append(kill, l.outage(func(node string) { u.kl("node", "kill", node) }))
-			u.kl("node", "start", l.before)
-			l.settle()
+			u.kl("node", "start", l.holder)
+			l.awaitRecovery()
 			partition = append(partition, l.outage(func(node string) { u.kl("node", "partition", node) }))
-			u.kl("node", "heal", l.before)
-			l.settle()
+			u.kl("node", "heal", l.holder)
+			l.awaitRecovery()
 			pod = append(pod, l.outage(func(node string) {
 				u.kl("kubectl", "delete", "pod", "-l", "app=web", "--field-selector", "spec.nodeName="+node, "--wait=false")
 			}))
-			l.settle()
+			l.awaitRecovery()
 		}
 		u.kl("down")
 		var table strings.Builder
@@ -71,11 +71,11 @@ func BenchmarkBalancer(b *testing.B) {
 	}
 }
 
-// balancerBench is a server on each of two nodes, and Services in front of them.
+// balancerBench is a cluster with a server on each of two nodes, and Services in front of them.
 type balancerBench struct {
 	u      *user
 	client kubernetes.Interface
-	before string // the node that held the address before the last outage
+	holder string // the node that held the address before the last outage
 }
 
 func (u *user) balancers() *balancerBench {
@@ -96,7 +96,7 @@ func (u *user) balancers() *balancerBench {
 
 func (u *user) layout() cluster.Layout { return cluster.Home(u.home).Cluster(u.cluster) }
 
-// create makes a Service and waits for its address, and then for an answer there.
+// create creates a Service and returns how long it took to get an address, and to answer there.
 func (l *balancerBench) create(name string, policy corev1.ServiceExternalTrafficPolicy) (address, answer time.Duration) {
 	b := l.u.b
 	b.Helper()
@@ -131,7 +131,7 @@ func (l *balancerBench) create(name string, policy corev1.ServiceExternalTraffic
 	return 0, 0
 }
 
-// await returns when somebody answers.
+// await returns once a connection to the address succeeds.
 func (l *balancerBench) await(ctx context.Context, ip string) {
 	for ctx.Err() == nil {
 		dialer := net.Dialer{Timeout: 100 * time.Millisecond}
@@ -141,10 +141,10 @@ func (l *balancerBench) await(ctx context.Context, ip string) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	l.u.b.Fatalf("nobody answers at %s", ip)
+	l.u.b.Fatalf("no answer from %s", ip)
 }
 
-// outage does something to the node that holds the address of Service local, and returns for how long nobody answered.
+// outage calls f with the node that holds the address of Service local, and returns how long there was no answer.
 func (l *balancerBench) outage(f func(node string)) time.Duration {
 	b := l.u.b
 	b.Helper()
@@ -152,7 +152,7 @@ func (l *balancerBench) outage(f func(node string)) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l.before = now.Node
+	l.holder = now.Node
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	watched := make(chan time.Duration, 1)
@@ -166,9 +166,9 @@ func (l *balancerBench) outage(f func(node string)) time.Duration {
 	return longest
 }
 
-// settle waits until both nodes are Ready and serve by themselves, and the address is held. What the API says of a node
-// that was off for a moment is from before.
-func (l *balancerBench) settle() {
+// awaitRecovery waits until both nodes are Ready, each serves its own pod, and the address answers. The Ready condition
+// alone may date from before a short outage.
+func (l *balancerBench) awaitRecovery() {
 	b := l.u.b
 	b.Helper()
 	l.u.kl("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
@@ -196,10 +196,10 @@ func (l *balancerBench) settle() {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	b.Fatal("the servers are not back")
+	b.Fatal("the servers do not answer again")
 }
 
-// answer tells whether every URL does.
+// answer reports whether every URL returns 200.
 func answer(urls []string) bool {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, u := range urls {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// BenchmarkLife measures the life cycle of clusters, and simulated ones.
+// BenchmarkLife measures up, stop, start, pause and resume, and clusters of simulated nodes.
 //
 //	make build && go test -tags e2e -run '^$' -bench Life -benchtime 1x ./cmd/kl
 //
-// KL_BENCH_RUNS is how many runs a median is of (5); nodes are of the embedded driver, unless KL_DRIVER says otherwise.
+// KL_BENCH_RUNS is the number of runs (5), KL_DRIVER the driver (embedded).
 func BenchmarkLife(b *testing.B) {
 	runs := benchRuns(5)
 	if os.Getenv("KL_DRIVER") == "" {
@@ -27,7 +27,7 @@ func BenchmarkLife(b *testing.B) {
 	for b.Loop() {
 		u := newUser(b)
 		u.warmUp()
-		rows := u.lives(runs)
+		rows := u.lifeCycle(runs)
 		rows = append(rows, u.nodeless(runs)...)
 		rows = append(rows, u.crowd(1000, 10_000)...)
 		var table strings.Builder
@@ -39,8 +39,8 @@ func BenchmarkLife(b *testing.B) {
 	}
 }
 
-// lives measures up, stop and start, pause and resume of a cluster of one node.
-func (u *user) lives(runs int) [][2]string {
+// lifeCycle measures up, stop, start, pause and resume of a cluster of one node.
+func (u *user) lifeCycle(runs int) [][2]string {
 	took := map[string][]time.Duration{}
 	verbs := []string{"up", "pause", "resume", "stop", "start"}
 	for range runs {
@@ -63,7 +63,7 @@ func (u *user) lives(runs int) [][2]string {
 	}
 }
 
-// nodeless measures an API alone.
+// nodeless measures a control plane without nodes.
 func (u *user) nodeless(runs int) [][2]string {
 	var up []time.Duration
 	var memory int64
@@ -130,8 +130,8 @@ spec:
 	return text.String()
 }
 
-// watchMemory looks at the control plane's memory every second until the function it returns is called, which tells the
-// largest seen.
+// watchMemory reads the control plane's memory every second until the function it returns is called, which returns the
+// largest value.
 func (u *user) watchMemory() func() int64 {
 	ctx, cancel := context.WithCancel(u.b.Context())
 	found := make(chan int64)
@@ -152,7 +152,7 @@ func (u *user) watchMemory() func() int64 {
 	return func() int64 { cancel(); return <-found }
 }
 
-// klPlain is kl without the driver asked for: none is needed.
+// klPlain runs kl without KL_DRIVER, for clusters without real nodes.
 func (u *user) klPlain(args ...string) {
 	u.b.Helper()
 	u.time(u.h.kl, append([]string{"--name", u.cluster}, args...)...)
@@ -166,7 +166,7 @@ func (u *user) planePID() string {
 	return strings.TrimSpace(string(pid))
 }
 
-// milliseconds is seconds for what is quick.
+// milliseconds is seconds for short times.
 func milliseconds(d []time.Duration) string {
 	s := slices.Sorted(slices.Values(d))
 	return fmt.Sprintf("%d ms (%d–%d)", s[len(s)/2].Milliseconds(), s[0].Milliseconds(), s[len(s)-1].Milliseconds())

@@ -25,15 +25,15 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// BenchmarkPolicy measures NetworkPolicies on two nodes with 500 pods, all but a few of them simulated: how long after its
-// creation, and its deletion, a policy is in force on every node, as pods see it, without and with 100 other policies;
-// and, where the machine has iperf3, what 100 policies cost in throughput between two pods.
+// BenchmarkPolicy measures NetworkPolicies on two nodes with 500 pods, most of them simulated: the time from creating or
+// deleting a policy until pods on every node see the effect, without and with 100 other policies; and, if iperf3 is
+// installed, what 100 policies cost in throughput between two pods.
 //
 //	apt-get install iperf3
 //	make build && go test -tags e2e -run '^$' -bench Policy -benchtime 1x ./cmd/kl
 //
-// KL_BENCH_POLICIES is how many times a policy is created (100), KL_DRIVER the driver. What the compiler alone costs is
-// measured by the benchmarks of cluster/policy and embedded/node/policy.
+// KL_BENCH_POLICIES is how many times a policy is created (100), KL_DRIVER the driver. The benchmarks of cluster/policy and
+// embedded/node/policy measure the compiler alone.
 func BenchmarkPolicy(b *testing.B) {
 	times := 100
 	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_POLICIES")); err == nil && v > 0 {
@@ -57,15 +57,15 @@ func BenchmarkPolicy(b *testing.B) {
 	}
 }
 
-// policyBench is a cluster with pods that watch who reaches whom.
+// policyBench is a cluster with pods that probe each other.
 type policyBench struct {
 	*user
 	ctx    context.Context
 	client kubernetes.Interface
 	web    *http.Client
 	server string
-	probes []corev1.Pod // one a node
-	target string       // address of a pod that sends datagrams back
+	probes []corev1.Pod // one on each node
+	target string       // address of a pod that echoes datagrams
 }
 
 const policyBenchPods = 500
@@ -106,7 +106,7 @@ func (p *policyBench) check(err error) {
 	}
 }
 
-// latencies creates a policy again and again, and has the pods tell when it began to hold, and when it ceased to.
+// latencies creates and deletes a policy many times and measures how long each takes to have an effect.
 func (p *policyBench) latencies(name string, times int) [][2]string {
 	deny := &networkingv1.NetworkPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
@@ -130,7 +130,7 @@ func (p *policyBench) latencies(name string, times int) [][2]string {
 	}
 }
 
-// until makes a change and returns how long after it the last node saw it.
+// until makes a change and returns how long it took until pods on every node saw it.
 func (p *policyBench) until(reached string, change func()) time.Duration {
 	type answer struct {
 		at  time.Time
@@ -143,8 +143,7 @@ func (p *policyBench) until(reached string, change func()) time.Duration {
 			answers <- answer{at, err}
 		}()
 	}
-	const underWay = 100 * time.Millisecond // for the pods to have begun
-	time.Sleep(underWay)
+	time.Sleep(100 * time.Millisecond) // the pods start to probe
 	began := time.Now()
 	change()
 	var last time.Time
@@ -180,7 +179,7 @@ func (p *policyBench) ask(pod, reached string) (time.Time, error) {
 	return time.Unix(0, ns), nil
 }
 
-// hundred makes, or removes, 100 policies that select the crowd and the pods of iperf3, with both as peers.
+// hundred creates or deletes 100 policies that select the crowd and the pods of iperf3, with both as peers.
 func (p *policyBench) hundred(on bool) {
 	policies := p.client.NetworkingV1().NetworkPolicies("default")
 	for i := range 100 {
@@ -203,8 +202,8 @@ func (p *policyBench) hundred(on bool) {
 	}
 }
 
-// throughput is what iperf3 measures between two pods on a node, and on two, without and with 100 policies in turn, so that
-// what else the machine does falls on both alike; nothing without iperf3.
+// throughput measures with iperf3 between two pods on one node and on two, without and with 100 policies in turn, so that
+// other load on the machine affects both alike. It returns no rows if iperf3 is not installed.
 func (p *policyBench) throughput() (rows [][2]string) {
 	program, err := exec.LookPath("iperf3")
 	if err != nil {
@@ -213,18 +212,18 @@ func (p *policyBench) throughput() (rows [][2]string) {
 	}
 	server := p.iperf3(program)
 	const runs = 7
-	type way struct {
+	type setup struct {
 		from    string
 		limited bool
 	}
-	found := map[way][]float64{}
+	found := map[setup][]float64{}
 	for range runs {
 		for _, limited := range []bool{false, true} {
 			if limited {
 				p.hundred(true)
 			}
 			for _, from := range []string{"near", "far"} {
-				found[way{from, limited}] = append(found[way{from, limited}], p.stream(from, server))
+				found[setup{from, limited}] = append(found[setup{from, limited}], p.stream(from, server))
 			}
 			if limited {
 				p.hundred(false)
@@ -232,7 +231,7 @@ func (p *policyBench) throughput() (rows [][2]string) {
 		}
 	}
 	for _, from := range []struct{ name, text string }{{"near", "on one node"}, {"far", "on two nodes"}} {
-		free, limited := found[way{from.name, false}], found[way{from.name, true}]
+		free, limited := found[setup{from.name, false}], found[setup{from.name, true}]
 		ratios := make([]float64, runs)
 		for i := range ratios {
 			ratios[i] = limited[i] / free[i]
@@ -243,7 +242,7 @@ func (p *policyBench) throughput() (rows [][2]string) {
 	return rows
 }
 
-// iperf3 starts the pods, and returns the server's address.
+// iperf3 starts the pods and returns the server's address.
 func (p *policyBench) iperf3(program string) string {
 	out := filepath.Join(p.home, "iperf3")
 	build := exec.CommandContext(p.ctx, "go", "run", "./testdata/images/mkimages", "-out", out, "-iperf3", program)
@@ -261,7 +260,7 @@ func (p *policyBench) iperf3(program string) string {
 	return server.Status.PodIP
 }
 
-// stream is what arrives at the server, in Gbit/s.
+// stream sends for two seconds and returns what arrives at the server, in Gbit/s.
 func (p *policyBench) stream(from, server string) float64 {
 	var result struct {
 		End struct {
@@ -280,7 +279,7 @@ func middle(values []float64) float64 {
 	return s[len(s)/2]
 }
 
-// percentiles is a median, the 99th percentile and the number of values.
+// percentiles formats the median, the 99th percentile, the number of values and the largest.
 func percentiles(d []time.Duration) string {
 	s := slices.Sorted(slices.Values(d))
 	at := func(p int) int64 { return s[(len(s)-1)*p/100].Milliseconds() }

@@ -17,14 +17,14 @@ import (
 // idle is how long CPU use is measured.
 const idle = time.Minute
 
-// clockTicks a second: USER_HZ, which is 100 everywhere Go runs on Linux.
+// clockTicks is USER_HZ, the ticks in a second: 100 on every Linux that Go supports.
 const clockTicks = 100
 
 // footprint measures memory and idle CPU of a cluster of two nodes.
 func (u *user) footprint() [][2]string {
 	u.kl("up", "--nodes", "2")
 	defer u.kl("down")
-	time.Sleep(20 * time.Second) // what starting left to do
+	time.Sleep(20 * time.Second) // for work that goes on after the start
 	parts := u.processes()
 	before := map[string]float64{}
 	for name, pids := range parts {
@@ -48,8 +48,8 @@ func (u *user) footprint() [][2]string {
 	return rows
 }
 
-// processes finds the cluster's processes: "control plane", each node's own programs by the node's name, and "dns". Pods
-// have process namespaces of their own, so what is in the node's is not a pod's.
+// processes finds the IDs of the cluster's processes: those of "control plane" and "dns", and of each node's programs by the
+// node's name. Pods have their own process namespaces, so a process in the node's does not belong to a pod.
 func (u *user) processes() map[string][]string {
 	parts := map[string][]string{}
 	dir := filepath.Join(u.home, "clusters", u.cluster)
@@ -59,7 +59,7 @@ func (u *user) processes() map[string][]string {
 	}
 	parts["control plane"] = []string{strings.TrimSpace(string(pid))}
 	all, _ := filepath.Glob("/proc/[0-9]*")
-	nodes := map[string]string{} // process namespace → node
+	nodes := map[string]string{} // node by process namespace
 	for _, proc := range all {
 		if name := nodeOf(proc, u.cluster); name != "" {
 			if ns, err := os.Readlink(filepath.Join(proc, "ns", "pid")); err == nil {
@@ -85,7 +85,8 @@ func (u *user) processes() map[string][]string {
 	return parts
 }
 
-// nodeOf is the name of the node of the cluster that a process is the first process of.
+// nodeOf returns the name of the node whose first process proc is; empty if it is not the first process of a node of the
+// cluster.
 func nodeOf(proc, cluster string) string {
 	status, err := os.ReadFile(filepath.Join(proc, "status"))
 	if err != nil || field(string(status), "NSpid:", 2) != "1" {
@@ -102,7 +103,7 @@ func nodeOf(proc, cluster string) string {
 	return node.Name
 }
 
-// field is the n-th word of the line that begins with prefix; empty if there is none.
+// field returns the n-th word of the line whose first word is prefix; empty if there is none.
 func field(text, prefix string, n int) string {
 	for line := range strings.Lines(text) {
 		if words := strings.Fields(line); len(words) > n && words[0] == prefix {
@@ -125,7 +126,7 @@ func anonymousMemory(pids []string) (bytes int64) {
 func cpuSeconds(pids []string) (seconds float64) {
 	for _, pid := range pids {
 		stat, _ := os.ReadFile(filepath.Join("/proc", pid, "stat"))
-		_, rest, ok := strings.Cut(string(stat), ") ") // the name may hold anything
+		_, rest, ok := strings.Cut(string(stat), ") ") // the program's name may contain spaces
 		words := strings.Fields(rest)
 		if !ok || len(words) < 13 {
 			continue

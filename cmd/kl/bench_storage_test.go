@@ -18,11 +18,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// BenchmarkStorage measures how long claims take, from the request that creates one, as a watching client sees it.
+// BenchmarkStorage measures how long claims take from their creation, as a watching client sees it.
 //
 //	make build && go test -tags e2e -run '^$' -bench Storage -benchtime 1x ./cmd/kl
 //
-// KL_BENCH_RUNS is how many runs a median is of (20), KL_DRIVER the driver.
+// KL_BENCH_RUNS is the number of runs (20), KL_DRIVER the driver.
 func BenchmarkStorage(b *testing.B) {
 	runs := benchRuns(20)
 	for b.Loop() {
@@ -53,7 +53,7 @@ func BenchmarkStorage(b *testing.B) {
 	}
 }
 
-// claims makes claims and pods in the default namespace.
+// claims creates claims and pods in the default namespace.
 type claims struct {
 	b      *testing.B
 	client kubernetes.Interface
@@ -84,7 +84,7 @@ func (c claims) create(ctx context.Context, name, class string, mode corev1.Pers
 	}
 }
 
-// bound is the time until a claim that needs no pod is bound.
+// bound returns the time until a claim of class shared is bound, which needs no pod.
 func (c claims) bound(name string) time.Duration {
 	ctx, cancel := context.WithTimeout(c.b.Context(), time.Minute)
 	defer cancel()
@@ -106,7 +106,7 @@ func (c claims) bound(name string) time.Duration {
 	return took
 }
 
-// pod is the time until a pod with a claim of class, or without one, runs.
+// pod returns the time until a pod with a claim of class runs; class may be empty for a pod without a volume.
 func (c claims) pod(name, class string) time.Duration {
 	ctx, cancel := context.WithTimeout(c.b.Context(), time.Minute)
 	defer cancel()

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// BenchmarkUser measures what a user of kl waits and pays for, and prints a table for the README. It needs root, to read
-// the memory of nodes' processes.
+// BenchmarkUser measures start times, memory and size, and prints a table for the README. It needs root to read the memory
+// of nodes' processes.
 //
 //	make build && go test -tags e2e -run '^$' -bench User -benchtime 1x ./cmd/kl
 //
-// KL_BENCH_RUNS is how many runs a median is of (5), KL_DRIVER the driver.
+// KL_BENCH_RUNS is the number of runs (5), KL_DRIVER the driver.
 func BenchmarkUser(b *testing.B) {
 	runs := benchRuns(5)
 	for b.Loop() {
@@ -41,15 +41,15 @@ func BenchmarkUser(b *testing.B) {
 	}
 }
 
-// benchRuns is how many runs a median is of: KL_BENCH_RUNS, or otherwise.
-func benchRuns(otherwise int) int {
+// benchRuns returns KL_BENCH_RUNS, or a default if it is not set.
+func benchRuns(byDefault int) int {
 	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_RUNS")); err == nil && v > 0 {
 		return v
 	}
-	return otherwise
+	return byDefault
 }
 
-// user is somebody with a home directory of his own.
+// user has a KL_HOME and one cluster.
 type user struct {
 	b       *testing.B
 	h       *harness
@@ -70,7 +70,7 @@ func newUser(b *testing.B) *user {
 	return u
 }
 
-// warmUp unpacks the payload and makes the node image, which a user pays for once.
+// warmUp unpacks the payload, imports the node image and builds the test images, so that no measurement includes that.
 func (u *user) warmUp() {
 	u.kl("up")
 	var err error
@@ -103,7 +103,7 @@ func (u *user) kl(args ...string) string {
 	return string(out)
 }
 
-// time is how long a program takes.
+// time runs a program and returns how long that took.
 func (u *user) time(name string, args ...string) time.Duration {
 	u.b.Helper()
 	cmd := u.command(name, args...)
@@ -114,7 +114,7 @@ func (u *user) time(name string, args ...string) time.Duration {
 	return time.Since(began)
 }
 
-// ups measures up, and with one node an application, several times.
+// ups measures up, and with one node also the start of an application.
 func (u *user) ups(nodes, runs int) [][2]string {
 	var up, load, app []time.Duration
 	for range runs {
@@ -162,7 +162,7 @@ func median(n int, measure func() time.Duration) string {
 	return fmt.Sprintf("%d ms", d[len(d)/2].Milliseconds())
 }
 
-// seconds is the median, and the range that it is of.
+// seconds formats the median and the range.
 func seconds(d []time.Duration) string {
 	s := slices.Sorted(slices.Values(d))
 	return fmt.Sprintf("%.1f s (%.1f–%.1f)", s[len(s)/2].Seconds(), s[0].Seconds(), s[len(s)-1].Seconds())

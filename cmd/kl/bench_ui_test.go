@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkUI measures the dashboard, as a process on a terminal of 200×60, on a real API server with 1,000 simulated
-// nodes and 5,000 pods: from its start to the first full list of pods, from a key to the frame that answers it, both with a
-// quiet cluster and while 500 pods are replaced, and the memory it holds.
+// BenchmarkUI measures the dashboard, as a process on a terminal of 200×60, with a real API server, 1,000 simulated nodes
+// and 5,000 pods: from its start to the first full list of pods, from a key to the next frame, in a quiet cluster and while
+// 500 pods are replaced, and its memory.
 //
 //	make build && go test -tags e2e -run '^$' -bench UI -benchtime 1x ./cmd/kl
 func BenchmarkUI(b *testing.B) {
@@ -35,8 +35,8 @@ func BenchmarkUI(b *testing.B) {
 			b.Fatal(err)
 		}
 		u.kl("kubectl", "apply", "-f", manifest)
-		// Not until the rollouts are complete: on a busy machine nodes are late with their leases, and the simulator leaves
-		// pods unready whose node was.
+		// It does not wait for complete rollouts: on a busy machine nodes renew their leases late, and the simulator does not
+		// make their pods ready again.
 		u.awaitRunning(5000)
 		load, _ := os.ReadFile("/proc/loadavg")
 		var table strings.Builder
@@ -49,7 +49,7 @@ func BenchmarkUI(b *testing.B) {
 	}
 }
 
-// awaitRunning waits until as many pods run.
+// awaitRunning waits until that many pods run.
 func (u *user) awaitRunning(pods int) {
 	u.b.Helper()
 	for limit := time.Now().Add(15 * time.Minute); ; <-time.After(2 * time.Second) {
@@ -73,7 +73,7 @@ func (u *user) dashboard() [][2]string {
 	t := u.openUI("--screen", "workloads")
 	defer t.end()
 	t.sees(regexp.MustCompile(`50\d\d pods`))
-	<-time.After(3 * time.Second) // the first metrics are in
+	<-time.After(3 * time.Second) // the first metrics arrive
 	quiet := t.pressAll(200)
 	u.kl("kubectl", "rollout", "restart", "deployment/crowd-0")
 	busy := t.pressAll(400)
@@ -86,7 +86,7 @@ func (u *user) dashboard() [][2]string {
 	}
 }
 
-// spread is the median and the worst.
+// spread formats the median and the largest value.
 func spread(d []time.Duration) string {
 	s := slices.Sorted(slices.Values(d))
 	return fmt.Sprintf("%d ms, %d ms", s[len(s)/2].Milliseconds(), s[len(s)-1].Milliseconds())
@@ -101,7 +101,7 @@ type uiTerminal struct {
 
 	mu   sync.Mutex
 	got  []byte
-	more chan struct{} // closed when there is more
+	more chan struct{} // closed, and replaced, when got grows
 }
 
 func (u *user) openUI(args ...string) *uiTerminal {
@@ -149,7 +149,7 @@ func (t *uiTerminal) read() {
 	}
 }
 
-// sees waits for text that the program writes and returns how long after its start, or the last press, it came.
+// sees waits for the program to write some text and returns how long that took from its start or the last key.
 func (t *uiTerminal) sees(what *regexp.Regexp) time.Duration {
 	t.u.b.Helper()
 	limit := time.After(time.Minute)
@@ -168,8 +168,8 @@ func (t *uiTerminal) sees(what *regexp.Regexp) time.Duration {
 	}
 }
 
-// pressAll presses what people press, n times, and returns how long each answer took. A key that goes to another screen is
-// answered by the line of screens, one that moves the cursor by a row with it.
+// pressAll presses n keys and returns how long each took to show an effect: the line of screens for a key that opens a
+// screen, a row with the cursor for one that moves it.
 func (t *uiTerminal) pressAll(n int) []time.Duration {
 	screens, cursor := regexp.MustCompile(`1 Overview`), regexp.MustCompile(`▌`)
 	keys := []struct {

@@ -23,7 +23,7 @@ import (
 	"github.com/klkube/kl/ui/quiet"
 )
 
-// Set by the linker: the versions of kl and of what its payload holds.
+// The versions of kl and of the programs in its payload, set by the linker (KL_LDFLAGS in the Makefile).
 var version, etcdVersion, containerdVersion, corednsVersion string
 
 func main() {
@@ -38,7 +38,7 @@ func run() int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		cancel(cmd.ErrInterrupted) // unwinds
+		cancel(cmd.ErrInterrupted) // the command cleans up
 		<-signals
 		os.Exit(130) // at once
 	}()
@@ -74,7 +74,7 @@ func run() int {
 func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
 	d, err := docker.New(ctx, docker.Options{Logger: log})
 	if err != nil {
-		return nil, err // not d: a nil pointer in an interface is not nil
+		return nil, err // not d: an interface with a nil pointer in it is not nil
 	}
 	return d, nil
 }
@@ -101,7 +101,7 @@ func startAtBoot(ctx context.Context, l cluster.Layout, on bool) (cluster.Autost
 	return m.Set(ctx, l, on)
 }
 
-// logger discards, unless KL_DEBUG asks for what happens behind the scenes.
+// logger is nil, which discards, unless KL_DEBUG is set.
 func logger() *slog.Logger {
 	if os.Getenv("KL_DEBUG") == "" {
 		return nil
@@ -109,7 +109,7 @@ func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// versions reads Kubernetes' version off its libraries, which are numbered v0.y.z for v1.y.z.
+// versions takes Kubernetes' version from that of its libraries, which are numbered v0.y.z for v1.y.z.
 func versions() cmd.Version {
 	v := cmd.Version{KL: version, Etcd: etcdVersion, Containerd: containerdVersion, CoreDNS: corednsVersion}
 	info, ok := debug.ReadBuildInfo()

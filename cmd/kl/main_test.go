@@ -11,7 +11,7 @@ import (
 	"github.com/creack/pty"
 )
 
-// TestMain is kl if asked to be.
+// With KL_TEST_MAIN set, the test binary is kl.
 func TestMain(m *testing.M) {
 	if os.Getenv("KL_TEST_MAIN") != "" {
 		main()
@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A command that has nothing to ask leaves the terminal alone: see package quiet.
-func TestTerminalIsLeftAlone(t *testing.T) {
+// A command without a dashboard sends no escape sequences to the terminal: see package quiet.
+func TestVersionDoesNotQueryTheTerminal(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "version")
 	cmd.Env = append(os.Environ(), "KL_TEST_MAIN=1", "KL_HOME="+t.TempDir(), "TERM=xterm-256color", "CI=")
 	terminal, err := pty.Start(cmd)

@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// balancerOf is the load balancer of Service $NS/name.
+// balancerOf returns the load balancer of a Service.
 func balancerOf(layout cluster.Layout, namespace, name string) (cluster.LoadBalancer, error) {
 	client := cluster.NewClient(layout)
 	defer client.Close()
@@ -37,8 +37,8 @@ func balancerOf(layout cluster.Layout, namespace, name string) (cluster.LoadBala
 	return cluster.LoadBalancer{}, fmt.Errorf("no load balancer of %s/%s in %v", namespace, name, list)
 }
 
-// balancerCommand is "balancer SERVICE": sets $ADDRESS to its address, $HOLDER to the node that holds it, once one does,
-// and $HOST to the host's address on that network.
+// balancerCommand is "balancer SERVICE": waits until a node holds the load balancer's address, then sets $ADDRESS to it,
+// $HOLDER to the node and $HOST to the host's address on that network.
 func balancerCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: balancer SERVICE")
@@ -60,8 +60,8 @@ func balancerCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// outageCommand is "outage LIMIT URL PROGRAM ARGS…": runs a program while the URL is asked all the time. It fails if the
-// longest time without an answer, from the program's start to when it answers reliably again, is longer than LIMIT.
+// outageCommand is "outage LIMIT URL PROGRAM ARGS…": runs a program while it requests the URL all the time. It fails if
+// there is no answer for longer than LIMIT, until LIMIT and a second after the program's end.
 func outageCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: outage LIMIT URL PROGRAM ARGS…")
@@ -72,7 +72,7 @@ func outageCommand(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	watched := make(chan time.Duration, 1)
 	go func() { watched <- longestOutage(ctx, args[1]) }()
-	time.Sleep(300 * time.Millisecond) // it answers
+	time.Sleep(300 * time.Millisecond) // for the first answers
 	ts.Check(ts.Exec(args[2], args[3:]...))
 	time.Sleep(limit + time.Second)
 	cancel()
@@ -83,7 +83,8 @@ func outageCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// longestOutage asks a URL until ctx is done, every connection anew, and returns the longest time between two answers.
+// longestOutage requests a URL until ctx is done, each time over a new connection, and returns the longest time between
+// two answers.
 func longestOutage(ctx context.Context, url string) time.Duration {
 	client := &http.Client{Timeout: 200 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
 	last, longest := time.Now(), time.Duration(0)

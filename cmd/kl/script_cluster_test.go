@@ -12,12 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// script is one script's run.
+// script is the run of one script.
 type script struct {
 	h      *harness
 	t      *testing.T
@@ -32,26 +31,26 @@ type scriptKey struct{}
 
 func scriptOf(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*script) }
 
-// cleanUp removes what the script made, whether it succeeded or not.
+// cleanUp removes everything the script created, whether it passed or not.
 func (s *script) cleanUp(env []string) {
 	if s.t.Failed() {
 		showLogs(s.t, s.home)
 	}
 	if s.shared {
-		if s.t.Failed() { // the next script shall not suffer
+		if s.t.Failed() { // the next script starts with a new cluster
 			showLogs(s.t, s.h.shared.home)
 			s.h.discardShared()
 		}
 	}
 	s.h.removeClusters(s.t, s.home, env)
-	for _, v := range env { // the script's own; the shared one is not in s.home
+	for _, v := range env {
 		if name, ok := strings.CutPrefix(v, "CLUSTER="); ok && !s.shared {
 			removeLeftovers(s.t, name)
 		}
 	}
 }
 
-// removeLeftovers removes what kl down should have, and reports it.
+// removeLeftovers removes containers and networks that kl down should have removed, and fails the test if there are any.
 func removeLeftovers(t testing.TB, cluster string) {
 	for _, kind := range []struct{ list, remove []string }{
 		{[]string{"ps", "-aq"}, []string{"rm", "-fv"}},
@@ -81,7 +80,7 @@ func (h *harness) removeClusters(t testing.TB, home string, env []string) {
 	}
 }
 
-// killProcessesOf ends processes on this machine that were started with that KL_HOME.
+// killProcessesOf kills the processes on this machine that were started with a KL_HOME.
 func killProcessesOf(t testing.TB, home string) {
 	for _, p := range processesOf(home) {
 		t.Logf("clean up: kill %s", p)
@@ -94,7 +93,7 @@ func killProcessesOf(t testing.TB, home string) {
 	}
 }
 
-// showLogs logs the ends of all log files of a KL_HOME.
+// showLogs logs the last lines of all log files in a KL_HOME.
 func showLogs(t testing.TB, home string) {
 	for _, pattern := range []string{"clusters/*/logs/*.log", "clusters/*/nodes/*/logs/*.log", "clusters/*/run/failed"} {
 		files, _ := filepath.Glob(filepath.Join(home, pattern))
@@ -110,17 +109,16 @@ func showLogs(t testing.TB, home string) {
 	}
 }
 
-// sharedCluster is the cluster of scripts that need not have one of their own.
+// sharedCluster is the cluster of scripts that do not need their own.
 type sharedCluster struct {
 	name  string // empty if there is none
 	home  string
 	nodes int
-	users int
-	began time.Time
+	users int // scripts so far
 }
 
-// clusterCommand is "cluster NODES": a running cluster with at least that many nodes, with the images of
-// testdata/images loaded, and a namespace $NS.
+// clusterCommand is "cluster NODES": makes the script use the shared cluster, which runs with at least that many nodes and
+// the images of testdata/images, and creates a namespace $NS there.
 func (h *harness) clusterCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: cluster NODES")
@@ -137,7 +135,7 @@ func (h *harness) clusterCommand(ts *testscript.TestScript, neg bool, args []str
 	h.shared.users++
 	ts.Setenv("KL_HOME", h.shared.home)
 	ts.Setenv("CLUSTER", h.shared.name)
-	// Always up: it is idempotent, merges the context into this script's kubeconfig, and adds missing nodes.
+	// up is idempotent; for a running cluster it adds missing nodes and merges the context into this script's kubeconfig.
 	h.shared.nodes = max(nodes, h.shared.nodes)
 	ts.Check(ts.Exec("kl", "up", "--name", h.shared.name, "--nodes", strconv.Itoa(h.shared.nodes)))
 	h.imagesCommand(ts, false, nil)
@@ -162,8 +160,8 @@ func (h *harness) discardShared() {
 	h.shared = sharedCluster{users: h.shared.users}
 }
 
-// processesOf is the processes started with that KL_HOME, as "PID COMMAND LINE", but for the shims of pods, which end
-// with their node.
+// processesOf lists the processes that were started with a KL_HOME, as "PID COMMAND LINE". Shims of pods are not among
+// them; they end with their node.
 func processesOf(home string) []string {
 	var found []string
 	entries, _ := filepath.Glob("/proc/[0-9]*")

@@ -20,7 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// commands are the commands that scripts have beyond testscript's own.
+// commands are the commands of scripts in addition to testscript's.
 func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"cluster":      h.clusterCommand,
@@ -48,7 +48,7 @@ func (h *harness) imagesCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("IMAGES", dir)
 }
 
-// eventually is "[!] eventually TIMEOUT PROGRAM ARGS…": runs the program until it succeeds (fails).
+// eventually is "[!] eventually TIMEOUT PROGRAM ARGS…": runs the program until it succeeds, or with ! until it fails.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: eventually TIMEOUT PROGRAM ARGS…")
@@ -66,7 +66,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// freePort is "freeport VARIABLE": a port that nobody listens on.
+// freePort is "freeport VARIABLE": sets the variable to a port that no process listens on.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -95,7 +95,7 @@ func release(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(l.Close())
 }
 
-// signalCommand is "signal SIGNAL PID": testscript's own kill reaches only what it started.
+// signalCommand is "signal SIGNAL PID". testscript's kill signals only what testscript started.
 func signalCommand(ts *testscript.TestScript, _ bool, args []string) {
 	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
 	pid, err := strconv.Atoi(args[1])
@@ -105,7 +105,8 @@ func signalCommand(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(syscall.Kill(pid, signals[args[0]]))
 }
 
-// setenv is "setenv VARIABLE FILE": the file's first line; stdout is the last command's.
+// setenv is "setenv VARIABLE FILE": sets the variable to the file's first line. The file stdout is the output of the last
+// command.
 func setenv(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], firstLine(ts.ReadFile(args[1])))
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// machineCommand is "machine save" and "machine same": the second fails if the machine holds anything that it did not
-// hold at the first, or has lost something: containers, networks, volumes, processes with this KL_HOME, mounts, network
-// links, nftables tables. What belongs to another cluster is not looked at: somebody may be working on this machine. Where
-// clusters of the embedded driver come and go beside the test, KL_E2E_CROWDED says so.
+// machineCommand is "machine save" and "machine same": the second fails if there are more or fewer containers, networks,
+// volumes, processes with this KL_HOME, mounts, network links or nftables tables on the machine than there were at the
+// first. Those of other clusters do not count, as the machine may be in use. Set KL_E2E_CROWDED if clusters of the embedded
+// driver are created and removed during the test.
 func machineCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: machine save|same")
@@ -50,7 +50,7 @@ func machineCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// machine lists what kl could leave behind.
+// machine lists everything that kl could leave behind.
 func machine(cluster, home string) []string {
 	found := map[string]bool{}
 	add := func(kind string, lines []string) {
@@ -60,10 +60,10 @@ func machine(cluster, home string) []string {
 			}
 		}
 	}
-	label := func(s string) bool { // what another cluster owns
+	ofAnother := func(s string) bool { // cluster's label
 		return strings.Contains(s, "dev.kl.cluster=") && !strings.Contains(s, "dev.kl.cluster="+cluster)
 	}
-	drop := func(lines []string) []string { return slices.DeleteFunc(lines, label) }
+	drop := func(lines []string) []string { return slices.DeleteFunc(lines, ofAnother) }
 	add("container", drop(output("docker", "ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")))
 	add("network", drop(output("docker", "network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Labels}}")))
 	volumes := output("docker", "volume", "ls", "--format", "{{.Name}} {{.Labels}}")
@@ -85,7 +85,7 @@ func machine(cluster, home string) []string {
 			add("mount", []string{strings.TrimSpace(line)})
 		}
 	}
-	// Docker makes and removes these for its nodes, and they do not tell whose they are.
+	// Docker creates and removes these for its nodes, and their names do not contain the cluster's.
 	if os.Getenv("KL_DRIVER") == "embedded" && os.Getenv("KL_E2E_CROWDED") == "" {
 		for _, pattern := range []string{"/sys/fs/cgroup/kl-*", "/sys/fs/cgroup/*/kl-*", "/run/kl/*"} {
 			paths, _ := filepath.Glob(pattern)
@@ -98,7 +98,7 @@ func machine(cluster, home string) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// output is the lines of a program's output; none if it cannot be run or fails.
+// output returns the lines that a program prints; none if it cannot be run or fails.
 func output(name string, args ...string) []string {
 	text, err := exec.Command(name, args...).Output()
 	if err != nil {

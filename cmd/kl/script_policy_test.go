@@ -28,8 +28,8 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// mesh is the nine pods of testdata/manifests/mesh.yaml: a, b and c in the namespaces $NS-x, $NS-y and $NS-z. They are
-// asked through the API server's proxy, which reaches a pod from its own node, and that no policy denies.
+// mesh is the nine pods of testdata/manifests/mesh.yaml: a, b and c in the namespaces $NS-x, $NS-y and $NS-z. Requests to
+// them go through the API server's proxy, which reaches a pod from its own node and which no policy denies.
 type mesh struct {
 	ctx    context.Context
 	client kubernetes.Interface
@@ -40,13 +40,13 @@ type mesh struct {
 }
 
 const (
-	meshPorts    = "80 81"
-	meshPatience = 60 * time.Second // for a change to be in force, on a machine that has other things to do
-	// probeLimit is how long a probe waits for an answer. Where it was too short, the table is made once more.
+	meshPorts   = "80 81"
+	meshTimeout = 60 * time.Second // for a policy to be in force, on a busy machine
+	// probeLimit is how long a probe waits for an answer. If that was too short, await probes again.
 	probeLimit = 700 * time.Millisecond
 )
 
-// openMesh waits for the pods.
+// openMesh waits until the pods have addresses.
 func openMesh(ts *testscript.TestScript) *mesh {
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(ts.Getenv("KL_HOME"), "clusters", ts.Getenv("CLUSTER"), "kubeconfig"))
 	ts.Check(err)
@@ -57,7 +57,7 @@ func openMesh(ts *testscript.TestScript) *mesh {
 	ts.Check(err)
 	m := &mesh{ctx: context.Background(), client: client, http: web, server: config.Host, prefix: ts.Getenv("NS") + "-", pods: map[string]netip.Addr{}}
 	for began := time.Now(); len(m.pods) < 9; time.Sleep(100 * time.Millisecond) {
-		if time.Since(began) > meshPatience {
+		if time.Since(began) > meshTimeout {
 			ts.Fatalf("only %d pods of the mesh have an address", len(m.pods))
 		}
 		list, err := client.CoreV1().Pods("").List(m.ctx, metav1.ListOptions{LabelSelector: "mesh"})
@@ -81,17 +81,17 @@ func meshCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// truth is who reaches whom: "x/a z/b 80".
+// truth is which pod reaches which: a key is "x/a z/b 80".
 type truth map[string]bool
 
-// truthCommand is "truth FILE…": each file is a policy, after comments that say who reaches whom while it is in force; the
-// last comment that fits counts, and without one everybody reaches everybody:
+// truthCommand is "truth FILE…": each file is a policy, preceded by comments that say which pods reach which while it is
+// in force. The last comment that matches counts; without one, every pod reaches every other:
 //
 //	# deny  * x/*       every pod to every pod of namespace x, on both ports
 //	# allow y/b x/a 80
 //
-// A policy's namespace is that of the mesh, x, y or z, and $VARIABLES are replaced. For each file, the table that the pods
-// see is compared with the file's, and with the model of package policy, while the policy is there and before it came.
+// A policy's namespace is that of the mesh, x, y or z, and $VARIABLES are replaced. For each file, the comments are compared
+// with what the pods see and with the model of package policy, while the policy exists and after it is deleted.
 func truthCommand(ts *testscript.TestScript, neg bool, files []string) {
 	if neg || len(files) == 0 {
 		ts.Fatalf("usage: truth FILE…")
@@ -111,12 +111,12 @@ func truthCommand(ts *testscript.TestScript, neg bool, files []string) {
 	}
 }
 
-// kubectl is not k: the objects name their namespaces.
+// kubectl runs kubectl without $NS, because the objects name their namespaces.
 func (m *mesh) kubectl(ts *testscript.TestScript, args ...string) error {
 	return ts.Exec("kl", append([]string{"kubectl", "--name", ts.Getenv("CLUSTER")}, args...)...)
 }
 
-// expect reads the comments of a file.
+// expect returns the table that the comments of a file describe.
 func (m *mesh) expect(ts *testscript.TestScript, text string) truth {
 	t := truth{}
 	for _, from := range m.names() {
@@ -134,24 +134,24 @@ func (m *mesh) expect(ts *testscript.TestScript, text string) truth {
 		hits := 0
 		for k := range t {
 			c := strings.Fields(k)
-			if like(f[2], c[0]) && like(f[3], c[1]) && (len(f) == 4 || f[4] == c[2]) {
+			if matches(f[2], c[0]) && matches(f[3], c[1]) && (len(f) == 4 || f[4] == c[2]) {
 				t[k] = f[1] == "allow" || c[0] == c[1] // a pod always reaches itself
 				hits++
 			}
 		}
 		if hits == 0 {
-			ts.Fatalf("no pods are meant by %q", line)
+			ts.Fatalf("%q matches no pods", line)
 		}
 	}
 	return t
 }
 
-func like(pattern, name string) bool {
+func matches(pattern, name string) bool {
 	ok, err := filepath.Match(pattern, name)
 	return pattern == "*" || err == nil && ok
 }
 
-// await probes until the table is the wanted one, and checks that the model says the same.
+// await probes until the pods see the wanted table, and checks that the model gives the same one.
 func (m *mesh) await(ts *testscript.TestScript, what string, want truth) {
 	if diff := want.diff(m.model(ts)); diff != "" {
 		ts.Fatalf("%s: the model differs from the file:\n%s", what, diff)
@@ -162,13 +162,13 @@ func (m *mesh) await(ts *testscript.TestScript, what string, want truth) {
 		if err == nil && diff == "" {
 			return
 		}
-		if time.Since(began) > meshPatience {
+		if time.Since(began) > meshTimeout {
 			ts.Fatalf("%s: what the pods see differs from the file: %v\n%s", what, err, diff)
 		}
 	}
 }
 
-// diff tells in which cells b differs.
+// diff lists the entries that differ in b.
 func (t truth) diff(b truth) string {
 	var lines []string
 	for _, k := range slices.Sorted(maps.Keys(t)) {
@@ -179,7 +179,7 @@ func (t truth) diff(b truth) string {
 	return strings.Join(lines, "\n")
 }
 
-// probe has every pod try every pod on every port, all at once.
+// probe makes every pod connect to every pod on every port, all at once.
 func (m *mesh) probe() (truth, error) {
 	t, names := truth{}, map[string]string{}
 	query := url.Values{"for": {probeLimit.String()}}
@@ -231,7 +231,7 @@ func (m *mesh) ask(pod string, query url.Values) (string, error) {
 	return string(text), err
 }
 
-// model is what package policy says of the objects the cluster has.
+// model is what package policy computes from the objects in the cluster.
 func (m *mesh) model(ts *testscript.TestScript) truth {
 	pods, err := m.client.CoreV1().Pods("").List(m.ctx, metav1.ListOptions{})
 	ts.Check(err)

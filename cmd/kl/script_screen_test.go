@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,21 +22,21 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// screen is a terminal that a program runs in, played by tmux.
+// screen is a terminal with a program in it, emulated by tmux.
 type screen struct {
 	socket string
 	env    []string
 	seen   time.Time // when the last "screen sees" was satisfied
 }
 
-// screenCommand is a person at a terminal:
+// screenCommand plays a person at a terminal:
 //
 //	screen start COLSxLINES PROGRAM ARGS…   a terminal with the program in it, until the end of the script
-//	screen keys KEY…                        presses keys, as tmux names them; =TEXT is typed as it is
-//	[!] screen sees TIMEOUT REGEXP          waits until the screen (does not) match; ^ and $ match at lines
-//	screen press TIMEOUT KEY REGEXP         presses the key until the screen matches: for what takes a while to be possible
-//	screen size COLSxLINES                  another size
-//	screen denial LIMIT POLICY              the policy's first denial was seen, by the last "sees", within LIMIT
+//	screen keys KEY…                        presses keys by their tmux names; =TEXT is typed literally
+//	[!] screen sees TIMEOUT REGEXP          waits until the screen matches, or with ! does not; ^ and $ match at lines
+//	screen press TIMEOUT KEY REGEXP         presses the key every second until the screen matches
+//	screen size COLSxLINES                  resizes the terminal
+//	screen denial LIMIT POLICY              fails unless the last "sees" matched within LIMIT of the policy's first denial
 func screenCommand(ts *testscript.TestScript, neg bool, args []string) {
 	s := scriptOf(ts)
 	if len(args) < 2 || neg && args[0] != "sees" {
@@ -48,7 +47,7 @@ func screenCommand(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	if s.screen == nil {
-		ts.Fatalf("there is no screen")
+		ts.Fatalf("screen %s needs a \"screen start\" before it", args[0])
 	}
 	switch args[0] {
 	case "keys":
@@ -74,7 +73,7 @@ func screenCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the denial was on the screen after %s, more than %s", took, limit)
 		}
 	default:
-		ts.Fatalf("no such thing: screen %s", args[0])
+		ts.Fatalf("unknown command: screen %s", args[0])
 	}
 }
 
@@ -90,7 +89,7 @@ func startScreen(ts *testscript.TestScript, size string, program []string) *scre
 		_ = os.RemoveAll(dir)
 	})
 	cols, lines, _ := strings.Cut(size, "x")
-	// What the program says at its end stays on the screen.
+	// The sleep keeps the program's last output on the screen.
 	line := strings.Join(program, " ") + "; echo exit code $?; exec sleep 600"
 	out, err := s.tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", cols, "-y", lines, line)
 	if err != nil {
@@ -117,7 +116,7 @@ func (s *screen) press(key string) error {
 	return nil
 }
 
-// wait looks until the screen matches, pressing a key before each look if one is given.
+// wait waits until the screen matches. If key is not empty, it presses the key before each look.
 func (s *screen) wait(ts *testscript.TestScript, timeout, pattern string, neg bool, key string) {
 	limit, err := time.ParseDuration(timeout)
 	ts.Check(err)
@@ -143,15 +142,15 @@ func (s *screen) wait(ts *testscript.TestScript, timeout, pattern string, neg bo
 	}
 }
 
-// firstDenial is when a policy first refused a connection, as the cluster's nodes tell.
+// firstDenial returns when a policy first denied a connection, according to the nodes.
 func firstDenial(l cluster.Layout, of string) (time.Time, error) {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", l.StatusSocket())
-	}}}
-	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	client := cluster.NewClient(l)
+	defer client.Close()
 	var first time.Time
 	for _, node := range []string{"n1", "n2"} {
-		resp, err := client.Get("http://kl/v1/nodes/" + node + policy.DenialsPath)
+		resp, err := client.Node(ctx, node, http.MethodGet, policy.DenialsPath, nil)
 		if err != nil {
 			return first, err
 		}
@@ -169,7 +168,7 @@ func firstDenial(l cluster.Layout, of string) (time.Time, error) {
 		}
 	}
 	if first.IsZero() {
-		return first, errors.New("no node knows of a denial")
+		return first, errors.New("no node has recorded a denial")
 	}
 	return first, nil
 }

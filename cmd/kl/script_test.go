@@ -15,14 +15,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScript runs testdata/script: each file is one promise to the user, kept by the real program with real nodes.
+// TestScript runs the scripts in testdata/script with the real program and real nodes. Each is one promise to users.
 //
-//	make build && go test -tags e2e -timeout 30m -run TestScript/exec ./cmd/kl
+//	make script NAME=two_nodes DRIVER=embedded
 //
-// KL_DRIVER names the driver of all clusters; empty is kl's choice. Each script has a home directory, a KL_HOME and a
-// cluster name ($CLUSTER) of its own; whatever it leaves is removed, and shown if the script failed. A script that says
-// "cluster 2" gets a running cluster of two nodes that others use before and after it, and a namespace ($NS) of its own
-// there. Scripts run one after the other: they watch what the machine holds.
+// KL_DRIVER is the driver of all clusters; if it is empty, kl chooses. Each script has its own home directory, KL_HOME and
+// cluster name ($CLUSTER). What it leaves behind is removed, and logged if the script failed. A script with the line
+// "cluster 2" gets a running cluster of two nodes, which it shares with other scripts, and its own namespace ($NS) there.
+// Scripts do not run in parallel, because some compare the state of the machine before and after.
 func TestScript(t *testing.T) {
 	h := newHarness(t)
 	testscript.RunT(oneByOne{t}, testscript.Params{
@@ -44,16 +44,16 @@ func (o oneByOne) Run(name string, f func(testscript.T)) {
 	o.T.Run(name, func(t *testing.T) { f(oneByOne{t}) })
 }
 
-// harness is what scripts have in common.
+// harness is what all scripts share.
 type harness struct {
 	t      testing.TB
 	source string // the root of the source tree
 	driver string // KL_DRIVER
-	dir    string // short, for sockets live below it
+	dir    string // short, because the path of a socket has a limit
 	kl     string // the program under test
-	bin    string // directory of what scripts call: kl with the driver asked for, k
+	bin    string // directory of the programs that scripts call: see writeTools
 
-	images func() (string, error) // builds the test images once
+	images func() (string, error) // builds the test images on the first call and returns their directory
 	shared sharedCluster
 }
 
@@ -70,7 +70,7 @@ func newHarness(t testing.TB) *harness {
 	if _, err := os.Stat(kl); err != nil {
 		t.Fatalf("no kl to test, run make build first: %v", err)
 	}
-	dir, err := os.MkdirTemp("", "kle2e")
+	dir, err := os.MkdirTemp("", "kle2e") //nolint:usetesting // sockets need a shorter path than t.TempDir gives
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,15 +96,15 @@ func newHarness(t testing.TB) *harness {
 	return h
 }
 
-// writeTools makes the programs that scripts call:
+// writeTools writes the programs that scripts call:
 //
-//	kl ARGS…    the real one, with the driver asked for
+//	kl ARGS…    the program under test, with KL_DRIVER
 //	k ARGS…     kubectl on $CLUSTER, in namespace $NS
-//	ready NODE  succeeds once the node has been ready for a moment
-//	stopped     succeeds once the control plane of $CLUSTER is gone
-//	nodepid N   the process that is the first of node N of $CLUSTER
-//	ticks       processor time that control plane and node programs of $CLUSTER have used; 0 if there are none
-//	crash       what a reboot leaves of $CLUSTER: no process of it lives, none ended in order
+//	ready NODE  succeeds if the node is ready
+//	stopped     succeeds if the control plane of $CLUSTER does not run
+//	nodepid N   prints the ID of the first process of node N of $CLUSTER
+//	ticks       prints the processor time used by control plane and node programs of $CLUSTER; 0 if there are none
+//	crash       kills all processes of $CLUSTER at once, as a power failure does
 func writeTools(dir, kl, driver string) error {
 	if driver != "" {
 		driver = fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver)
@@ -125,7 +125,7 @@ func writeTools(dir, kl, driver string) error {
 	return nil
 }
 
-// A node's programs are known by the node's directory, which is mounted into the node whatever made it.
+// A node's processes are found by the node's directory, which every driver mounts into the node.
 const (
 	nodePID = `for f in $(grep -ls "/clusters/$CLUSTER/nodes/$1 " /proc/[0-9]*/mountinfo); do
 	p=${f#/proc/}; p=${p%/mountinfo}
@@ -138,7 +138,7 @@ exit 1`
 done | awk '{n += $12 + $13} END {print n + 0}'`
 	crash = `for p in $(cat "$KL_HOME/clusters/$CLUSTER/run/control-plane.pid") \
 	$(grep -ls "supervise-node.$KL_HOME/embedded/$CLUSTER/" /proc/[0-9]*/cmdline | cut -d/ -f3); do
-	test $p = $$ || kill -9 $p 2>/dev/null || true # grep finds itself, which is gone
+	test $p = $$ || kill -9 $p 2>/dev/null || true # the list contains grep, which has ended
 done
 docker ps -q --filter label=dev.kl.cluster=$CLUSTER 2>/dev/null | xargs -r docker stop -t 1 >/dev/null
 for p in $(nodepid n1) $(nodepid n2); do kill -9 $p 2>/dev/null || true; done
@@ -149,7 +149,7 @@ done
 exit 1`
 )
 
-// payload is the directory that KL_HOMEs share, so that only the first script unpacks.
+// payload is the directory of payloads that all KL_HOMEs share, so that only the first script unpacks.
 func (h *harness) payload() string { return filepath.Join(h.dir, "payload") }
 
 // newHome makes a KL_HOME.
@@ -203,7 +203,7 @@ func (h *harness) condition(cond string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
 
-// makeImages builds the images of testdata/images, from the busybox that nodes have.
+// makeImages builds the images of testdata/images, with the busybox of nodes.
 func (h *harness) makeImages() (string, error) {
 	out := filepath.Join(h.dir, "images")
 	args := []string{"run", "./testdata/images/mkimages", "-out", out}
@@ -218,7 +218,7 @@ func (h *harness) makeImages() (string, error) {
 	return out, nil
 }
 
-// removeTree is os.RemoveAll for a tree with directories that cannot be written to.
+// removeTree is os.RemoveAll for a tree that may contain directories without write permission.
 func removeTree(dir string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil

@@ -12,7 +12,8 @@ import (
 	"github.com/klkube/kl/cluster/sim"
 )
 
-// simulate is cluster.Host.Simulate. Groups share one row of names: a node keeps the shape it was made with.
+// simulate creates or removes simulated nodes until there are as many as s asks for. All groups are numbered in one
+// sequence, and a node keeps the shape it was created with.
 func simulate(ctx context.Context, l cluster.Layout, s cluster.Spec, progress func(done, of int)) error {
 	config, err := clientcmd.BuildConfigFromFlags("", l.Kubeconfig())
 	if err != nil {
@@ -41,7 +42,7 @@ func simulate(ctx context.Context, l cluster.Layout, s cluster.Spec, progress fu
 	return d.Scale(ctx, l.Name, len(shapes), func(i int) sim.Shape { return shapes[i-1] }, progress)
 }
 
-// quantityOf reads a quantity that was checked before, in units of 10^scale; empty is 0.
+// quantityOf returns a valid quantity in units of 10^scale; empty is 0.
 func quantityOf(s string, scale resource.Scale) int64 {
 	q, err := resource.ParseQuantity(s)
 	if err != nil {
