@@ -22,7 +22,7 @@ PROGS    := $(CACHE)/bin
 PAYLOAD  := embedded/payload
 EMBED    := $(PAYLOAD)/payload_$(GOARCH)
 
-# Debian packages: to build the payload, and to fetch the ones that are in it.
+# Debian packages: to build the payload, and to download the ones that are in it.
 DEBIAN   := gcc libc6-dev libseccomp-dev ca-certificates git zstd
 ifneq ($(GOARCH),$(HOSTARCH))
 CROSS    := $(if $(filter arm64,$(GOARCH)),aarch64,x86_64)-linux-gnu
@@ -55,9 +55,9 @@ KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.etcdVersion=$(ETCD) -X
 ENGINE_LDFLAGS = -s -w -X main.version=$(RELEASE) $(k8s-ldflags) \
 	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)
 
-# Packages that link, or whose tests link, the control plane or another of the big programs: tested without the race
-# detector, whose build of them takes the better part of an hour.
-BIG   := k8s.io/kubernetes/|k8s.io/apiserver/|go.etcd.io/etcd/server/|github.com/containerd/containerd/v2/|github.com/coredns/coredns/
+# Packages that link the API server, or whose tests do. They are tested without the race detector, because compiling
+# Kubernetes for it takes the better part of an hour. All others are light, also those that link containerd or CoreDNS.
+BIG   := k8s.io/kubernetes/|k8s.io/apiserver/pkg/server/|go.etcd.io/etcd/server/
 HEAVY = $(GO) list -test -f '{{if .ForTest}}{{.ForTest}}{{else}}{{.ImportPath}}{{end}} {{join .Deps " "}}' ./... | \
 	sed -n -E '/ ($(subst /,\/,$(BIG)))/s/(\.test)? .*//p' | sort -u
 
@@ -116,20 +116,34 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 deps:
 	@.ci/debian-deps $(DEBIAN)
 
+# Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package.
+IMAGES := ./testdata/images/...
+COVER  ?= -cover
+
 .PHONY: test
-test: deps ## run the whole test suite
+test: deps ## run the whole test suite and print the coverage of each package
 	@echo "== light packages: race detector, shuffled"
-	@all=$$($(GO) list ./...); heavy=$$($(HEAVY)); \
+	@all=$$($(GO) list ./... $(IMAGES)); heavy=$$($(HEAVY)); \
 	light=$$(comm -23 <(sort <<<"$$all") <(sort <<<"$$heavy")); status=0; \
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(TESTFLAGS) $$light || status=1; \
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(COVER) $(TESTFLAGS) $$light || status=1; \
 	if [[ -n $$heavy ]]; then \
 		echo "== packages that link the control plane"; \
-		$(GO) test -shuffle=on -ldflags '$(k8s-ldflags)' -timeout 20m $(TESTFLAGS) $$heavy || status=1; \
+		$(GO) test -shuffle=on $(COVER) -ldflags '$(k8s-ldflags)' -timeout 20m $(TESTFLAGS) $$heavy || status=1; \
 	fi; \
 	if (( status )); then echo "== make test: FAIL"; else echo "== make test: ok"; fi; exit $$status
 
+.PHONY: test-one
+test-one: ## test one package without the race detector: make test-one PKG=./ui RUN=TestTable
+	$(GO) test -ldflags '$(k8s-ldflags)' $(if $(RUN),-run '$(RUN)' -v) $(TESTFLAGS) $(or $(PKG),$(error give a package: make test-one PKG=./ui))
+
+.PHONY: script
+script: LEVEL := 3
+script: build ## run one script of testdata/script: make script NAME=two_nodes DRIVER=embedded
+	KL_DRIVER=$(DRIVER) KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 20m \
+		-run 'TestScript/^$(or $(NAME),$(error give a script: make script NAME=two_nodes))$$' $(E2EFLAGS) ./cmd/kl
+
 .PHONY: e2e
-e2e: build ## run the scripts of testdata/script with bin/kl and a real Docker engine
+e2e: build ## run the scripts of testdata/script with bin/kl; KL_DRIVER is the driver, kl chooses if it is empty
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 60m -run TestScript $(E2EFLAGS) ./cmd/kl
 	KL_BINARY=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 10m ./cluster/kltest
 
@@ -137,19 +151,52 @@ e2e: build ## run the scripts of testdata/script with bin/kl and a real Docker e
 bench: build ## measure start time, memory and size with bin/kl
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 60m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
 
+# What bin/dev holds: kl without a payload of its own, which uses the payload that was packed last and the kl-engine beside it.
+DEV := $(BIN)/dev
+.PHONY: dev-build
+dev-build:
+	@[[ -e $(BIN)/payload.tar.zst ]] || $(MAKE) payload LEVEL=3
+	@mkdir -p $(DEV)
+	$(GO) build -ldflags '$(ENGINE_LDFLAGS)' -o $(DEV)/kl-engine ./cmd/kl-engine
+	$(GO) build -ldflags '$(KL_LDFLAGS)' -o $(DEV)/kl ./cmd/kl
+	@ln -sf ../payload.tar.zst ../payload.sha256 $(DEV)/
+
+.PHONY: dev
+dev: dev-build ## put the changed engine into a running cluster without packing it, or start one: make dev CLUSTER=kl UP="--nodes 2"
+	@.ci/dev $(DEV) $(or $(CLUSTER),kl) $(UP)
+
+.PHONY: shell
+shell: dev ## make dev, then a shell in a node: make shell NODE=n1
+	@$(DEV)/kl node shell $(or $(NODE),n1) --name $(or $(CLUSTER),kl)
+
 .PHONY: golden
 golden: ## write the golden files of the tests again
-	$(GO) test ./ui/... ./cmd/... -update
+	$(GO) test ./ui/... ./cmd ./cluster/config ./cluster/service -update
+	KL_UPDATE_GOLDEN=1 $(GO) test ./cluster/policy ./embedded/node/policy
 
-.PHONY: docs
-docs: build ## write THIRD_PARTY.md again, and draw the pictures of README from a real cluster
+.PHONY: generate
+generate: golden ## write everything again that is generated and committed: golden files and THIRD_PARTY.md
 	$(GO) run ./$(PAYLOAD)/thirdparty > THIRD_PARTY.md.new
 	mv THIRD_PARTY.md.new THIRD_PARTY.md
+
+.PHONY: docs
+docs: build ## draw the pictures of README from a real cluster
 	testdata/docs/pictures
 
 .PHONY: lint
-lint: ## gofmt, go vet, and golangci-lint or staticcheck
+lint: ## gofmt, go vet and golangci-lint
 	@.ci/lint
+
+# goreleaser compiles kl itself, with the flags of `build`. Versions later than this one need a newer Go or modules that the
+# Go module proxy does not have.
+GORELEASER := github.com/goreleaser/goreleaser/v2@v2.16.0
+.PHONY: release-check
+release-check: ## check .goreleaser.yml
+	KL_LDFLAGS='$(KL_LDFLAGS)' GOARCH= $(GO) run $(GORELEASER) check
+
+.PHONY: release
+release: ## build a release of the present tag for both architectures, as a draft on GitHub
+	KL_LDFLAGS='$(KL_LDFLAGS)' GOARCH= $(GO) run $(GORELEASER) release --clean
 
 .PHONY: clean
 clean: ## remove what was built, not Go's caches
