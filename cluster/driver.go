@@ -10,11 +10,27 @@ import (
 	"time"
 )
 
+// DriverName names a driver in the Spec, on the command line and in the data about a node.
+type DriverName string
+
+// The drivers, and what leaves the choice to kl.
+const (
+	DriverAuto      DriverName = "auto"      // the first driver that works on this machine
+	DriverDocker    DriverName = "docker"    // nodes are containers of a Docker engine
+	DriverEmbedded  DriverName = "embedded"  // nodes are containers that kl runs itself (Linux, root)
+	DriverSimulated DriverName = "simulated" // no real nodes: an API alone, or with nodes that kwok simulates
+)
+
+// DriverNames are the values that Spec.Driver can have.
+func DriverNames() []DriverName {
+	return []DriverName{DriverAuto, DriverDocker, DriverEmbedded, DriverSimulated}
+}
+
 // Driver makes nodes. List reads the backend, never a state file: labels on the container are the database.
 // A Driver is safe for concurrent use.
 type Driver interface {
-	// Name is docker, embedded or simulated.
-	Name() string
+	// Name is what the driver is asked for by; never DriverAuto.
+	Name() DriverName
 	// Create makes and starts a node. It returns ErrNodeExists if the name is taken, and leaves nothing behind when it
 	// fails or ctx ends. The first node of a cluster also makes what the nodes share (a network).
 	Create(ctx context.Context, spec NodeSpec) (Node, error)
@@ -90,13 +106,13 @@ type Payload struct {
 	Runc   string // Dir/rootfs/usr/local/bin/runc
 }
 
-// NodeSpec is a node to be made. The driver shows RunDir at /kl/run, NodeDir at /kl/node and SharedDir at /kl/shared in the
+// NodeSpec is a node to be made. The driver shows TunnelDir at /kl/run, NodeDir at /kl/node and SharedDir at /kl/shared in the
 // node, all writable.
 type NodeSpec struct {
 	Cluster     string
 	Name        string // n1, n2, …: host name and Kubernetes node name
 	Payload     Payload
-	RunDir      string // host directory with the socket of the tunnel: Layout.TunnelDir
+	TunnelDir   string // host directory with the tunnel's socket: Layout.TunnelDir
 	NodeDir     string // host directory of this node: node.json, ca.crt, bootstrap.kubeconfig, tunnel-token, logs/
 	SharedDir   string // host directory of volumes that all nodes see; empty for none
 	MilliCPUs   int64  // 0 means no limit
@@ -119,16 +135,16 @@ const (
 
 // Node is plain data about one node, as read from the backend.
 type Node struct {
-	Cluster     string    `json:"cluster"`
-	Name        string    `json:"name"`
-	Driver      string    `json:"driver"`
-	ID          string    `json:"id"` // the backend's name for it: a container ID
-	IP          string    `json:"ip"`
-	State       NodeState `json:"state"`
-	Created     time.Time `json:"created"`
-	PayloadSHA  string    `json:"payloadSHA,omitempty"`
-	MilliCPUs   int64     `json:"milliCPUs,omitempty"`
-	MemoryBytes int64     `json:"memoryBytes,omitempty"`
+	Cluster     string     `json:"cluster"`
+	Name        string     `json:"name"`
+	Driver      DriverName `json:"driver"`
+	ID          string     `json:"id"` // the backend's name for it: a container ID
+	IP          string     `json:"ip"`
+	State       NodeState  `json:"state"`
+	Created     time.Time  `json:"created"`
+	PayloadSHA  string     `json:"payloadSHA,omitempty"`
+	MilliCPUs   int64      `json:"milliCPUs,omitempty"`
+	MemoryBytes int64      `json:"memoryBytes,omitempty"`
 
 	Labels map[string]string `json:"labels,omitempty"` // NodeSpec.Labels
 	Ports  []Port            `json:"ports,omitempty"`  // NodeSpec.Ports

@@ -1,9 +1,11 @@
 package cluster
 
+import "slices"
+
 // Paths a node sees, whatever the driver.
 const (
 	NodeMountDir     = "/kl/node" // Layout.NodeDir on the host
-	RunMountDir      = "/kl/run"  // Layout.TunnelDir on the host
+	TunnelMountDir      = "/kl/run"  // Layout.TunnelDir on the host
 	NodeConfigFile   = "/kl/node/node.json"
 	NodeCAFile       = "/kl/node/ca.crt"
 	NodeBootstrap    = "/kl/node/bootstrap.kubeconfig"
@@ -36,5 +38,8 @@ type NodeConfig struct {
 	ProxyArgs    map[string]string   `json:"proxyArgs,omitempty"`
 	KubeletPatch map[string]any      `json:"kubeletPatch,omitempty"`
 	Mirrors      map[string][]string `json:"mirrors,omitempty"`
-	Disable      []string            `json:"disable,omitempty"`
+	Disable      []Feature           `json:"disable,omitempty"`
 }
+
+// Enabled reports whether the node's cluster has a feature.
+func (c NodeConfig) Enabled(f Feature) bool { return !slices.Contains(c.Disable, f) }

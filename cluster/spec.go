@@ -19,15 +19,34 @@ const (
 type Spec struct {
 	APIVersion string      `json:"apiVersion"`
 	Kind       string      `json:"kind"`
-	Name       string      `json:"name"`             // DNS label, at most 32 characters
-	Driver     string      `json:"driver,omitempty"` // auto, docker, embedded or simulated
+	Name       string      `json:"name"` // DNS label, at most 32 characters
+	Driver     DriverName  `json:"driver,omitempty"`
 	Nodes      []NodeGroup `json:"nodes,omitempty"`
 	Networking Networking  `json:"networking,omitzero"`
 	Kubernetes Kubernetes  `json:"kubernetes,omitzero"`
 	Containerd Containerd  `json:"containerd,omitzero"`
-	Disable    []string    `json:"disable,omitempty"`   // networkPolicy, loadBalancer, storage, metrics
+	Disable    []Feature   `json:"disable,omitempty"`
 	Ephemeral  bool        `json:"ephemeral,omitempty"` // etcd does not sync to disk; state may be lost on power failure
 }
+
+// Feature is a built-in part of every cluster that Spec.Disable can leave out.
+type Feature string
+
+// The features.
+const (
+	FeatureNetworkPolicy Feature = "networkPolicy"
+	FeatureLoadBalancer  Feature = "loadBalancer"
+	FeatureStorage       Feature = "storage"
+	FeatureMetrics       Feature = "metrics"
+)
+
+// Features are all features, in the order in which messages list them.
+func Features() []Feature {
+	return []Feature{FeatureNetworkPolicy, FeatureLoadBalancer, FeatureStorage, FeatureMetrics}
+}
+
+// Enabled reports whether the cluster has a feature.
+func (s Spec) Enabled(f Feature) bool { return !slices.Contains(s.Disable, f) }
 
 // NodeGroup is a number of equal nodes. Nodes without a name get the first of n1, n2, … that is free; simulated ones are
 // sim-1, sim-2, … in any case.
@@ -104,7 +123,7 @@ const (
 // DefaultSpec is the cluster that `kl up` makes when nothing is said: one node, any driver.
 func DefaultSpec() Spec {
 	return Spec{
-		APIVersion: APIVersion, Kind: Kind, Name: DefaultName, Driver: "auto",
+		APIVersion: APIVersion, Kind: Kind, Name: DefaultName, Driver: DriverAuto,
 		Nodes: []NodeGroup{{Count: 1}},
 		Networking: Networking{
 			PodCIDR: DefaultPodCIDR, ServiceCIDR: DefaultServiceCIDR,

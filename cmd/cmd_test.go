@@ -65,7 +65,7 @@ func newMachine(t *testing.T) *machine {
 		UserHome: dir, Home: home, Payload: clustertest.PlanePayload,
 		Getenv:  func(string) string { return "" },
 		Version: Version{KL: "v0.1.0", Kubernetes: "v1.36.3"},
-		Drivers: []DriverFactory{{Name: "docker", Open: func(context.Context, *slog.Logger) (cluster.Driver, error) { return driver, nil }}},
+		Drivers: []DriverFactory{{Name: cluster.DriverDocker, Open: func(context.Context, *slog.Logger) (cluster.Driver, error) { return driver, nil }}},
 		Exec: func(program string, args, environ []string) error {
 			i := slices.IndexFunc(environ, func(s string) bool { return strings.HasPrefix(s, "KUBECONFIG=") })
 			m.ran = append([]string{filepath.Base(program), strings.TrimPrefix(environ[i], "KUBECONFIG="+string(home)+"/")}, args...)

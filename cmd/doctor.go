@@ -49,7 +49,7 @@ func runDoctor(ctx context.Context, e *env, o output) error {
 // system returns this machine as the checks see it.
 func (e *env) system() doctor.System {
 	s := doctor.Host(e.Home, func(ctx context.Context) (string, error) {
-		d, err := e.openDriver(ctx, "docker")
+		d, err := e.openDriver(ctx, cluster.DriverDocker)
 		if err != nil {
 			return "", err
 		}

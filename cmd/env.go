@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/klkube/kl/cluster/host"
 
@@ -20,7 +19,7 @@ import (
 // DriverFactory opens a driver. Open returns an error that wraps cluster.ErrNoEngine if the driver cannot be used on this
 // machine.
 type DriverFactory struct {
-	Name string
+	Name cluster.DriverName
 	Open func(context.Context, *slog.Logger) (cluster.Driver, error)
 }
 
@@ -71,17 +70,17 @@ func (e *env) host(show func(cluster.Event)) *host.Host {
 func (e *env) layout() cluster.Layout { return e.Home.Cluster(e.name) }
 
 // openDriver opens the named driver.
-func (e *env) openDriver(ctx context.Context, name string) (cluster.Driver, error) {
+func (e *env) openDriver(ctx context.Context, name cluster.DriverName) (cluster.Driver, error) {
 	for _, f := range e.Drivers {
 		if name == f.Name {
 			return f.Open(ctx, e.Logger)
 		}
 	}
-	return nil, usageError{fmt.Errorf("unknown driver %q: use auto, %s", name, strings.Join(e.driverNames(), ", "))}
+	return nil, usageError{fmt.Errorf("unknown driver %q: use auto, %s", name, joinNames(e.driverNames()))}
 }
 
-func (e *env) driverNames() []string {
-	var names []string
+func (e *env) driverNames() []cluster.DriverName {
+	var names []cluster.DriverName
 	for _, f := range e.Drivers {
 		names = append(names, f.Name)
 	}

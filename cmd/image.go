@@ -146,7 +146,7 @@ func (e *env) saveImages(ctx context.Context, names []string) (io.ReadCloser, er
 		}
 		r, err := source.SaveImages(ctx, names)
 		if err != nil {
-			return nil, &cluster.Error{Op: "find " + what, Err: errors.Join(err, d.Close()), Hint: "there is no such file, and no such image in " + f.Name}
+			return nil, &cluster.Error{Op: "find " + what, Err: errors.Join(err, d.Close()), Hint: "there is no such file, and no such image in " + string(f.Name)}
 		}
 		return closeBoth{r, d}, nil
 	}

@@ -40,7 +40,7 @@ func list(ctx context.Context, e *env, o output) error {
 		if i.Status != nil {
 			uptime = age(time.Since(i.Status.Started))
 		}
-		rows = append(rows, []string{i.Name, string(i.Phase), fmt.Sprint(len(i.Nodes)), i.Kubernetes, i.Driver, i.Server, uptime})
+		rows = append(rows, []string{i.Name, string(i.Phase), fmt.Sprint(len(i.Nodes)), i.Kubernetes, string(i.Driver), i.Server, uptime})
 	}
 	return table(e.Out, rows)
 }

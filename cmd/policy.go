@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -178,7 +177,7 @@ func unenforced(s cluster.Spec) error {
 	switch {
 	case s.Networking.CNI == "none":
 		return errors.New("kl does not enforce NetworkPolicies in this cluster: networking.cni is none, so your own network plugin has to")
-	case slices.Contains(s.Disable, "networkPolicy"):
+	case !s.Enabled(cluster.FeatureNetworkPolicy):
 		return errors.New("this cluster does not enforce NetworkPolicies: kl.yaml has disable: [networkPolicy]")
 	}
 	return nil

@@ -249,7 +249,7 @@ func TestUnenforced(t *testing.T) {
 	if err := unenforced(s); err != nil {
 		t.Error(err)
 	}
-	s.Disable = []string{"networkPolicy"}
+	s.Disable = []cluster.Feature{cluster.FeatureNetworkPolicy}
 	if err := unenforced(s); err == nil || !strings.Contains(err.Error(), "disable: [networkPolicy]") {
 		t.Error(err)
 	}

@@ -102,7 +102,7 @@ func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) {
 	line("state", string(i.Phase))
 	line("reason", i.Reason)
 	line("kubernetes", i.Kubernetes)
-	driver := i.Driver
+	driver := string(i.Driver)
 	if i.DriverWhy != "" {
 		driver += " (" + i.DriverWhy + ")"
 	}

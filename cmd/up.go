@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strings"
 
 	"github.com/klkube/kl/cluster/host"
 
@@ -31,7 +32,7 @@ type upFlags struct {
 
 func newUpCmd(e *env) *cobra.Command {
 	f := upFlags{nodes: 1}
-	drivers := append(e.driverNames(), host.Nodeless)
+	drivers := append(e.driverNames(), cluster.DriverSimulated)
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the cluster and wait until its nodes are ready",
@@ -56,7 +57,7 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.IntVar(&f.nodes, "nodes", f.nodes, "how many `nodes` to run")
 	flags.StringVarP(&f.file, "file", "f", "", "configuration `file`, see 'kl config schema'; flags override it")
 	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add, which run nothing")
-	flags.StringVar(&f.spec.Driver, "driver", "auto", "what nodes are made with: `auto` or one of "+joinWords(drivers))
+	flags.StringVar((*string)(&f.spec.Driver), "driver", string(cluster.DriverAuto), "what nodes are made with: `auto` or one of "+joinNames(drivers))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
 	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers, while nodes come")
 	flags.DurationVar(&f.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
@@ -68,7 +69,7 @@ func newUpCmd(e *env) *cobra.Command {
 	mustRegister(cmd.RegisterFlagCompletionFunc("restart",
 		cobra.FixedCompletions([]string{host.RestartAlways, host.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
 	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
-		cobra.FixedCompletions(append([]string{"auto"}, drivers...), cobra.ShellCompDirectiveNoFileComp)))
+		cobra.FixedCompletions(append([]cobra.Completion{string(cluster.DriverAuto)}, names(drivers)...), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
@@ -115,15 +116,20 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	return nil
 }
 
-func joinWords(words []string) string {
-	switch n := len(words); n {
-	case 0:
-		return "none"
-	case 1:
-		return words[0]
-	default:
-		return fmt.Sprintf("%s, %s", words[0], joinWords(words[1:]))
+func names(drivers []cluster.DriverName) []string {
+	out := make([]string, len(drivers))
+	for i, d := range drivers {
+		out[i] = string(d)
 	}
+	return out
+}
+
+// joinNames lists drivers in a message.
+func joinNames(drivers []cluster.DriverName) string {
+	if len(drivers) == 0 {
+		return "none"
+	}
+	return strings.Join(names(drivers), ", ")
 }
 
 func up(ctx context.Context, e *env, f upFlags) error {

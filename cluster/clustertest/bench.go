@@ -73,9 +73,9 @@ func (b *bench) spec(t *testing.T, name string) cluster.NodeSpec {
 	t.Helper()
 	spec := cluster.NodeSpec{
 		Cluster: b.cluster, Name: name, Payload: b.Payload,
-		RunDir: filepath.Join(b.dir, "run"), NodeDir: filepath.Join(b.dir, "nodes", name), SharedDir: filepath.Join(b.dir, "shared"),
+		TunnelDir: filepath.Join(b.dir, "run"), NodeDir: filepath.Join(b.dir, "nodes", name), SharedDir: filepath.Join(b.dir, "shared"),
 	}
-	for _, dir := range []string{spec.RunDir, spec.SharedDir, filepath.Join(spec.NodeDir, "logs")} {
+	for _, dir := range []string{spec.TunnelDir, spec.SharedDir, filepath.Join(spec.NodeDir, "logs")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}

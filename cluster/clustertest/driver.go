@@ -84,7 +84,7 @@ func promises() []promise {
 		{"Exec has a terminal that is resized", (*bench).execTerminal, execer},
 		{"Exec returns an error if it could not be run", (*bench).execFails, execer},
 		{"Exec ends with ctx", (*bench).execCancelled, execer},
-		{"RunDir, NodeDir, SharedDir and Mounts are shown in the node", (*bench).mounts, execer},
+		{"TunnelDir, NodeDir, SharedDir and Mounts are shown in the node", (*bench).mounts, execer},
 		{"DeleteCluster removes what is shared and is nil if it is gone", (*bench).deletesCluster, has[cluster.Cleaner]},
 		{"Prepare does the slow work of Create", (*bench).prepares, has[cluster.Preparer]},
 		{"Prepare may run beside Create", (*bench).preparesBeside, has[cluster.Preparer]},

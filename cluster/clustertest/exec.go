@@ -12,7 +12,7 @@ import (
 )
 
 // Exec runs a command of Commands, or one of the built-in ones: true, false, echo, hostname, cat [FILE], tee FILE
-// (both of which reach RunDir, NodeDir and SharedDir on the host), stty size, and sh -c "exit N". An unknown one exits with 127.
+// (both of which reach TunnelDir, NodeDir and SharedDir on the host), stty size, and sh -c "exit N". An unknown one exits with 127.
 func (f *Fake) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (int, error) {
 	now, err := f.machine.find(n)
 	if err != nil {
@@ -118,7 +118,7 @@ func (f *Fake) file(n cluster.Node, cmd cluster.ExecSpec, write bool) int {
 // access reads or writes a file of the node: on the host if it is below a mount, else in memory.
 func (n *fakeNode) access(path string, data []byte, write bool) ([]byte, error) {
 	mounts := append([]cluster.Mount{
-		{Host: n.spec.RunDir, Node: cluster.RunMountDir}, {Host: n.spec.NodeDir, Node: cluster.NodeMountDir},
+		{Host: n.spec.TunnelDir, Node: cluster.TunnelMountDir}, {Host: n.spec.NodeDir, Node: cluster.NodeMountDir},
 		{Host: n.spec.SharedDir, Node: cluster.SharedMountDir},
 	}, n.spec.Mounts...)
 	for _, m := range mounts {

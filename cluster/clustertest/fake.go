@@ -19,7 +19,7 @@ import (
 // and set its fields before using it.
 type Fake struct {
 	// DriverName is what Name returns: docker unless changed.
-	DriverName string
+	DriverName cluster.DriverName
 	// Hook, if set, runs before an operation takes effect and may block until ctx ends; an error makes the operation
 	// fail. op is prepare, create, delete, start, stop, kill, pause, resume, exec, delete-cluster or purge.
 	Hook func(ctx context.Context, op string, n cluster.Node) error
@@ -46,7 +46,7 @@ var (
 
 // NewFake returns a Fake on an empty machine.
 func NewFake() *Fake {
-	return &Fake{DriverName: "docker", Clock: time.Now, machine: newMachine()}
+	return &Fake{DriverName: cluster.DriverDocker, Clock: time.Now, machine: newMachine()}
 }
 
 // Connect returns another Fake on the same machine, as another process would see it.
@@ -55,7 +55,7 @@ func (f *Fake) Connect() *Fake {
 }
 
 // Name is DriverName.
-func (f *Fake) Name() string { return f.DriverName }
+func (f *Fake) Name() cluster.DriverName { return f.DriverName }
 
 // Close does nothing: nodes keep running.
 func (f *Fake) Close() error { return nil }
@@ -82,7 +82,7 @@ func (f *Fake) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node,
 // checkHostPaths rejects mounts whose host path does not exist, as a real engine does.
 func checkHostPaths(spec cluster.NodeSpec) error {
 	paths := []string{}
-	for _, p := range []string{spec.RunDir, spec.NodeDir, spec.SharedDir} {
+	for _, p := range []string{spec.TunnelDir, spec.NodeDir, spec.SharedDir} {
 		if p != "" {
 			paths = append(paths, p)
 		}

@@ -235,7 +235,7 @@ func (b *bench) mounts(t *testing.T) {
 		}
 	}
 	for dir, host := range map[string]string{
-		cluster.RunMountDir: spec.RunDir, cluster.NodeMountDir: spec.NodeDir, cluster.SharedMountDir: spec.SharedDir, "/data/rw": writable,
+		cluster.TunnelMountDir: spec.TunnelDir, cluster.NodeMountDir: spec.NodeDir, cluster.SharedMountDir: spec.SharedDir, "/data/rw": writable,
 	} {
 		if _, code := b.run(t, n, "from the node", "tee", dir+"/back"); code != 0 {
 			t.Errorf("%s is not writable", dir)

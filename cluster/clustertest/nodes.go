@@ -18,7 +18,7 @@ import (
 
 func (b *bench) named(t *testing.T) {
 	switch name := b.driver.Name(); name {
-	case "docker", "embedded", "simulated":
+	case cluster.DriverDocker, cluster.DriverEmbedded, cluster.DriverSimulated:
 	default:
 		t.Errorf("name is %q", name)
 	}

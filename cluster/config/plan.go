@@ -51,7 +51,7 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 		}
 	}
 	refuse("name", old.Name, new.Name, "it is the cluster's identity")
-	if new.Driver != "auto" && new.Driver != "" {
+	if new.Driver != cluster.DriverAuto && new.Driver != "" {
 		refuse("driver", old.Driver, new.Driver, "nodes cannot move between drivers")
 	}
 	const addresses = "addresses handed out would no longer be valid"

@@ -14,10 +14,17 @@ import (
 )
 
 // The words some fields are limited to.
-func drivers() []string { return []string{"auto", "docker", "embedded", "simulated"} }
-func features() []string {
-	return []string{"networkPolicy", "loadBalancer", "storage", "metrics"}
+func drivers() []string  { return words(cluster.DriverNames()) }
+func features() []string { return words(cluster.Features()) }
+
+func words[T ~string](values []T) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return out
 }
+
 func effects() []string { return []string{"NoSchedule", "PreferNoSchedule", "NoExecute"} }
 
 // Components are the programs Kubernetes.ExtraArgs may name.
@@ -53,7 +60,7 @@ func validate(s cluster.Spec, m Machine, w *walker) Problems {
 		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
 	}
 	for i, d := range s.Disable {
-		v.oneOf(fmt.Sprintf("disable[%d]", i), d, features())
+		v.oneOf(fmt.Sprintf("disable[%d]", i), string(d), features())
 	}
 	return w.problems
 }
@@ -68,7 +75,7 @@ func (v *validator) header(s cluster.Spec) {
 	if msgs := validation.IsDNS1123Label(s.Name); len(msgs) > 0 || len(s.Name) > 32 {
 		v.bad("name", "%q is not a name: use at most 32 of a-z, 0-9 and -, beginning and ending with a letter or digit", s.Name)
 	}
-	v.oneOf("driver", s.Driver, drivers())
+	v.oneOf("driver", string(s.Driver), drivers())
 }
 
 func (v *validator) oneOf(path, word string, words []string) {
@@ -162,7 +169,7 @@ func (v *validator) nodes(s cluster.Spec) {
 			v.bad("networking.podCIDR", "%s holds %d ranges of /24, one a node, but %d nodes are asked for", p, ranges, real)
 		}
 	}
-	if s.Driver == "simulated" && real > 0 {
+	if s.Driver == cluster.DriverSimulated && real > 0 {
 		v.bad("driver", "driver simulated makes no real nodes, but %d are asked for: set simulated: true on them", real)
 	}
 }

@@ -90,7 +90,7 @@ func mountsOf(spec cluster.NodeSpec) []mount.Mount {
 		{Type: mount.TypeVolume, Target: "/var", VolumeOptions: &mount.VolumeOptions{
 			Labels: map[string]string{labelCluster: spec.Cluster, labelNode: spec.Name},
 		}},
-		{Type: mount.TypeBind, Source: spec.RunDir, Target: cluster.RunMountDir},
+		{Type: mount.TypeBind, Source: spec.TunnelDir, Target: cluster.TunnelMountDir},
 		{Type: mount.TypeBind, Source: spec.NodeDir, Target: cluster.NodeMountDir},
 	}
 	if spec.SharedDir != "" {

@@ -30,7 +30,7 @@ func spec(t *testing.T) cluster.NodeSpec {
 		t.Fatal(err)
 	}
 	return cluster.NodeSpec{
-		Cluster: "c", Name: "n1", Payload: cluster.Payload{SHA: "abc", Rootfs: rootfs}, RunDir: "/r", NodeDir: "/n",
+		Cluster: "c", Name: "n1", Payload: cluster.Payload{SHA: "abc", Rootfs: rootfs}, TunnelDir: "/r", NodeDir: "/n",
 		MilliCPUs: 1500, MemoryBytes: 1 << 30,
 		Ports: []cluster.Port{{Host: 8080, Node: 80}, {Host: 53, Node: 5353, Protocol: "udp", Address: "0.0.0.0"}},
 	}

@@ -101,7 +101,7 @@ func noEngine(err error) error {
 }
 
 // Name is docker.
-func (d *Driver) Name() string { return "docker" }
+func (d *Driver) Name() cluster.DriverName { return cluster.DriverDocker }
 
 // Close closes the connections to the engine.
 func (d *Driver) Close() error { return d.client.Close() }

@@ -28,9 +28,9 @@ func smallSpec(t *testing.T, c *client.Client, name string) cluster.NodeSpec {
 	dir := t.TempDir()
 	spec := cluster.NodeSpec{
 		Cluster: prefix() + name, Name: "n1", Payload: clustertest.SmallPayload(t, fmt.Sprintf("%s-%d", name, os.Getpid())),
-		RunDir: filepath.Join(dir, "run"), NodeDir: filepath.Join(dir, "n1"),
+		TunnelDir: filepath.Join(dir, "run"), NodeDir: filepath.Join(dir, "n1"),
 	}
-	for _, dir := range []string{spec.RunDir, spec.NodeDir} {
+	for _, dir := range []string{spec.TunnelDir, spec.NodeDir} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func (d *Driver) inspect(ctx context.Context, id string) (cluster.Node, error) {
 // node makes a Node of a container's state and labels. A damaged label counts as empty.
 func node(id, state string, created time.Time, labels map[string]string) cluster.Node {
 	n := cluster.Node{
-		Cluster: labels[labelCluster], Name: labels[labelNode], Driver: "docker", ID: id, IP: labels[labelIP],
+		Cluster: labels[labelCluster], Name: labels[labelNode], Driver: cluster.DriverDocker, ID: id, IP: labels[labelIP],
 		Created: created, PayloadSHA: labels[labelPayload],
 	}
 	n.MilliCPUs, _ = strconv.ParseInt(labels[labelCPUs], 10, 64)

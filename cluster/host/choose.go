@@ -10,9 +10,6 @@ import (
 	"github.com/klkube/kl/cluster/statefile"
 )
 
-// Nodeless is the driver of a cluster without real nodes: an API alone, or with simulated nodes.
-const Nodeless = "simulated"
-
 // driverFor opens the driver of a cluster. One without real nodes needs none.
 func (h *Host) driverFor(ctx context.Context, s cluster.Spec) (cluster.Driver, error) {
 	d, _, err := h.chooseFor(ctx, s)
@@ -22,9 +19,9 @@ func (h *Host) driverFor(ctx context.Context, s cluster.Spec) (cluster.Driver, e
 // chooseFor is driverFor that also tells, in a few words, why it is that driver; nothing if the Spec names it.
 func (h *Host) chooseFor(ctx context.Context, s cluster.Spec) (d cluster.Driver, why string, err error) {
 	switch {
-	case s.Driver == Nodeless:
+	case s.Driver == cluster.DriverSimulated:
 		return nodeless{}, "", nil
-	case s.Driver != "auto":
+	case s.Driver != cluster.DriverAuto:
 		d, err = h.OpenDriver(ctx, s.Driver)
 		return d, "", err
 	case s.NodeCount() == 0:
@@ -34,7 +31,7 @@ func (h *Host) chooseFor(ctx context.Context, s cluster.Spec) (d cluster.Driver,
 	for _, name := range h.Drivers {
 		d, err := h.OpenDriver(ctx, name)
 		if err != nil {
-			passed = append(passed, name+": "+err.Error())
+			passed = append(passed, string(name)+": "+err.Error())
 			continue
 		}
 		if len(passed) == 0 {

@@ -3,6 +3,6 @@
 // Each verb is a method of Host. A verb that changes a cluster holds that cluster's lock from its first look to its last
 // write, so that two commands never work on one cluster at a time. What happens on the way is told as cluster.Events.
 //
-//	h := &host.Host{Home: home, OpenDriver: open, Drivers: []string{"docker", "embedded"}, Payload: unpack}
+//	h := &host.Host{Home: home, OpenDriver: open, Drivers: []cluster.DriverName{cluster.DriverDocker}, Payload: unpack}
 //	result, err := h.Up(ctx, cluster.Spec{Name: "demo"}, host.UpOptions{})
 package host

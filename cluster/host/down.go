@@ -47,7 +47,7 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 
 // Purge removes what drivers keep for clusters to come: images that no node uses. Drivers that cannot be opened here
 // have nothing to remove.
-func (h *Host) Purge(ctx context.Context, drivers []string) error {
+func (h *Host) Purge(ctx context.Context, drivers []cluster.DriverName) error {
 	var errs []error
 	for _, name := range drivers {
 		d, err := h.OpenDriver(ctx, name)
@@ -69,7 +69,7 @@ func (h *Host) driversOf(ctx context.Context, l cluster.Layout) ([]cluster.Drive
 		return []cluster.Driver{d}, err
 	}
 	var drivers []cluster.Driver
-	for _, name := range []string{"docker", "embedded"} {
+	for _, name := range []cluster.DriverName{cluster.DriverDocker, cluster.DriverEmbedded} {
 		if d, err := h.OpenDriver(ctx, name); err == nil {
 			drivers = append(drivers, d)
 		}

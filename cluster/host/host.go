@@ -15,9 +15,9 @@ import (
 type Host struct {
 	Home cluster.Home
 	// OpenDriver returns the driver of that name. The caller closes it.
-	OpenDriver func(ctx context.Context, name string) (cluster.Driver, error)
+	OpenDriver func(ctx context.Context, name cluster.DriverName) (cluster.Driver, error)
 	// Drivers are the names that driver auto tries, in this order.
-	Drivers []string
+	Drivers []cluster.DriverName
 	// Payload returns what nodes and the control plane are made of, unpacked.
 	Payload func(ctx context.Context) (cluster.Payload, error)
 	// Preflight looks at the machine before up starts anything: what would fail is an error, warn gets what might. Nil

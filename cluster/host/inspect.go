@@ -12,17 +12,17 @@ import (
 
 // Info is what is known about a cluster, without waiting for anything.
 type Info struct {
-	Name       string          `json:"name"`
-	Driver     string          `json:"driver"`
-	DriverWhy  string          `json:"driverReason,omitempty"` // how auto came to it; empty for one that was asked for
-	Phase      cluster.Phase   `json:"phase"`
-	Reason     string          `json:"reason,omitempty"`
-	Kubernetes string          `json:"kubernetes,omitempty"`
-	Server     string          `json:"server,omitempty"`
-	Dir        string          `json:"dir"`
-	Nodes      []cluster.Node  `json:"nodes"`            // as the driver sees them
-	Status     *cluster.Status `json:"status,omitempty"` // as the control plane sees itself, if it runs
-	Problems   []string        `json:"problems,omitempty"`
+	Name       string             `json:"name"`
+	Driver     cluster.DriverName `json:"driver"`
+	DriverWhy  string             `json:"driverReason,omitempty"` // how auto came to it; empty for one that was asked for
+	Phase      cluster.Phase      `json:"phase"`
+	Reason     string             `json:"reason,omitempty"`
+	Kubernetes string             `json:"kubernetes,omitempty"`
+	Server     string             `json:"server,omitempty"`
+	Dir        string             `json:"dir"`
+	Nodes      []cluster.Node     `json:"nodes"`            // as the driver sees them
+	Status     *cluster.Status    `json:"status,omitempty"` // as the control plane sees itself, if it runs
+	Problems   []string           `json:"problems,omitempty"`
 }
 
 const inspectTimeout = 5 * time.Second // for a control plane that hangs

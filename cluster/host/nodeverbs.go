@@ -55,7 +55,7 @@ func (h *Host) KillNode(ctx context.Context, clusterName, node string) error {
 // lasts, restarts of the node included, until HealNode.
 func (h *Host) PartitionNode(ctx context.Context, clusterName, node string) error {
 	return h.nodeVerb(ctx, clusterName, node, "partitioned", func(_ context.Context, c *change, n cluster.Node) error {
-		if n.Driver == "simulated" {
+		if n.Driver == cluster.DriverSimulated {
 			return c.unable("partition node", n)
 		}
 		return mark(c.layout.NodePartitionFile(node))

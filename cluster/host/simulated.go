@@ -14,7 +14,7 @@ type nodeless struct{}
 
 var _ cluster.Driver = nodeless{}
 
-func (nodeless) Name() string                                         { return Nodeless }
+func (nodeless) Name() cluster.DriverName                             { return cluster.DriverSimulated }
 func (nodeless) List(context.Context, string) ([]cluster.Node, error) { return nil, nil }
 func (nodeless) Delete(context.Context, cluster.Node) error           { return nil }
 func (nodeless) Close() error                                         { return nil }

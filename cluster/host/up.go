@@ -42,16 +42,16 @@ const undoTimeout = time.Minute
 
 // Result is what up did.
 type Result struct {
-	Cluster    string         `json:"cluster"`
-	Driver     string         `json:"driver"`
-	Running    bool           `json:"alreadyRunning"` // there was nothing to do
-	Kubernetes string         `json:"kubernetes"`
-	Nodes      int            `json:"nodes"`
-	Context    string         `json:"context"`
-	Kubeconfig string         `json:"kubeconfig"` // the file merged into
-	Seconds    float64        `json:"seconds"`
-	Steps      []cluster.Step `json:"steps"`
-	Status     cluster.Status `json:"-"`
+	Cluster    string             `json:"cluster"`
+	Driver     cluster.DriverName `json:"driver"`
+	Running    bool               `json:"alreadyRunning"` // there was nothing to do
+	Kubernetes string             `json:"kubernetes"`
+	Nodes      int                `json:"nodes"`
+	Context    string             `json:"context"`
+	Kubeconfig string             `json:"kubeconfig"` // the file merged into
+	Seconds    float64            `json:"seconds"`
+	Steps      []cluster.Step     `json:"steps"`
+	Status     cluster.Status     `json:"-"`
 }
 
 // Up makes what is missing of a cluster and returns when it is ready. A field of want that is zero keeps what an
@@ -191,10 +191,10 @@ func adopt(have, want cluster.Spec, replace bool) (cluster.Spec, error) {
 			Hint: fmt.Sprintf("'kl down --name %s' removes the cluster, or choose another --name", have.Name),
 		}
 	}
-	if have.Driver == Nodeless && have.NodeCount() == 0 && want.NodeCount() > 0 { // its first real nodes
-		have.Driver = cmp.Or(want.Driver, "auto")
+	if have.Driver == cluster.DriverSimulated && have.NodeCount() == 0 && want.NodeCount() > 0 { // its first real nodes
+		have.Driver = cmp.Or(want.Driver, cluster.DriverAuto)
 	}
-	if want.Driver != "" && want.Driver != "auto" && want.Driver != have.Driver {
+	if want.Driver != "" && want.Driver != cluster.DriverAuto && want.Driver != have.Driver {
 		return have, refuse(fmt.Sprintf("its driver is %s, which cannot become %s", have.Driver, want.Driver))
 	}
 	if want.Nodes != nil && replace {

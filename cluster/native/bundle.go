@@ -134,7 +134,7 @@ func mounts(b bundle, spec cluster.NodeSpec) []specs.Mount {
 		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755"}},
 		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}},
 		bind(b.varDir(), "/var", false),
-		bind(spec.RunDir, cluster.RunMountDir, false),
+		bind(spec.TunnelDir, cluster.TunnelMountDir, false),
 		bind(spec.NodeDir, cluster.NodeMountDir, false),
 	}
 	if spec.SharedDir != "" {
@@ -173,7 +173,7 @@ func resources(spec cluster.NodeSpec) *specs.LinuxResources {
 // node returns the node as List shows it.
 func (r record) node(id string, state cluster.NodeState) cluster.Node {
 	return cluster.Node{
-		Cluster: r.Spec.Cluster, Name: r.Spec.Name, Driver: "embedded", ID: id, IP: r.Addr.String(), State: state,
+		Cluster: r.Spec.Cluster, Name: r.Spec.Name, Driver: cluster.DriverEmbedded, ID: id, IP: r.Addr.String(), State: state,
 		Created: r.Created, PayloadSHA: r.Spec.Payload.SHA, MilliCPUs: r.Spec.MilliCPUs, MemoryBytes: r.Spec.MemoryBytes,
 		Labels: r.Spec.Labels, Ports: r.Spec.Ports,
 	}

@@ -70,7 +70,7 @@ func (b bundle) id() string { return b.scope().id + "-" + b.name() }
 
 // checkPaths rejects paths that runc would reject later, with a clearer error.
 func checkPaths(spec cluster.NodeSpec) error {
-	paths := []string{spec.RunDir, spec.NodeDir, spec.Payload.Rootfs, spec.Payload.Runc}
+	paths := []string{spec.TunnelDir, spec.NodeDir, spec.Payload.Rootfs, spec.Payload.Runc}
 	for _, m := range spec.Mounts {
 		paths = append(paths, m.Host)
 	}

@@ -6,7 +6,7 @@
 //	if err != nil {
 //		return err // wraps cluster.ErrNoEngine if this is not Linux, or the user is not root
 //	}
-//	n, err := d.Create(ctx, cluster.NodeSpec{Cluster: "kl", Name: "n1", Payload: payload, RunDir: run, NodeDir: dir})
+//	n, err := d.Create(ctx, cluster.NodeSpec{Cluster: "kl", Name: "n1", Payload: payload, TunnelDir: run, NodeDir: dir})
 //
 // # What the driver puts on the machine
 //

@@ -58,7 +58,7 @@ func New(_ context.Context, o Options) (*Driver, error) {
 }
 
 // Name is embedded.
-func (d *Driver) Name() string { return "embedded" }
+func (d *Driver) Name() cluster.DriverName { return cluster.DriverEmbedded }
 
 // Close does nothing: there is no connection to close, and nodes keep running.
 func (d *Driver) Close() error { return nil }

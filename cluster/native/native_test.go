@@ -175,9 +175,9 @@ func spec(t *testing.T, d *Driver, name string) cluster.NodeSpec {
 	dir := t.TempDir()
 	s := cluster.NodeSpec{
 		Cluster: "c", Name: name, Payload: payload(t),
-		RunDir: filepath.Join(dir, "run"), NodeDir: filepath.Join(dir, name),
+		TunnelDir: filepath.Join(dir, "run"), NodeDir: filepath.Join(dir, name),
 	}
-	for _, dir := range []string{s.RunDir, s.NodeDir} {
+	for _, dir := range []string{s.TunnelDir, s.NodeDir} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}

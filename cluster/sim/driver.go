@@ -51,7 +51,7 @@ var _ cluster.Driver = (*Driver)(nil)
 func New(opts Options) *Driver { return &Driver{opts} }
 
 // Name implements cluster.Driver.
-func (d *Driver) Name() string { return "simulated" }
+func (d *Driver) Name() cluster.DriverName { return cluster.DriverSimulated }
 
 // Create implements cluster.Driver. The node becomes Ready when kwok has seen it.
 func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -73,14 +72,14 @@ func extraUnits(layout cluster.Layout, parts controlplane.Parts, logger *slog.Lo
 		return &forward.Forwarder{Spec: layout.SpecFile(), Dial: dialer.Dial, Logger: logger.With("component", "ports")}
 	}
 	units = append(units, lifecycle.Unit{Component: ports(), Again: ports, Needs: []cluster.ComponentName{cluster.KubeAPIServer}})
-	if !slices.Contains(parts.Spec.Disable, "metrics") {
+	if parts.Spec.Enabled(cluster.FeatureMetrics) {
 		measure := func() lifecycle.Component {
 			return &metrics.Server{Layout: layout, Gateway: parts.Spec.Networking.Gateway, Admin: parts.Admin, Hub: parts.Hub,
 				Logger: logger.With("component", "metrics-server")}
 		}
 		units = append(units, lifecycle.Unit{Component: measure(), Again: measure, Needs: []cluster.ComponentName{cluster.KubeAPIServer}})
 	}
-	if parts.Spec.Driver == "docker" {
+	if parts.Spec.Driver == cluster.DriverDocker {
 		keep := func() lifecycle.Component {
 			log := logger.With("component", "keeper")
 			return &keeper.Keeper{Layout: layout, Connected: parts.Hub.Watch, Logger: log,

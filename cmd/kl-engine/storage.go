@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"slices"
 
 	"k8s.io/component-base/metrics/legacyregistry"
 
@@ -17,7 +16,7 @@ import (
 // storageUnit makes volumes, or withdraws the classes of a cluster that is not to have any.
 func storageUnit(ctx context.Context, layout cluster.Layout, parts controlplane.Parts, requests *cloudmetrics.Requests,
 	logger *slog.Logger) lifecycle.Unit {
-	if slices.Contains(parts.Spec.Disable, "storage") {
+	if !parts.Spec.Enabled(cluster.FeatureStorage) {
 		withdraw := func() lifecycle.Component { return &storage.Withdrawal{Admin: parts.Admin, Logger: logger} }
 		return lifecycle.Unit{Component: withdraw(), Again: withdraw, Needs: []cluster.ComponentName{cluster.KubeAPIServer}}
 	}

@@ -64,8 +64,8 @@ func run() int {
 		Version: versions(),
 		Payload: func(ctx context.Context) (cluster.Payload, error) { return payload.Ensure(ctx, cluster.Home(home)) },
 		Drivers: []cmd.DriverFactory{
-			{Name: "docker", Open: openDocker},
-			{Name: "embedded", Open: openNative(home)},
+			{Name: cluster.DriverDocker, Open: openDocker},
+			{Name: cluster.DriverEmbedded, Open: openNative(home)},
 		},
 		Simulate: simulate, StartAtBoot: startAtBoot, Exec: syscall.Exec,
 	}, os.Args[1:])

@@ -50,7 +50,7 @@ func (a *addresses) Name() cluster.ComponentName { return "addresses" }
 // returns nil, and none is left of an earlier process.
 func balance(c cluster.NodeConfig, up uplink, cable *partition, mux *http.ServeMux, log *slog.Logger) (*addresses, error) {
 	a := newAddresses(up.name, up.addr, log)
-	if slices.Contains(c.Disable, "loadBalancer") {
+	if !c.Enabled(cluster.FeatureLoadBalancer) {
 		return nil, a.change(nil)
 	}
 	a.register(mux)

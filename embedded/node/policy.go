@@ -24,7 +24,7 @@ import (
 // enforces tells whether the node enforces NetworkPolicies: they can be left out, and who brings another pod network
 // brings its enforcement.
 func enforces(c cluster.NodeConfig) bool {
-	return c.CNI == "kl" && !slices.Contains(c.Disable, "networkPolicy")
+	return c.CNI == "kl" && c.Enabled(cluster.FeatureNetworkPolicy)
 }
 
 // policyGate closes the node for pods whose policies are not known, before the kubelet can start any. Where policies are not

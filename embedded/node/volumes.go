@@ -3,7 +3,6 @@ package node
 import (
 	"log/slog"
 	"net/http"
-	"slices"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -19,7 +18,7 @@ const (
 
 // volumeUnits are the node's part of storage, and add to the agent's handler; none if the cluster is to have no storage.
 func volumeUnits(c cluster.NodeConfig, version string, handler *http.ServeMux, log *slog.Logger) []lifecycle.Unit {
-	if slices.Contains(c.Disable, "storage") {
+	if !c.Enabled(cluster.FeatureStorage) {
 		if err := driver.Forget(kubeletDir); err != nil {
 			log.Warn("forget the driver of volumes", "err", err)
 		}

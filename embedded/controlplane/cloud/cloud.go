@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -89,7 +88,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	var b *balancing
-	if !slices.Contains(c.Spec.Disable, "loadBalancer") {
+	if c.Spec.Enabled(cluster.FeatureLoadBalancer) {
 		if b, err = c.balancing(factory, p); err != nil {
 			return err
 		}

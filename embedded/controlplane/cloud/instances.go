@@ -19,7 +19,7 @@ import (
 // they like: simulated ones, and Node objects of whoever tests with some.
 type instances struct {
 	layout   cluster.Layout
-	driver   string
+	driver   cluster.DriverName
 	requests *cloudmetrics.Requests
 }
 
@@ -54,7 +54,7 @@ func (i *instances) InstanceMetadata(_ context.Context, n *corev1.Node) (m *clou
 	defer i.requests.Time("instance_metadata")(&err)
 	m = &cloudprovider.InstanceMetadata{
 		ProviderID:   i.providerID(n.Name),
-		InstanceType: label(n, corev1.LabelInstanceTypeStable, i.driver),
+		InstanceType: label(n, corev1.LabelInstanceTypeStable, string(i.driver)),
 		Zone:         label(n, corev1.LabelTopologyZone, zone(n.Name)),
 		Region:       label(n, corev1.LabelTopologyRegion, i.layout.Name),
 	}
