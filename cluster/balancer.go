@@ -19,17 +19,16 @@ type LoadBalancer struct {
 	Node      string `json:"node,omitempty"` // that holds the address; empty if none does
 }
 
-// DialBalancer connects to a TCP port of a Service's load balancer address, from one of the cluster's nodes. The connection
-// has CloseWrite.
-func DialBalancer(ctx context.Context, l Layout, namespace, service string, port int) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", l.StatusSocket())
+// DialBalancer connects to a TCP port of a Service's load balancer address, from one of the cluster's nodes. The
+// connection has CloseWrite.
+func (c *Client) DialBalancer(ctx context.Context, namespace, service string, port int) (net.Conn, error) {
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // which ends the exchange below
 	path := "/v1/balancers/" + strings.Join([]string{namespace, service, strconv.Itoa(port)}, "/")
-	c, err := upgrade(ctx, conn, path)
+	stream, err := upgrade(ctx, conn, path)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -37,9 +36,10 @@ func DialBalancer(ctx context.Context, l Layout, namespace, service string, port
 		_ = conn.Close()
 		return nil, err
 	}
-	return c, nil
+	return stream, nil
 }
 
+// upgrade turns a connection to the status socket into the stream of what path leads to.
 func upgrade(ctx context.Context, conn net.Conn, path string) (net.Conn, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://kl"+path, nil)
 	if err != nil {

@@ -1,33 +1,40 @@
 package cluster
 
 import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-func TestSplitCapabilities(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		set     uint64
-		last    int
-		have    int
-		missing []string
-	}{
-		{"all", 0x1ffffffffff, 40, 41, nil},
-		{"without SYS_RESOURCE", 0x1fffeffffff, 40, 40, []string{"SYS_RESOURCE"}},
-		{"older kernel", 0x3fffffffff, 37, 38, nil},
-		{"a newer kernel's are not known", 0x1ffffffffff, 45, 41, nil},
-		{"some", 0x1ffffffffff &^ (1<<0 | 1<<20), 40, 39, []string{"CHOWN", "SYS_PACCT"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			have, missing := splitCapabilities(c.set, c.last)
-			if len(have) != c.have {
-				t.Errorf("have %d, want %d", len(have), c.have)
+func TestCapabilities(t *testing.T) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip("no /proc: capabilities are Linux's")
+	}
+	var bounding uint64
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			if _, err := fmt.Sscanf(hex, "%x", &bounding); err != nil {
+				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.missing, missing); diff != "" {
-				t.Errorf("missing (-want +got):\n%s", diff)
+		}
+	}
+	for _, pid := range []int{0, os.Getpid()} {
+		have, missing, err := Capabilities(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Numbers from capabilities(7).
+		for name, bit := range map[string]int{"CHOWN": 0, "NET_ADMIN": 12, "SYS_ADMIN": 21, "SYS_RESOURCE": 24, "CHECKPOINT_RESTORE": 40} {
+			want := bounding&(1<<bit) != 0
+			if slices.Contains(have, name) != want || slices.Contains(missing, name) == want {
+				t.Errorf("process %d: %s is in the bounding set: %t, but have is %v and missing %v", pid, name, want, have, missing)
 			}
-		})
+		}
+	}
+	if _, _, err := Capabilities(1 << 30); err == nil {
+		t.Error("the capabilities of a process that does not exist were read")
 	}
 }

@@ -11,23 +11,30 @@ import (
 	"strings"
 )
 
-// Client speaks to a cluster's control plane through its status socket.
-type Client struct{ http *http.Client }
+// Client is the client of a control plane's status socket. It is safe for concurrent use.
+type Client struct {
+	socket string
+	http   *http.Client
+}
 
 // NewClient returns a client for the cluster; nothing is dialed yet. Close it.
 func NewClient(l Layout) *Client {
-	return &Client{&http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", l.StatusSocket())
-		},
-	}}}
+	c := &Client{socket: l.StatusSocket()}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+	}}
+	return c
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", c.socket)
 }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status asks for the present status.
+// Status returns the current status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	resp, err := c.Do(ctx, http.MethodGet, "/v1/status", nil)
@@ -41,8 +48,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-// Watch calls see with the present status and then with each new one, until see returns false (nil is returned), ctx
-// ends or the control plane goes away.
+// Watch calls see with the current status and then with each new one. It returns nil once see returns false, and an
+// error when ctx ends or the control plane goes away.
 func (c *Client) Watch(ctx context.Context, see func(Status) bool) error {
 	resp, err := c.Do(ctx, http.MethodGet, "/v1/status?watch=1", nil)
 	if err != nil {
@@ -63,7 +70,7 @@ func (c *Client) Watch(ctx context.Context, see func(Status) bool) error {
 	}
 }
 
-// Node asks a node's agent, by way of the control plane. The caller closes the response's body.
+// Node sends a request to a node's agent through the control plane. The caller closes the response's body.
 func (c *Client) Node(ctx context.Context, node, method, path string, body io.Reader) (*http.Response, error) {
 	return c.Do(ctx, method, "/v1/nodes/"+url.PathEscape(node)+path, body)
 }

@@ -5,7 +5,7 @@ import "slices"
 // Paths a node sees, whatever the driver.
 const (
 	NodeMountDir     = "/kl/node" // Layout.NodeDir on the host
-	TunnelMountDir      = "/kl/run"  // Layout.TunnelDir on the host
+	TunnelMountDir   = "/kl/run"  // Layout.TunnelDir on the host
 	NodeConfigFile   = "/kl/node/node.json"
 	NodeCAFile       = "/kl/node/ca.crt"
 	NodeBootstrap    = "/kl/node/bootstrap.kubeconfig"

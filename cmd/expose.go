@@ -61,6 +61,7 @@ type exposer struct {
 	*env
 	namespace, service string
 	ports              []publishFlag
+	plane              *cluster.Client
 }
 
 // publishFlag is a value of --port.
@@ -95,6 +96,8 @@ func parsePublish(flags []string) ([]publishFlag, error) {
 
 // run publishes the ports until ctx is done.
 func (x *exposer) run(ctx context.Context) error {
+	x.plane = cluster.NewClient(x.layout())
+	defer x.plane.Close()
 	svc, err := x.find(ctx)
 	if err != nil {
 		return err
@@ -249,7 +252,7 @@ func (x *exposer) accept(ctx context.Context, l net.Listener, p published) {
 func (x *exposer) serve(ctx context.Context, client *net.TCPConn, p published) {
 	defer client.Close()
 	dialing, cancel := context.WithTimeout(ctx, exposeTimeout)
-	server, err := cluster.DialBalancer(dialing, x.layout(), x.namespace, x.service, p.port)
+	server, err := x.plane.DialBalancer(dialing, x.namespace, x.service, p.port)
 	cancel()
 	if err != nil {
 		if ctx.Err() == nil {

@@ -175,7 +175,7 @@ func TestPlan(t *testing.T) {
 		{name: "kubelet flag", new: change(func(s *cluster.Spec) {
 			s.Kubernetes.ExtraArgs = map[string]map[string]string{"kubelet": {"v": "4"}}
 		}), want: []string{`kubernetes.extraArgs.kubelet: none → {"v":"4"} (restarts the nodes)`}},
-		{name: "disable", new: change(func(s *cluster.Spec) { s.Disable = []string{"loadBalancer"} }),
+		{name: "disable", new: change(func(s *cluster.Spec) { s.Disable = []cluster.Feature{"loadBalancer"} }),
 			want: []string{`disable: none → ["loadBalancer"] (restarts all)`}},
 		{name: "pod range", new: change(func(s *cluster.Spec) { s.Networking.PodCIDR = "10.0.0.0/16" }), refused: "networking.podCIDR"},
 		{name: "driver", new: change(func(s *cluster.Spec) { s.Driver = "embedded" }), refused: "nodes cannot move"},

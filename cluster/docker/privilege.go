@@ -2,7 +2,6 @@ package docker
 
 import (
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +32,7 @@ func (p *privileges) missingCaps() []string {
 		p.decided = true
 		if path, ok := strings.CutPrefix(p.host, "unix://"); ok {
 			if pid := peer(path); pid != 0 {
-				_, p.missing, _ = cluster.Capabilities(strconv.Itoa(pid)) // an error is as good as none missing: refused will find out
+				_, p.missing, _ = cluster.Capabilities(pid) // an error is as good as none missing: refused will find out
 			}
 		}
 	}

@@ -17,15 +17,15 @@ import (
 func TestAutoDriverIsExplained(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		driver string
+		driver cluster.DriverName
 		nodes  int
-		broken []string
+		broken []cluster.DriverName
 		why    []string // none: nothing to explain
 	}{
 		{"first", "auto", 1, nil, []string{"auto", "first"}},
-		{"second", "auto", 1, []string{"docker"}, []string{"auto", "not docker: docker is broken"}},
+		{"second", "auto", 1, []cluster.DriverName{"docker"}, []string{"auto", "not docker: docker is broken"}},
 		{"asked for", "docker", 1, nil, nil},
-		{"no nodes", "auto", 0, []string{"docker", "embedded"}, []string{"auto", "no real nodes"}},
+		{"no nodes", "auto", 0, []cluster.DriverName{"docker", "embedded"}, []string{"auto", "no real nodes"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
@@ -66,8 +66,8 @@ func TestNoDriverNamesBothWaysOut(t *testing.T) {
 }
 
 // opener opens a fake under any name but those of broken drivers.
-func opener(fake *clustertest.Fake, broken ...string) func(context.Context, string) (cluster.Driver, error) {
-	return func(_ context.Context, name string) (cluster.Driver, error) {
+func opener(fake *clustertest.Fake, broken ...cluster.DriverName) func(context.Context, cluster.DriverName) (cluster.Driver, error) {
+	return func(_ context.Context, name cluster.DriverName) (cluster.Driver, error) {
 		for _, b := range broken {
 			if b == name {
 				return nil, fmt.Errorf("%s is broken", name)

@@ -45,9 +45,9 @@ func newBench(t *testing.T) *bench {
 	b := &bench{fake: clustertest.NewFake(), kubeconfig: filepath.Join(dir, "config")}
 	b.fake.Changed = clustertest.Running(home)
 	b.Host = &host.Host{
-		Home: home, Drivers: []string{"docker", "embedded"}, Payload: clustertest.PlanePayload, Kubeconfigs: []string{b.kubeconfig},
-		OpenDriver: func(_ context.Context, name string) (cluster.Driver, error) {
-			if name == "embedded" {
+		Home: home, Drivers: []cluster.DriverName{cluster.DriverDocker, cluster.DriverEmbedded}, Payload: clustertest.PlanePayload, Kubeconfigs: []string{b.kubeconfig},
+		OpenDriver: func(_ context.Context, name cluster.DriverName) (cluster.Driver, error) {
+			if name == cluster.DriverEmbedded {
 				return nil, errors.New("no such driver here")
 			}
 			return b.fake, nil

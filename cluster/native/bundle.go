@@ -87,7 +87,7 @@ func (b bundle) read() (record, error) {
 // ociSpec describes a node to runc. The node gets every capability that this process can pass on: a node is not a security
 // boundary, it is the machine that confines its pods.
 func ociSpec(b bundle, r record) (*specs.Spec, error) {
-	have, _, err := cluster.Capabilities("self")
+	have, _, err := cluster.Capabilities(0)
 	if err != nil {
 		return nil, err
 	}

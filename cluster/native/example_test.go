@@ -22,7 +22,7 @@ func ExampleNew() {
 	}
 	defer d.Close()
 	n, err := d.Create(ctx, cluster.NodeSpec{
-		Cluster: "kl", Name: "n1", RunDir: "/root/.kl/clusters/kl/run/tunnel", NodeDir: "/root/.kl/clusters/kl/nodes/n1",
+		Cluster: "kl", Name: "n1", TunnelDir: "/root/.kl/clusters/kl/run/tunnel", NodeDir: "/root/.kl/clusters/kl/nodes/n1",
 		Payload: cluster.Payload{SHA: "…", Rootfs: "/root/.kl/payload/…/rootfs", Runc: "/root/.kl/payload/…/rootfs/usr/local/bin/runc"},
 	})
 	if err != nil {
