@@ -17,26 +17,24 @@ type browser struct {
 	sh      shell
 	state   viewState
 	res     observe.Resource
-	run     int // counts the watches: messages of earlier ones are ignored
 	loaded  bool
 	err     string
 	data    observe.Table
 	rows    []observe.TableRow
 	table   kit.Table
 	columns []int
-	cancel  context.CancelFunc
+	cancel  func()
 }
 
 // tableMsg brings a new table of a browser.
 type tableMsg struct {
 	b    *browser
-	run  int
 	data observe.Table
 	err  error
 	next <-chan tableMsg
 }
 
-func newBrowser(sh shell, res observe.Resource) *browser { return &browser{sh: sh, res: res, run: -1} }
+func newBrowser(sh shell, res observe.Resource) *browser { return &browser{sh: sh, res: res} }
 
 func (b *browser) title() string { return b.res.Label() }
 
@@ -81,36 +79,22 @@ func (b *browser) setState(v viewState) {
 	})
 }
 
-// start opens a watch. A new table replaces one that has not been shown yet, so that a busy resource cannot flood the
-// screen.
+// start opens a watch.
 func (b *browser) start() tea.Cmd {
-	b.run++
-	run, act, res := b.run, b.sh.session().act, b.res
-	stop := make(chan struct{})
-	stopped := false
-	b.cancel = func() {
-		if !stopped {
-			stopped = true
-			close(stop)
-		}
-	}
-	return b.sh.session().run(func(ctx context.Context) tea.Msg {
-		ctx, cancel := context.WithCancel(ctx)
+	act, res := b.sh.session().act, b.res
+	cmd, cancel := b.sh.session().cancelable(func(ctx context.Context) tea.Msg {
 		out := make(chan tableMsg, 1)
-		go func() {
-			defer cancel()
-			select {
-			case <-stop:
-			case <-ctx.Done():
-			}
-		}()
-		go follow(ctx, b, run, act, res, out)
+		go follow(ctx, b, act, res, out)
 		return waitTable(ctx, out)
 	})
+	b.cancel = cancel
+	return cmd
 }
 
-// follow sends tables to out until ctx is done. It opens the watch again two seconds after it ends.
-func follow(ctx context.Context, b *browser, run int, act *observe.Actions, res observe.Resource, out chan tableMsg) {
+// follow sends tables to out, and closes it when ctx is done. A new table replaces one that has not been shown yet, so that
+// a busy resource cannot flood the screen. The watch is opened again two seconds after it ends.
+func follow(ctx context.Context, b *browser, act *observe.Actions, res observe.Resource, out chan tableMsg) {
+	defer close(out)
 	put := func(m tableMsg) bool {
 		m.next = out
 		select {
@@ -125,9 +109,9 @@ func follow(ctx context.Context, b *browser, run int, act *observe.Actions, res 
 		}
 	}
 	for ctx.Err() == nil {
-		err := act.WatchTable(ctx, res, "", func(t observe.Table) bool { return put(tableMsg{b: b, run: run, data: t}) })
+		err := act.WatchTable(ctx, res, "", func(t observe.Table) bool { return put(tableMsg{b: b, data: t}) })
 		if err != nil && ctx.Err() == nil {
-			put(tableMsg{b: b, run: run, err: err})
+			put(tableMsg{b: b, err: err})
 		}
 		timer := time.NewTimer(2 * time.Second)
 		select {
@@ -138,11 +122,15 @@ func follow(ctx context.Context, b *browser, run int, act *observe.Actions, res 
 	}
 }
 
+// waitTable waits for the next table, or for the end of the watch or of the session.
 func waitTable(ctx context.Context, from <-chan tableMsg) tea.Msg {
 	select {
 	case <-ctx.Done():
 		return nil
-	case m := <-from:
+	case m, ok := <-from:
+		if !ok {
+			return nil
+		}
 		return m
 	}
 }
@@ -175,10 +163,8 @@ func (b *browser) update(msg tea.Msg) tea.Cmd {
 	return inspectKey(b.sh, key, object{b.res, r.Namespace, r.Name})
 }
 
+// take shows a table and waits for the next one.
 func (b *browser) take(msg tableMsg) tea.Cmd {
-	if msg.run != b.run {
-		return nil
-	}
 	b.loaded = true
 	if msg.err != nil {
 		b.err = refusal(msg.err)

@@ -31,7 +31,7 @@ type logs struct {
 	ended    bool
 	window   kit.Scroll
 	run      int // counts the streams: messages of earlier ones are ignored
-	cancel   context.CancelFunc
+	cancel   func()
 }
 
 // logMsg brings lines that arrived at about the same time.
@@ -72,25 +72,9 @@ func (l *logs) start() tea.Cmd {
 	if l.cancel != nil {
 		l.cancel()
 	}
-	stop := make(chan struct{})
-	var once bool
-	l.cancel = func() {
-		if !once {
-			once = true
-			close(stop)
-		}
-	}
-	return l.sh.session().run(func(ctx context.Context) tea.Msg {
-		ctx, cancel := context.WithCancel(ctx)
-		go func() {
-			defer cancel()
-			select {
-			case <-stop:
-			case <-ctx.Done():
-			}
-		}()
-		return readLogs(l, run, act.Logs(ctx, sources, o))
-	})
+	var cmd tea.Cmd
+	cmd, l.cancel = l.sh.session().cancelable(func(ctx context.Context) tea.Msg { return readLogs(l, run, act.Logs(ctx, sources, o)) })
+	return cmd
 }
 
 // readLogs waits for a line and collects what else arrives within a tenth of a second.

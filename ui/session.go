@@ -67,6 +67,24 @@ func (s *session) close() {
 	<-s.done
 }
 
+// cancelable returns a command whose context ends with the session or when cancel is called. Unlike the command, its context
+// may be used for longer than the command runs.
+func (s *session) cancelable(f func(context.Context) tea.Msg) (cmd tea.Cmd, cancel func()) {
+	stop := make(chan struct{})
+	cmd = s.run(func(ctx context.Context) tea.Msg {
+		ctx, end := context.WithCancel(ctx)
+		go func() {
+			defer end()
+			select {
+			case <-stop:
+			case <-ctx.Done():
+			}
+		}()
+		return f(ctx)
+	})
+	return cmd, sync.OnceFunc(func() { close(stop) })
+}
+
 // servedResources are the resources that the server serves, as far as known. There are none without a session.
 func (s *session) servedResources() []observe.Resource {
 	if s == nil {
