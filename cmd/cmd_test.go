@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -15,13 +14,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/clustertest"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func TestMain(m *testing.M) {
@@ -34,10 +31,10 @@ type machine struct {
 	t    *testing.T
 	fake *clustertest.Fake
 	env  Env
-	ran  []string // what Exec was asked to become
+	ran  []string // base name of the program that Exec ran, its KUBECONFIG below KL_HOME, and its arguments
 }
 
-// imageDriver is a driver whose engine has images.
+// imageDriver is a driver with an engine that has images.
 type imageDriver struct {
 	*clustertest.Fake
 	images map[string][]byte
@@ -96,7 +93,7 @@ func imageTar(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// run runs a command line to its end.
+// run runs a command line.
 func (m *machine) run(args ...string) (stdout, stderr string, code int) {
 	return m.runWith("", args...)
 }
@@ -109,7 +106,7 @@ func (m *machine) runWith(stdin string, args ...string) (stdout, stderr string, 
 	return out.String(), errs.String(), code
 }
 
-// must runs a command line that succeeds, and returns what it printed.
+// must runs a command line that has to succeed, and returns its standard output.
 func (m *machine) must(args ...string) string {
 	m.t.Helper()
 	stdout, stderr, code := m.run(args...)
@@ -119,187 +116,7 @@ func (m *machine) must(args ...string) string {
 	return stdout
 }
 
-// checkGolden compares with testdata/<test>.golden, which -update writes.
-func checkGolden(t *testing.T, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", t.Name()+".golden")
-	if flag.Lookup("update").Value.String() == "true" {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not as in %s (-want +got):\n%s", path, diff)
-	}
-}
-
-func TestHelp(t *testing.T) {
-	for _, c := range allCommands(newRootCmd(newEnv(newMachine(t).env))) {
-		t.Run(strings.ReplaceAll(c.CommandPath(), " ", "-"), func(t *testing.T) {
-			if c.Example == "" {
-				t.Error("no example")
-			}
-			if c.Parent() != nil && c.Parent().Name() == "completion" {
-				return // cobra writes it
-			}
-			checkGolden(t, newMachine(t).must(append(strings.Fields(c.CommandPath())[1:], "--help")...))
-		})
-	}
-}
-
-// TestHelpGroups checks that help lists every command of kl in a group.
-func TestHelpGroups(t *testing.T) {
-	for _, c := range newRootCmd(newEnv(newMachine(t).env)).Commands() {
-		if c.GroupID == "" && c.Name() != "help" {
-			t.Errorf("%s is in no group", c.Name())
-		}
-	}
-}
-
-func TestUsageErrors(t *testing.T) {
-	tests := []struct {
-		args []string
-		want string
-	}{
-		{[]string{"upp"}, `unknown command "upp" for "kl"`},
-		{[]string{"up", "now"}, `unknown command "now" for "kl up"`},
-		{[]string{"up", "--nods", "2"}, "unknown flag: --nods"},
-		{[]string{"up", "--nodes", "two"}, `invalid argument "two" for "--nodes" flag`},
-		{[]string{"up", "--nodes", "-1"}, "--nodes must not be negative"},
-		{[]string{"up", "--driver", "podman"}, `unknown driver "podman": use auto, docker`},
-		{[]string{"up", "-o", "yaml"}, "use text or json"},
-		{[]string{"up", "--ui", "-o", "json"}, "--ui and -o json exclude each other"},
-		{[]string{"list", "-o", "wide"}, "use text or json"},
-		{[]string{"down", "--all", "--name", "x"}, "--all and --name cannot be used together"},
-		{[]string{"kubeconfig", "--merge", "--print"}, "--merge and --print cannot be used together"},
-		{[]string{"logs", "a", "b"}, "accepts at most 1 arg(s), received 2"},
-		{[]string{"node", "shell"}, "want one node"},
-		{[]string{"node", "shell", "n1", "ls"}, "a command only after --"},
-		{[]string{"node", "shel"}, `unknown command "shel" for "kl node"`},
-		{[]string{"image", "load"}, "requires at least 1 arg(s)"},
-		{[]string{"kubectl", "--name"}, "flag needs an argument: --name"},
-		{[]string{"kubectl", "--name", "No_Name", "get", "pods"}, `use name "No_Name": not a valid cluster name`},
-		{[]string{"node", "add", "Big"}, `"Big"`},
-		{[]string{"node", "add", "--count", "0"}, "--count must be 1 or more"},
-		{[]string{"node", "add", "--count", "2", "n7"}, "1 names for 2 nodes"},
-		{[]string{"scale", "real", "3"}, "want 'simulated' and a number"},
-		{[]string{"scale", "simulated", "many"}, "want 'simulated' and a number"},
-		{[]string{"expose", "deployment/web"}, `"deployment/web" is not a Service: use svc/NAME`},
-		{[]string{"expose", "svc/"}, `"svc/" is not a Service`},
-		{[]string{"expose", "web", "--port", "http"}, `--port http: "http" is not a port from 1 to 65535`},
-		{[]string{"expose", "web", "--port", "70000:80"}, `"70000" is not a port from 1 to 65535`},
-		{[]string{"expose", "web", "--port", "8080:"}, "the port of the Service is missing after the colon"},
-		{[]string{"policy", "explain", "web", "--port", "80"}, "--port needs the other end: use --to or --from"},
-		{[]string{"policy", "explain", "web", "--to", "a", "--from", "b"}, "--to and --from cannot be used together"},
-		{[]string{"top", "services"}, `invalid argument "services" for "kl top"`},
-		{[]string{"top", "--rows", "0"}, "--rows must be at least 1"},
-		{[]string{"ui", "--screen", "tv"}, `unknown screen "tv": use overview`},
-		{[]string{"ui", "--snapshot", "overview", "--size", "big"}, "big"},
-		{[]string{"ui", "--snapshot", "overview", "-o", "png"}, `unknown format "png": use ansi, text or svg`},
-		{[]string{"watch", "rollout", "job/web"}, `"job/web" has no rollout: use deploy/NAME, sts/NAME or ds/NAME`},
-		{[]string{"config", "view", "-f", "missing.yaml"}, "missing.yaml"},
-	}
-	for _, tt := range tests {
-		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
-			stdout, stderr, code := newMachine(t).run(tt.args...)
-			if code != exitUsage || !strings.Contains(stderr, tt.want) || stdout != "" {
-				t.Errorf("exit code %d, want %d and %q in %q", code, exitUsage, tt.want, stderr)
-			}
-			checkOneLine(t, stderr)
-		})
-	}
-}
-
-// checkOneLine checks that an error is one line, which may be followed by a hint.
-func checkOneLine(t *testing.T, stderr string) {
-	t.Helper()
-	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
-	if !strings.HasPrefix(lines[0], "kl: ") || len(lines) > 2 || len(lines) == 2 && !strings.HasPrefix(lines[1], "    ") {
-		t.Errorf("want one line and at most one hint:\n%s", stderr)
-	}
-}
-
-// arguments are those of a command: some that it accepts, if it needs any, and whether it takes any number of them.
-type arguments struct {
-	valid []string
-	any   bool
-}
-
-// argumentsOf returns the arguments of the commands that take some; all others take none, or optional ones.
-func argumentsOf(path string) arguments {
-	node := arguments{[]string{"n1"}, true}
-	return map[string]arguments{
-		"kl node stop": node, "kl node start": node, "kl node kill": node, "kl node partition": node, "kl node heal": node,
-		"kl node remove": node, "kl node add": {nil, true}, "kl node shell": {[]string{"n1"}, false},
-		"kl image load": {[]string{"app:1"}, true}, "kl scale": {[]string{"simulated", "1"}, false}, "kl expose": {[]string{"web"}, false},
-		"kl policy explain": {[]string{"web"}, false}, "kl watch rollout": {[]string{"web"}, false}, "kl help": {nil, true},
-	}[path]
-}
-
-// TestBadInput checks that every command rejects a flag that it does not have, missing or superfluous arguments and an
-// impossible cluster name with one line, at most one hint, and exit code 2.
-func TestBadInput(t *testing.T) {
-	for _, c := range allCommands(newRootCmd(newEnv(newMachine(t).env))) {
-		path := c.CommandPath()
-		if path == "kl kubectl" {
-			continue // its flags and arguments are kubectl's
-		}
-		t.Run(strings.ReplaceAll(path, " ", "-"), func(t *testing.T) {
-			command, takes := strings.Fields(path)[1:], argumentsOf(path)
-			cases := map[string][]string{"unknown flag": {"--no-such-flag"}}
-			if takes.valid != nil {
-				cases["missing argument"] = nil
-			}
-			if !takes.any {
-				cases["superfluous argument"] = append(slices.Clone(takes.valid), "a", "b")
-			}
-			if path != "kl help" && c.Parent() != nil && c.Parent().Name() != "completion" { // cobra's do not look at the name
-				cases["cluster name"] = append(slices.Clone(takes.valid), "--name", "No_Name")
-			}
-			for name, args := range cases {
-				args = append(slices.Clone(command), args...)
-				stdout, stderr, code := newMachine(t).run(args...)
-				if code != exitUsage || stdout != "" {
-					t.Errorf("%s: kl %s: exit code %d, want %d\n%s%s", name, strings.Join(args, " "), code, exitUsage, stdout, stderr)
-				}
-				if name == "cluster name" && !strings.Contains(stderr, "No_Name") {
-					t.Errorf("%s: the name is not mentioned: %s", name, stderr)
-				}
-				checkOneLine(t, stderr)
-			}
-		})
-	}
-}
-
-// allCommands returns a command and all commands below it.
-func allCommands(c *cobra.Command) []*cobra.Command {
-	all := []*cobra.Command{c}
-	for _, sub := range c.Commands() {
-		all = append(all, allCommands(sub)...)
-	}
-	return all
-}
-
-func TestNoCluster(t *testing.T) {
-	for _, args := range [][]string{
-		{"status"}, {"logs"}, {"kubeconfig"}, {"kubeconfig", "--merge"}, {"kubectl", "get", "pods"},
-		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"},
-	} {
-		t.Run(strings.Join(args, " "), func(t *testing.T) {
-			_, stderr, code := newMachine(t).run(args...)
-			want := "kl: find cluster kl: file does not exist\n    'kl list' shows the clusters there are; 'kl up --name kl' makes it\n"
-			if code != exitFailed || stderr != want {
-				t.Errorf("exit code %d, %q", code, stderr)
-			}
-		})
-	}
-}
-
-// TestStory is a cluster's life as a user sees it.
+// TestStory runs commands in the order in which a user might.
 func TestStory(t *testing.T) {
 	m := newMachine(t)
 	stdout, stderr, code := m.run("up", "--nodes", "2")

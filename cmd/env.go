@@ -9,11 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"golang.org/x/term"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 // DriverFactory opens a driver. Open returns an error that wraps cluster.ErrNoEngine if the driver cannot be used on this

@@ -8,11 +8,10 @@ import (
 	"os"
 	"strings"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newImageCmd(e *env) *cobra.Command {

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newStopCmd(e *env) *cobra.Command {

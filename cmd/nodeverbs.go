@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster/host"
 )
 
 // nodeVerbs returns the subcommands of kl node that change nodes.

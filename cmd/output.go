@@ -47,6 +47,13 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// field prints a name and its value on a line, unless the value is empty.
+func field(w io.Writer, name, value string) {
+	if value != "" {
+		fmt.Fprintf(w, "%-12s%s\n", name, value)
+	}
+}
+
 // table prints rows in aligned columns; the first row is the heading. An empty cell is printed as "-".
 func table(w io.Writer, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)

@@ -26,7 +26,7 @@ func TestUpRestart(t *testing.T) {
 	if code != exitOK || !strings.Contains(stderr, "/units/kl-kl.service") || !strings.Contains(stderr, "do it yourself") {
 		t.Errorf("--restart always: exit code %d, %s", code, stderr)
 	}
-	m.must("up") // says nothing of it, so it stays
+	m.must("up") // without the flag nothing changes
 	m.must("up", "--restart", "no")
 	m.must("up", "--restart=always")
 	m.must("down")

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newScaleCmd(e *env) *cobra.Command {

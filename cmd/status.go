@@ -8,11 +8,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newStatusCmd(e *env) *cobra.Command {
@@ -49,8 +48,7 @@ func status(ctx context.Context, e *env, o output) error {
 			Nodes []nodeRow `json:"nodes"`
 		}{info, nodes})
 	}
-	printStatus(e.Out, info, nodes, time.Now())
-	return nil
+	return printStatus(e.Out, info, nodes, time.Now())
 }
 
 // nodeRows joins what is known about the nodes. It asks each connected node for its memory.
@@ -92,48 +90,54 @@ func nodeMemory(ctx context.Context, c *cluster.Client, node string) int64 {
 	return info.Memory
 }
 
-func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) {
-	line := func(key, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%-12s%s\n", key, value)
-		}
-	}
-	line("cluster", i.Name)
-	line("state", string(i.Phase))
-	line("reason", i.Reason)
-	line("kubernetes", i.Kubernetes)
+func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) error {
 	driver := string(i.Driver)
 	if i.DriverWhy != "" {
 		driver += " (" + i.DriverWhy + ")"
 	}
-	line("driver", driver)
-	line("api", i.Server)
-	if i.Status != nil {
-		line("uptime", age(now.Sub(i.Status.Started)))
-		line("memory", megabytes(i.Status.Memory))
-		if s := i.Status.Simulated; s.Nodes > 0 {
-			line("simulated", fmt.Sprintf("%s, %d ready", plural(s.Nodes, "node"), s.Ready))
+	field(w, "cluster", i.Name)
+	field(w, "state", string(i.Phase))
+	field(w, "reason", i.Reason)
+	field(w, "kubernetes", i.Kubernetes)
+	field(w, "driver", driver)
+	field(w, "api", i.Server)
+	var components []cluster.ComponentStatus
+	if s := i.Status; s != nil {
+		field(w, "uptime", age(now.Sub(s.Started)))
+		field(w, "memory", megabytes(s.Memory))
+		if s.Simulated.Nodes > 0 {
+			field(w, "simulated", fmt.Sprintf("%s, %d ready", plural(s.Simulated.Nodes, "node"), s.Simulated.Ready))
 		}
+		components = s.Components
 	}
 	for _, p := range i.Problems {
-		line("problem", p)
+		field(w, "problem", p)
 	}
-	if i.Status != nil && len(i.Status.Components) > 0 {
+	if len(components) > 0 {
 		fmt.Fprintln(w)
-		rows := [][]string{{"COMPONENT", "STATE", "SINCE", "STARTED IN", "RESTARTS", "ERROR"}}
-		for _, c := range i.Status.Components {
-			took := ""
-			if c.Ready > 0 {
-				took = fmt.Sprintf("%.2fs", c.Ready-c.Began)
-			}
-			rows = append(rows, []string{string(c.Name), string(c.State), age(now.Sub(c.Since)), took, fmt.Sprint(c.Restarts), c.Error})
+		if err := table(w, componentTable(components, now)); err != nil {
+			return fmt.Errorf("print components: %w", err)
 		}
-		_ = table(w, rows)
 	}
 	if len(nodes) > 0 {
 		fmt.Fprintln(w)
-		_ = table(w, nodeTable(nodes, now))
+		if err := table(w, nodeTable(nodes, now)); err != nil {
+			return fmt.Errorf("print nodes: %w", err)
+		}
 	}
+	return nil
+}
+
+func componentTable(components []cluster.ComponentStatus, now time.Time) [][]string {
+	rows := [][]string{{"COMPONENT", "STATE", "SINCE", "STARTED IN", "RESTARTS", "ERROR"}}
+	for _, c := range components {
+		took := ""
+		if c.Ready > 0 {
+			took = fmt.Sprintf("%.2fs", c.Ready-c.Began)
+		}
+		rows = append(rows, []string{string(c.Name), string(c.State), age(now.Sub(c.Since)), took, fmt.Sprint(c.Restarts), c.Error})
+	}
+	return rows
 }
 
 func nodeTable(nodes []nodeRow, now time.Time) [][]string {

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -35,9 +34,7 @@ func newVersionCmd(e *env) *cobra.Command {
 				{"kl", v.KL}, {"kubernetes", v.Kubernetes}, {"etcd", v.Etcd}, {"containerd", v.Containerd},
 				{"coredns", v.CoreDNS}, {"go", v.Go}, {"platform", v.Platform},
 			} {
-				if line[1] != "" {
-					fmt.Fprintf(e.Out, "%-12s%s\n", line[0], line[1])
-				}
+				field(e.Out, line[0], line[1])
 			}
 			return nil
 		},
