@@ -222,10 +222,17 @@ func (d *Driver) launch(ctx context.Context, id string) error {
 		return wrap("watch container", err)
 	case r := <-exited:
 		return &cluster.Error{
-			Op: "start node", Err: fmt.Errorf("the node's init ended at once with exit code %d", r.StatusCode),
-			Log: d.lastLines(ctx, id),
+			Op: "start node", Err: errors.New("the node's init ended at once" + exitText(r.StatusCode)), Log: d.lastLines(ctx, id),
 		}
 	}
+}
+
+// exitText is empty for 0: engines also report 0 once they have restarted the container.
+func exitText(code int64) string {
+	if code == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" with exit code %d", code)
 }
 
 // lastLines returns the end of a container's log.

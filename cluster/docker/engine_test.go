@@ -127,7 +127,7 @@ func TestCreateShowsTheLogOfANodeThatEndsAtOnce(t *testing.T) {
 	if log := strings.Join(explained.Log, "\n"); !strings.Contains(log, "first line\nmount /proc: it hurts") {
 		t.Errorf("log is %q", log)
 	}
-	if !strings.Contains(err.Error(), "exit code 3") {
+	if !strings.Contains(err.Error(), "ended at once") {
 		t.Errorf("error is %v", err)
 	}
 	if left := residue(t, c, spec.Cluster); left != "" {

@@ -157,6 +157,8 @@ func (f *fakeEngine) container(method, id, verb string) (int, any) {
 	switch {
 	case c == nil:
 		return 404, "no such container"
+	case verb == "wait" && f.ends:
+		return 200, container.WaitResponse{StatusCode: 3}
 	case verb == "wait":
 		return 200, nil
 	case verb == "start" && f.noPrivileged && c.HostConfig.Privileged:
