@@ -4,10 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -15,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/policy"
 )
 
@@ -46,7 +45,7 @@ func policyLog(ctx context.Context, e *env, f policyLogFlags) error {
 	defer client.Close()
 	var all []policy.Denial
 	for _, n := range nodes {
-		err := eachDenial(ctx, client, n, "", func(d policy.Denial) { all = append(all, d) })
+		err := observe.ReadDenials(ctx, client, n, func(d policy.Denial) { all = append(all, d) })
 		if err != nil {
 			return &cluster.Error{Op: "read denials", Node: n, Err: err}
 		}
@@ -64,7 +63,7 @@ func policyLog(ctx context.Context, e *env, f policyLogFlags) error {
 		}
 		return nil
 	}
-	return p.follow(ctx, client)
+	return p.follow(ctx, client, e.Logger)
 }
 
 // policyNodes returns a client of the status socket and the names of the connected nodes.
@@ -83,34 +82,7 @@ func policyNodes(ctx context.Context, e *env) (*cluster.Client, []string, error)
 		client.Close()
 		return nil, nil, &cluster.Error{Op: "ask cluster " + e.name, Err: err, Hint: "see 'kl status'"}
 	}
-	return client, connected(status), nil
-}
-
-func connected(s cluster.Status) (nodes []string) {
-	for _, n := range s.Nodes {
-		if n.Connected {
-			nodes = append(nodes, n.Name)
-		}
-	}
-	return nodes
-}
-
-// eachDenial calls see for each denial that a node has kept and, if query is "?watch=1", for new ones until the stream ends.
-func eachDenial(ctx context.Context, client *cluster.Client, node, query string, see func(policy.Denial)) error {
-	resp, err := client.Node(ctx, node, http.MethodGet, policy.DenialsPath+query, nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	for lines := json.NewDecoder(resp.Body); ; {
-		var d policy.Denial
-		if err := lines.Decode(&d); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("read denials: %w", err)
-		}
-		see(d)
-	}
+	return client, observe.ConnectedNodes(status), nil
 }
 
 // denialPrinter prints each denial once. It is safe for concurrent use.
@@ -161,27 +133,14 @@ func portWord(protocol corev1.Protocol, port uint16) string {
 	return fmt.Sprintf("%s %d", protocol, port)
 }
 
-// follow prints the denials of all nodes as they happen, until ctx is done or the control plane stops. It follows nodes
-// that join later, too.
-func (p *denialPrinter) follow(ctx context.Context, client *cluster.Client) error {
+// follow prints the denials of all nodes as they happen, until ctx is done or the control plane stops.
+func (p *denialPrinter) follow(ctx context.Context, client *cluster.Client, log *slog.Logger) error {
 	following, cancel := context.WithCancelCause(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	defer cancel(nil)
-	print := func(d policy.Denial) {
+	err := observe.FollowDenials(following, client, log, func(d policy.Denial) {
 		if err := p.print(d); err != nil {
 			cancel(err)
 		}
-	}
-	known := map[string]bool{}
-	err := client.Watch(following, func(s cluster.Status) bool {
-		for _, n := range connected(s) {
-			if !known[n] {
-				known[n] = true
-				wg.Go(func() { followNode(following, client, n, print) })
-			}
-		}
-		return true
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -190,14 +149,6 @@ func (p *denialPrinter) follow(ctx context.Context, client *cluster.Client) erro
 		return context.Cause(following)
 	}
 	return &cluster.Error{Op: "follow denials", Err: err, Hint: "see 'kl status'"}
-}
-
-// followNode reads the stream of a node until ctx is done. It opens the stream again when it ends: the node may restart.
-func followNode(ctx context.Context, client *cluster.Client, node string, see func(policy.Denial)) {
-	const pause = time.Second
-	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		_ = eachDenial(ctx, client, node, "?watch=1", see) // whatever ended the stream, the next attempt may succeed
-	}, pause)
 }
 
 func newPolicyCountersCmd(e *env) *cobra.Command {
@@ -224,13 +175,7 @@ func policyCounters(ctx context.Context, e *env, o output) error {
 	defer client.Close()
 	all := []policy.Counters{}
 	for _, n := range nodes {
-		resp, err := client.Node(ctx, n, http.MethodGet, policy.CountersPath, nil)
-		if err != nil {
-			return &cluster.Error{Op: "read counters", Node: n, Err: err}
-		}
-		var c policy.Counters
-		err = json.NewDecoder(resp.Body).Decode(&c)
-		resp.Body.Close()
+		c, err := observe.ReadCounters(ctx, client, n)
 		if err != nil {
 			return &cluster.Error{Op: "read counters", Node: n, Err: err}
 		}

@@ -18,8 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Actions changes a cluster and asks it for what a snapshot does not hold. Everything is done with the rights of the
-// rest.Config's user; a refusal comes back as the API server's own error. Safe for concurrent use.
+// Actions changes a cluster, and reads what a snapshot does not hold. It acts with the rights of the user in its rest.Config;
+// if the API server refuses, its error is returned. Safe for concurrent use.
 type Actions struct {
 	config    *rest.Config
 	client    kubernetes.Interface
@@ -117,7 +117,7 @@ func (a *Actions) SetImage(ctx context.Context, r Ref, container, image string) 
 	return nil
 }
 
-// Undo brings back the template of an earlier revision, read whole from the server.
+// Undo restores the template of an earlier revision, which it reads from the server.
 func (a *Actions) Undo(ctx context.Context, r Ref, revision Revision) error {
 	if r.Kind == KindDeployment {
 		return a.undoDeployment(ctx, r, revision)
@@ -148,7 +148,7 @@ func (a *Actions) undoDeployment(ctx context.Context, r Ref, revision Revision) 
 	return nil
 }
 
-// Cordon keeps new pods off a node, or lets them on it again.
+// Cordon makes a node unschedulable, or schedulable again.
 func (a *Actions) Cordon(ctx context.Context, node string, on bool) error {
 	raw, err := json.Marshal(object{"spec": object{"unschedulable": on}})
 	if err != nil {
@@ -160,7 +160,7 @@ func (a *Actions) Cordon(ctx context.Context, node string, on bool) error {
 	return nil
 }
 
-// Delete deletes any object; its dependents go in the background.
+// Delete deletes any object; its dependents are deleted in the background.
 func (a *Actions) Delete(ctx context.Context, res Resource, namespace, name string) error {
 	policy := metav1.DeletePropagationBackground
 	var err error

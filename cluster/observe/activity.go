@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Activity is what pods and autoscalers did while this source watched: a sample a period, an hour at most. It comes from
-// the objects alone, so any cluster has it. Immutable, like the snapshot it belongs to.
+// Activity is the history of pods and autoscalers since the source started: a sample each period, an hour at most. It is made
+// of their objects alone, so every cluster has it. Immutable, like the snapshot it belongs to.
 type Activity struct {
 	Period   time.Duration
 	Restarts map[string][]int32        // of a pod so far, by namespace/name; only pods that ever restarted
@@ -22,7 +22,7 @@ type Activity struct {
 // ScalerSample is an autoscaler at one moment.
 type ScalerSample struct {
 	Current, Desired int32
-	Load             int32 // as ScalerLoad says
+	Load             int32 // see ScalerLoad
 }
 
 // Pod is the history of a pod's restarts; nil if it never restarted, or a is nil.
@@ -66,10 +66,10 @@ func (s *Source) watchActivity(ctx context.Context) {
 	})
 }
 
-// activity collects samples. What it hands out never changes: see keep.
+// activity collects samples. What it returns never changes: see keep.
 type activity struct {
 	period        time.Duration
-	sampled       bool // once at least
+	sampled       bool // at least once
 	pods, onNodes map[string][]int32
 	scalers       map[string][]ScalerSample
 }
@@ -96,7 +96,8 @@ func (h *activity) sample(pods []*corev1.Pod, scalers []*autoscalingv2.Horizonta
 	return &Activity{Period: h.period, Restarts: h.pods, OnNode: h.onNodes, Scalers: h.scalers}
 }
 
-// counted appends what is counted now, and forgets what is gone. A count that was not there at the last look began at 0.
+// counted appends the counts of now, and drops the histories of what no longer exists. A history that was not there in the
+// last sample begins with 0.
 func (h *activity) counted(before map[string][]int32, now map[string]int32) map[string][]int32 {
 	next := make(map[string][]int32, len(now))
 	for key, n := range now {
@@ -109,15 +110,15 @@ func (h *activity) counted(before map[string][]int32, now map[string]int32) map[
 	return next
 }
 
-// keep appends a sample and keeps the last hour. Appending never changes what readers of the old slice see; the window
-// slides into fresh memory when the array behind it is full.
+// keep appends a sample and keeps the last hour. Readers of the old slice are not affected: append writes behind its end, or
+// into new memory once the array is full.
 func keep[T any](s []T, v T) []T {
 	s = append(s, v)
 	return s[max(0, len(s)-historyLen):]
 }
 
-// ScalerLoad is how much of its target the metric that asks most is at, in percent: above 100 an autoscaler wants more
-// replicas. It is -1 if nothing is measured.
+// ScalerLoad returns the value of an autoscaler's metrics in percent of their targets, the highest if there are several. Above
+// 100 the autoscaler wants more replicas. It is -1 if nothing has been measured.
 func ScalerLoad(h *autoscalingv2.HorizontalPodAutoscaler) int32 {
 	most := int32(-1)
 	for i, m := range h.Spec.Metrics {

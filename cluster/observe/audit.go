@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 )
 
@@ -30,10 +31,10 @@ type AuditEntry struct {
 	Raw      string // the line itself
 }
 
-// Denied reports whether the request was refused.
+// Denied reports whether the request was rejected for lack of rights.
 func (e AuditEntry) Denied() bool { return e.Code == 401 || e.Code == 403 || e.Decision == "forbid" }
 
-// Change reports whether the request wanted to change something.
+// Change reports whether the request was to change something.
 func (e AuditEntry) Change() bool {
 	switch e.Verb {
 	case "get", "list", "watch", "head", "options":
@@ -42,8 +43,7 @@ func (e AuditEntry) Change() bool {
 	return true
 }
 
-// ParseAudit reads one line of an audit log; ok is false for stages other than the last of a request, and for lines that
-// are no audit event.
+// ParseAudit parses a line of an audit log. ok is false if the line is not an audit event, or not the last one of its request.
 func ParseAudit(line string) (e AuditEntry, ok bool) {
 	var raw struct {
 		Stage      string `json:"stage"`
@@ -86,31 +86,28 @@ func ParseAudit(line string) (e AuditEntry, ok bool) {
 	return e, true
 }
 
-// TailAudit sends the entries of an audit log to emit in batches, the last few hundred first and then as they are
-// written, across rotations, until ctx is done. A file that does not exist yet is waited for.
+// TailAudit passes the entries of an audit log to emit in batches: the last few hundred first, and then new ones as they are
+// written, until ctx is done. It follows rotations, and waits for a file that does not exist yet.
 func TailAudit(ctx context.Context, path string, emit func([]AuditEntry)) error {
-	const tail = 512 << 10
+	const (
+		interval = 250 * time.Millisecond // a poll, because inotify does not work on every file system
+		tail     = 512 << 10
+	)
 	var offset int64 = -1
-	for {
+	return wait.PollUntilContextCancel(ctx, interval, true, func(context.Context) (bool, error) {
 		next, batch, err := readAudit(path, offset, tail)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("read audit log: %w", err)
+			return false, fmt.Errorf("read audit log: %w", err)
 		}
 		offset = next
 		if len(batch) > 0 {
 			emit(batch)
 		}
-		timer := time.NewTimer(250 * time.Millisecond) // inotify would tell, but not on every file system
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-	}
+		return false, nil
+	})
 }
 
-// readAudit reads whole lines from offset; -1 means "the last part". A file shorter than offset was rotated.
+// readAudit reads complete lines from offset; -1 means the last tail bytes. A file shorter than offset was rotated.
 func readAudit(path string, offset, tail int64) (int64, []AuditEntry, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -138,7 +135,7 @@ func readAudit(path string, offset, tail int64) (int64, []AuditEntry, error) {
 	r := bufio.NewReaderSize(f, 64<<10)
 	for {
 		line, err := r.ReadString('\n')
-		if err != nil { // a line that is being written is read next time
+		if err != nil { // an incomplete line is read next time
 			return offset, out, nil
 		}
 		offset += int64(len(line))
@@ -152,7 +149,7 @@ func readAudit(path string, offset, tail int64) (int64, []AuditEntry, error) {
 	}
 }
 
-// AuditYAML writes an entry whole, for reading.
+// AuditYAML returns the whole entry as YAML.
 func AuditYAML(e AuditEntry) (string, error) {
 	raw, err := yaml.JSONToYAML([]byte(e.Raw))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"k8s.io/kubectl/pkg/describe"
 )
 
-// Describe returns what `kubectl describe` prints.
+// Describe returns the text that `kubectl describe` prints.
 func (a *Actions) Describe(ctx context.Context, res Resource, namespace, name string) (string, error) {
 	gvk := res.GVR.GroupVersion().WithKind(res.Kind)
 	d, ok := describe.DescriberFor(schema.GroupKind{Group: gvk.Group, Kind: gvk.Kind}, a.config)

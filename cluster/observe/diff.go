@@ -8,13 +8,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// DiffLine is one line of a side-by-side comparison. A side that has no such line is empty, and Op tells which.
+// DiffLine is one line of a side-by-side comparison. A side without such a line is empty.
 type DiffLine struct {
 	Op          byte // ' ' equal, '~' changed, '-' only left, '+' only right
 	Left, Right string
 }
 
-// TemplateYAML writes a pod template for reading: without the labels and annotations that controllers add.
+// TemplateYAML returns a pod template as YAML, without the labels and fields that controllers add.
 func TemplateYAML(t *corev1.PodTemplateSpec) string {
 	if t == nil {
 		return "(not readable)\n"
@@ -43,7 +43,7 @@ func nonEmpty(t *corev1.PodTemplateSpec) map[string]any {
 	return out
 }
 
-// Diff compares two texts line by line by their longest common subsequence; a removal next to an addition is a change.
+// Diff compares two texts by their longest common subsequence of lines. A removed line next to an added one is a change.
 func Diff(left, right string) []DiffLine {
 	a, b := lines(left), lines(right)
 	lcs := make([][]int, len(a)+1)

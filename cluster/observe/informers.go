@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 )
@@ -26,11 +27,11 @@ type kind struct {
 	name     string // plural
 	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer
 	set      func(*Snapshot, []any)
-	later    bool // asked for when the others are there
+	later    bool // deferred until the others are listed
 }
 
-// kinds lists what is watched. There are more events than anything else, and reading them at once with the pods would double
-// the time to the first full screen.
+// kinds returns what is watched. Events are deferred: there are more of them than of anything else, and listing them together
+// with the pods would double the time to the first full screen.
 func kinds() []kind {
 	type f = informers.SharedInformerFactory
 	return []kind{
@@ -69,7 +70,7 @@ func kindNames() []string {
 	return out
 }
 
-// sorted converts a store's list; the second argument only tells the type.
+// sorted converts a store's list and orders it by namespace and name. The second argument only determines the type.
 func sorted[T metav1.Object](list []any, _ []T) []T {
 	out := make([]T, 0, len(list))
 	for _, o := range list {
@@ -83,12 +84,12 @@ func sorted[T metav1.Object](list []any, _ []T) []T {
 	return out
 }
 
-// sortEvents orders events by time: that is how they are read.
+// sortEvents orders events by time.
 func sortEvents(s *Snapshot) {
 	slices.SortStableFunc(s.Events, func(a, b *corev1.Event) int { return EventTime(a).Compare(EventTime(b)) })
 }
 
-// feed is one informer of one generation.
+// feed is one informer.
 type feed struct {
 	kind     kind
 	informer cache.SharedIndexInformer
@@ -96,8 +97,8 @@ type feed struct {
 	refused  atomic.Bool // forbidden, or not served
 }
 
-// observe runs one generation of informers until ctx is done or a new generation is asked for. Data of the previous one
-// stays in the snapshot until the new lists have arrived.
+// observe runs a set of informers until ctx is done or a restart is requested. The snapshot keeps the data of the previous set
+// until the new lists have arrived.
 func (s *Source) observe(ctx context.Context, restart <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	first, later := s.factory(), s.factory()
@@ -139,25 +140,14 @@ func (s *Source) factory() informers.SharedInformerFactory {
 	return informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithTransform(trim), informers.WithNamespace(s.cfg.Namespace))
 }
 
-// awaitFirst returns when the kinds that come first are there or refused, when the server takes long over them, or when ctx
-// is done.
+// awaitFirst returns when all kinds that are not deferred are listed or refused, after a timeout, or when ctx is done.
 func awaitFirst(ctx context.Context, feeds []*feed) {
-	const (
-		patience = 10 * time.Second
-		look     = 20 * time.Millisecond
-	)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	tick := time.NewTicker(look)
-	defer tick.Stop()
+	const interval, timeout = 20 * time.Millisecond, 10 * time.Second
 	pending := func(f *feed) bool { return !f.kind.later && !f.informer.HasSynced() && !f.refused.Load() }
-	for slices.ContainsFunc(feeds, pending) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	// An error is the timeout or the end of ctx: either way there is no more waiting.
+	_ = wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(context.Context) (bool, error) {
+		return !slices.ContainsFunc(feeds, pending), nil
+	})
 }
 
 func (s *Source) arm(f *feed) {
@@ -180,7 +170,7 @@ func (s *Source) arm(f *feed) {
 			return
 		}
 		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			return // an ordinary relist
+			return // the reflector lists again
 		}
 		s.log.Debug("watch", "kind", f.kind.name, "err", err)
 		select {
@@ -223,7 +213,7 @@ func parseVersion(raw []byte) (string, error) {
 	return v.GitVersion, nil
 }
 
-// shortError says why a server does not answer without repeating the URL, which the header shows already.
+// shortError returns why a server does not answer, without the URL, which the header shows already.
 func shortError(err error) string {
 	var ue *url.Error
 	var oe *net.OpError

@@ -3,10 +3,7 @@ package observe
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
-	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,14 +13,18 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// watchStatus follows the status socket of a kl cluster; elsewhere it has nothing to do. Without a socket the control
-// plane is not running, and KL says Stopped.
+// watchStatus follows the status of a kl cluster. If the control plane does not answer, it is not running: KL says Stopped.
 func (s *Source) watchStatus(ctx context.Context) {
 	if s.cfg.Layout == nil {
 		return
 	}
+	client := cluster.NewClient(*s.cfg.Layout)
+	defer client.Close()
 	every(ctx, func() time.Duration {
-		err := s.readStatus(ctx, s.cfg.Layout.StatusSocket())
+		err := client.Watch(ctx, func(st cluster.Status) bool {
+			s.update(func(n *Snapshot) { n.KL = &st })
+			return true
+		})
 		if ctx.Err() != nil {
 			return 0
 		}
@@ -40,46 +41,20 @@ func (s *Source) watchStatus(ctx context.Context) {
 	})
 }
 
-// readStatus passes on every status of the stream until it ends.
-func (s *Source) readStatus(ctx context.Context, socket string) error {
-	client := socketClient(socket)
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kl/v1/status?watch=1", nil)
-	if err != nil {
-		return fmt.Errorf("watch status: %w", err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("watch status: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("watch status: %s", resp.Status)
-	}
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var st cluster.Status
-		if err := dec.Decode(&st); err != nil {
-			return fmt.Errorf("watch status: %w", err)
-		}
-		s.update(func(n *Snapshot) { n.KL = &st })
-	}
-}
-
 // Certificate is one certificate of a kl cluster on disk.
 type Certificate struct {
 	Name    string // file name without .crt
 	Expires time.Time
 }
 
-// Disk is what the files of a kl cluster tell.
+// Disk is what a kl cluster has on disk.
 type Disk struct {
 	Certificates []Certificate // soonest expiry first
 	AuditLog     string        // its path; empty if the API server writes none
 	Encrypted    bool          // Secrets are encrypted at rest
 }
 
-// watchDisk reads the cluster's files now and every few seconds.
+// watchDisk reads the cluster's files every few seconds.
 func (s *Source) watchDisk(ctx context.Context) {
 	if s.cfg.Layout == nil {
 		return
@@ -101,7 +76,8 @@ func (s *Source) watchDisk(ctx context.Context) {
 	})
 }
 
-// readCertificates returns what can be read below dir, soonest expiry first. Files that are no certificate are skipped.
+// readCertificates returns the certificates in dir, soonest expiry first. Files that are not readable certificates are
+// skipped.
 func readCertificates(dir string) []Certificate {
 	files, err := filepath.Glob(filepath.Join(dir, "*.crt"))
 	if err != nil {

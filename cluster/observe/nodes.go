@@ -10,7 +10,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// NodeState is a node as people ask about it.
+// NodeState is the state of a node.
 type NodeState struct {
 	Node  *corev1.Node
 	Name  string
@@ -26,11 +26,11 @@ type NodeState struct {
 	Measured                                  bool // the Used fields come from metrics
 	Kubelet                                   string
 	Created                                   time.Time
-	KL                                        bool // kl's control plane knows it
+	KL                                        bool // it is in the status of a kl cluster
 	Connected                                 bool // its tunnel is up (kl only)
 }
 
-// Nodes judges every node of a snapshot, ordered by name; n10 follows n9.
+// Nodes returns the state of every node of a snapshot, ordered by name, n10 after n9.
 func Nodes(s *Snapshot, now time.Time) []NodeState {
 	out := make([]NodeState, 0, len(s.Nodes))
 	for _, n := range s.Nodes {
@@ -74,7 +74,7 @@ func nodeState(s *Snapshot, n *corev1.Node, now time.Time) NodeState {
 		}
 	}
 	if running := s.KL != nil && (s.KL.Phase == cluster.PhaseReady || s.KL.Phase == cluster.PhaseDegraded); running && st.KL && !st.Connected && st.Level != Bad {
-		st.Text, st.Level, st.Why = "Disconnected", Bad, "its tunnel is down: it is off, dead or cut off, which Kubernetes takes a while to notice"
+		st.Text, st.Level, st.Why = "Disconnected", Bad, "its tunnel is down: the node is off, dead or cut off, which Kubernetes takes a while to notice"
 	}
 	return st
 }
@@ -100,7 +100,7 @@ func (st *NodeState) conditions(n *corev1.Node, now time.Time) {
 	}
 }
 
-// levelUnlessBad forgets the initial Bad of a node whose Ready condition had not been seen yet.
+// levelUnlessBad returns the level so far, but not the Bad that a node has before its Ready condition is seen.
 func levelUnlessBad(st *NodeState) Level {
 	if st.Text == "Ready" && st.Level != Bad {
 		return st.Level
@@ -125,13 +125,13 @@ func roles(n *corev1.Node) string {
 // Resources is an amount of CPU and memory.
 type Resources struct{ MilliCPU, Bytes int64 }
 
-// RequestsOf is what a pod's containers request together, as the scheduler counts it (sidecars included, plain init
-// containers only where they need more than the rest).
+// RequestsOf returns the sum of what a pod's containers request, as the scheduler counts it: with sidecars, and with other init
+// containers only as far as they need more than the rest.
 func RequestsOf(p *corev1.Pod) Resources {
 	return resources(p, func(c *corev1.Container) corev1.ResourceList { return c.Resources.Requests })
 }
 
-// LimitsOf is what a pod's containers may use together; zero where a container has no limit.
+// LimitsOf returns the sum of the limits of a pod's containers. A container without a limit counts as zero.
 func LimitsOf(p *corev1.Pod) Resources {
 	return resources(p, func(c *corev1.Container) corev1.ResourceList { return c.Resources.Limits })
 }
@@ -157,7 +157,7 @@ func resources(p *corev1.Pod, of func(*corev1.Container) corev1.ResourceList) Re
 	return Resources{max(sum.MilliCPU, peak.MilliCPU), max(sum.Bytes, peak.Bytes)}
 }
 
-// natural compares names so that numbers within them count as numbers.
+// natural compares names, and the numbers in them by value.
 func natural(a, b string) int {
 	for a != "" && b != "" {
 		i, j := digits(a), digits(b)

@@ -4,22 +4,23 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Plane is what the API server's /metrics says about the control plane. In a kl cluster one process holds all of it, so
-// etcd and scheduler figures are there too; elsewhere they are absent (NaN).
+// Plane is the state of the control plane according to the API server's /metrics. The values of etcd and the scheduler are
+// NaN unless this is a kl cluster, where one process has the metrics of all components.
 type Plane struct {
 	Taken time.Time
 	Err   string
 	Verbs []VerbStat // by request rate, highest first
 
-	RequestsPerSecond []float64 // histories, oldest first, one a period
+	RequestsPerSecond []float64 // histories, oldest first, one value each period
 	ScheduledHistory  []float64 // pods a second
-	FsyncHistory      []float64 // p99 in seconds; -1 where nothing was written
+	FsyncHistory      []float64 // p99 in seconds; -1 if nothing was written
 	Inflight          float64
 	EtcdBytes         float64 // size of the database
 	FsyncP99          float64 // seconds
@@ -62,13 +63,13 @@ func (s *Source) pollPlane(ctx context.Context) {
 		prev, last = cur, p
 		s.update(func(n *Snapshot) { n.Plane = p })
 		if first {
-			return min(3*time.Second, s.cfg.MetricsEvery) // rates need two looks
+			return min(3*time.Second, s.cfg.MetricsEvery) // a rate needs two samples
 		}
 		return s.cfg.MetricsEvery
 	})
 }
 
-// remember continues the histories of the look before.
+// remember continues the histories of the previous sample.
 func (p *Plane) remember(last *Plane) {
 	total := 0.0
 	for _, v := range p.Verbs {
@@ -79,7 +80,7 @@ func (p *Plane) remember(last *Plane) {
 	p.FsyncHistory = keep(last.FsyncHistory, gapIfNaN(p.FsyncP99))
 }
 
-// gapIfNaN is a value as charts take it: below zero where there is none.
+// gapIfNaN returns v, or -1 for NaN, which charts show as a gap.
 func gapIfNaN(v float64) float64 {
 	if math.IsNaN(v) {
 		return -1
@@ -87,7 +88,7 @@ func gapIfNaN(v float64) float64 {
 	return v
 }
 
-// scrape reads the API server's metrics, and on a kl cluster etcd's, which tells them on its own socket.
+// scrape reads the metrics of the API server and, in a kl cluster, of etcd, which serves its own.
 func (s *Source) scrape(ctx context.Context) (*scrape, error) {
 	body, err := s.client.Discovery().RESTClient().Get().AbsPath("/metrics").SetHeader("Accept", "text/plain").Stream(ctx)
 	if err != nil {
@@ -108,13 +109,16 @@ func (s *Source) scrape(ctx context.Context) (*scrape, error) {
 }
 
 func (s *Source) scrapeEtcd(ctx context.Context, c *scrape) error {
-	client := socketClient(s.cfg.Layout.EtcdSocket())
-	defer client.CloseIdleConnections()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", s.cfg.Layout.EtcdSocket())
+	}}
+	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://etcd/metrics", nil)
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
+	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return err
 	}
@@ -125,7 +129,7 @@ func (s *Source) scrapeEtcd(ctx context.Context, c *scrape) error {
 	return c.read(resp.Body)
 }
 
-// plane computes rates against the previous scrape; without one, latencies are those since the server's start.
+// plane computes the rates since the previous scrape. Without one, latencies are those since the server's start.
 func (c *scrape) plane(prev *scrape) *Plane {
 	p := &Plane{Taken: c.at, FsyncP99: math.NaN(), SchedulerP99: math.NaN(), EtcdBytes: math.NaN(),
 		SchedulerPending: math.NaN(), ScheduledPerSec: math.NaN()}

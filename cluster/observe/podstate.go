@@ -8,14 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Level says how much attention something deserves.
+// Level is how urgent something is.
 type Level int
 
 // Levels, in order of urgency.
 const (
-	Idle Level = iota // nothing to do: completed, scaled to zero
+	Idle Level = iota // completed, or scaled to zero
 	Good
-	Busy // on its way
+	Busy // in progress
 	Warn
 	Bad
 )
@@ -26,14 +26,14 @@ func (l Level) String() string { return [...]string{"idle", "good", "busy", "war
 type PodState struct {
 	Text       string // as kubectl shows it: Running, CrashLoopBackOff, Init:0/1, …
 	Level      Level
-	Why        string // what is wrong, in words; empty when nothing is
+	Why        string // what is wrong; empty if nothing is
 	Ready      int    // containers
 	Containers int
 	Restarts   int
 	LastFailed time.Time // when a container last ended; zero if never
 }
 
-// PodStateOf judges a pod.
+// PodStateOf returns the state of a pod.
 func PodStateOf(p *corev1.Pod, now time.Time) PodState {
 	s := PodState{Text: string(p.Status.Phase), Containers: len(p.Spec.Containers)}
 	for i := range p.Status.ContainerStatuses {
@@ -91,7 +91,7 @@ func (s *PodState) unscheduled(p *corev1.Pod) {
 	}
 }
 
-// starting judges a pod that is bound to a node and has not ended.
+// starting sets the state of a pod that is bound to a node and has not ended.
 func (s *PodState) starting(p *corev1.Pod, now time.Time) {
 	if s.initialising(p) {
 		return
@@ -123,7 +123,7 @@ func (s *PodState) starting(p *corev1.Pod, now time.Time) {
 	}
 }
 
-// initialising judges init containers; it reports whether they have not finished.
+// initialising sets the state of a pod by its init containers. It reports whether they have yet to finish.
 func (s *PodState) initialising(p *corev1.Pod) bool {
 	for i := range p.Status.InitContainerStatuses {
 		c := &p.Status.InitContainerStatuses[i]
@@ -141,7 +141,7 @@ func (s *PodState) initialising(p *corev1.Pod) bool {
 	return false
 }
 
-// containers takes the worst of the containers' states.
+// containers sets the state to the worst of the containers' states.
 func (s *PodState) containers(list []corev1.ContainerStatus) {
 	for i := range list {
 		c := &list[i]
@@ -191,7 +191,7 @@ func exitOf(t *corev1.ContainerStateTerminated) string {
 	}
 }
 
-// pullReason finds the cause at the end of the runtime's long chain of wrapped errors.
+// pullReason returns the cause of a pull error, which comes at the end of a long chain of wrapped errors.
 func pullReason(msg string) string {
 	for _, known := range []struct{ part, words string }{
 		{"not found", ": not found"}, {"no such host", ": registry's host name is unknown"},
@@ -225,7 +225,7 @@ func notReady(p *corev1.Pod) string {
 	return "?"
 }
 
-// firstSentence cuts a message at its first full stop that ends a sentence.
+// firstSentence returns the first sentence of a message, without its full stop.
 func firstSentence(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if i := strings.Index(s, ". "); i > 0 {
@@ -234,7 +234,7 @@ func firstSentence(s string) string {
 	return strings.TrimSuffix(s, ".")
 }
 
-// span writes a duration as one or two units: 45s, 3m, 2h10m, 5d.
+// span formats a duration with one or two units: 45s, 3m, 2h10m, 5d.
 func span(d time.Duration) string {
 	switch d = d.Round(time.Second); {
 	case d < 0:
@@ -257,5 +257,5 @@ func span(d time.Duration) string {
 	}
 }
 
-// Span writes a duration the way ages are shown: one or two units.
+// Span formats a duration as ages are shown, with one or two units: 45s, 3m, 2h10m, 5d.
 func Span(d time.Duration) string { return span(d) }

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Resource is one sort of object the server serves.
+// Resource is a kind of object that the server serves.
 type Resource struct {
 	GVR        schema.GroupVersionResource
 	Kind       string
@@ -26,7 +26,7 @@ type Resource struct {
 	Short      []string // po, deploy, …
 }
 
-// Label names a resource as people type it: pods, certificates.cert-manager.io.
+// Label returns the name of a resource for kubectl: pods, certificates.cert-manager.io.
 func (r Resource) Label() string {
 	if r.GVR.Group == "" || builtin(r.GVR.Group) {
 		return r.GVR.Resource
@@ -38,8 +38,8 @@ func builtin(group string) bool {
 	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io") && !strings.HasPrefix(group, "metrics")
 }
 
-// Resources asks the server what it serves: everything that can be listed, preferred versions, ordered by label. Groups
-// that do not answer (an aggregated API that is down) are left out.
+// Resources returns all resources that can be listed, in their preferred versions, ordered by label. Groups that do not answer,
+// such as an aggregated API that is down, are left out.
 func (a *Actions) Resources(ctx context.Context) ([]Resource, error) {
 	type result struct {
 		lists []*metav1.APIResourceList
@@ -100,7 +100,7 @@ func (a *Actions) YAML(ctx context.Context, res Resource, namespace, name string
 	return string(raw), nil
 }
 
-// hideValues keeps secrets off a screen that others may see.
+// hideValues replaces the values of a Secret by their lengths: other people may see the screen.
 func hideValues(o *unstructured.Unstructured) {
 	for _, field := range []string{"data", "stringData"} {
 		m, ok := o.Object[field].(map[string]any)
@@ -123,7 +123,7 @@ type Table struct {
 	Rows    []TableRow // by namespace and name
 }
 
-// Column is one column of a Table; Wide ones are for those who have room.
+// Column is one column of a Table. Wide columns are shown if there is room.
 type Column struct {
 	Name string
 	Wide bool
@@ -137,8 +137,8 @@ type TableRow struct {
 
 const tableAccept = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
-// WatchTable lists a resource and then follows it: each time something changed, emit gets the new table, which it may
-// keep. It returns when ctx is done, emit returns false, or the watch ends; the caller may call again.
+// WatchTable calls emit with the table of a resource, and with a new one after each change; emit may keep them. It returns when
+// ctx is done, emit returns false, or the watch ends; the caller may then call it again.
 func (a *Actions) WatchTable(ctx context.Context, res Resource, namespace string, emit func(Table) bool) error {
 	path := resourcePath(res, namespace)
 	rc := a.client.Discovery().RESTClient()
@@ -210,10 +210,10 @@ func newTableState(t *metav1.Table) *tableState {
 func tableRow(r *metav1.TableRow) TableRow {
 	var o metav1.PartialObjectMetadata
 	if err := json.NewDecoder(bytes.NewReader(r.Object.Raw)).Decode(&o); err != nil {
-		o.Name = "?" // rows without metadata: shown, but nothing can be done to them
+		o.Name = "?" // a row without metadata is shown, but has no actions
 	}
 	out := TableRow{Namespace: o.Namespace, Name: o.Name, UID: string(o.UID)}
-	if out.UID == "" { // some aggregated APIs (metrics) give none
+	if out.UID == "" { // some aggregated APIs, such as metrics, have no UIDs
 		out.UID = o.Namespace + "/" + o.Name
 	}
 	for _, c := range r.Cells {

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// Revision is one template a rollout had.
+// Revision is one pod template in the history of a rollout.
 type Revision struct {
 	Number   int64
 	Name     string    // of the ReplicaSet or ControllerRevision
@@ -27,7 +27,7 @@ type Revision struct {
 	Desired  int32 // ReplicaSet only
 }
 
-// NewestReplicaSet is the ReplicaSet of a Deployment's present template: the one with the highest revision.
+// NewestReplicaSet returns the ReplicaSet of a Deployment's current template: the one with the highest revision.
 func NewestReplicaSet(s *Snapshot, d *appsv1.Deployment) *appsv1.ReplicaSet {
 	var newest *appsv1.ReplicaSet
 	want := d.Annotations[revisionAnnotation]
@@ -55,7 +55,7 @@ func revisionOf(rs *appsv1.ReplicaSet) int64 {
 	return n
 }
 
-// Revisions returns the history of a rollout, newest first, with the pods each revision has now.
+// Revisions returns the history of a rollout, newest first, with the present pods of each revision.
 func Revisions(s *Snapshot, r *Rollout) []Revision {
 	var out []Revision
 	switch o := r.Object.(type) {
@@ -114,7 +114,7 @@ func templateOf(c *appsv1.ControllerRevision, base *corev1.PodTemplateSpec) (*co
 	return &out.Spec.Template, nil
 }
 
-// Images lists a template's images without what repeats: registry and digest.
+// Images returns the images of a template without registry, path and digest.
 func Images(t *corev1.PodTemplateSpec) []string {
 	if t == nil {
 		return nil
@@ -130,7 +130,7 @@ func Images(t *corev1.PodTemplateSpec) []string {
 	return out
 }
 
-// createFailure rewrites the API server's refusal of a pod in words: which quota, which policy, which webhook.
+// createFailure shortens the API server's error for a pod that it refuses to the quota, policy or webhook that refuses it.
 func createFailure(msg string) string {
 	msg = strings.Join(strings.Fields(msg), " ")
 	switch {

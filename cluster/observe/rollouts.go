@@ -13,15 +13,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// RolloutState sums up a rollout.
+// RolloutState is the state of a rollout.
 type RolloutState string
 
 // The states of a rollout.
 const (
 	RolloutDone        RolloutState = "Complete"
 	RolloutProgressing RolloutState = "Progressing"
-	RolloutStuck       RolloutState = "Stuck"       // it will not go on by itself
-	RolloutUnavailable RolloutState = "Unavailable" // nothing rolls, and too few pods work
+	RolloutStuck       RolloutState = "Stuck"       // it will not continue by itself
+	RolloutUnavailable RolloutState = "Unavailable" // rolled out, but too few pods are available
 	RolloutPaused      RolloutState = "Paused"
 	RolloutHeld        RolloutState = "Held" // by a partition, or waiting for pods to be deleted (OnDelete)
 	RolloutZero        RolloutState = "Scaled to 0"
@@ -34,7 +34,7 @@ const (
 	KindDaemonSet   = "DaemonSet"
 )
 
-// Rollout is one Deployment, StatefulSet or DaemonSet and how far its newest template has got.
+// Rollout is a Deployment, StatefulSet or DaemonSet, and how far its newest template is rolled out.
 type Rollout struct {
 	Kind, Namespace, Name string
 	UID                   types.UID
@@ -51,22 +51,21 @@ type Rollout struct {
 
 	State   RolloutState
 	Level   Level
-	Why     string // why it is not complete, in words
+	Why     string // why it is not complete
 	Started time.Time
 	Created time.Time
 }
 
-// Unavailable is how many wanted pods do not work.
+// Unavailable returns how many of the desired pods are not available.
 func (r *Rollout) Unavailable() int32 { return max(0, r.Desired-r.Available) }
 
-// Moving reports whether the rollout is under way or should be: what the overview lists.
+// Moving reports whether the rollout is neither complete nor scaled to zero: then the overview lists it.
 func (r *Rollout) Moving() bool { return r.State != RolloutDone && r.State != RolloutZero }
 
-// Key is kind/namespace/name, which survives a replacement of the object.
+// Key returns kind/namespace/name.
 func (r *Rollout) Key() string { return r.Kind + "/" + r.Namespace + "/" + r.Name }
 
-// Rollouts judges every Deployment, StatefulSet and DaemonSet of a snapshot; troubled ones are not moved to the front:
-// the order is namespace, name, kind.
+// Rollouts returns every Deployment, StatefulSet and DaemonSet of a snapshot, ordered by namespace, name and kind.
 func Rollouts(s *Snapshot, now time.Time) []Rollout {
 	out := make([]Rollout, 0, len(s.Deployments)+len(s.StatefulSets)+len(s.DaemonSets))
 	for _, d := range s.Deployments {
@@ -210,7 +209,7 @@ func (r *Rollout) revision(s *Snapshot, name string) {
 	}
 }
 
-// judge sets the state from the counts; rolled says that every wanted pod has the newest template and no other is left.
+// judge sets the state. rolled means that every desired pod has the newest template and no other pod is left.
 func (r *Rollout) judge(rolled bool) {
 	switch {
 	case r.Paused && !rolled:
@@ -237,7 +236,7 @@ func (r *Rollout) judge(rolled bool) {
 	}
 }
 
-// judgeSet is judge for StatefulSets and DaemonSets, which may hold back on purpose.
+// judgeSet is judge for StatefulSets and DaemonSets, which may be configured to hold pods back.
 func (r *Rollout) judgeSet(observed bool) {
 	if !observed {
 		r.judge(false)
@@ -260,7 +259,7 @@ func (r *Rollout) judgeSet(observed bool) {
 
 func (r *Rollout) stuck(why string) { r.State, r.Level, r.Why = RolloutStuck, Bad, why }
 
-// refused looks for events that say pods cannot be created: StatefulSets and DaemonSets have no condition for it.
+// refused looks for events about pods that could not be created: StatefulSets and DaemonSets have no condition for that.
 func (r *Rollout) refused(s *Snapshot) {
 	events := s.EventsOf(r.UID)
 	if len(events) == 0 {
@@ -272,7 +271,7 @@ func (r *Rollout) refused(s *Snapshot) {
 	}
 }
 
-// blame finds the pod that holds the rollout up: a failing new one first, then an old one that will not go.
+// blame names the pod that holds the rollout up: a new one that fails, else an old one that does not end.
 func (r *Rollout) blame(newPods, oldPods []*corev1.Pod, now time.Time) {
 	if p, st := worst(newPods, now); p != nil && st.Level >= Warn {
 		why := st.Why
@@ -302,7 +301,7 @@ func (r *Rollout) blame(newPods, oldPods []*corev1.Pod, now time.Time) {
 	}
 }
 
-// worst returns the pod that needs the most attention, the first by name among equals.
+// worst returns the pod with the highest level, the first by name if there are several.
 func worst(pods []*corev1.Pod, now time.Time) (*corev1.Pod, PodState) {
 	var out *corev1.Pod
 	var state PodState

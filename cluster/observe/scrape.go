@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// scrape is the few families wanted of one /metrics, summed over the labels that do not matter here.
+// scrape is the few metrics needed of /metrics, summed over the labels that are not.
 type scrape struct {
 	at       time.Time
 	requests map[string]float64             // verb
@@ -27,7 +27,7 @@ func newScrape(at time.Time) *scrape {
 		fsync: map[float64]float64{}, sched: map[float64]float64{}, gauges: map[string]float64{}, counters: map[string]float64{}}
 }
 
-// read adds what one /metrics says.
+// read adds the metrics of one /metrics.
 func (c *scrape) read(r io.Reader) error {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 64<<10), 1<<20)
@@ -98,7 +98,7 @@ func sampleOf(s string) (labels string, v float64) {
 	return labels, v
 }
 
-// labelOf finds a label's value. The few labels wanted never hold quotes.
+// labelOf returns the value of a label. The values of the labels needed contain no quotes.
 func labelOf(labels, name string) string {
 	for rest := labels; ; {
 		i := strings.Index(rest, name+`="`)
@@ -125,7 +125,7 @@ func bound(labels string) float64 {
 	return v
 }
 
-// since is the histogram of what happened between two scrapes; of everything, if nothing happened between them.
+// since returns the histogram of what happened between two scrapes, or the whole histogram if nothing did.
 func since(now, before map[float64]float64) map[float64]float64 {
 	out := map[float64]float64{}
 	inf := math.Inf(1)
@@ -138,7 +138,7 @@ func since(now, before map[float64]float64) map[float64]float64 {
 	return out
 }
 
-// quantile interpolates within a cumulative histogram as PromQL's histogram_quantile does.
+// quantile returns a quantile of a cumulative histogram, interpolated as by PromQL's histogram_quantile.
 func quantile(h map[float64]float64, q float64) float64 {
 	total := h[math.Inf(1)]
 	if total <= 0 {

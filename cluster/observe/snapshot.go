@@ -15,13 +15,13 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// Snapshot is what is known about a cluster at one instant. It and everything it points to is immutable: objects are
-// shared with the informers' caches and with other snapshots. Slices are ordered by namespace and name.
+// Snapshot is the state of a cluster at one moment. It is immutable, with everything it points to: objects are shared with
+// the informers' caches and with other snapshots. Slices are ordered by namespace and name.
 type Snapshot struct {
 	Taken   time.Time
 	Name    string // of the kl cluster or context
 	Server  string // URL of the API server
-	Version string // of the API server: v1.36.3; empty until it answered
+	Version string // of the API server: v1.36.3; empty until it has answered
 	Conn    Connection
 
 	Loading   []string // kinds whose first list has not arrived
@@ -52,14 +52,14 @@ type Snapshot struct {
 	index *index
 }
 
-// ConnState says whether the API server answers.
+// ConnState is whether the API server answers.
 type ConnState int
 
 // The states of a connection.
 const (
 	Connecting ConnState = iota // no answer yet
 	Live                        // the server answers
-	Lost                        // it answered once, and no longer does: what the snapshot holds is stale
+	Lost                        // it no longer answers: the snapshot is stale
 )
 
 func (s ConnState) String() string { return [...]string{"connecting", "live", "lost"}[s] }
@@ -72,7 +72,7 @@ type Connection struct {
 	Retry time.Time // next attempt, if not Live
 }
 
-// Stale reports whether the snapshot shows a past that may no longer be true.
+// Stale reports whether the snapshot may be out of date, because the connection is lost.
 func (s *Snapshot) Stale() bool { return s.Conn.State == Lost }
 
 // Synced reports whether the first list of every kind has arrived.
@@ -91,7 +91,7 @@ func (s *Snapshot) Has(kind string) bool {
 	return true
 }
 
-// index finds objects by what owns them. It is made on first use and then shared by all readers of a snapshot.
+// index finds objects by their owner. It is built on first use and shared by all readers of a snapshot.
 type index struct {
 	once     sync.Once
 	podsBy   map[types.UID][]*corev1.Pod
@@ -102,14 +102,14 @@ type index struct {
 }
 
 func (s *Snapshot) idx() *index {
-	if s.index == nil { // a snapshot made by hand, as tests do; safe only before it is shared
+	if s.index == nil { // a literal, as in tests; safe only before it is shared
 		s.index = &index{}
 	}
 	s.index.once.Do(func() { s.index.build(s) })
 	return s.index
 }
 
-// NewSnapshot readies a snapshot that was made by hand for sharing between goroutines.
+// NewSnapshot returns a snapshot that goroutines may share.
 func NewSnapshot(s Snapshot) *Snapshot {
 	s.index = &index{}
 	return &s
@@ -161,7 +161,7 @@ func (s *Snapshot) RevisionsOf(uid types.UID) []*appsv1.ControllerRevision {
 // EventsOf returns the events about an object, oldest first.
 func (s *Snapshot) EventsOf(uid types.UID) []*corev1.Event { return s.idx().eventsOf[uid] }
 
-// EventTime is when an event last happened, whichever of its fields says so.
+// EventTime returns when an event last happened, from whichever of its fields is set.
 func EventTime(e *corev1.Event) time.Time {
 	switch {
 	case e.Series != nil && !e.Series.LastObservedTime.IsZero():

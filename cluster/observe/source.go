@@ -7,11 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
 )
 
 // Config says what to observe. REST is required.
@@ -38,23 +40,23 @@ type Source struct {
 	metrics metricsclient.Interface
 	log     *slog.Logger
 
-	mu      sync.Mutex
-	current *Snapshot
-	changed chan struct{} // closed when current is replaced
-	next    Snapshot      // what the next publication will show
-	feeds   []*feed       // informers of this generation
+	current *latest.Value[*Snapshot]
 
-	dirty chan struct{} // one token: something changed since the last publication
-	probe chan struct{} // one token: a watch failed, so ask the server now
+	mu    sync.Mutex
+	next  Snapshot // what will be published next
+	feeds []*feed  // the present informers
+
+	dirty chan struct{} // holds a token if next has changed since it was published
+	probe chan struct{} // holds a token if a watch failed, so that the server is asked at once
 }
 
-// publishEvery bounds how often readers are woken: ten frames a second look live, more only burn CPU.
+// publishEvery limits how often readers are woken: ten frames a second look live, more would only cost CPU.
 const publishEvery = 100 * time.Millisecond
 
 // New prepares a source; nothing is connected before Run.
 func New(cfg Config) (*Source, error) {
 	rc := rest.CopyConfig(cfg.REST)
-	rc.QPS, rc.Burst = 200, 400 // a person at one screen; the defaults of 5 make the first frame wait
+	rc.QPS, rc.Burst = 200, 400 // the default of 5 a second would delay the first frame
 	rc.UserAgent = "kl-ui"
 	typed := rest.CopyConfig(rc)
 	typed.ContentType = "application/vnd.kubernetes.protobuf"
@@ -78,22 +80,18 @@ func New(cfg Config) (*Source, error) {
 	}
 	s := &Source{
 		cfg: cfg, client: client, metrics: mc, log: cfg.Logger,
-		changed: make(chan struct{}), dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1),
+		dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1),
 	}
 	s.next = Snapshot{Name: cfg.Name, Server: rc.Host, Loading: kindNames()}
 	s.next.Conn = Connection{State: Connecting, Since: time.Now()}
 	first := s.next
 	first.Taken = time.Now()
-	s.current = NewSnapshot(first)
+	s.current = latest.New(NewSnapshot(first))
 	return s, nil
 }
 
 // Snapshot returns the newest snapshot, never nil, and a channel that is closed when a newer one exists.
-func (s *Source) Snapshot() (*Snapshot, <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current, s.changed
-}
+func (s *Source) Snapshot() (*Snapshot, <-chan struct{}) { return s.current.Get() }
 
 // Run observes until ctx is done and returns ctx.Err().
 func (s *Source) Run(ctx context.Context) error {
@@ -153,19 +151,17 @@ func (s *Source) replace() {
 	s.collect(&s.next)
 	snap := s.next
 	snap.Taken = time.Now()
-	s.current = NewSnapshot(snap)
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.current.Set(NewSnapshot(snap))
 }
 
-// keepProbing asks the server for its version: every ProbeEvery while it answers, at once when a watch broke, with
-// back-off while it does not. Watches that hang on a dead connection report nothing, so they cannot be relied on. When a
-// lost server answers again it asks for new informers, because the old ones sit in a back-off of up to half a minute.
+// keepProbing asks the server for its version: every ProbeEvery while it answers, at once when a watch has failed, and with
+// back-off while it does not answer. Watches alone do not suffice: on a dead connection they report nothing. When a lost
+// server answers again, keepProbing asks for new informers, because the old ones back off for up to half a minute.
 func (s *Source) keepProbing(ctx context.Context, restart chan<- struct{}) {
-	wait := time.Duration(0)
-	backoff := time.Second / 2
+	pause := time.Duration(0)
+	backoff := probeBackoff()
 	for {
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -179,15 +175,18 @@ func (s *Source) keepProbing(ctx context.Context, restart chan<- struct{}) {
 			return
 		}
 		if err == nil {
-			backoff, wait = time.Second/2, s.cfg.ProbeEvery
+			backoff, pause = probeBackoff(), s.cfg.ProbeEvery
 			s.connected(version, restart)
 			continue
 		}
-		wait = backoff
-		backoff = min(backoff*2, 8*time.Second)
-		s.disconnected(err, wait)
-		drain(s.probe) // broken watches repeat what is known already; the timer decides
+		pause = backoff.Step()
+		s.disconnected(err, pause)
+		drain(s.probe) // that watches fail is known by now
 	}
+}
+
+func probeBackoff() wait.Backoff {
+	return wait.Backoff{Duration: time.Second / 2, Factor: 2, Steps: 10, Cap: 8 * time.Second}
 }
 
 func (s *Source) connected(version string, restart chan<- struct{}) {

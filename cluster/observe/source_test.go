@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -168,20 +167,6 @@ func TestSourceOfStoppedCluster(t *testing.T) {
 }
 
 func TestSourceFollowsVerdicts(t *testing.T) {
-	home, err := os.MkdirTemp("", "kl") // short: the path of a socket has a limit
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(home) })
-	l := cluster.Home(home).Cluster("c")
-	if err := os.MkdirAll(l.RunDir(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	var lc net.ListenConfig
-	socket, err := lc.Listen(t.Context(), "unix", l.StatusSocket())
-	if err != nil {
-		t.Fatal(err)
-	}
 	denial := make(chan policy.Denial)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
@@ -192,21 +177,8 @@ func TestSourceFollowsVerdicts(t *testing.T) {
 	mux.HandleFunc("GET /v1/nodes/n1"+policy.CountersPath, func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(policy.Counters{Node: "n1", Policies: []policy.PolicyCounter{{Policy: "a/p", Denied: 2}}})
 	})
-	mux.HandleFunc("GET /v1/nodes/n1"+policy.DenialsPath, func(w http.ResponseWriter, r *http.Request) {
-		for {
-			select {
-			case <-r.Context().Done():
-				return
-			case d := <-denial:
-				_ = json.NewEncoder(w).Encode(d)
-				_ = http.NewResponseController(w).Flush()
-			}
-		}
-	})
-	status := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = status.Serve(socket) }()
-	t.Cleanup(func() { _ = status.Close() })
-
+	mux.HandleFunc("GET /v1/nodes/n1"+policy.DenialsPath, func(w http.ResponseWriter, r *http.Request) { stream(w, r, denial) })
+	l, _ := statusSocket(t, mux)
 	src := run(t, observe.Config{REST: observetest.Start(t).Config(), Layout: &l})
 	until(t, src, "counters", func(s *observe.Snapshot) bool {
 		_, denied := s.Verdicts.Policy("a/p")
@@ -220,12 +192,12 @@ func TestSourceFollowsVerdicts(t *testing.T) {
 	if snap.Verdicts.Denials[2].Seq != 3 {
 		t.Errorf("denials: %+v", snap.Verdicts.Denials)
 	}
-	denial <- policy.Denial{Seq: 2, Time: sent.Add(1), Node: "n1", Packets: 7} // told again
+	denial <- policy.Denial{Seq: 2, Time: sent.Add(1), Node: "n1", Packets: 7} // repeated
 	denial <- policy.Denial{Seq: 4, Time: sent.Add(time.Second), Node: "n1"}
-	denial <- policy.Denial{Seq: 1, Time: sent.Add(time.Minute), Node: "n1"} // of an agent that began anew
+	denial <- policy.Denial{Seq: 1, Time: sent.Add(time.Minute), Node: "n1"} // of an agent that has restarted
 	snap = until(t, src, "two more", func(s *observe.Snapshot) bool { return len(s.Verdicts.Denials) == 5 })
 	if snap.Verdicts.Denials[1].Packets != 7 {
-		t.Errorf("what is told again is not the newest: %+v", snap.Verdicts.Denials)
+		t.Errorf("a repeated denial did not replace the old one: %+v", snap.Verdicts.Denials)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // LogSource names one container's log.
 type LogSource struct{ Namespace, Pod, Container string }
 
-// LogLine is one line of a container's log. Err is set on the last line of a source that ended badly.
+// LogLine is one line of a container's log. If reading a source fails, its last LogLine has Err set.
 type LogLine struct {
 	Source LogSource
 	Text   string
@@ -34,8 +34,8 @@ type LogOptions struct {
 	Tail     int64 // lines of each source to begin with
 }
 
-// Logs sends the lines of several containers to one channel, which is closed when all have ended or ctx is done. A slow
-// reader slows the servers down: nothing is dropped and nothing piles up.
+// Logs sends the lines of several containers to one channel, which is closed when all have ended or ctx is done. No line is
+// dropped: if the reader is slow, the servers wait.
 func (a *Actions) Logs(ctx context.Context, sources []LogSource, o LogOptions) <-chan LogLine {
 	out := make(chan LogLine, 256)
 	var wg sync.WaitGroup
@@ -126,8 +126,8 @@ func (a *Actions) Exec(ctx context.Context, o ExecOptions) error {
 	return nil
 }
 
-// Forward listens on 127.0.0.1 and pipes connections to a port of a pod until ctx is done or the pod is lost. local may
-// be 0 for any free port; ready gets the one that is used.
+// Forward listens on 127.0.0.1 and forwards connections to a port of a pod until ctx is done or the pod is lost. If local is 0
+// it is any free port; ready is called with the port in use.
 func (a *Actions) Forward(ctx context.Context, namespace, pod string, local, port int, ready func(local int)) error {
 	rt, upgrader, err := spdy.RoundTripperFor(a.config)
 	if err != nil {

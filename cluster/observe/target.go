@@ -15,17 +15,17 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// Target is a cluster that can be observed: one of kl's, or a context of a kubeconfig.
+// Target is a cluster that can be observed: a kl cluster, or a context of a kubeconfig.
 type Target struct {
-	Name       string          // what people call it
-	Context    string          // of the kubeconfig; empty for kl's own
+	Name       string          // of the kl cluster or the context
+	Context    string          // of the kubeconfig; empty for a kl cluster
 	Kubeconfig string          // file; empty means the usual ones ($KUBECONFIG, ~/.kube/config)
 	Layout     *cluster.Layout // of a kl cluster
 	Current    bool            // the kubeconfig's current context, or the only kl cluster
 }
 
-// Targets lists kl's clusters below home and the contexts of a kubeconfig (the usual ones if empty), kl's first. A context
-// that leads to a kl cluster is not listed twice. What cannot be read is left out, unless it was named.
+// Targets returns the kl clusters below home, and then the contexts of a kubeconfig (the usual files if it is empty) that do not
+// lead to one of these. Files that cannot be read are left out, except a kubeconfig that was named.
 func Targets(home cluster.Home, kubeconfig string) ([]Target, error) {
 	var out []Target
 	servers := map[string]bool{}
@@ -37,7 +37,7 @@ func Targets(home cluster.Home, kubeconfig string) ([]Target, error) {
 		l := home.Cluster(e.Name())
 		c, err := clientcmd.LoadFromFile(l.Kubeconfig())
 		if err != nil {
-			continue // half-made: `kl up` finishes it
+			continue // `kl up` has not finished
 		}
 		for _, s := range c.Clusters {
 			servers[s.Server] = true
@@ -73,7 +73,7 @@ func loadingRules(kubeconfig string) *clientcmd.ClientConfigLoadingRules {
 	return rules
 }
 
-// REST returns how to reach the target. Nothing is connected.
+// REST returns the client configuration of the target. It does not connect.
 func (t Target) REST() (*rest.Config, error) {
 	rules := loadingRules(t.Kubeconfig)
 	rc, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: t.Context}).ClientConfig()

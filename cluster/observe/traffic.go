@@ -15,19 +15,19 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// Traffic is what pods and nodes sent and received over the last hour. Kubelets know it; they are asked through the API
-// server, which needs the right to "get nodes/proxy". Immutable, like the snapshot it belongs to.
+// Traffic is what pods and nodes sent and received in the last hour. It comes from the kubelets, which are asked through the API
+// server with the right to "get nodes/proxy". Immutable, like the snapshot it belongs to.
 type Traffic struct {
 	Period time.Duration
-	Note   string            // why some or all of it is missing, in words
-	Nodes  map[string][]Rate // by name, oldest first, a sample a period
+	Note   string            // why some or all of it is missing
+	Nodes  map[string][]Rate // by name, oldest first, one sample each period
 	Pods   map[string][]Rate // by namespace/name
 }
 
 // Rate is traffic in bytes a second, at most 4 GiB/s.
 type Rate struct{ In, Out uint32 }
 
-// trafficNodes is how many kubelets are asked at most: each answer costs the kubelet some work and this process memory.
+// trafficNodes is the maximum number of kubelets asked: an answer takes the kubelet work, and this process memory.
 const trafficNodes = 32
 
 // Pod is the history of a pod; nil if unknown or t is nil.
@@ -52,7 +52,7 @@ func (s *Source) pollTraffic(ctx context.Context) {
 	every(ctx, func() time.Duration {
 		nodes, note := s.kubelets()
 		if len(nodes) == 0 && note == "" {
-			return time.Second // they have not been listed yet
+			return time.Second // nodes have not been listed yet
 		}
 		found, err := s.summaries(ctx, nodes)
 		if ctx.Err() != nil {
@@ -68,7 +68,7 @@ func (s *Source) pollTraffic(ctx context.Context) {
 		case apierrors.IsForbidden(err):
 			return 4 * s.cfg.MetricsEvery
 		case first:
-			return min(5*time.Second, s.cfg.MetricsEvery) // rates need two looks
+			return min(5*time.Second, s.cfg.MetricsEvery) // a rate needs two samples
 		}
 		return s.cfg.MetricsEvery
 	})
@@ -81,7 +81,7 @@ func trafficError(err error) string {
 	return shortError(err)
 }
 
-// kubelets are the nodes to ask: those that run pods and answer, the first few of many.
+// kubelets returns the nodes to ask: those that are ready and not simulated, at most trafficNodes.
 func (s *Source) kubelets() (names []string, note string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +112,7 @@ func nodeReady(n *corev1.Node) bool {
 	return false
 }
 
-// summary is the little of a kubelet's /stats/summary that is wanted.
+// summary is the part of a kubelet's /stats/summary that is needed.
 type summary struct {
 	Node struct {
 		NodeName string   `json:"nodeName"`
@@ -127,14 +127,14 @@ type summary struct {
 	} `json:"pods"`
 }
 
-// counted is what an interface has seen up to a moment.
+// counted is the counters of a network interface at one moment.
 type counted struct {
 	Time time.Time `json:"time"`
 	In   uint64    `json:"rxBytes"`
 	Out  uint64    `json:"txBytes"`
 }
 
-// summaries asks a few kubelets at a time and returns what answered, with the error of one that did not.
+// summaries asks the kubelets, a few at a time. It returns the answers and, if some did not answer, one of their errors.
 func (s *Source) summaries(ctx context.Context, nodes []string) ([]*summary, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -178,7 +178,7 @@ func (s *Source) summary(ctx context.Context, node string) (*summary, error) {
 	return &sum, nil
 }
 
-// traffic makes rates of counters. What it hands out never changes: see keep.
+// traffic turns counters into rates. What it returns never changes: see keep.
 type traffic struct {
 	period      time.Duration
 	last        map[string]counted // by node name, and by namespace/name of pods
@@ -190,7 +190,7 @@ func (h *traffic) sample(found []*summary, note string) *Traffic {
 	nodes, pods := map[string][]Rate{}, map[string][]Rate{}
 	add := func(to, from map[string][]Rate, key string, now *counted) {
 		if now == nil {
-			return // pods of the host's network
+			return // pods on the host network
 		}
 		before, known := h.last[key]
 		if seen[key] = *now; !known {
@@ -199,7 +199,7 @@ func (h *traffic) sample(found []*summary, note string) *Traffic {
 		series := from[key]
 		if r, ok := rateOf(before, *now); ok {
 			series = keep(series, r)
-		} else if n := len(series); n > 0 { // kubelets look at interfaces less often than they are asked
+		} else if n := len(series); n > 0 { // the kubelet has not read the counters again
 			seen[key], series = before, keep(series, series[n-1])
 		} else {
 			seen[key] = before
@@ -217,7 +217,7 @@ func (h *traffic) sample(found []*summary, note string) *Traffic {
 	return &Traffic{Period: h.period, Note: note, Nodes: nodes, Pods: pods}
 }
 
-// rateOf is the traffic between two looks; false if it was one and the same look. A counter that began anew counts from 0.
+// rateOf returns the traffic between two readings, false if they are the same reading. A counter that was reset counts from 0.
 func rateOf(before, now counted) (Rate, bool) {
 	secs := now.Time.Sub(before.Time).Seconds()
 	if secs <= 0 {

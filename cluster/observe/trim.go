@@ -6,9 +6,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// trim is the informers' transform: it drops what no screen shows before an object enters the cache, so that memory
-// grows with what is seen and not with what people put into annotations, environments and volumes. Whoever needs a whole
-// object (YAML, describe, undo) asks the server for it.
+// trim is the informers' transform: it drops from an object what no screen shows, so that the memory needed does not depend on
+// what people put into annotations, environments and volumes. What needs the whole object (YAML, describe, undo) reads it from
+// the server.
 func trim(obj any) (any, error) {
 	if m, ok := obj.(metav1.Object); ok {
 		m.SetManagedFields(nil)
@@ -85,7 +85,7 @@ func trimContainers(in []corev1.Container) []corev1.Container {
 	return out
 }
 
-// trimConditions drops the four conditions every running pod has and whose truth says nothing.
+// trimConditions drops the conditions that are true for every running pod.
 func trimConditions(in []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, c := range in {

@@ -21,7 +21,7 @@ type Sample struct {
 // Bytes is the memory of a sample.
 func (s Sample) Bytes() int64 { return int64(s.KiB) << 10 }
 
-// Series is the history of one pod or node, oldest first, one sample a period. A gap is a sample below zero.
+// Series is the history of one pod or node, oldest first, one sample each period. A sample below zero is a gap.
 type Series []Sample
 
 // Last is the newest sample.
@@ -32,11 +32,11 @@ func (s Series) Last() (Sample, bool) {
 	return s[len(s)-1], true
 }
 
-// Usage is what metrics.k8s.io said over the last hour. Immutable, like the snapshot it belongs to.
+// Usage is the CPU and memory of the last hour according to metrics.k8s.io. Immutable, like the snapshot it belongs to.
 type Usage struct {
 	Taken  time.Time
 	Period time.Duration
-	Err    string            // why the last poll brought nothing, in words
+	Err    string            // why the last poll failed
 	Nodes  map[string]Series // by name
 	Pods   map[string]Series // by namespace/name; all containers together
 }
@@ -70,7 +70,7 @@ func (s *Source) pollUsage(ctx context.Context) {
 		u := h.usage(err)
 		s.update(func(n *Snapshot) { n.Usage = u })
 		if apierrors.IsNotFound(err) || apierrors.IsServiceUnavailable(err) {
-			return min(4*time.Second, s.cfg.MetricsEvery) // a young cluster gets its metrics soon
+			return min(4*time.Second, s.cfg.MetricsEvery) // a new cluster has metrics soon
 		}
 		return s.cfg.MetricsEvery
 	})
@@ -102,8 +102,7 @@ func (s *Source) sample(ctx context.Context, h *history) error {
 	return nil
 }
 
-// history collects samples. Series are copied on write, so that a Usage that was handed out never changes; a copy is made
-// by growing into fresh memory only when the window slides past the backing array.
+// history collects samples. The Usages it returns never change: see keep.
 type history struct {
 	nodes, pods map[string]Series
 	period      time.Duration
@@ -118,7 +117,7 @@ func (h *history) add(m map[string]Series, name string, v Sample) {
 	h.seen[name] = true
 }
 
-// end forgets what has not been seen this time: pods and nodes that are gone.
+// end drops the histories of pods and nodes that no longer exist.
 func (h *history) end(now time.Time) {
 	for _, m := range []map[string]Series{h.nodes, h.pods} {
 		for k := range m {
@@ -153,7 +152,7 @@ func (h *history) usage(err error) *Usage {
 	return u
 }
 
-// every calls f at once and then after each delay it returns, until ctx is done.
+// every calls f repeatedly, each time after the delay that the previous call returned, until ctx is done.
 func every(ctx context.Context, f func() time.Duration) {
 	for {
 		timer := time.NewTimer(f())
@@ -166,5 +165,5 @@ func every(ctx context.Context, f func() time.Duration) {
 	}
 }
 
-// kib is an amount of bytes as a sample keeps it: thousands of pods times an hour make small numbers worth it.
+// kib converts bytes to KiB. Samples have small numbers because there are an hour of them for each of thousands of pods.
 func kib(bytes int64) uint32 { return uint32(min(max(0, bytes>>10), math.MaxUint32)) }
