@@ -15,27 +15,32 @@ import (
 	"sync"
 )
 
-// Value is the latest value of something and a signal of its next change. Use New; it is safe for concurrent use.
+// Value is the latest value of something and a signal of its next change. The zero Value holds the zero value of T. It is
+// safe for concurrent use.
 type Value[T any] struct {
 	mu      sync.Mutex
 	value   T
-	changed chan struct{} // closed at the next change
+	changed chan struct{} // closed at the next change; nil until Get is called
 }
 
 // New returns a Value that holds v.
-func New[T any](v T) *Value[T] { return &Value[T]{value: v, changed: make(chan struct{})} }
+func New[T any](v T) *Value[T] { return &Value[T]{value: v} }
 
 // Get returns the value and a channel that is closed once the value is no longer the latest.
 func (l *Value[T]) Get() (T, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
 	return l.value, l.changed
 }
 
 // Load returns the value alone.
 func (l *Value[T]) Load() T {
-	v, _ := l.Get()
-	return v
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.value
 }
 
 // Set replaces the value and wakes whoever watches.
@@ -51,8 +56,10 @@ func (l *Value[T]) Update(edit func(T) (next T, changed bool)) {
 		return
 	}
 	l.value = next
-	close(l.changed)
-	l.changed = make(chan struct{})
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 }
 
 // Wait blocks until the value fulfils the condition and returns it, or the cause of ctx's end.

@@ -5,38 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
+	"github.com/libp2p/go-yamux/v5"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/klkube/kl/cluster/latest"
 )
 
-// Back-off of an agent: the first retry after minBackoff, then twice as long each time up to maxBackoff.
+// Back-off of an agent: the first retry comes within minBackoff, then the pause doubles each time up to maxBackoff.
 const (
 	minBackoff = 20 * time.Millisecond
 	maxBackoff = 500 * time.Millisecond
-	longLived  = 5 * time.Second // a session that lasted this long starts the back-off anew
+	longLived  = 5 * time.Second // a session that lasted this long resets the back-off
 )
 
 // Agent is a node's end. Fields are set before Run is called; DialAPI may be called before and while Run runs.
 type Agent struct {
 	Node    string
 	Token   string
-	Version string // told to the hub, for its log
+	Version string // of kl, for the hub's log
 	Socket  string // path of the hub's unix socket
 	// Dial connects to the hub; nil means the unix socket.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Handler answers what the control plane asks the agent; nil refuses.
+	// Handler serves the control plane's requests to the agent; nil refuses them.
 	Handler http.Handler
 	Logger  *slog.Logger // nil discards
 
-	mu      sync.Mutex
-	session *yamux.Session
-	changed chan struct{} // closed and replaced whenever session changes; nil until somebody waits
+	session latest.Value[*yamux.Session] // nil while there is none
 }
 
 // Run keeps a session with the hub until ctx is done and returns ctx's error. By then all streams are closed.
@@ -49,11 +50,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(loggerOr(a.Logger).Handler(), slog.LevelWarn),
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.Serve(conns) }) // ends by Close alone
+	wg.Go(func() { _ = server.Serve(conns) }) // returns only after Close
 	defer wg.Wait()
 	defer server.Close()
 
-	wait, last := minBackoff, ""
+	pauses, last := reconnectBackoff(), ""
 	for {
 		began := time.Now()
 		err := a.connect(ctx, conns)
@@ -61,22 +62,26 @@ func (a *Agent) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if time.Since(began) >= longLived {
-			wait, last = minBackoff, ""
+			pauses, last = reconnectBackoff(), ""
 		}
-		if err.Error() != last { // a hub that is away for an hour is one line
+		if err.Error() != last { // a hub that is down for an hour is logged once
 			last = err.Error()
-			loggerOr(a.Logger).InfoContext(ctx, "no session with the control plane, trying on", "reason", err)
+			loggerOr(a.Logger).InfoContext(ctx, "no session with the control plane, retrying", "reason", err)
 		}
 		select {
-		case <-time.After(wait/2 + rand.N(wait/2)):
+		case <-time.After(pauses.Step()):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		wait = min(2*wait, maxBackoff)
 	}
 }
 
-// connect makes one session and serves it until it ends.
+// reconnectBackoff is the pauses between connections; jitter makes each up to twice as long.
+func reconnectBackoff() wait.Backoff {
+	return wait.Backoff{Duration: minBackoff / 2, Factor: 2, Jitter: 1, Cap: maxBackoff / 2, Steps: math.MaxInt}
+}
+
+// connect opens one session and serves it until it ends.
 func (a *Agent) connect(ctx context.Context, conns *connListener) error {
 	conn, err := a.dial(ctx)
 	if err != nil {
@@ -86,21 +91,21 @@ func (a *Agent) connect(ctx context.Context, conns *connListener) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err := writeLine(conn, hello{Node: a.Node, Token: a.Token, Version: a.Version}); err != nil {
-		return fmt.Errorf("say hello: %w", err)
+	if err := writeLine(conn, hello{Node: a.Node, Token: a.Token, Version: a.Version, Protocol: protocol}); err != nil {
+		return fmt.Errorf("authenticate: %w", err)
 	}
 	if err := readAnswer(conn); err != nil {
-		return fmt.Errorf("say hello: %w", err)
+		return fmt.Errorf("authenticate: %w", err)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	session, err := yamux.Client(conn, yamuxConfig(loggerOr(a.Logger)))
+	session, err := yamux.Client(conn, yamuxConfig(loggerOr(a.Logger)), nil)
 	if err != nil {
 		return fmt.Errorf("start session: %w", err)
 	}
 	defer session.Close()
-	a.set(session)
-	defer a.set(nil)
-	loggerOr(a.Logger).InfoContext(ctx, "session with the control plane")
+	a.session.Set(session)
+	defer a.session.Set(nil)
+	loggerOr(a.Logger).InfoContext(ctx, "session with the control plane established")
 	err = accept(ctx, session, func(ctx context.Context, y *yamux.Stream, h header) { a.serveStream(ctx, y, h, conns) })
 	return fmt.Errorf("session ended: %w", err)
 }
@@ -115,36 +120,17 @@ func (a *Agent) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", a.Socket)
 }
 
-func (a *Agent) set(s *yamux.Session) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.session = s
-	if a.changed != nil {
-		close(a.changed)
-		a.changed = nil
-	}
-}
-
-func (a *Agent) current() (*yamux.Session, <-chan struct{}) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.changed == nil {
-		a.changed = make(chan struct{})
-	}
-	return a.session, a.changed
-}
-
-// DialAPI connects to the API server. It waits for a session, and for the next one if the one it has ends before the
-// connection is made. The connection also has CloseWrite.
+// DialAPI connects to the API server. It waits for a session, and for the next one if the current one ends before the
+// connection is made. The connection has a CloseWrite method.
 func (a *Agent) DialAPI(ctx context.Context) (net.Conn, error) {
 	for {
-		session, changed := a.current()
+		session, changed := a.session.Get()
 		if session != nil {
 			conn, err := open(ctx, session, header{Kind: kindAPI})
 			if err == nil {
 				return conn, nil
 			}
-			if ctx.Err() != nil || !sessionOver(session) {
+			if ctx.Err() != nil || !session.IsClosed() {
 				return nil, fmt.Errorf("dial API server: %w", err)
 			}
 		}
@@ -161,7 +147,7 @@ func (a *Agent) serveStream(ctx context.Context, y *yamux.Stream, h header, conn
 	switch {
 	case h.Kind == kindDial:
 		conn, err := dialTarget(ctx, h)
-		join(ctx, y, conn, err)
+		pipeStream(ctx, y, conn, err)
 	case h.Kind == kindAgent && a.Handler != nil:
 		if err := writeLine(y, answer{OK: true}); err != nil {
 			_ = y.Close()
@@ -169,15 +155,15 @@ func (a *Agent) serveStream(ctx context.Context, y *yamux.Stream, h header, conn
 		}
 		conns.serve(ctx, newStream(y))
 	default:
-		join(ctx, y, nil, fmt.Errorf("kind %.32q is not served here", h.Kind))
+		pipeStream(ctx, y, nil, fmt.Errorf("stream kind %.32q is not supported", h.Kind))
 	}
 }
 
 func dialTarget(ctx context.Context, h header) (net.Conn, error) {
 	if h.Network != "tcp" && h.Network != "tcp4" && h.Network != "tcp6" {
-		return nil, fmt.Errorf("network %.32q is not served here", h.Network)
+		return nil, fmt.Errorf("network %.32q is not supported", h.Network)
 	}
-	if _, err := netip.ParseAddrPort(h.Address); err != nil { // names would be the node's to resolve, not the hub's
+	if _, err := netip.ParseAddrPort(h.Address); err != nil { // a name might mean something else on the node than in the control plane
 		return nil, errors.New("the address is not an IP and a port")
 	}
 	d := net.Dialer{Timeout: dialTimeout}

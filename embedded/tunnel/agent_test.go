@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/yamux"
+	"github.com/libp2p/go-yamux/v5"
 )
 
 func TestAgentTransport(t *testing.T) {
@@ -22,8 +22,8 @@ func TestAgentTransport(t *testing.T) {
 		fmt.Fprint(w, n, err)
 	})
 	mux.HandleFunc("GET /v1/wait", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	w := newWorld(t, mux)
-	client := &http.Client{Transport: w.hub.AgentTransport("n1")}
+	p := newPair(t, mux)
+	client := &http.Client{Transport: p.hub.AgentTransport("n1")}
 	post := func(t *testing.T) {
 		body := io.LimitReader(zeros{}, 8<<20)
 		req, err := http.NewRequestWithContext(timeout(t), http.MethodPost, "http://n1/v1/images", body)
@@ -52,9 +52,9 @@ func TestAgentTransport(t *testing.T) {
 		}
 	})
 	t.Run("after a restart of the hub", func(t *testing.T) {
-		w.stop()
-		w.startHub(t)
-		waitConnected(t, w.hub, "n1")
+		p.stop()
+		p.startHub(t)
+		waitConnected(t, p.hub, "n1")
 		post(t)
 	})
 	t.Run("unknown node", func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestAgentTransport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.hub.AgentTransport("n9").RoundTrip(req) //nolint:bodyclose // there is none
+		_, err = p.hub.AgentTransport("n9").RoundTrip(req) //nolint:bodyclose // there is none
 		if !errors.Is(err, ErrNotConnected) {
 			t.Errorf("error is %v", err)
 		}
@@ -70,12 +70,12 @@ func TestAgentTransport(t *testing.T) {
 }
 
 func TestAgentWithoutHandlerRefuses(t *testing.T) {
-	w := newWorld(t, nil)
+	p := newPair(t, nil)
 	req, err := http.NewRequestWithContext(timeout(t), http.MethodGet, "http://n1/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.hub.AgentTransport("n1").RoundTrip(req) //nolint:bodyclose // there is none
+	_, err = p.hub.AgentTransport("n1").RoundTrip(req) //nolint:bodyclose // there is none
 	var refused *RefusedError
 	if !errors.As(err, &refused) {
 		t.Errorf("error is %v, want a refusal", err)
@@ -83,19 +83,19 @@ func TestAgentWithoutHandlerRefuses(t *testing.T) {
 }
 
 func TestBadStreamHeaders(t *testing.T) {
-	w := newWorld(t, nil)
-	w.hub.mu.Lock()
-	session := w.hub.sessions["n1"]
-	w.hub.mu.Unlock()
+	p := newPair(t, nil)
+	p.hub.mu.Lock()
+	session := p.hub.sessions["n1"]
+	p.hub.mu.Unlock()
 	tests := []struct{ name, header, want string }{
-		{"unknown kind", `{"kind":"shell"}` + "\n", `kind "shell" is not served here`},
-		{"the hub's kind", `{"kind":"api"}` + "\n", `kind "api" is not served here`},
+		{"unknown kind", `{"kind":"shell"}` + "\n", `stream kind "shell" is not supported`},
+		{"the hub's kind", `{"kind":"api"}` + "\n", `stream kind "api" is not supported`},
 		{"not JSON", "hello\n", "read header: decode line"},
 		{"too long", strings.Repeat("x", maxLine+1), "read header: line is longer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			y, err := session.OpenStream()
+			y, err := session.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,14 +111,14 @@ func TestBadStreamHeaders(t *testing.T) {
 	}
 }
 
-// A hub that is away must be asked neither too seldom nor all the time.
+// An agent whose hub is down must retry neither too rarely nor in a busy loop.
 func TestAgentBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dials []time.Duration
 		began := time.Now()
 		agent := &Agent{Node: "n1", Dial: func(context.Context) (net.Conn, error) {
 			dials = append(dials, time.Since(began))
-			return nil, errors.New("nobody there")
+			return nil, errors.New("connection refused")
 		}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -177,7 +177,7 @@ func TestDialAPIWaits(t *testing.T) {
 func TestDialToFrozenPeer(t *testing.T) {
 	ours, theirs := net.Pipe() // nobody reads theirs
 	defer theirs.Close()
-	session, err := yamux.Server(ours, yamuxConfig(loggerOr(nil)))
+	session, err := yamux.Server(ours, yamuxConfig(loggerOr(nil)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,12 +53,12 @@ func ServeConnect(ctx context.Context, l net.Listener, dial DialFunc) error {
 	return fmt.Errorf("serve proxy: %w", err)
 }
 
-// connect answers one request. If it went well it returns the client's connection, taken from the server, and the
-// target's; else both are nil.
+// connect answers one request. On success it returns the client's connection, taken over from the server, and the target's;
+// otherwise both are nil.
 func connect(w http.ResponseWriter, r *http.Request, dial DialFunc) (client, target net.Conn) {
 	if r.Method != http.MethodConnect {
 		w.Header().Set("Allow", http.MethodConnect)
-		http.Error(w, "only CONNECT is served here", http.StatusMethodNotAllowed)
+		http.Error(w, "only CONNECT is supported", http.StatusMethodNotAllowed)
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*dialTimeout)
@@ -75,14 +75,14 @@ func connect(w http.ResponseWriter, r *http.Request, dial DialFunc) (client, tar
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return nil, nil
 	}
-	// A client that has gone by now is found out by the pipe.
+	// The pipe notices if the client has gone by now.
 	_ = client.SetDeadline(time.Now().Add(handshakeTimeout))
 	_, _ = client.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
 	_ = client.SetDeadline(time.Time{})
 	return unread(client, buf.Reader), target
 }
 
-// unread puts back what the HTTP server has read too far.
+// unread returns c with the bytes in front that the HTTP server has read beyond the request.
 func unread(c net.Conn, r *bufio.Reader) net.Conn {
 	if r.Buffered() == 0 {
 		return c

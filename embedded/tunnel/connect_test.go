@@ -38,7 +38,7 @@ func connectTo(t *testing.T, socket, address string) (net.Conn, *http.Response) 
 }
 
 func TestServeConnect(t *testing.T) {
-	w := newWorld(t, nil)
+	p := newPair(t, nil)
 	target := serveTCP(t, echo)
 	routes := new(Routes)
 	routes.Set("n1", netip.MustParsePrefix("10.244.0.0/24"))
@@ -47,7 +47,7 @@ func TestServeConnect(t *testing.T) {
 	stop := background(t, func(ctx context.Context) error {
 		return ServeConnect(ctx, l, func(ctx context.Context, network, address string) (net.Conn, error) {
 			if address == "10.244.0.9:443" {
-				return w.hub.DialNode(ctx, "n1", network, target)
+				return p.hub.DialNode(ctx, "n1", network, target)
 			}
 			return nil, errors.New("no way\r\nto " + address)
 		})

@@ -8,13 +8,11 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // DialNode connects to an address as seen from a node. The network is tcp, tcp4 or tcp6, the address an IP and a port.
-// The connection also has CloseWrite. A node without a session is ErrNotConnected at once; the node's own reason for not
-// connecting is a [RefusedError].
+// The connection has a CloseWrite method. The error is ErrNotConnected at once if the node has no session, and a
+// [RefusedError] with the node's reason if the node could not connect.
 func (h *Hub) DialNode(ctx context.Context, node, network, address string) (net.Conn, error) {
 	conn, err := h.open(ctx, node, header{Kind: kindDial, Network: network, Address: address})
 	if err != nil {
@@ -23,8 +21,9 @@ func (h *Hub) DialNode(ctx context.Context, node, network, address string) (net.
 	return conn, nil
 }
 
-// DialAddress connects to an address of the cluster: through LocalAPI if it is the gateway's and its port is not one of
-// Publish, from this process if it is a loopback address, else on the node that Router says owns it, else through Direct.
+// DialAddress connects to an address of the cluster: for the gateway address with what Publish set for the port, or else
+// LocalAPI; a loopback address from this process; any other on the node that owns it according to Router, or else with
+// Direct.
 func (h *Hub) DialAddress(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -54,26 +53,27 @@ func (h *Hub) DialAddress(ctx context.Context, network, address string) (net.Con
 	return h.direct(ctx, network, address)
 }
 
-// Publish leads dials of DialAddress to a port of the gateway elsewhere than to the API server, until withdraw is called.
-// Nodes are not concerned: what they dial there is the API server, whatever the port. A port has one taker, the last.
+// Publish makes DialAddress use dial for a port of the gateway address, instead of the API server, until withdraw is
+// called. Connections from nodes are not affected: on every port they reach the API server. A later call for the same port
+// replaces an earlier one.
 func (h *Hub) Publish(port uint16, dial func(ctx context.Context) (net.Conn, error)) (withdraw func()) {
-	taker := &dial
+	published := &dial
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ports == nil {
 		h.ports = map[uint16]*func(ctx context.Context) (net.Conn, error){}
 	}
-	h.ports[port] = taker
+	h.ports[port] = published
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.ports[port] == taker {
+		if h.ports[port] == published { // else it has been replaced
 			delete(h.ports, port)
 		}
 	}
 }
 
-// localPort is the taker of a port, or nil.
+// localPort returns what Publish set for a port, or nil.
 func (h *Hub) localPort(port string) func(ctx context.Context) (net.Conn, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
@@ -81,8 +81,8 @@ func (h *Hub) localPort(port string) func(ctx context.Context) (net.Conn, error)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if taker := h.ports[uint16(n)]; taker != nil {
-		return *taker
+	if dial := h.ports[uint16(n)]; dial != nil {
+		return *dial
 	}
 	return nil
 }
@@ -94,8 +94,8 @@ func (h *Hub) direct(ctx context.Context, network, address string) (net.Conn, er
 	return h.Direct(ctx, network, address)
 }
 
-// AgentTransport sends requests to the HTTP handler of a node's agent; the host of a URL is not looked at. Each request
-// has a stream of its own, so nothing is left open and nothing has to be closed.
+// AgentTransport sends requests to the HTTP handler of a node's agent; the host of a URL is ignored. Each request has a
+// stream of its own, so that no idle connections have to be closed.
 func (h *Hub) AgentTransport(node string) http.RoundTripper {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -119,17 +119,8 @@ func (h *Hub) open(ctx context.Context, node string, hd header) (net.Conn, error
 		return nil, ErrNotConnected
 	}
 	conn, err := open(ctx, session, hd)
-	if err != nil && ctx.Err() == nil && sessionOver(session) {
+	if err != nil && ctx.Err() == nil && session.IsClosed() {
 		return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
 	}
 	return conn, err
-}
-
-func sessionOver(s *yamux.Session) bool {
-	select {
-	case <-s.CloseChan():
-		return true
-	default:
-		return false
-	}
 }

@@ -7,17 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
+	"github.com/libp2p/go-yamux/v5"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/klkube/kl/cluster/latest"
 )
 
 // ErrNotConnected is wrapped by dials to a node that has no session.
@@ -26,25 +29,26 @@ var ErrNotConnected = errors.New("node is not connected")
 // ErrNoRoute is wrapped by dials to an address that no node owns.
 var ErrNoRoute = errors.New("no node owns the address")
 
-// Hub is the control plane's end: it knows the nodes that are connected and opens streams to them. The zero value
-// accepts no node; fields are set before Serve is called. It is safe for concurrent use.
+// Hub is the control plane's end: it knows the nodes that are connected and opens streams to them. The zero value accepts
+// no node; fields are set before Serve is called. It is safe for concurrent use.
 type Hub struct {
-	// Token tells the token of a node; an error refuses the node. See [FileTokens].
+	// Token returns the token of a node; an error refuses the node. See [FileTokens].
 	Token func(node string) (string, error)
 	// LocalAPI connects to the API server, for nodes and for dials to Gateway.
 	LocalAPI func(ctx context.Context) (net.Conn, error)
-	// Router tells which node owns an address.
+	// Router knows which node owns an address; nil if DialAddress is not used for addresses of nodes and pods.
 	Router Router
-	// Gateway is the address at which nodes find the API server.
+	// Gateway is the address at which nodes reach the API server.
 	Gateway netip.Addr
-	// Direct connects to host names and addresses that no node owns; nil means that they are refused with ErrNoRoute.
+	// Direct connects to host names and addresses that no node owns; nil refuses them with ErrNoRoute.
 	Direct DialFunc
 	Logger *slog.Logger // nil discards
+
+	connected latest.Value[[]string] // names of the nodes in sessions, in order
 
 	mu       sync.Mutex
 	sessions map[string]*yamux.Session
 	ports    map[uint16]*func(ctx context.Context) (net.Conn, error) // see Publish
-	changed  chan struct{}                                           // closed and replaced whenever sessions changes; nil until somebody watches
 }
 
 // FileTokens reads the token of a node from the file tunnel-token in the node's directory below nodesDir.
@@ -81,7 +85,7 @@ func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
 		}
 		select {
 		case handshakes <- struct{}{}:
-		default: // the agent comes back
+		default: // the agent will try again
 			_ = conn.Close()
 			continue
 		}
@@ -89,7 +93,7 @@ func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// serveConn is one agent from hello to the end of its session. It calls greeted once, when the hello is over.
+// serveConn serves one agent from its hello to the end of its session. It calls greeted once, after the hello.
 func (h *Hub) serveConn(ctx context.Context, conn net.Conn, greeted func()) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -101,7 +105,7 @@ func (h *Hub) serveConn(ctx context.Context, conn net.Conn, greeted func()) {
 		return
 	}
 	logger := loggerOr(h.Logger).With("node", hi.Node)
-	session, err := yamux.Server(conn, yamuxConfig(logger))
+	session, err := yamux.Server(conn, yamuxConfig(logger), nil)
 	if err != nil {
 		logger.ErrorContext(ctx, "start session", "error", err)
 		return
@@ -114,9 +118,6 @@ func (h *Hub) serveConn(ctx context.Context, conn net.Conn, greeted func()) {
 	logger.InfoContext(ctx, "node disconnected", "reason", err)
 }
 
-// nodeName is what a node may be called: the name becomes part of a path before its token is known.
-var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-
 // greet reads and answers the hello.
 func (h *Hub) greet(conn net.Conn) (hello, error) {
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
@@ -125,12 +126,17 @@ func (h *Hub) greet(conn net.Conn) (hello, error) {
 		refuse(conn, errors.New("bad hello"))
 		return hello{}, fmt.Errorf("read hello: %w", err)
 	}
-	if !nodeName.MatchString(hi.Node) {
+	if len(validation.IsDNS1123Label(hi.Node)) > 0 { // the name becomes part of a path before the token is checked
 		refuse(conn, errors.New("bad node name"))
 		return hello{}, errors.New("bad node name")
 	}
 	if err := h.check(hi); err != nil {
-		refuse(conn, errors.New("unknown node or wrong token")) // which of them is not the caller's to know
+		refuse(conn, errors.New("unknown node or wrong token")) // does not say which, so that names cannot be guessed
+		return hi, err
+	}
+	if hi.Protocol != protocol {
+		err := fmt.Errorf("the node was made by another version of kl (tunnel protocol %d, want %d): replace it with 'kl node remove' and 'kl node add'", max(hi.Protocol, 1), protocol)
+		refuse(conn, err)
 		return hi, err
 	}
 	if err := writeLine(conn, answer{OK: true}); err != nil {
@@ -150,14 +156,14 @@ func (h *Hub) check(hi hello) error {
 	if want == "" {
 		return errors.New("the node's token is empty")
 	}
-	a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(hi.Token)) // hashed, or the time would tell the length
+	a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(hi.Token)) // hashed, so that the time does not depend on the length
 	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
 		return errors.New("wrong token")
 	}
 	return nil
 }
 
-// add makes session the node's only one.
+// add makes session the node's only session and closes the one before.
 func (h *Hub) add(node string, session *yamux.Session) {
 	h.mu.Lock()
 	old := h.sessions[node]
@@ -182,42 +188,22 @@ func (h *Hub) remove(node string, session *yamux.Session) {
 }
 
 // notify tells watchers of a change; mu is held.
-func (h *Hub) notify() {
-	if h.changed != nil {
-		close(h.changed)
-		h.changed = nil
-	}
-}
+func (h *Hub) notify() { h.connected.Set(slices.Sorted(maps.Keys(h.sessions))) }
 
-// Connected is the names of the nodes that have a session, in order.
-func (h *Hub) Connected() []string {
-	nodes, _ := h.Watch()
-	return nodes
-}
+// Connected returns the names of the nodes that have a session, in order. The caller must not modify the slice.
+func (h *Hub) Connected() []string { return h.connected.Load() }
 
-// Watch is Connected and a channel that is closed when that is no longer true.
-func (h *Hub) Watch() ([]string, <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.changed == nil {
-		h.changed = make(chan struct{})
-	}
-	nodes := make([]string, 0, len(h.sessions))
-	for node := range h.sessions {
-		nodes = append(nodes, node)
-	}
-	slices.Sort(nodes)
-	return nodes, h.changed
-}
+// Watch returns what Connected does, and a channel that is closed when a session begins or ends.
+func (h *Hub) Watch() ([]string, <-chan struct{}) { return h.connected.Get() }
 
 // serveStream serves a stream that an agent opened.
 func (h *Hub) serveStream(ctx context.Context, y *yamux.Stream, hd header) {
 	if hd.Kind != kindAPI || h.LocalAPI == nil {
-		join(ctx, y, nil, fmt.Errorf("kind %.32q is not served here", hd.Kind))
+		pipeStream(ctx, y, nil, fmt.Errorf("stream kind %.32q is not supported", hd.Kind))
 		return
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := h.LocalAPI(dialCtx)
 	cancel()
-	join(ctx, y, conn, err)
+	pipeStream(ctx, y, conn, err)
 }

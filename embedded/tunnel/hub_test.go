@@ -19,7 +19,7 @@ import (
 )
 
 func TestDialNode(t *testing.T) {
-	w := newWorld(t, nil)
+	p := newPair(t, nil)
 	target := serveTCP(t, echo)
 	free := func() string { // an address at which nobody listens
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -43,7 +43,7 @@ func TestDialNode(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			conn, err := w.hub.DialNode(timeout(t), tt.node, tt.network, tt.address)
+			conn, err := p.hub.DialNode(timeout(t), tt.node, tt.network, tt.address)
 			switch {
 			case tt.wantErr != nil:
 				if !errors.Is(err, tt.wantErr) {
@@ -64,13 +64,13 @@ func TestDialNode(t *testing.T) {
 }
 
 func TestManyStreamsAtOnce(t *testing.T) {
-	w := newWorld(t, nil)
+	p := newPair(t, nil)
 	target := serveTCP(t, echo)
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
 			text := strings.Repeat(fmt.Sprintf("stream %d;", i), 10_000)
-			conn, err := w.hub.DialNode(timeout(t), "n1", "tcp", target)
+			conn, err := p.hub.DialNode(timeout(t), "n1", "tcp", target)
 			if err != nil {
 				t.Error(err)
 				return
@@ -78,7 +78,7 @@ func TestManyStreamsAtOnce(t *testing.T) {
 			checkEcho(t, conn, text)
 		})
 		wg.Go(func() {
-			conn, err := w.agent.DialAPI(timeout(t))
+			conn, err := p.agent.DialAPI(timeout(t))
 			if err != nil {
 				t.Error(err)
 				return
@@ -89,28 +89,28 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// One reader that does not read must not hold up another, nor make the sender's data pile up.
+// A reader that does not read must neither hold up others nor make the sender's data pile up in memory.
 func TestBackPressure(t *testing.T) {
-	w := newWorld(t, nil)
+	p := newPair(t, nil)
 	written := make(chan int64, 1)
 	const size = 64 << 20
 	target := serveTCP(t, func(c *net.TCPConn) {
 		n, _ := io.Copy(c, io.LimitReader(zeros{}, size))
 		written <- n
 	})
-	stuck, err := w.hub.DialNode(timeout(t), "n1", "tcp", target)
+	stuck, err := p.hub.DialNode(timeout(t), "n1", "tcp", target)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stuck.Close()
-	other, err := w.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
+	other, err := p.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkEcho(t, other, strings.Repeat("flows", 1<<20))
 	select {
 	case n := <-written:
-		t.Fatalf("the sender got rid of all %d bytes before anybody read", n)
+		t.Fatalf("the sender could write all %d bytes before any was read", n)
 	default:
 	}
 	n, err := io.Copy(io.Discard, stuck)
@@ -143,8 +143,8 @@ func TestDialAddress(t *testing.T) {
 		{name: "gateway, port taken over", address: "10.245.0.1:4445", want: "second"},
 		{name: "published port elsewhere", address: "10.9.9.9:4443", want: "dial 10.9.9.9:4443: no node owns the address"},
 		{name: "pod", address: "10.244.1.7:80", want: "dial 10.244.1.7:80 on node n1: node is not connected"},
-		{name: "nobody's", address: "10.9.9.9:80", want: "dial 10.9.9.9:80: no node owns the address"},
-		{name: "nobody's, directly", address: "10.9.9.9:80", direct: direct, want: "direct"},
+		{name: "unowned address", address: "10.9.9.9:80", want: "dial 10.9.9.9:80: no node owns the address"},
+		{name: "unowned address, directly", address: "10.9.9.9:80", direct: direct, want: "direct"},
 		{name: "host name, directly", address: "example.test:443", direct: direct, want: "direct"},
 		{name: "no port", address: "10.9.9.9", direct: direct, want: "dial 10.9.9.9: address 10.9.9.9: missing port in address"},
 		{name: "loopback", address: loopback, direct: direct, want: "connected"},
@@ -186,7 +186,9 @@ func TestRefusedHello(t *testing.T) {
 	l := listenUnix(t, socket)
 	background(t, func(ctx context.Context) error { return hub.Serve(ctx, l) })
 	tests := []struct{ name, hello, want string }{
-		{"right", `{"node":"n1","token":"secret"}` + "\n", `{"ok":true}` + "\n"},
+		{"right", `{"node":"n1","token":"secret","protocol":2}` + "\n", `{"ok":true}` + "\n"},
+		{"older protocol", `{"node":"n1","token":"secret"}` + "\n", `{"error":"the node was made by another version of kl (tunnel protocol 1, want 2)`},
+		{"older protocol and wrong token", `{"node":"n1","token":"guess"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
 		{"wrong token", `{"node":"n1","token":"secreT"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
 		{"no token", `{"node":"n1"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
 		{"empty token", `{"node":"empty","token":""}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
@@ -216,7 +218,7 @@ func TestRefusedHello(t *testing.T) {
 	}
 }
 
-// A peer that says nothing must not keep a place for ever.
+// A peer that sends nothing must not occupy a handshake slot forever.
 func TestSilentHelloTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := &Hub{Token: tokens(nil)}
@@ -228,10 +230,10 @@ func TestSilentHelloTimesOut(t *testing.T) {
 		l.conns <- theirs
 		began := time.Now()
 		if _, err := io.ReadAll(ours); err != nil {
-			t.Errorf("read until the hub hangs up: %v", err)
+			t.Errorf("read until the hub closes: %v", err)
 		}
 		if took := time.Since(began); took < handshakeTimeout || took > 2*handshakeTimeout {
-			t.Errorf("the hub hung up after %v, want %v", took, handshakeTimeout)
+			t.Errorf("the hub closed after %v, want %v", took, handshakeTimeout)
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -241,22 +243,22 @@ func TestSilentHelloTimesOut(t *testing.T) {
 }
 
 func TestSecondSessionReplacesFirst(t *testing.T) {
-	w := newWorld(t, nil)
-	conn, err := w.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
+	p := newPair(t, nil)
+	conn, err := p.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 
-	// The first agent would come back at once: the second one's dials succeed only while it holds the session.
+	// A session by hand: a second Agent and the first would keep replacing each other.
 	second, theirs := net.Pipe()
 	defer second.Close()
 	ctx, cancel := context.WithCancel(timeout(t))
 	var wg sync.WaitGroup
-	wg.Go(func() { w.hub.serveConn(ctx, theirs, func() {}) })
+	wg.Go(func() { p.hub.serveConn(ctx, theirs, func() {}) })
 	defer wg.Wait()
 	defer cancel()
-	if err := writeLine(second, hello{Node: "n1", Token: "secret1"}); err != nil {
+	if err := writeLine(second, hello{Node: "n1", Token: "secret1", Protocol: protocol}); err != nil {
 		t.Fatal(err)
 	}
 	if err := readAnswer(second); err != nil {
@@ -268,31 +270,31 @@ func TestSecondSessionReplacesFirst(t *testing.T) {
 }
 
 func TestHubRestart(t *testing.T) {
-	w := newWorld(t, nil)
-	conn, err := w.agent.DialAPI(timeout(t))
+	p := newPair(t, nil)
+	conn, err := p.agent.DialAPI(timeout(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	w.stop()
+	p.stop()
 	if _, err := io.ReadAll(conn); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("read after the hub's death: %v, want %v", err, io.ErrUnexpectedEOF)
 	}
-	waitConnected(t, w.hub)
-	if _, err := w.hub.DialNode(timeout(t), "n1", "tcp", "127.0.0.1:1"); !errors.Is(err, ErrNotConnected) {
+	waitConnected(t, p.hub)
+	if _, err := p.hub.DialNode(timeout(t), "n1", "tcp", "127.0.0.1:1"); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("dial without a session: %v", err)
 	}
 
 	dialed := make(chan net.Conn, 1)
 	go func() { // waits for the session
-		conn, err := w.agent.DialAPI(timeout(t))
+		conn, err := p.agent.DialAPI(timeout(t))
 		if err != nil {
 			t.Error(err)
 		}
 		dialed <- conn
 	}()
-	w.startHub(t)
-	waitConnected(t, w.hub, "n1")
+	p.startHub(t)
+	waitConnected(t, p.hub, "n1")
 	if conn := <-dialed; conn != nil {
 		checkEcho(t, conn, "again")
 	}

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// Serve, Run and ServeConnect promise that nothing of theirs is left when they return.
-func TestNothingIsLeft(t *testing.T) {
-	t.Run("world", func(t *testing.T) { // its cleanups stop the hub and the agent in the middle of their work
-		w := newWorld(t, http.NotFoundHandler())
+// Serve, Run and ServeConnect promise that none of their goroutines is left when they return.
+func TestNoGoroutinesLeft(t *testing.T) {
+	t.Run("hub and agent", func(t *testing.T) { // its cleanups stop the hub and the agent while streams are open
+		p := newPair(t, http.NotFoundHandler())
 		for range 10 {
-			conn, err := w.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
+			conn, err := p.hub.DialNode(timeout(t), "n1", "tcp", serveTCP(t, echo))
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { conn.Close() })
-			api, err := w.agent.DialAPI(timeout(t))
+			api, err := p.agent.DialAPI(timeout(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -29,7 +29,7 @@ func TestNothingIsLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := w.hub.AgentTransport("n1").RoundTrip(req)
+		resp, err := p.hub.AgentTransport("n1").RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func TestNothingIsLeft(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	for {
-		left := goroutinesOf("hashicorp/yamux", "tunnel.(*", "tunnel.pipe", "tunnel.accept", "tunnel.open")
+		left := goroutinesOf("libp2p/go-yamux", "tunnel.(*", "tunnel.Pipe", "tunnel.accept", "tunnel.open")
 		if left == "" {
 			return
 		}
@@ -50,7 +50,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// goroutinesOf is the stacks that mention one of the names.
+// goroutinesOf returns the stacks that mention one of the names.
 func goroutinesOf(names ...string) string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// connListener is a net.Listener of connections that exist already.
+// connListener is a net.Listener whose connections are handed to it by serve.
 type connListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -19,7 +19,7 @@ func newConnListener() *connListener {
 	return &connListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// serve hands c to whoever accepts and returns when c has been closed, by the server or because ctx ended.
+// serve hands c to the caller of Accept and returns when c has been closed, by the server or because ctx ended.
 func (l *connListener) serve(ctx context.Context, c net.Conn) {
 	done := make(chan struct{})
 	watched := &watchedConn{Conn: c, done: done}

@@ -11,8 +11,8 @@ type closeWriter interface{ CloseWrite() error }
 
 type aborter interface{ abort() }
 
-// Pipe copies between a and b until both directions have ended, one has failed or ctx is done, and closes both. The end
-// of one direction is passed on and leaves the other open: `kubectl exec` reads output long after its input ended.
+// Pipe copies between a and b until both directions have ended, one has failed or ctx is done, and closes both. The end of
+// one direction is passed on and leaves the other open: `kubectl exec` reads output long after its input ended.
 func Pipe(ctx context.Context, a, b net.Conn) {
 	cut := sync.OnceFunc(func() {
 		abort(a)
@@ -33,17 +33,18 @@ func Pipe(ctx context.Context, a, b net.Conn) {
 	_ = b.Close()
 }
 
+// copyBuffer is the size of the buffer of one direction; there may be thousands.
+const copyBuffer = 16 << 10
+
 // copyHalf copies until src ends and passes the end on.
 func copyHalf(dst, src net.Conn) error {
 	var err error
 	_, fromTCP := src.(*net.TCPConn)
-	if to, ok := dst.(*stream); ok {
-		_, err = to.ReadFrom(src)
-	} else if to, ok := dst.(*net.TCPConn); ok && fromTCP {
+	if to, ok := dst.(*net.TCPConn); ok && fromTCP {
 		_, err = to.ReadFrom(src) // splice(2), where the kernel has it
 	} else {
-		// Struct wrappers hide ReadFrom and WriteTo, which would bring a larger buffer.
-		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, chunkSize))
+		// Struct wrappers hide ReadFrom and WriteTo, which would allocate a larger buffer.
+		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, copyBuffer))
 	}
 	if err != nil {
 		return err

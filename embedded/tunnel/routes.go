@@ -6,12 +6,13 @@ import (
 	"sync"
 )
 
-// Router tells which node owns an address: a node's own address or one of its pods'.
+// Router knows which node owns an address.
 type Router interface {
+	// Node returns the name of the node that has addr, itself or for one of its pods; false if no node has.
 	Node(addr netip.Addr) (node string, ok bool)
 }
 
-// Routes is a Router that is told what each node owns. The zero value routes nothing. It is safe for concurrent use.
+// Routes is a Router that is filled with Set. The zero value routes nothing. It is safe for concurrent use.
 type Routes struct {
 	mu    sync.RWMutex
 	nodes map[string][]netip.Prefix
@@ -19,7 +20,7 @@ type Routes struct {
 
 var _ Router = (*Routes)(nil)
 
-// Set replaces what a node owns; nothing removes the node.
+// Set replaces the prefixes that a node owns; without any the node is removed.
 func (r *Routes) Set(node string, owned ...netip.Prefix) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -33,7 +34,7 @@ func (r *Routes) Set(node string, owned ...netip.Prefix) {
 	r.nodes[node] = slices.Clone(owned)
 }
 
-// Node is the owner of the longest prefix that holds addr; of equals, the first by name.
+// Node returns the owner of the longest prefix that contains addr; of several, the first by name.
 func (r *Routes) Node(addr netip.Addr) (string, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

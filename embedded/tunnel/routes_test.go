@@ -25,7 +25,7 @@ func TestRoutes(t *testing.T) {
 		{"IPv6", "fd00::7", "n2"},
 		{"IPv4 in IPv6", "::ffff:172.18.0.3", "n2"},
 		{"removed", "10.244.9.1", ""},
-		{"nobody's", "8.8.8.8", ""},
+		{"unowned", "8.8.8.8", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,12 +7,12 @@ import (
 	"net"
 	"time"
 
-	"github.com/hashicorp/yamux"
+	"github.com/libp2p/go-yamux/v5"
 )
 
-// open opens a stream and waits for the other side's answer. It returns when ctx is done, however stuck the session is.
+// open opens a stream and waits for the other side's answer. It returns when ctx is done, even if the session is stuck.
 func open(ctx context.Context, session *yamux.Session, h header) (net.Conn, error) {
-	y, err := openYamux(ctx, session)
+	y, err := session.OpenStream(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
@@ -25,46 +25,19 @@ func open(ctx context.Context, session *yamux.Session, h header) (net.Conn, erro
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		_ = y.Close()
+		go func() { _ = y.Reset() }() // blocks while the peer is frozen, until the session ends at the latest
 		return nil, err
 	}
 	return newStream(y), nil
 }
 
-// openYamux is session.OpenStream with a context: that call blocks while the peer is frozen and the backlog full.
-func openYamux(ctx context.Context, session *yamux.Session) (*yamux.Stream, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
-	}
-	type result struct {
-		y   *yamux.Stream
-		err error
-	}
-	opened := make(chan result, 1)
-	go func() { // ends with the session at the latest
-		y, err := session.OpenStream()
-		opened <- result{y, err}
-	}()
-	select {
-	case r := <-opened:
-		return r.y, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-opened; r.y != nil {
-				_ = r.y.Close()
-			}
-		}()
-		return nil, context.Cause(ctx)
-	}
-}
-
-// accept serves the streams that the other side opens, each in its own goroutine, until the session ends. It returns
-// after the last of them. Serve is called with a stream whose header has been read and not answered yet; its context ends
-// with the session.
+// accept serves the streams that the other side opens, each in its own goroutine, until the session ends. It returns after
+// the last call of serve has returned. serve is called with a stream whose header has been read and not answered yet; its
+// context ends with the session.
 func accept(ctx context.Context, session *yamux.Session, serve func(context.Context, *yamux.Stream, header)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	slots := make(chan struct{}, maxStreams)
-	defer func() { // take all slots: every stream has been served
+	defer func() { // all slots are free once every stream has been served
 		cancel()
 		for range maxStreams {
 			slots <- struct{}{}
@@ -78,7 +51,7 @@ func accept(ctx context.Context, session *yamux.Session, serve func(context.Cont
 		select {
 		case slots <- struct{}{}:
 		default:
-			_ = y.SetWriteDeadline(time.Now().Add(closeGrace))
+			_ = y.SetWriteDeadline(time.Now().Add(time.Second))
 			refuse(y, errors.New("too many streams"))
 			_ = y.Close()
 			continue
@@ -98,8 +71,8 @@ func accept(ctx context.Context, session *yamux.Session, serve func(context.Cont
 	}
 }
 
-// join answers a stream and pipes it to a connection made for it; with err it refuses the stream instead.
-func join(ctx context.Context, y *yamux.Stream, conn net.Conn, err error) {
+// pipeStream answers a stream and pipes it to a connection made for it; with err it refuses the stream instead.
+func pipeStream(ctx context.Context, y *yamux.Stream, conn net.Conn, err error) {
 	_ = y.SetWriteDeadline(time.Now().Add(handshakeTimeout))
 	if err != nil {
 		refuse(y, err)
@@ -108,7 +81,7 @@ func join(ctx context.Context, y *yamux.Stream, conn net.Conn, err error) {
 	}
 	if err := writeLine(y, answer{OK: true}); err != nil {
 		abort(conn)
-		_ = y.Close()
+		_ = y.Reset()
 		return
 	}
 	_ = y.SetWriteDeadline(time.Time{})

@@ -17,7 +17,7 @@ import (
 const testTimeout = 30 * time.Second // of a wait that ends at once unless the code is wrong
 
 // background runs f until the test ends and checks that it returned ctx's error.
-func background(t *testing.T, f func(ctx context.Context) error) (stop func()) {
+func background(t testing.TB, f func(ctx context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -42,14 +42,14 @@ func background(t *testing.T, f func(ctx context.Context) error) (stop func()) {
 	return stop
 }
 
-func timeout(t *testing.T) context.Context {
+func timeout(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func listenUnix(t *testing.T, path string) net.Listener {
+func listenUnix(t testing.TB, path string) net.Listener {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
 	if err != nil {
@@ -58,8 +58,8 @@ func listenUnix(t *testing.T, path string) net.Listener {
 	return l
 }
 
-// serveTCP runs a server on a loopback port that handles each connection with f and closes it then.
-func serveTCP(t *testing.T, f func(c *net.TCPConn)) string {
+// serveTCP runs a server on a loopback port that handles each connection with f and then closes it.
+func serveTCP(t testing.TB, f func(c *net.TCPConn)) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -100,33 +100,33 @@ func tokens(m map[string]string) func(string) (string, error) {
 	}
 }
 
-// world is a hub with an API server that echoes, and one agent n1.
-type world struct {
+// pair is a hub with an API server that echoes, and one agent n1.
+type pair struct {
 	hub    *Hub
 	agent  *Agent
 	socket string
 	stop   func() // stops the hub
 }
 
-func newWorld(t *testing.T, handler http.Handler) *world {
+func newPair(t testing.TB, handler http.Handler) *pair {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	w := &world{socket: filepath.Join(t.TempDir(), "t.sock")}
-	w.hub = &Hub{Token: tokens(map[string]string{"n1": "secret1", "n2": "secret2"}), LocalAPI: dialer(serveTCP(t, echo)), Logger: logger}
-	w.startHub(t)
-	w.agent = &Agent{Node: "n1", Token: "secret1", Socket: w.socket, Handler: handler, Logger: logger}
-	background(t, w.agent.Run)
-	waitConnected(t, w.hub, "n1")
-	return w
+	p := &pair{socket: filepath.Join(t.TempDir(), "t.sock")}
+	p.hub = &Hub{Token: tokens(map[string]string{"n1": "secret1", "n2": "secret2"}), LocalAPI: dialer(serveTCP(t, echo)), Logger: logger}
+	p.startHub(t)
+	p.agent = &Agent{Node: "n1", Token: "secret1", Socket: p.socket, Handler: handler, Logger: logger}
+	background(t, p.agent.Run)
+	waitConnected(t, p.hub, "n1")
+	return p
 }
 
-func (w *world) startHub(t *testing.T) {
-	l := listenUnix(t, w.socket)
-	w.stop = background(t, func(ctx context.Context) error { return w.hub.Serve(ctx, l) })
+func (p *pair) startHub(t testing.TB) {
+	l := listenUnix(t, p.socket)
+	p.stop = background(t, func(ctx context.Context) error { return p.hub.Serve(ctx, l) })
 }
 
 // waitConnected waits until exactly these nodes are connected.
-func waitConnected(t *testing.T, h *Hub, want ...string) {
+func waitConnected(t testing.TB, h *Hub, want ...string) {
 	t.Helper()
 	ctx := timeout(t)
 	for {
@@ -142,8 +142,8 @@ func waitConnected(t *testing.T, h *Hub, want ...string) {
 	}
 }
 
-// checkEcho checks that c sends back what it is sent, and the end too. It closes c.
-func checkEcho(t *testing.T, c net.Conn, text string) {
+// checkEcho checks that c sends back what is written to it, and its end too. It closes c.
+func checkEcho(t testing.TB, c net.Conn, text string) {
 	t.Helper()
 	defer c.Close()
 	if _, err := io.Copy(c, strings.NewReader(text)); err != nil {

@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/hashicorp/yamux"
+	"github.com/libp2p/go-yamux/v5"
 )
 
 // Limits on what the other side may ask for before it is known or trusted.
@@ -19,6 +19,9 @@ const (
 	maxHandshakes    = 256              // connections that have not said a valid hello yet
 	maxStreams       = 4096             // streams of one session served at the same time
 )
+
+// protocol is the version of the wire format. A node that was made by an older kl still speaks an older one.
+const protocol = 2
 
 // The kinds of stream.
 const (
@@ -32,6 +35,8 @@ type hello struct {
 	Node    string `json:"node"`
 	Token   string `json:"token"`
 	Version string `json:"version,omitempty"`
+	// Protocol is missing in protocol 1.
+	Protocol int `json:"protocol,omitempty"`
 }
 
 // header is the first line of a stream.
@@ -41,20 +46,20 @@ type header struct {
 	Address string `json:"address,omitempty"`
 }
 
-// answer is the line that comes back for either.
+// answer is the line that comes back for a hello or a header.
 type answer struct {
 	OK    bool   `json:"ok,omitempty"`
 	Error string `json:"error,omitempty"`
 }
 
-// RefusedError is the reason the other side gave for not serving a stream or a session.
+// RefusedError is the reason that the other side gave for not serving a stream or a session.
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return "refused by the other side: " + e.Reason }
 
 var errLineTooLong = fmt.Errorf("line is longer than %d bytes", maxLine)
 
-// readLine reads one JSON line into v and not a byte more, for what follows belongs to somebody else.
+// readLine reads one JSON line into v and not a byte more: what follows the line is read by the caller.
 func readLine(r io.Reader, v any) error {
 	line := make([]byte, 0, 128)
 	var b [1]byte
@@ -102,22 +107,21 @@ func readAnswer(r io.Reader) error {
 // refuse answers with an error, cut to what fits in a line.
 func refuse(w io.Writer, err error) {
 	reason := err.Error()
-	if len(reason) > maxLine/8 { // a byte is six at most in JSON
+	if len(reason) > maxLine/8 { // JSON needs up to six bytes for one
 		reason = reason[:maxLine/8]
 	}
-	_ = writeLine(w, answer{Error: reason}) // it is being turned away: whether it hears why is its affair
+	_ = writeLine(w, answer{Error: reason}) // the connection is closed next, whether or not the reason arrives
 }
 
 // yamuxConfig is how both sides multiplex. A peer that is frozen (docker pause) or gone is noticed within
-// KeepAliveInterval + ConnectionWriteTimeout. A stream is closed for both directions at once, see stream, so one that
-// still is half-closed after StreamCloseTimeout is reset.
+// KeepAliveInterval + ConnectionWriteTimeout.
 func yamuxConfig(logger *slog.Logger) *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.KeepAliveInterval = 15 * time.Second
 	c.ConnectionWriteTimeout = 20 * time.Second
-	c.StreamCloseTimeout = handshakeTimeout
-	c.LogOutput = nil
-	c.Logger = slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
+	c.MaxStreamWindowSize = c.InitialStreamWindowSize // what a stream may buffer; over a unix socket more gains nothing
+	c.MaxIncomingStreams = 2 * maxStreams             // accept refuses them earlier, with a reason
+	c.LogOutput = slog.NewLogLogger(logger.Handler(), slog.LevelDebug).Writer()
 	return c
 }
 
