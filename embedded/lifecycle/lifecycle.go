@@ -1,18 +1,12 @@
-// Package lifecycle runs the parts of a program that depend on each other: it starts them in dependency order, side by
-// side where nothing forbids it, restarts what fails, and stops all of it in reverse.
-//
-//	s := &lifecycle.Supervisor{Units: []lifecycle.Unit{
-//		{Component: etcd},
-//		{Component: api, Needs: []cluster.ComponentName{cluster.Etcd}},
-//		{Component: scheduler, Needs: []cluster.ComponentName{cluster.KubeAPIServer}, Again: newScheduler},
-//	}}
-//	err := s.Run(ctx) // blocks; nil after a clean stop, the reason otherwise
+// Package lifecycle runs the parts of a program that depend on each other: it starts them in dependency order, in parallel
+// where they do not depend on each other, restarts those that fail, and stops all of them in reverse order.
 package lifecycle
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"time"
 
@@ -31,19 +25,19 @@ type Component interface {
 	Run(ctx context.Context, ready func()) error
 }
 
-// Reporter is a Component that can serve although something is amiss. Report is called before Run; while Run lasts,
-// report sets the error of the component's status, and nil clears it. It must not be called from within ready.
+// Reporter is a Component that can report errors while it serves. Report is called before Run; during Run, report sets the
+// error in the component's status, and nil clears it. report must not be called from within ready.
 type Reporter interface {
 	Report(report func(error))
 }
 
-// Unit is a component and how to treat it.
+// Unit is a component and how it is run.
 type Unit struct {
 	Component Component
-	// Needs names the units that must have served once before this one starts. They are stopped after it.
+	// Needs names the units that must have become ready once before this one starts. They are stopped after it.
 	Needs []cluster.ComponentName
-	// Again makes a fresh component after a failure, since Run is called once. If it is nil, a failure fails the
-	// supervisor.
+	// Again returns a new component to run after a failure: Run is called once for each, so returning one that has run fails
+	// the supervisor. If Again is nil, the first failure does.
 	Again func() Component
 	// StopTimeout is how long Run may take to return once its context is done; 5s if zero. A component that outlives it
 	// is named in the supervisor's error and left behind.
@@ -52,7 +46,7 @@ type Unit struct {
 
 func (u Unit) name() cluster.ComponentName { return u.Component.Name() }
 
-// permanent marks an error that another attempt cannot cure.
+// permanent marks an error that another attempt cannot fix.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
@@ -65,11 +59,15 @@ func Permanent(err error) error {
 	return permanent{err}
 }
 
-// errReturned is the failure of a component that returned nil although nobody asked it to stop.
-var errReturned = errors.New("returned without being asked to")
+var (
+	// errReturned is the failure of a component that returned nil although it was not asked to stop.
+	errReturned = errors.New("returned without being asked to")
+	// errSameInstance is the failure of a unit whose Again returned the component that has just run.
+	errSameInstance = errors.New("cannot restart: Again returned the component that has already run")
+)
 
-// call runs a component once. A panic on its goroutine becomes an error; the stack is kept in the message, because nothing
-// else will ever tell it. Panics on other goroutines still end the process: Go has no way to catch them.
+// call runs a component once. A panic on its goroutine becomes an error with the stack in its message. Panics on other
+// goroutines still end the process: Go has no way to catch them.
 func call(ctx context.Context, c Component, ready func()) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -86,8 +84,14 @@ func call(ctx context.Context, c Component, ready func()) (err error) {
 	return err
 }
 
-// order checks that names are unique and needs are known and free of cycles, and returns the names in an order in which
-// every unit comes after all it needs.
+// sameInstance reports whether two components are one: the same pointer to something that holds state.
+func sameInstance(a, b Component) bool {
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	return va.Kind() == reflect.Pointer && va.Type() == vb.Type() && va.Pointer() == vb.Pointer() && va.Type().Elem().Size() > 0
+}
+
+// order checks that names are unique, that needs exist and that they have no cycles. It returns the names sorted so that
+// every unit comes after those it needs.
 func order(units []Unit) ([]cluster.ComponentName, error) {
 	needs := make(map[cluster.ComponentName][]cluster.ComponentName, len(units))
 	for _, u := range units {
@@ -108,7 +112,7 @@ func order(units []Unit) ([]cluster.ComponentName, error) {
 		case state[name] == done:
 			return nil
 		case state[name] == visiting:
-			return fmt.Errorf("component %s needs itself by way of %s", name, by)
+			return fmt.Errorf("component %s needs itself through %s", name, by)
 		}
 		state[name] = visiting
 		for _, w := range wants {

@@ -15,14 +15,14 @@ const (
 	defaultStopTimeout = 5 * time.Second
 	firstDelay         = 100 * time.Millisecond
 	maxDelay           = 10 * time.Second
-	maxFailures        = 6           // in a row; then the supervisor gives up: about 20 s
+	maxFailures        = 6           // in a row before the supervisor gives up, after about 3 s of pauses
 	healthyAfter       = time.Minute // of serving, after which earlier failures are forgotten
 )
 
 // Supervisor runs units until its context is done or one of them cannot be kept running.
 type Supervisor struct {
 	Units  []Unit
-	Epoch  time.Time    // what ComponentStatus.Began and Ready count from; the call of Run if zero
+	Epoch  time.Time    // when ComponentStatus.Began and Ready are 0; the call of Run if zero
 	Logger *slog.Logger // slog.Default() if nil
 	// Changed is called with each change of a unit's status, one call at a time; nil is allowed. It must not block.
 	Changed func(cluster.ComponentStatus)
@@ -34,16 +34,16 @@ type Supervisor struct {
 // unit is the running state of a Unit.
 type unit struct {
 	Unit
-	served   chan struct{} // closed when it served for the first time
+	served   chan struct{} // closed when it is ready for the first time
 	returned chan struct{} // closed when it will not run again
 	stop     context.CancelFunc
-	users    []*unit // units that need it
+	users    []*unit // the units that need it
 	status   cluster.ComponentStatus
 	err      error // why it ended; nil after a clean stop. Read after returned is closed.
 }
 
-// Run starts the units, keeps them running, and stops them in reverse order when ctx is done or when one of them failed
-// for good. It returns nil after a clean stop asked for by ctx; else what failed, joined with the names of components
+// Run starts the units, restarts those that fail, and stops all in reverse order when ctx is done or one of them cannot be
+// restarted. It returns nil after a clean stop because of ctx; otherwise what failed, joined with the names of components
 // that did not stop in time. It is called once.
 func (s *Supervisor) Run(ctx context.Context) error {
 	sorted, err := order(s.Units)
@@ -59,7 +59,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.prepare()
 
 	failed := make(chan error, len(s.Units))
-	// Units outlive ctx: they are told to stop one after the other, not all at once.
+	// The units' contexts outlive ctx, because stopAll ends them one after the other.
 	base := context.WithoutCancel(ctx)
 	for _, name := range sorted {
 		u := s.units[name]
@@ -77,10 +77,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case reason = <-failed:
-		s.Logger.Error("component failed for good, stopping", "error", reason)
+		s.Logger.Error("component cannot be restarted, stopping all", "error", reason)
 	}
 	errs := []error{reason, s.stopAll(sorted)}
-	for len(failed) > 0 { // what went wrong while stopping
+	for len(failed) > 0 { // failures while stopping
 		errs = append(errs, <-failed)
 	}
 	return errors.Join(errs...)
@@ -107,7 +107,7 @@ func (s *Supervisor) prepare() {
 	}
 }
 
-// keep runs one unit, again and again if it may, until ctx is done (nil) or it cannot be kept running.
+// keep runs one unit and restarts it after failures until ctx is done (nil) or another restart is not allowed.
 func (s *Supervisor) keep(ctx context.Context, u *unit) error {
 	for _, need := range u.Needs {
 		select {
@@ -143,7 +143,13 @@ func (s *Supervisor) keep(ctx context.Context, u *unit) error {
 			return nil
 		}
 		delay = min(2*delay, maxDelay)
-		u.Component = u.Again()
+		next := u.Again()
+		if sameInstance(next, u.Component) {
+			err := fmt.Errorf("%w, after: %w", errSameInstance, err)
+			s.change(u, func(c *cluster.ComponentStatus) { c.State, c.Error = cluster.ComponentFailed, err.Error() })
+			return err
+		}
+		u.Component = next
 	}
 }
 
@@ -159,7 +165,7 @@ func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, e
 		r.Report(func(err error) { s.change(u, func(c *cluster.ComponentStatus) { c.Error = text(err) }) })
 	}
 	var since time.Time
-	var over bool // the component returned: a ready that comes later is a leftover goroutine's
+	var over bool // Run has returned; a later call of ready comes from a goroutine that was left behind
 	var mu sync.Mutex
 	err = call(ctx, u.Component, func() {
 		mu.Lock()
@@ -189,7 +195,7 @@ func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, e
 	return served, err
 }
 
-// stopAll stops every unit after all that need it have returned, and names those that did not in time.
+// stopAll stops each unit once those that need it have returned, and names those that did not return in time.
 func (s *Supervisor) stopAll(sorted []cluster.ComponentName) error {
 	errs := make([]error, len(sorted))
 	gone := make(map[cluster.ComponentName]chan struct{}, len(sorted)) // returned or given up on

@@ -18,7 +18,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// journal notes what happened, in order.
+// journal records what happened, in order.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -165,8 +165,8 @@ func TestSupervisorFailures(t *testing.T) {
 		{
 			name: "attempts used up",
 			unit: func(j *journal) Unit {
-				f := &fake{name: "etcd", j: j, life: 1, err: broken}
-				return Unit{Component: f, Again: func() Component { return f }}
+				make := func() Component { return &fake{name: "etcd", j: j, life: 1, err: broken} }
+				return Unit{Component: make(), Again: make}
 			},
 			want:   "etcd: disk full",
 			starts: maxFailures,
@@ -174,8 +174,10 @@ func TestSupervisorFailures(t *testing.T) {
 		{
 			name: "permanent",
 			unit: func(j *journal) Unit {
-				f := &fake{name: "etcd", j: j, life: 1, err: fmt.Errorf("parse flags: %w", Permanent(broken))}
-				return Unit{Component: f, Again: func() Component { return f }}
+				make := func() Component {
+					return &fake{name: "etcd", j: j, life: 1, err: fmt.Errorf("parse flags: %w", Permanent(broken))}
+				}
+				return Unit{Component: make(), Again: make}
 			},
 			want:   "etcd: parse flags: disk full",
 			starts: 1,
@@ -183,10 +185,19 @@ func TestSupervisorFailures(t *testing.T) {
 		{
 			name: "panic",
 			unit: func(j *journal) Unit {
-				f := &fake{name: "etcd", j: j, panics: true, delay: time.Second}
-				return Unit{Component: f, Again: func() Component { return f }}
+				make := func() Component { return &fake{name: "etcd", j: j, panics: true, delay: time.Second} }
+				return Unit{Component: make(), Again: make}
 			},
 			want:   "etcd: panic in etcd: boom",
+			starts: 1,
+		},
+		{
+			name: "the same component again",
+			unit: func(j *journal) Unit {
+				f := &fake{name: "etcd", j: j, life: 1, err: broken}
+				return Unit{Component: f, Again: func() Component { return f }}
+			},
+			want:   "etcd: cannot restart: Again returned the component that has already run, after: disk full",
 			starts: 1,
 		},
 	}
@@ -217,13 +228,13 @@ func TestSupervisorFailures(t *testing.T) {
 	}
 }
 
-// A unit that serves long enough is forgiven what happened before.
-func TestSupervisorForgives(t *testing.T) {
+// The failure count starts from zero once a unit has served for healthyAfter.
+func TestSupervisorResetsFailureCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
-		f := &fake{name: "api", j: &j, life: healthyAfter, err: errors.New("timeout")}
+		make := func() Component { return &fake{name: "api", j: &j, life: healthyAfter, err: errors.New("timeout")} }
 		restarts := 0
-		s := &Supervisor{Logger: quiet(), Units: []Unit{{Component: f, Again: func() Component { return f }}},
+		s := &Supervisor{Logger: quiet(), Units: []Unit{{Component: make(), Again: make}},
 			Changed: func(c cluster.ComponentStatus) { restarts = c.Restarts }}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*maxFailures*healthyAfter)
 		defer cancel()
@@ -273,7 +284,7 @@ func TestOrder(t *testing.T) {
 		{"diamond", []Unit{unit("d", "b", "c"), unit("b", "a"), unit("c", "a"), unit("a")}, []cluster.ComponentName{"a", "b", "c", "d"}, ""},
 		{"twice", []Unit{unit("a"), unit("a")}, nil, "component a is listed twice"},
 		{"unknown", []Unit{unit("a", "b")}, nil, "component a needs b, which does not exist"},
-		{"cycle", []Unit{unit("a", "b"), unit("b", "a")}, nil, "component a needs itself by way of b"},
+		{"cycle", []Unit{unit("a", "b"), unit("b", "a")}, nil, "component a needs itself through b"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
