@@ -16,60 +16,55 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// link is what addresses needs of the interface to the peers.
+// link is what addresses needs of the interface to the other nodes.
 type link interface {
-	List() ([]netip.Addr, error) // with a prefix of full length
-	Add(netip.Addr) error        // nil if it is there
-	Remove(netip.Addr) error     // nil if it is not there
-	Announce([]netip.Addr) error // tells the neighbours that they are here
+	List() ([]netip.Addr, error) // the addresses with a prefix of full length
+	Add(netip.Addr) error        // nil if the address is there already
+	Remove(netip.Addr) error     // nil if the address is not there
+	Announce([]netip.Addr) error // tells the neighbours that the addresses are here
 }
 
-// addresses holds the load balancer addresses that the control plane gives this node: each is an address of its uplink,
-// and neighbours learn by ARP that it has moved here. What is held stays when the control plane goes away; when the node is
-// cut off, it is dropped, since the kernel answers ARP whatever a firewall says.
+// addresses holds the load balancer addresses that the control plane assigns to this node: each is an address of its uplink,
+// and neighbours learn by ARP that it has moved here. Addresses are kept while the control plane is down; when the node is
+// partitioned they are dropped, because the kernel answers ARP whatever the firewall says.
 type addresses struct {
 	link        link
-	first, last netip.Addr // which addresses may be load balancers': no other is touched
+	first, last netip.Addr // the range of load balancers' addresses: no other is touched
 	log         *slog.Logger
 
 	mu    sync.Mutex
 	cut   bool
-	fresh chan struct{} // of size 1: something was added
+	added chan struct{} // of size 1: an address was added
 }
 
 var _ lifecycle.Component = (*addresses)(nil)
 
 func newAddresses(uplink string, self netip.Addr, log *slog.Logger) *addresses {
 	first, last := cluster.LoadBalancerRange(cluster.NodeSubnet(self))
-	return &addresses{link: uplinkAddresses{uplink}, first: first, last: last, log: log, fresh: make(chan struct{}, 1)}
+	return &addresses{link: uplinkAddresses{uplink}, first: first, last: last, log: log, added: make(chan struct{}, 1)}
 }
 
 func (a *addresses) Name() cluster.ComponentName { return "addresses" }
 
-// balance lets the node hold load balancer addresses, and drop them when it is cut off. With load balancers disabled it
-// returns nil, and none is left of an earlier process.
-func balance(c cluster.NodeConfig, up uplink, cable *partition, mux *http.ServeMux, log *slog.Logger) (*addresses, error) {
+// holdAddresses lets the node hold load balancer addresses, and drop them while it is partitioned. With load balancers
+// disabled it returns nil and removes those of an earlier process.
+func holdAddresses(c cluster.NodeConfig, up uplink, p *partition, mux *http.ServeMux, log *slog.Logger) (*addresses, error) {
 	a := newAddresses(up.name, up.addr, log)
 	if !c.Enabled(cluster.FeatureLoadBalancer) {
 		return nil, a.change(nil)
 	}
 	a.register(mux)
-	cable.isolate = a.isolate
+	p.isolate = a.isolate
 	return a, nil
 }
 
-// maxAddressList is the size of a list of every address there could be, and then some.
+// maxAddressList is more bytes than a list of every possible address has.
 const maxAddressList = 64 << 10
 
-// register adds what the agent answers about addresses. Both return the held ones as a JSON list.
+// register adds the agent's route for addresses:
 //
-//	GET /v1/addresses
-//	PUT /v1/addresses  with the whole list of wanted ones; 409 while the node is cut off
+//	PUT /v1/addresses  the addresses to hold, as a JSON list; answers with those that are held. 409 while partitioned
 func (a *addresses) register(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/addresses", func(w http.ResponseWriter, _ *http.Request) {
-		held, err := a.held()
-		answer(w, a.log, held, err, http.StatusInternalServerError)
-	})
 	mux.HandleFunc("PUT /v1/addresses", func(w http.ResponseWriter, r *http.Request) {
 		var want []netip.Addr
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAddressList)).Decode(&want); err != nil {
@@ -88,15 +83,15 @@ func (a *addresses) register(mux *http.ServeMux) {
 	})
 }
 
-// errForeignAddress is why an address is refused that cannot be a load balancer's.
+// errForeignAddress refuses an address outside the range of load balancers.
 var errForeignAddress = errors.New("not an address for load balancers")
 
-// set makes want the held addresses. It does as much as it can whatever fails.
+// set makes the node hold exactly want. It changes as much as it can even if some changes fail.
 func (a *addresses) set(want []netip.Addr) ([]netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range want {
-		if !a.ours(w) {
+		if !a.inRange(w) {
 			return nil, fmt.Errorf("hold %s: %w", w, errForeignAddress)
 		}
 	}
@@ -127,14 +122,14 @@ func (a *addresses) change(want []netip.Addr) error {
 		}
 	}
 	if len(added) > 0 {
-		errs = append(errs, a.link.Announce(added)) // at once, and then again by Run
+		errs = append(errs, a.link.Announce(added)) // Run repeats it
 		select {
-		case a.fresh <- struct{}{}:
+		case a.added <- struct{}{}:
 		default:
 		}
 	}
 	if len(added) > 0 || len(have)+len(added) != len(want) {
-		a.log.Info("load balancer addresses", "held", want)
+		a.log.Info("load balancer addresses changed", "held", want)
 	}
 	return errors.Join(errs...)
 }
@@ -146,7 +141,7 @@ func wrapAddress(verb string, addr netip.Addr, err error) error {
 	return fmt.Errorf("%s address %s: %w", verb, addr, err)
 }
 
-// isolate drops all addresses while the node is cut off, and refuses new ones.
+// isolate drops all addresses when the node is cut off, and refuses new ones until it no longer is.
 func (a *addresses) isolate(cut bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -155,11 +150,11 @@ func (a *addresses) isolate(cut bool) {
 		return
 	}
 	if err := a.change(nil); err != nil {
-		a.log.Error("addresses of a node that is cut off", "err", err)
+		a.log.Error("drop addresses of the partitioned node", "err", err)
 	}
 }
 
-// held lists the addresses of the uplink that are load balancers', in order.
+// held lists the uplink's addresses that are load balancers', in order.
 func (a *addresses) held() ([]netip.Addr, error) {
 	all, err := a.link.List()
 	if err != nil {
@@ -167,7 +162,7 @@ func (a *addresses) held() ([]netip.Addr, error) {
 	}
 	held := []netip.Addr{} // not null in JSON
 	for _, x := range all {
-		if a.ours(x) {
+		if a.inRange(x) {
 			held = append(held, x)
 		}
 	}
@@ -175,30 +170,31 @@ func (a *addresses) held() ([]netip.Addr, error) {
 	return held, nil
 }
 
-func (a *addresses) ours(x netip.Addr) bool { return !x.Less(a.first) && !a.last.Less(x) }
+func (a *addresses) inRange(x netip.Addr) bool { return !x.Less(a.first) && !a.last.Less(x) }
 
-// pauses are between announcements: soon after a change, since an announcement may be lost, and then now and again.
-func pauses() []time.Duration {
+// announcePauses are the pauses between announcements: short after a change, since an announcement may be lost, then long.
+// The last one is used from then on.
+func announcePauses() []time.Duration {
 	return []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, 1500 * time.Millisecond, 10 * time.Second}
 }
 
-// Run is a lifecycle.Component: it announces what the node holds.
+// Run announces the held addresses, again and again: a neighbour may have missed an announcement or forgotten it.
 func (a *addresses) Run(ctx context.Context, ready func()) error {
 	ready()
-	step := 0
-	timer := time.NewTimer(pauses()[0]) // an earlier process may have left some
+	pauses, step := announcePauses(), 0
+	timer := time.NewTimer(pauses[0]) // an earlier process may have left addresses
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-a.fresh:
+		case <-a.added:
 			step = 0
 		case <-timer.C:
 			a.announce()
-			step = min(step+1, len(pauses())-1)
+			step = min(step+1, len(pauses)-1)
 		}
-		timer.Reset(pauses()[step])
+		timer.Reset(pauses[step])
 	}
 }
 

@@ -63,7 +63,7 @@ func (f *fakeLink) Announce(list []netip.Addr) error {
 	return nil
 }
 
-// newTestAddresses are those of node 10.246.0.2, which already has addresses on its uplink.
+// newTestAddresses returns the addresses of node 10.246.0.2, with have on its uplink.
 func newTestAddresses(have ...string) (*addresses, *fakeLink) {
 	f := &fakeLink{addrs: have}
 	a := newAddresses("eth0", netip.MustParseAddr("10.246.0.2"), slog.New(slog.DiscardHandler))
@@ -81,16 +81,15 @@ func TestAddresses(t *testing.T) {
 		answer             string
 		held, announced    string
 	}{
-		{"what an earlier process left", "GET", "", 200, `["10.246.0.203"]`, "10.246.0.2 10.9.9.9 10.246.0.203", ""},
-		{"the whole list", "PUT", `["10.246.0.201","10.246.0.200"]`, 200, `["10.246.0.200","10.246.0.201"]`,
+		{"replaces what an earlier process left", "PUT", `["10.246.0.201","10.246.0.200"]`, 200, `["10.246.0.200","10.246.0.201"]`,
 			"10.246.0.2 10.9.9.9 10.246.0.201 10.246.0.200", "10.246.0.201 10.246.0.200"},
-		{"the same again", "PUT", `["10.246.0.200","10.246.0.201"]`, 200, `["10.246.0.200","10.246.0.201"]`,
+		{"unchanged", "PUT", `["10.246.0.200","10.246.0.201"]`, 200, `["10.246.0.200","10.246.0.201"]`,
 			"10.246.0.2 10.9.9.9 10.246.0.201 10.246.0.200", ""},
-		{"one goes", "PUT", `["10.246.0.200"]`, 200, `["10.246.0.200"]`, "10.246.0.2 10.9.9.9 10.246.0.200", ""},
-		{"not the node's own", "PUT", `["10.246.0.2"]`, 400, "hold 10.246.0.2: not an address for load balancers", "10.246.0.2 10.9.9.9 10.246.0.200", ""},
-		{"not broadcast", "PUT", `["10.246.0.255"]`, 400, "not an address", "10.246.0.2 10.9.9.9 10.246.0.200", ""},
-		{"nonsense", "PUT", `{`, 400, "read addresses", "10.246.0.2 10.9.9.9 10.246.0.200", ""},
-		{"none", "PUT", `[]`, 200, `[]`, "10.246.0.2 10.9.9.9", ""},
+		{"one removed", "PUT", `["10.246.0.200"]`, 200, `["10.246.0.200"]`, "10.246.0.2 10.9.9.9 10.246.0.200", ""},
+		{"the node's own address", "PUT", `["10.246.0.2"]`, 400, "hold 10.246.0.2: not an address for load balancers", "10.246.0.2 10.9.9.9 10.246.0.200", ""},
+		{"broadcast address", "PUT", `["10.246.0.255"]`, 400, "not an address", "10.246.0.2 10.9.9.9 10.246.0.200", ""},
+		{"not JSON", "PUT", `{`, 400, "read addresses", "10.246.0.2 10.9.9.9 10.246.0.200", ""},
+		{"empty list", "PUT", `[]`, 200, `[]`, "10.246.0.2 10.9.9.9", ""},
 	} {
 		f.announced = nil
 		w := httptest.NewRecorder()
@@ -106,11 +105,11 @@ func TestAddresses(t *testing.T) {
 	w := httptest.NewRecorder()
 	mux.ServeHTTP(w, httptest.NewRequest("PUT", "/v1/addresses", strings.NewReader(`["10.246.0.200"]`)))
 	if w.Code != 500 || !strings.Contains(w.Body.String(), "hold address 10.246.0.200: no such device") {
-		t.Errorf("of a broken interface: %d %s", w.Code, w.Body)
+		t.Errorf("broken interface: %d %s", w.Code, w.Body)
 	}
 }
 
-func TestAddressesOfANodeThatIsCutOff(t *testing.T) {
+func TestAddressesOfAPartitionedNode(t *testing.T) {
 	a, f := newTestAddresses("10.246.0.2")
 	want := []netip.Addr{netip.MustParseAddr("10.246.0.200")}
 	if _, err := a.set(want); err != nil {
@@ -118,18 +117,18 @@ func TestAddressesOfANodeThatIsCutOff(t *testing.T) {
 	}
 	a.isolate(true)
 	if d := cmp.Diff([]string{"10.246.0.2"}, f.addrs); d != "" {
-		t.Errorf("it still answers (-want +got):\n%s", d)
+		t.Errorf("addresses while partitioned (-want +got):\n%s", d)
 	}
 	if _, err := a.set(want); !errors.Is(err, errPartitioned) || len(f.addrs) != 1 {
-		t.Errorf("it takes %v, error %v", f.addrs, err)
+		t.Errorf("set while partitioned: addresses %v, error %v", f.addrs, err)
 	}
 	a.isolate(false)
 	if _, err := a.set(want); err != nil || len(f.addrs) != 2 {
-		t.Errorf("healed, it has %v, error %v", f.addrs, err)
+		t.Errorf("set after the partition: addresses %v, error %v", f.addrs, err)
 	}
 }
 
-// What a node holds it announces soon again, and from then on now and then.
+// A new address is announced several times in the first seconds, and every ten seconds after that.
 func TestAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, f := newTestAddresses("10.246.0.2")

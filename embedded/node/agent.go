@@ -13,29 +13,29 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// imageStore is what the agent needs of the node's images.
+// imageStore is the part of images.Store that the agent uses.
 type imageStore interface {
 	Import(ctx context.Context, archive io.Reader) ([]cluster.Image, error)
 	List(ctx context.Context) ([]cluster.Image, error)
 }
 
-// Info is GET /v1/info.
+// Info is the answer to GET /v1/info.
 type Info struct {
 	Node    string     `json:"node"`
 	Version string     `json:"version"`
 	Memory  Memory     `json:"memory"`
-	Total   int64      `json:"memoryBytes"` // of Memory in all
+	Total   int64      `json:"memoryBytes"` // the sum of Memory
 	Load    [3]float64 `json:"load"`        // of the machine: 1, 5 and 15 minutes
 	Images  int        `json:"images"`
 }
 
-// agentHandler answers the control plane's questions, which come through the tunnel:
+// agentHandler serves the control plane's requests, which come through the tunnel:
 //
 //	GET  /v1/images  []cluster.Image
 //	POST /v1/images  an archive in the body; the imported []cluster.Image
 //	GET  /v1/info    Info
 //
-// Errors are plain text with a fitting status. Parts of the node add what they answer.
+// Errors are plain text with a matching status. Other components add their own routes.
 func agentHandler(node, version string, store imageStore, log *slog.Logger) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/images", func(w http.ResponseWriter, r *http.Request) {
@@ -55,12 +55,12 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 
 func answer(w http.ResponseWriter, log *slog.Logger, value any, err error, status int) {
 	if err != nil {
-		log.Warn("answer the control plane", "err", err)
+		log.Warn("request of the control plane failed", "err", err)
 		http.Error(w, err.Error(), status)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // the asker is gone
+	_ = json.NewEncoder(w).Encode(value) // fails only if the client has gone
 }
 
 func readInfo(ctx context.Context, node, version string, store imageStore) (Info, error) {
@@ -69,7 +69,7 @@ func readInfo(ctx context.Context, node, version string, store imageStore) (Info
 		return Info{}, fmt.Errorf("read memory: %w", err)
 	}
 	info := Info{Node: node, Version: version, Memory: memory, Total: memory.Total()}
-	if list, err := store.List(ctx); err == nil { // containerd may be starting
+	if list, err := store.List(ctx); err == nil { // containerd may still be starting: then none are counted
 		info.Images = len(list)
 	}
 	data, err := os.ReadFile("/proc/loadavg")

@@ -40,13 +40,13 @@ func TestAgentImages(t *testing.T) {
 	server := httptest.NewServer(agentHandler("n1", "v1", store, slog.New(slog.DiscardHandler)))
 	defer server.Close()
 	want := []cluster.Image{{Names: []string{"example.com/a:1"}, Digest: "sha256:1"}}
-	for _, ask := range []func() (*http.Response, error){
+	for _, request := range []func() (*http.Response, error){
 		func() (*http.Response, error) {
 			return server.Client().Post(server.URL+"/v1/images", "", strings.NewReader("example.com/a:1"))
 		},
 		func() (*http.Response, error) { return server.Client().Get(server.URL + "/v1/images") },
 	} {
-		resp, err := ask()
+		resp, err := request()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,11 +11,11 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/cm"
 )
 
-// capacity is the size of a node that is smaller than its machine. A container that is limited still sees the whole
-// machine in /proc, so the kubelet must be told: capacity, allocatable and the limits of the pods' cgroup follow.
+// capacity is the size of a node that is smaller than its machine. A container with limits still sees the whole machine in
+// /proc, so the kubelet has to be told: capacity, allocatable and the limits of the pods' cgroup follow from it.
 type capacity struct {
-	cores       int   // whole ones, which is how the kubelet counts; 0 means the machine's
-	reserved    int64 // millicores of the last core that are not the node's
+	cores       int   // whole cores, since the kubelet counts no others; 0 means the machine's
+	reserved    int64 // millicores of the last core that do not belong to the node
 	memoryBytes int64 // 0 means the machine's
 }
 
@@ -24,7 +24,7 @@ func newCapacity(milliCPUs, memoryBytes int64) capacity {
 	return capacity{cores: int(cores), reserved: cores*1000 - milliCPUs, memoryBytes: memoryBytes}
 }
 
-// limit returns the machine as the node is to see it.
+// limit returns the machine reduced to the node's size.
 func (c capacity) limit(machine cadvisorapi.MachineInfo) cadvisorapi.MachineInfo {
 	if c.cores > 0 && c.cores < machine.NumCores {
 		machine.NumCores = c.cores
@@ -51,8 +51,8 @@ func (l limitedMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
 	return &limited, nil
 }
 
-// ContainerInfoV2 implements cadvisor.Interface. The free memory of the node, by which pods are evicted, is what is left of
-// the limit that the root of the hierarchy has.
+// ContainerInfoV2 implements cadvisor.Interface. The kubelet evicts pods by the node's free memory, which it computes from
+// the memory limit of the root container.
 func (l limitedMachine) ContainerInfoV2(name string, options cadvisorv2.RequestOptions) (map[string]cadvisorv2.ContainerInfo, error) {
 	infos, err := l.Interface.ContainerInfoV2(name, options)
 	if err != nil {
@@ -65,7 +65,7 @@ func (l limitedMachine) ContainerInfoV2(name string, options cadvisorv2.RequestO
 	return infos, nil
 }
 
-// newMachine makes the kubelet's source of machine facts and statistics, as the kubelet itself would.
+// newMachine returns the kubelet's source of machine facts and statistics, made as the kubelet itself would.
 func newMachine(ctx context.Context, s *options.KubeletServer, c capacity) (cadvisor.Interface, error) {
 	roots := []string{cm.NodeAllocatableRoot(s.CgroupRoot, s.CgroupsPerQOS, s.CgroupDriver)}
 	ca, err := cadvisor.New(klog.FromContext(ctx), cadvisor.NewImageFsInfoProvider(s.ContainerRuntimeEndpoint), s.RootDirectory,

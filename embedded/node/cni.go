@@ -1,17 +1,19 @@
 package node
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"os"
-	"path/filepath"
+
+	"github.com/klkube/kl/cluster/statefile"
 )
 
-// cniFile is where containerd looks for networks. It is kept over restarts: a node almost always gets the same range
-// again, and then pods start before the API is back.
+// cniFile is where containerd looks for networks. It is kept over restarts: a node almost always gets the same pod range
+// again, and with the file there pods start before the API server is back.
 const cniFile = "/etc/cni/net.d/10-kl.conflist"
 
-// cniAddresses is where addresses in use are noted: a tmpfs, since no pod outlives the node's processes.
+// cniAddresses is where host-local stores the addresses in use: a tmpfs, since no pod outlives the node's container.
 const cniAddresses = "/run/cni/addresses"
 
 // cniPolicyType names the plugin of package embedded/node/policy/cni.
@@ -52,9 +54,9 @@ type (
 	}
 )
 
-// cniConfig is the pod network of one node: a veth pair a pod, routed by the node, with host ports. Masquerading is not
-// the plugin's: it would make a rule a pod; the agent keeps one for all.
-// Where policies are enforced, a plugin at the end holds a pod back until its own are.
+// cniConfig returns the configuration of the node's pod network: a veth pair for each pod, routed by the node, with host
+// ports. ptp does not masquerade, because it would add a rule for each pod; the agent keeps one rule for all. With policies,
+// the last plugin holds a pod back until its policies are enforced.
 func cniConfig(podCIDR netip.Prefix, mtu int, policies bool) ([]byte, error) {
 	everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	plugins := []any{
@@ -74,26 +76,13 @@ func cniConfig(podCIDR netip.Prefix, mtu int, policies bool) ([]byte, error) {
 	return json.MarshalIndent(cniNetwork{Version: "1.0.0", Name: "kl", Plugins: plugins}, "", "  ")
 }
 
-// replaceFile writes a file so that a reader sees the old content or the new. It tells whether anything changed.
+// replaceFile makes the file hold data, unless it does already, and reports whether it has changed.
 func replaceFile(path string, data []byte, mode os.FileMode) (changed bool, err error) {
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return false, nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".kl-*")
-	if err != nil {
+	if err := statefile.Write(path, data, mode); err != nil {
 		return false, err
 	}
-	defer os.Remove(tmp.Name()) // fails once it was renamed
-	if _, err := tmp.Write(data); err != nil {
-		tmp.Close()
-		return false, err
-	}
-	if err := tmp.Chmod(mode); err != nil {
-		tmp.Close()
-		return false, err
-	}
-	if err := tmp.Close(); err != nil {
-		return false, err
-	}
-	return true, os.Rename(tmp.Name(), path)
+	return true, nil
 }

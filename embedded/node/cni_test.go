@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDropOtherCNI: a node that begins, or ends, enforcing policies does not start pods with the wrong plugins.
+// TestDropOtherCNI: after policies have been enabled or disabled, no pod starts with the plugins of before.
 func TestDropOtherCNI(t *testing.T) {
 	config := func(policies bool) string {
 		data, err := cniConfig(netip.MustParsePrefix("10.244.1.0/24"), 1500, policies)
@@ -22,10 +22,10 @@ func TestDropOtherCNI(t *testing.T) {
 		policies bool
 		kept     bool
 	}{
-		{"enforced as before", config(true), true, true},
-		{"left out as before", config(false), false, true},
-		{"enforced from now on", config(false), true, false},
-		{"left out from now on", config(true), false, false},
+		{"still enabled", config(true), true, true},
+		{"still disabled", config(false), false, true},
+		{"newly enabled", config(false), true, false},
+		{"newly disabled", config(true), false, false},
 		{"damaged", config(true)[:40], true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestDropOtherCNI(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(file); (err == nil) != tt.kept {
-				t.Errorf("after it: %v, want kept %v", err, tt.kept)
+				t.Errorf("stat: %v, want the file kept: %v", err, tt.kept)
 			}
 		})
 	}

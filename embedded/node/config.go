@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// ReadConfig reads node.json and checks it; unknown fields are an error, since they would be settings without effect.
+// ReadConfig reads node.json and validates it. An unknown field is an error, since it would be a setting without effect.
 func ReadConfig(file string) (cluster.NodeConfig, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -42,7 +42,7 @@ func parseConfig(data []byte) (cluster.NodeConfig, error) {
 	return c, checkConfig(c)
 }
 
-// checkConfig names every field that is wrong.
+// checkConfig returns an error for each invalid field.
 func checkConfig(c cluster.NodeConfig) error {
 	var errs []error
 	bad := func(field, value, want string) {
@@ -82,7 +82,7 @@ func checkConfig(c cluster.NodeConfig) error {
 	return errors.Join(errs...)
 }
 
-// parseTaints reads key[=value]:effect.
+// parseTaints parses taints of the form key[=value]:effect.
 func parseTaints(taints []string) ([]corev1.Taint, error) {
 	var parsed []corev1.Taint
 	for _, s := range taints {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/kubernetes/pkg/kubelet/certificate/bootstrap"
@@ -15,33 +17,28 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// credentials gets the node's client certificate by TLS bootstrap. The kubelet could do that itself, but only after it
-// has started, and the agent and kube-proxy use the same certificate. From then on the kubelet rotates it.
+// credentials gets the node's client certificate by TLS bootstrap. The kubelet could do so itself, but only after it has
+// started, and the agent and kube-proxy use the same certificate. The kubelet rotates it later.
 type credentials struct {
 	node string
 	log  *slog.Logger
 }
 
-const (
-	firstPoll = 20 * time.Millisecond
-	maxPoll   = 500 * time.Millisecond
-)
-
 func (c *credentials) Name() cluster.ComponentName { return "credentials" }
 
-// Run is a lifecycle.Component. It retries for as long as it takes: the control plane may come up later, or be away.
+// Run retries until the node has credentials: the control plane may start later or be down.
 func (c *credentials) Run(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(certDir, 0o700); err != nil {
 		return err
 	}
-	told := ""
-	err := poll(ctx, func() bool {
+	logged := ""
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		err := c.bootstrap(ctx)
-		if err != nil && err.Error() != told {
-			told = err.Error()
-			c.log.Info("no credentials yet, trying on", "reason", err)
+		if err != nil && err.Error() != logged {
+			logged = err.Error()
+			c.log.Info("no credentials yet, retrying", "reason", err)
 		}
-		return err == nil
+		return err == nil, nil
 	})
 	if err != nil {
 		return err
@@ -52,7 +49,7 @@ func (c *credentials) Run(ctx context.Context, ready func()) error {
 }
 
 func (c *credentials) bootstrap(ctx context.Context) error {
-	if _, err := os.Stat(kubeconfigFile); err != nil { // else the API need not be up
+	if _, err := os.Stat(kubeconfigFile); err != nil { // without the file, the API server is needed
 		if err := apiReady(ctx); err != nil {
 			return fmt.Errorf("wait for the API server: %w", err)
 		}
@@ -60,7 +57,8 @@ func (c *credentials) bootstrap(ctx context.Context) error {
 	return bootstrap.LoadClientCert(ctx, kubeconfigFile, cluster.NodeBootstrap, certDir, types.NodeName(c.node))
 }
 
-// apiReady asks the API server once. The upstream bootstrap asks every two seconds, which is most of a node's start.
+// apiReady asks the API server once whether it is ready. The upstream bootstrap asks only every two seconds, which would be
+// most of a node's start.
 func apiReady(ctx context.Context) error {
 	config, err := clientcmd.BuildConfigFromFlags("", cluster.NodeBootstrap)
 	if err != nil {
@@ -74,14 +72,8 @@ func apiReady(ctx context.Context) error {
 	return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 }
 
-// poll calls done at growing intervals until it is true.
-func poll(ctx context.Context, done func() bool) error {
-	for wait := firstPoll; !done(); wait = min(wait*3/2, maxPoll) {
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+// poll calls done at growing intervals, of 20 to 500 ms, until it returns true or an error, or ctx is done.
+func poll(ctx context.Context, done wait.ConditionWithContextFunc) error {
+	intervals := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Cap: 500 * time.Millisecond, Steps: math.MaxInt}
+	return intervals.DelayFunc().Until(ctx, true, true, done)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,22 +14,23 @@ import (
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// dnsRelay answers DNS on the gateway address by asking the node's own resolver, for engines whose resolver exists in the
-// node's network namespace alone. Pods cannot reach that one; the gateway they can. It passes messages on unread.
+// dnsRelay forwards DNS messages from the gateway address to the node's own resolver, without reading them. Docker's
+// resolver exists in the node's network namespace only, where pods cannot reach it.
 type dnsRelay struct {
 	listen   netip.AddrPort
 	upstream string // host:port
+	log      *slog.Logger
 }
 
 const (
-	dnsTimeout    = 5 * time.Second // a resolver that has not answered by then never will
+	dnsTimeout    = 5 * time.Second // for the resolver to answer; clients ask again
 	dnsMaxMessage = 65535
-	dnsMaxPending = 256 // questions at once; more are dropped, and asked again by who asked
+	dnsMaxPending = 256 // queries at the same time; more are dropped, and clients ask again
 )
 
 func (d *dnsRelay) Name() cluster.ComponentName { return "dns-relay" }
 
-// Run is a lifecycle.Component.
+// Run serves UDP and TCP until ctx is done.
 func (d *dnsRelay) Run(ctx context.Context, ready func()) error {
 	var lc net.ListenConfig
 	packets, err := lc.ListenPacket(ctx, "udp4", d.listen.String())
@@ -74,14 +76,18 @@ func (d *dnsRelay) servePackets(ctx context.Context, packets net.PacketConn) err
 		question := append([]byte(nil), buf[:n]...)
 		wg.Go(func() {
 			defer func() { <-pending }()
-			if answer, err := d.ask(ctx, question); err == nil {
-				_, _ = packets.WriteTo(answer, from)
+			answer, err := d.ask(ctx, question)
+			if err == nil {
+				_, err = packets.WriteTo(answer, from)
+			}
+			if err != nil {
+				d.log.Debug("forward DNS query", "err", err)
 			}
 		})
 	}
 }
 
-// ask sends one question from a port of its own, so that an answer cannot be taken for another's.
+// ask sends one query from a port of its own, so that answers cannot be mixed up.
 func (d *dnsRelay) ask(ctx context.Context, question []byte) ([]byte, error) {
 	dialer := net.Dialer{Timeout: dnsTimeout}
 	conn, err := dialer.DialContext(ctx, "udp4", d.upstream)
@@ -115,6 +121,7 @@ func (d *dnsRelay) serveStreams(ctx context.Context, streams net.Listener) error
 			dialer := net.Dialer{Timeout: dnsTimeout}
 			up, err := dialer.DialContext(ctx, "tcp4", d.upstream)
 			if err != nil {
+				d.log.Debug("connect to the resolver", "err", err)
 				return
 			}
 			_ = conn.SetDeadline(time.Now().Add(2 * dnsTimeout))

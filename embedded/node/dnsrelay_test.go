@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -50,7 +51,7 @@ func echoResolver(t *testing.T) string {
 	return packets.LocalAddr().String()
 }
 
-// freePort is a port of loopback that was free for both protocols a moment ago.
+// freePort returns a loopback port that was free for TCP a moment ago.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -62,7 +63,7 @@ func freePort(t *testing.T) netip.AddrPort {
 }
 
 func TestDNSRelay(t *testing.T) {
-	relay := &dnsRelay{listen: freePort(t), upstream: echoResolver(t)}
+	relay := &dnsRelay{listen: freePort(t), upstream: echoResolver(t), log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ready, ended := make(chan struct{}), make(chan error, 1)
@@ -85,7 +86,7 @@ func TestDNSRelay(t *testing.T) {
 			if _, err := conn.Write([]byte("question")); err != nil {
 				t.Fatal(err)
 			}
-			if half, ok := conn.(*net.TCPConn); ok { // the answer must come though this direction has ended
+			if half, ok := conn.(*net.TCPConn); ok { // the answer must come although this direction has ended
 				if err := half.CloseWrite(); err != nil {
 					t.Fatal(err)
 				}

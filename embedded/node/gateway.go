@@ -17,11 +17,11 @@ import (
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// gatewayLink is the interface that holds the gateway address. It is the same address on every node: who connects to it
-// reaches the agent of the node it is on.
+// gatewayLink is the interface that has the gateway address. Every node has the same one, so that a connection to it reaches
+// the agent of the node it comes from.
 const gatewayLink = "kl0"
 
-// gateway offers the API server on the gateway address: each connection is piped through the tunnel.
+// gateway listens on the gateway address and pipes each connection through the tunnel to the API server.
 type gateway struct {
 	address netip.AddrPort
 	dialAPI func(ctx context.Context) (net.Conn, error)
@@ -30,7 +30,7 @@ type gateway struct {
 
 func (g *gateway) Name() cluster.ComponentName { return "gateway" }
 
-// Run is a lifecycle.Component.
+// Run serves until ctx is done.
 func (g *gateway) Run(ctx context.Context, ready func()) error {
 	if err := ensureGateway(g.address.Addr()); err != nil {
 		return fmt.Errorf("make interface %s: %w", gatewayLink, err)
@@ -57,13 +57,13 @@ func (g *gateway) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// dialPatience is how long a connection waits while the control plane is away: clients that try again every few seconds
-// for hours must not pile up.
-const dialPatience = 10 * time.Second
+// gatewayDialTimeout is how long a connection waits while the control plane is down, so that the connections of clients that
+// keep retrying do not pile up.
+const gatewayDialTimeout = 10 * time.Second
 
 func (g *gateway) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
-	dialCtx, cancel := context.WithTimeout(ctx, dialPatience)
+	dialCtx, cancel := context.WithTimeout(ctx, gatewayDialTimeout)
 	api, err := g.dialAPI(dialCtx)
 	cancel()
 	if err != nil {
@@ -73,8 +73,8 @@ func (g *gateway) serve(ctx context.Context, conn net.Conn) {
 	tunnel.Pipe(ctx, conn, api)
 }
 
-// ensureGateway makes the interface with the address, if it does not exist. Kernels of small virtual machines may have
-// no dummy interfaces; a bridge without ports does as well, and nodes in containers are on one themselves.
+// ensureGateway makes the interface with the address, if it does not exist. Kernels of small virtual machines may lack dummy
+// interfaces; a bridge without ports works as well, and nodes in containers need bridges anyway.
 func ensureGateway(addr netip.Addr) error {
 	attrs := netlink.LinkAttrs{Name: gatewayLink}
 	err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs})
@@ -102,43 +102,49 @@ type uplink struct {
 	mtu  int
 }
 
-// findUplink looks at the default route; a network without one (an internal one) has a single interface besides ours.
+// findUplink returns the interface of the default route, or else eth0: an internal network has no default route.
 func findUplink() (uplink, error) {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
 	if err != nil {
 		return uplink{}, fmt.Errorf("list default routes: %w", err)
 	}
+	var errs []error
 	for _, r := range routes {
 		link, err := netlink.LinkByIndex(r.LinkIndex)
 		if err != nil {
+			errs = append(errs, fmt.Errorf("find interface %d of the default route: %w", r.LinkIndex, err))
 			continue
 		}
-		if u, ok := uplinkOf(link); ok {
+		u, err := uplinkOf(link)
+		if err == nil {
 			return u, nil
 		}
+		errs = append(errs, err)
 	}
 	link, err := netlink.LinkByName("eth0")
 	if err != nil {
-		return uplink{}, errors.New("no default route and no eth0")
+		return uplink{}, errors.Join(append(errs, fmt.Errorf("no usable default route, and find eth0: %w", err))...)
 	}
-	if u, ok := uplinkOf(link); ok {
-		return u, nil
+	u, err := uplinkOf(link)
+	if err != nil {
+		return uplink{}, errors.Join(append(errs, err)...)
 	}
-	return uplink{}, errors.New("no IPv4 address on the default route's interface")
+	return u, nil
 }
 
-func uplinkOf(link netlink.Link) (uplink, bool) {
+func uplinkOf(link netlink.Link) (uplink, error) {
+	name := link.Attrs().Name
 	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
 	if err != nil {
-		return uplink{}, false
+		return uplink{}, fmt.Errorf("list addresses of %s: %w", name, err)
 	}
 	for _, a := range addrs {
 		if ones, bits := a.Mask.Size(); ones == bits && len(addrs) > 1 {
 			continue // a load balancer's, left by an earlier process
 		}
 		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && ip.IsGlobalUnicast() {
-			return uplink{name: link.Attrs().Name, addr: ip, mtu: link.Attrs().MTU}, true
+			return uplink{name: name, addr: ip, mtu: link.Attrs().MTU}, nil
 		}
 	}
-	return uplink{}, false
+	return uplink{}, fmt.Errorf("no IPv4 address on %s", name)
 }

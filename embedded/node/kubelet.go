@@ -27,8 +27,8 @@ type kubelet struct {
 
 func (k *kubelet) Name() cluster.ComponentName { return "kubelet" }
 
-// Run is a lifecycle.Component. The kubelet leaves goroutines behind when it stops, and exits the process when its
-// credentials run out or its configuration is unusable; the process ends with it, and PID 1 starts the next.
+// Run runs the kubelet. It leaves goroutines behind when it stops, and exits the process when its credentials expire or its
+// configuration is unusable; then PID 1 starts the process again.
 func (k *kubelet) Run(ctx context.Context, ready func()) error {
 	server, err := k.server()
 	if err != nil {
@@ -47,16 +47,16 @@ func (k *kubelet) Run(ctx context.Context, ready func()) error {
 	return serve(ctx, ended, k.ready, ready)
 }
 
-// serve waits for an upstream program that runs in a goroutine: it does not always return when ctx ends, but the process
-// then does.
+// serve waits for an upstream program that runs in a goroutine and calls ready once up is closed. When ctx is done it does
+// not wait for the program, which may never return: the process ends then.
 func serve(ctx context.Context, ended <-chan error, up <-chan struct{}, ready func()) error {
 	for {
 		select {
 		case err := <-ended:
 			if err == nil {
-				err = errors.New("ended by itself")
+				err = errors.New("ended without an error")
 			}
-			return lifecycle.Permanent(err) // it cannot be started twice in a process
+			return lifecycle.Permanent(err) // the program cannot be started twice in a process
 		case <-up:
 			ready()
 			up = nil
@@ -81,10 +81,10 @@ func (k *kubelet) server() (*options.KubeletServer, error) {
 	flags.CertDirectory = certDir
 	flags.HostnameOverride = k.config.Name
 	flags.NodeIP = k.ip.String()
-	flags.CloudProvider = "external" // the control plane says where the node is, and lifts the taint it starts with
+	flags.CloudProvider = "external" // the control plane sets the node's addresses and removes its initial taint
 	labels, refused := nodeLabels(k.config.Labels)
 	if len(refused) > 0 {
-		k.log.Warn("labels that a kubelet may not give its node", "labels", refused)
+		k.log.Warn("labels that a kubelet may not set on its node", "labels", refused)
 	}
 	flags.NodeLabels = map[string]string{}
 	args := map[string]string{}

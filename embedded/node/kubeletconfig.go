@@ -23,19 +23,19 @@ import (
 	"github.com/klkube/kl/embedded/node/boot"
 )
 
-// Files of the kubelet in the node.
+// Settings of the kubelet.
 const (
 	certDir           = "/var/lib/kubelet/pki"
 	kubeconfigFile    = "/var/lib/kubelet/kubeconfig" // the node's credentials, written by TLS bootstrap
 	containerdSocket  = "/run/containerd/containerd.sock"
 	criEndpoint       = "unix://" + containerdSocket
-	minFreeMemory     = "50Mi" // a node below it evicts pods
-	fullPercent       = 100    // image garbage collection off: an image that was loaded by hand cannot be pulled again
+	minFreeMemory     = "50Mi" // with less, the node evicts pods
+	fullPercent       = 100    // turns image garbage collection off: an image that was loaded cannot be pulled again
 	staticPods        = "/etc/kubernetes/manifests"
 	kubeletHealthPort = 10248
 )
 
-// kubeletConfiguration is what kl asks of the kubelet, before the user's patch.
+// kubeletConfiguration returns kl's configuration of the kubelet, before the user's patch.
 func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubeletv1beta1.KubeletConfiguration, error) {
 	taints, err := parseTaints(c.Taints)
 	if err != nil {
@@ -64,7 +64,7 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubel
 		FeatureGates:             maps.Clone(c.FeatureGates),
 		MakeIPTablesUtilChains:   new(false), // there is no iptables in a node
 		HealthzPort:              new(int32(kubeletHealthPort)),
-		// The disk is the host's: its fill level says nothing about the node.
+		// The disk belongs to the host: how full it is says nothing about the node.
 		EvictionHard: map[string]string{
 			"memory.available": minFreeMemory, "nodefs.available": "0%", "nodefs.inodesFree": "0%",
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
@@ -77,8 +77,8 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubel
 	return k, nil
 }
 
-// decodeKubelet merges the user's patch into the configuration and decodes it strictly: a field that does not exist is an
-// error, where the kubelet itself would let it pass with a warning in its log.
+// decodeKubelet merges the user's patch into the configuration and decodes it strictly: an unknown field is an error, where
+// the kubelet itself would only log a warning.
 func decodeKubelet(k *kubeletv1beta1.KubeletConfiguration, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
 	data, err := json.Marshal(k)
 	if err != nil {
@@ -125,8 +125,8 @@ func mergePatch(doc, patch map[string]any) map[string]any {
 	return doc
 }
 
-// nodeLabels splits the labels asked for into those a kubelet may give its own node, as --node-labels takes them, and
-// those that only an administrator may (node-role.kubernetes.io/… and others of Kubernetes' own namespaces).
+// nodeLabels splits the wanted labels into those that a kubelet may set on its own node, in the format of --node-labels, and
+// those that only an administrator may set (node-role.kubernetes.io/… and others in Kubernetes' own namespaces).
 func nodeLabels(labels map[string]string) (flag string, refused []string) {
 	var own []string
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
@@ -145,8 +145,8 @@ func nodeLabels(labels map[string]string) (flag string, refused []string) {
 	return strings.Join(own, ","), refused
 }
 
-// applyKubeletArgs sets flags of the kubelet as its command line does, on top of the configuration. Flags that name the
-// node, its files and its credentials are kl's.
+// applyKubeletArgs sets flags of the kubelet on top of the configuration, as its command line does. Flags for the node's
+// name, files and credentials are kl's and refused.
 func applyKubeletArgs(flags *options.KubeletFlags, config *kubeletconfig.KubeletConfiguration, args map[string]string) error {
 	fs := pflag.NewFlagSet("kubelet", pflag.ContinueOnError)
 	gates := maps.Clone(config.FeatureGates)
@@ -162,7 +162,7 @@ func applyKubeletArgs(flags *options.KubeletFlags, config *kubeletconfig.Kubelet
 	return err
 }
 
-// setFlags sets each flag by name, in order of name, except those that are kl's own.
+// setFlags sets the flags in order of name. Those in own are refused.
 func setFlags(fs *pflag.FlagSet, args map[string]string, own ...string) error {
 	names := slices.Collect(maps.Keys(args))
 	sort.Strings(names)

@@ -25,7 +25,7 @@ func decodeTest(t *testing.T, patch map[string]any) (*kubeletconfig.KubeletConfi
 	return decodeKubelet(k, patch)
 }
 
-// essentials is what a node depends on.
+// essentials are the settings that a node depends on.
 type essentials struct {
 	CgroupRoot, CgroupDriver, ResolvConf, Endpoint, ClientCA string
 	FailCgroupV1, FailSwapOn, Rotate, ServerBootstrap        bool

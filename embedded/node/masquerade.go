@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/knftables"
 )
 
-// masqueradeTable is kl's own table: one rule hides pods behind their node when they leave the cluster. Between pods and
-// to nodes nothing is hidden, so policies and logs see who it is.
+// masqueradeTable is kl's own table: one rule masquerades traffic of pods that leaves the cluster. Traffic to pods and nodes
+// keeps its source address, so that policies and logs see the pod.
 const masqueradeTable = "kl"
 
 // writeMasquerade replaces the table. nodes are the addresses of all nodes.
@@ -36,7 +36,7 @@ func writeMasquerade(ctx context.Context, nft knftables.Interface, podCIDR strin
 	return nft.Run(ctx, tx)
 }
 
-// nodeAddresses are the addresses of all nodes, sorted.
+// nodeAddresses returns the addresses of all nodes, sorted.
 func nodeAddresses(nodes []*corev1.Node) []netip.Addr {
 	var addrs []netip.Addr
 	for _, n := range nodes {

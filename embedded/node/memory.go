@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Memory is the anonymous resident memory of a node's own processes, in bytes; file pages are shared and can be dropped.
+// Memory is the anonymous resident memory of a node's own processes, in bytes. File pages are not counted: they are shared and
+// the kernel can drop them.
 type Memory struct {
 	Node       int64 `json:"node"` // kubelet, kube-proxy and agent
 	Containerd int64 `json:"containerd"`
@@ -16,10 +17,10 @@ type Memory struct {
 	ShimCount  int   `json:"shimCount"`
 }
 
-// Total is their sum.
+// Total returns the sum in bytes.
 func (m Memory) Total() int64 { return m.Node + m.Containerd + m.Shims + m.Init }
 
-// readMemory sums up the processes below proc ("/proc"). Processes that end meanwhile are left out.
+// readMemory sums up the processes in proc ("/proc"). Processes that end meanwhile are left out.
 func readMemory(proc string) (Memory, error) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -61,7 +62,7 @@ func (m *Memory) add(cmdline []string, bytes int64) {
 	}
 }
 
-// anonymous reads RssAnon of /proc/<pid>/status.
+// anonymous returns RssAnon of a /proc/<pid>/status in bytes.
 func anonymous(status string) int64 {
 	for line := range strings.Lines(status) {
 		value, ok := strings.CutPrefix(line, "RssAnon:")

@@ -21,13 +21,13 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// network keeps what the node must know about the cluster's nodes: its own pod range in the CNI configuration, a route
-// to the pods of each other node, and the masquerade rule.
+// network keeps the node's network in line with the cluster's Nodes: its own pod range in the CNI configuration, a route to
+// the pods of each other node, and the masquerade rule.
 type network struct {
 	config cluster.NodeConfig
 	mtu    int
 	log    *slog.Logger
-	began  time.Time // what the Node says of itself before is of an earlier run
+	began  time.Time // a heartbeat of the own Node before this is from an earlier run
 
 	hasNode   chan struct{} // closed when the own Node has an address
 	nodeReady chan struct{} // closed when the own Node is Ready for the first time
@@ -35,17 +35,17 @@ type network struct {
 	onceReady sync.Once
 }
 
-// retryNetwork is the pause after a change that could not be applied.
-const retryNetwork = time.Second
+// networkRetry is the pause after a change that could not be applied.
+const networkRetry = time.Second
 
 func newNetwork(c cluster.NodeConfig, mtu int, log *slog.Logger) *network {
-	began := time.Now().Truncate(time.Second) // as exact as a Node's times
+	began := time.Now().Truncate(time.Second) // the resolution of a Node's timestamps
 	return &network{config: c, mtu: mtu, log: log, began: began, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
 }
 
 func (n *network) Name() cluster.ComponentName { return "network" }
 
-// Run is a lifecycle.Component: ready when it knows the nodes that exist. The own one may not be among them yet.
+// Run is ready when it has listed the Nodes. The node's own may not be among them yet.
 func (n *network) Run(ctx context.Context, ready func()) error {
 	client, err := nodeClient("kl-agent")
 	if err != nil {
@@ -58,16 +58,16 @@ func (n *network) Run(ctx context.Context, ready func()) error {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trimNode))
 	nodes := factory.Core().V1().Nodes()
 	changed := make(chan struct{}, 1)
-	note := func() {
+	notify := func() {
 		select {
 		case changed <- struct{}{}:
-		default: // one is noted already
+		default: // a change is pending already
 		}
 	}
 	if _, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { note() },
-		UpdateFunc: func(any, any) { note() },
-		DeleteFunc: func(any) { note() },
+		AddFunc:    func(any) { notify() },
+		UpdateFunc: func(any, any) { notify() },
+		DeleteFunc: func(any) { notify() },
 	}); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (n *network) Run(ctx context.Context, ready func()) error {
 	return n.follow(ctx, nodes.Lister(), nft, changed)
 }
 
-// follow applies the nodes again whenever one changed, and after a failure.
+// follow applies the nodes whenever one has changed, and again after a failure.
 func (n *network) follow(ctx context.Context, nodes corelisters.NodeLister, nft knftables.Interface, changed <-chan struct{}) error {
 	var masqueraded []netip.Addr
 	for {
@@ -91,8 +91,8 @@ func (n *network) follow(ctx context.Context, nodes corelisters.NodeLister, nft 
 		masqueraded, err = n.apply(ctx, list, nft, masqueraded)
 		var retry <-chan time.Time
 		if err != nil {
-			n.log.Warn("apply network, trying on", "err", err)
-			retry = time.After(retryNetwork)
+			n.log.Warn("apply network, retrying", "err", err)
+			retry = time.After(networkRetry)
 		}
 		select {
 		case <-changed:
@@ -103,8 +103,9 @@ func (n *network) follow(ctx context.Context, nodes corelisters.NodeLister, nft 
 	}
 }
 
-// apply brings the node in line with the list. It returns the addresses the masquerade rule now spares.
-func (n *network) apply(ctx context.Context, list []*corev1.Node, nft knftables.Interface, spared []netip.Addr) ([]netip.Addr, error) {
+// apply brings the node in line with the list. excluded are the addresses that the masquerade rule excludes so far; it
+// returns those that the rule excludes now.
+func (n *network) apply(ctx context.Context, list []*corev1.Node, nft knftables.Interface, excluded []netip.Addr) ([]netip.Addr, error) {
 	self := n.self(list)
 	if n.config.CNI != "kl" {
 		return nil, nil
@@ -114,21 +115,21 @@ func (n *network) apply(ctx context.Context, list []*corev1.Node, nft knftables.
 		errs = append(errs, n.writeCNI(cidr))
 	}
 	addrs := nodeAddresses(list)
-	if spared == nil || !slices.Equal(spared, addrs) {
+	if excluded == nil || !slices.Equal(excluded, addrs) {
 		if err := writeMasquerade(ctx, nft, n.config.PodCIDR, addrs); err != nil {
 			errs = append(errs, fmt.Errorf("write masquerade rule: %w", err))
 		} else {
-			spared = addrs
+			excluded = addrs
 		}
 	}
 	changed, err := applyRoutes(wantedRoutes(n.config.Name, list))
 	if changed > 0 {
 		n.log.Info("changed routes", "count", changed, "nodes", len(list))
 	}
-	return spared, errors.Join(append(errs, err)...)
+	return excluded, errors.Join(append(errs, err)...)
 }
 
-// self finds the own node, empty if it does not exist, and tells who waits for it.
+// self returns the own Node, empty if it does not exist, and closes hasNode and nodeReady.
 func (n *network) self(list []*corev1.Node) *corev1.Node {
 	for _, node := range list {
 		if node.Name != n.config.Name {
@@ -162,7 +163,7 @@ func (n *network) writeCNI(podCIDR netip.Prefix) error {
 	return nil
 }
 
-// trimNode drops what the agent never reads before a Node is cached.
+// trimNode removes what the agent never reads from a Node before it is cached.
 func trimNode(obj any) (any, error) {
 	if node, ok := obj.(*corev1.Node); ok {
 		node.ManagedFields, node.Annotations = nil, nil

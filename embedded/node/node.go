@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"sigs.k8s.io/knftables"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -16,7 +19,6 @@ import (
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
 	"github.com/klkube/kl/embedded/tunnel"
-	"sigs.k8s.io/knftables"
 )
 
 // Options is what Run needs. All fields are required.
@@ -26,7 +28,7 @@ type Options struct {
 	Logger  *slog.Logger
 }
 
-// Run is the node's program: it returns when ctx is done, or with an error when a part of it failed for good.
+// Run is the node's program: it returns when ctx is done, or with an error when a component cannot be restarted.
 func Run(ctx context.Context, o Options) error {
 	debug.SetGCPercent(startGCPercent)
 	facts, err := boot.ReadFacts(boot.FactsFile)
@@ -41,63 +43,28 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("read tunnel token: %w", err)
 	}
-	address, err := netip.ParseAddr(o.Config.Gateway)
-	if err != nil {
-		return fmt.Errorf("parse gateway: %w", err)
-	}
 	store, err := images.Open(containerd.Socket)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-
-	cable := &partition{
+	p := &partition{
 		file: cluster.NodePartition, socket: cluster.NodeTunnelSocket, uplink: up.name,
 		log: o.Logger.With("component", "partition"),
 	}
-	if cable.nft, err = knftables.New(knftables.InetFamily, "kl-partition"); err != nil {
+	if p.nft, err = knftables.New(knftables.InetFamily, "kl-partition"); err != nil {
 		return fmt.Errorf("find nft: %w", err)
 	}
-	handler := agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent"))
+	mux := agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent"))
 	agent := &tunnel.Agent{
 		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), Version: o.Version,
-		Dial:    cable.dial,
-		Handler: handler,
+		Dial:    p.dial,
+		Handler: mux,
 		Logger:  o.Logger.With("component", "tunnel"),
 	}
-	holder, err := balance(o.Config, up, cable, handler, o.Logger.With("component", "addresses"))
+	units, err := o.units(facts, up, store, p, agent, mux)
 	if err != nil {
 		return err
-	}
-	network := newNetwork(o.Config, up.mtu, o.Logger.With("component", "network"))
-	gate := &gateway{
-		address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)),
-		dialAPI: agent.DialAPI, log: o.Logger.With("component", "gateway"),
-	}
-	units := []lifecycle.Unit{
-		{Component: cable},
-		{Component: session{agent}, Needs: []cluster.ComponentName{"partition"}, Again: func() lifecycle.Component { return session{agent} }},
-		{Component: gate, Again: func() lifecycle.Component { return gate }},
-		{Component: &credentials{node: o.Config.Name, log: o.Logger.With("component", "credentials")}, Needs: []cluster.ComponentName{"gateway"}},
-		{Component: &containerRuntime{store: store, log: o.Logger}},
-		{Component: network, Needs: []cluster.ComponentName{"credentials"}},
-		{
-			Component: &kubelet{config: o.Config, ip: up.addr, ready: network.nodeReady, log: o.Logger.With("component", "kubelet")},
-			Needs:     []cluster.ComponentName{"credentials", "containerd", "policy-gate"},
-		},
-		{Component: &proxy{config: o.Config, hasNode: network.hasNode}, Needs: []cluster.ComponentName{"network"}},
-		{Component: &tuning{after: network.nodeReady}},
-	}
-	units = append(units, policyUnits(o.Config, address, handler, o.Logger.With("component", "policy"))...)
-	units = append(units, volumeUnits(o.Config, o.Version, handler, o.Logger.With("component", "storage"))...)
-	if holder != nil {
-		units = append(units, lifecycle.Unit{Component: holder})
-	}
-	if facts.DNSUpstream != "" {
-		relay := &dnsRelay{listen: netip.AddrPortFrom(address, 53), upstream: facts.DNSUpstream + ":53"}
-		units = append(units, lifecycle.Unit{
-			Component: relay, Needs: []cluster.ComponentName{"gateway"}, Again: func() lifecycle.Component { return relay },
-		})
 	}
 	supervisor := &lifecycle.Supervisor{Units: units, Logger: o.Logger}
 	supervisor.Changed = func(s cluster.ComponentStatus) {
@@ -106,44 +73,99 @@ func Run(ctx context.Context, o Options) error {
 	return supervisor.Run(ctx)
 }
 
+// units returns the node's components, and adds their routes to the mux.
+func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *partition, agent *tunnel.Agent, mux *http.ServeMux) ([]lifecycle.Unit, error) {
+	log := func(component string) *slog.Logger { return o.Logger.With("component", component) }
+	address, err := netip.ParseAddr(o.Config.Gateway)
+	if err != nil {
+		return nil, fmt.Errorf("parse gateway: %w", err)
+	}
+	network := newNetwork(o.Config, up.mtu, log("network"))
+	newGateway := func() lifecycle.Component {
+		return &gateway{
+			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI, log: log("gateway"),
+		}
+	}
+	units := []lifecycle.Unit{
+		{Component: p},
+		reusable(session{agent}, p.Name()),
+		{Component: newGateway(), Again: newGateway},
+		{Component: &credentials{node: o.Config.Name, log: log("credentials")}, Needs: []cluster.ComponentName{"gateway"}},
+		{Component: &containerRuntime{store: store, log: log("containerd")}},
+		{Component: network, Needs: []cluster.ComponentName{"credentials"}},
+		{
+			Component: &kubelet{config: o.Config, ip: up.addr, ready: network.nodeReady, log: log("kubelet")},
+			Needs:     []cluster.ComponentName{"credentials", "containerd", "policy-gate"},
+		},
+		{Component: &proxy{config: o.Config, hasNode: network.hasNode}, Needs: []cluster.ComponentName{network.Name()}},
+		{Component: &tuning{after: network.nodeReady}},
+	}
+	units = append(units, policyUnits(o.Config, address, mux, log("policy"))...)
+	units = append(units, volumeUnits(o.Config, o.Version, mux, log("storage"))...)
+	holder, err := holdAddresses(o.Config, up, p, mux, log("addresses"))
+	if err != nil {
+		return nil, err
+	}
+	if holder != nil {
+		units = append(units, lifecycle.Unit{Component: holder})
+	}
+	if facts.DNSUpstream != "" {
+		newRelay := func() lifecycle.Component {
+			return &dnsRelay{listen: netip.AddrPortFrom(address, 53), upstream: facts.DNSUpstream + ":53", log: log("dns-relay")}
+		}
+		units = append(units, lifecycle.Unit{Component: newRelay(), Needs: []cluster.ComponentName{"gateway"}, Again: newRelay})
+	}
+	return units, nil
+}
+
+// run is one run of a component whose Run may be called again once it has returned.
+type run struct{ lifecycle.Component }
+
+// reusable returns the unit of a component that others refer to, so that it is the same after a restart. Its Run must allow
+// to be called again once it has returned.
+func reusable(c lifecycle.Component, needs ...cluster.ComponentName) lifecycle.Unit {
+	again := func() lifecycle.Component { return &run{c} }
+	return lifecycle.Unit{Component: again(), Needs: needs, Again: again}
+}
+
 // session keeps the agent's session with the control plane.
 type session struct{ agent *tunnel.Agent }
 
 func (session) Name() cluster.ComponentName { return "tunnel" }
 
-// Run is a lifecycle.Component: ready at once, since whoever needs the session waits for it by dialling.
+// Run is ready at once: components that need the session wait for it when they dial.
 func (s session) Run(ctx context.Context, ready func()) error {
 	ready()
 	return s.agent.Run(ctx)
 }
 
-// A start allocates much that is garbage soon after, and what counts then is time; later, memory does.
+// The start allocates much that is garbage soon after, and what counts is time; later it is memory.
 const (
 	startGCPercent = 400
 	idleGCPercent  = 50
-	memoryLimit    = 512 << 20 // bytes; beyond it the collector works harder, nothing fails
-	settle         = 5 * time.Second
+	memoryLimit    = 512 << 20       // bytes; beyond it the collector works harder, nothing fails
+	tuningDelay    = 5 * time.Second // from the Node being ready to the end of the start
 )
 
-// tuning makes the process small once the node is up.
+// tuning sets the garbage collector to use little memory once the start is over.
 type tuning struct{ after <-chan struct{} }
 
 func (*tuning) Name() cluster.ComponentName { return "tuning" }
 
-// Run is a lifecycle.Component.
+// Run is ready at once.
 func (t *tuning) Run(ctx context.Context, ready func()) error {
 	ready()
 	debug.SetMemoryLimit(memoryLimit)
-	var settled <-chan time.Time
+	var started <-chan time.Time
 	after := t.after
 	for {
 		select {
 		case <-after:
-			after, settled = nil, time.After(settle)
-		case <-settled:
+			after, started = nil, time.After(tuningDelay)
+		case <-started:
 			debug.SetGCPercent(idleGCPercent)
 			debug.FreeOSMemory()
-			settled = nil
+			started = nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -16,28 +17,28 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// errPartitioned is why an agent has no session while its node is cut off.
-var errPartitioned = errors.New("the node is partitioned: kl node heal ends that")
+// errPartitioned is why the agent has no session while its node is cut off.
+var errPartitioned = errors.New("the node is partitioned: 'kl node heal' reconnects it")
 
-// partition cuts the node off while a file exists: its tunnel is closed, and all that comes or goes over its uplink is
-// dropped. Pods of the node still reach each other. The file is on the host, so the state outlives the node's restart.
+// partition cuts the node off while a file exists: its tunnel is closed, and all traffic over its uplink is dropped. Pods of
+// the node still reach each other. The file is on the host, so that a partition lasts over restarts of the node.
 type partition struct {
 	file   string
 	socket string // the hub's
-	uplink string // interface to the peers
+	uplink string // the interface to the other nodes
 	nft    knftables.Interface
 	log    *slog.Logger
-	// isolate is told when the node is cut off and when no longer; nil if nobody asks.
+	// isolate is called when the node is cut off or reconnected; nil is ignored.
 	isolate func(cut bool)
 
 	mu   sync.Mutex
 	cut  bool
-	conn net.Conn // the tunnel's connection, if there is one
+	conn net.Conn // the tunnel's connection; nil if none was made yet
 }
 
 func (p *partition) Name() cluster.ComponentName { return "partition" }
 
-// Run is a lifecycle.Component. It is ready once the node is as the file says.
+// Run is ready once the node's state matches the file.
 func (p *partition) Run(ctx context.Context, ready func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -68,15 +69,18 @@ func (p *partition) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// sync makes the node what the file says. The first time it does so whatever it knows: the table may be an earlier
-// process's.
+// sync makes the node's state match the file. The first time it does so even if nothing seems to have changed, because an
+// earlier process may have left the table.
 func (p *partition) sync(ctx context.Context, first bool) error {
 	_, err := os.Stat(p.file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for a partition: %w", err)
+	}
 	cut := err == nil
 	if !p.set(cut) && !first {
 		return nil
 	}
-	p.log.Info("partition", "cut", cut)
+	p.log.Info("partition", "active", cut)
 	if p.isolate != nil {
 		p.isolate(cut)
 	}
@@ -93,7 +97,7 @@ func (p *partition) sync(ctx context.Context, first bool) error {
 	return nil
 }
 
-// drop adds chains that see a packet before any other of the node's rules.
+// drop adds chains that drop all packets on the uplink before any other rule of the node.
 func (p *partition) drop(tx *knftables.Transaction) {
 	for _, c := range []struct {
 		hook knftables.BaseChainHook
@@ -110,7 +114,7 @@ func (p *partition) drop(tx *knftables.Transaction) {
 	tx.Add(&knftables.Rule{Chain: "forward", Rule: knftables.Concat("oifname", p.uplink, "drop")})
 }
 
-// set notes the state and closes the tunnel if it is to be cut; it tells whether anything is new.
+// set stores the state, closes the tunnel's connection if the node is cut off, and reports whether the state has changed.
 func (p *partition) set(cut bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,12 +123,12 @@ func (p *partition) set(cut bool) bool {
 	}
 	p.cut = cut
 	if cut && p.conn != nil {
-		_ = p.conn.Close() // it may be gone already
+		_ = p.conn.Close() // fails only if it is closed already
 	}
 	return true
 }
 
-// dial is tunnel.Agent.Dial: it refuses while the node is cut off, and keeps the connection so that it can be cut.
+// dial is tunnel.Agent.Dial: it refuses while the node is cut off, and keeps the connection so that set can close it.
 func (p *partition) dial(ctx context.Context) (net.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -28,7 +28,7 @@ func TestPartition(t *testing.T) {
 	p := &partition{
 		file: filepath.Join(state, "partitioned"), socket: socket, uplink: "eth0", nft: fake, log: slog.New(slog.DiscardHandler),
 	}
-	stale := fake.NewTransaction() // of a process before this one
+	stale := fake.NewTransaction() // left by an earlier process
 	stale.Add(&knftables.Table{})
 	if err := fake.Run(t.Context(), stale); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
-		t.Errorf("the tunnel's connection is not cut: %v", err)
+		t.Errorf("the tunnel's connection is not closed: %v", err)
 	}
 	if _, err := p.dial(ctx); !errors.Is(err, errPartitioned) {
 		t.Errorf("dial gives %v, want a refusal", err)
@@ -62,7 +62,7 @@ func TestPartition(t *testing.T) {
 	eventually(t, func() bool { return fake.Dump() == "" }, fake.Dump)
 	again, err := p.dial(ctx)
 	if err != nil {
-		t.Errorf("dial after healing: %v", err)
+		t.Errorf("dial after the partition: %v", err)
 	} else {
 		again.Close()
 	}
@@ -72,7 +72,7 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// eventually waits for something that inotify sets off.
+// eventually waits until ok, which an inotify event makes true.
 func eventually(t *testing.T, ok func() bool, dump func() string) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {

@@ -21,14 +21,14 @@ import (
 	"github.com/klkube/kl/embedded/node/policy/cni"
 )
 
-// enforces tells whether the node enforces NetworkPolicies: they can be left out, and who brings another pod network
-// brings its enforcement.
+// enforces reports whether the node enforces NetworkPolicies. They can be disabled, and another pod network enforces them
+// itself.
 func enforces(c cluster.NodeConfig) bool {
 	return c.CNI == "kl" && c.Enabled(cluster.FeatureNetworkPolicy)
 }
 
-// policyGate closes the node for pods whose policies are not known, before the kubelet can start any. Where policies are not
-// enforced, it takes away what an earlier run left.
+// policyGate makes the node drop the traffic of pods whose policies are not known, before the kubelet can start any. If
+// policies are not enforced, it removes the rules of an earlier run.
 type policyGate struct {
 	agent *policy.Agent // nil: policies are not enforced
 	log   *slog.Logger
@@ -36,14 +36,14 @@ type policyGate struct {
 
 func (*policyGate) Name() cluster.ComponentName { return "policy-gate" }
 
-// Run is a lifecycle.Component.
+// Run is ready once the rules are in place or removed.
 func (g *policyGate) Run(ctx context.Context, ready func()) error {
 	if g.agent == nil {
 		if err := policy.Remove(ctx); err != nil {
-			g.log.Warn("remove the rules of policies", "err", err) // there may never have been any
+			g.log.Warn("remove the rules of NetworkPolicies", "err", err) // there may never have been any
 		}
 	} else if err := g.agent.Prepare(ctx); err != nil {
-		return fmt.Errorf("close the node for pods that are not known: %w", err)
+		return fmt.Errorf("drop the traffic of unknown pods: %w", err)
 	}
 	if err := dropOtherCNI(cniFile, g.agent != nil); err != nil {
 		return fmt.Errorf("remove CNI configuration: %w", err)
@@ -53,8 +53,8 @@ func (g *policyGate) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// dropOtherCNI removes a configuration that holds pods back for their policies if nobody answers, or does not although it
-// should. The right one is written as soon as the pod range is known.
+// dropOtherCNI removes a CNI configuration that has the policy plugin although policies are not enforced, or the reverse.
+// The right one is written as soon as the pod range is known.
 func dropOtherCNI(file string, policies bool) error {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,8 +80,8 @@ func dropOtherCNI(file string, policies bool) error {
 	return os.Remove(file)
 }
 
-// policyUnits are the components that enforce policies; the first is named policy-gate. What the agent answers is added to
-// the mux.
+// policyUnits returns the components that enforce policies, the first of which is named policy-gate, and adds their routes
+// to the mux.
 func policyUnits(c cluster.NodeConfig, gateway netip.Addr, mux *http.ServeMux, log *slog.Logger) []lifecycle.Unit {
 	if !enforces(c) {
 		return []lifecycle.Unit{{Component: &policyGate{log: log}}}
@@ -93,14 +93,11 @@ func policyUnits(c cluster.NodeConfig, gateway netip.Addr, mux *http.ServeMux, l
 	mux.Handle("/v1/policy/", agent.Handler())
 	return []lifecycle.Unit{
 		{Component: &policyGate{agent: agent, log: log}},
-		{
-			Component: agent, Needs: []cluster.ComponentName{"credentials", "policy-gate"},
-			Again: func() lifecycle.Component { return agent },
-		},
+		reusable(agent, "credentials", "policy-gate"),
 	}
 }
 
-// nodeClient uses the kubelet's credentials, which exist once the node joined.
+// nodeClient returns a client with the kubelet's credentials, which exist once credentials is ready.
 func nodeClient(userAgent string) (kubernetes.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfigFile)
 	if err != nil {

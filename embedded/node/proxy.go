@@ -14,16 +14,16 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// proxy is the upstream kube-proxy in nftables mode. It takes the credentials of the kubelet.
+// proxy is the upstream kube-proxy in nftables mode. It uses the kubelet's credentials.
 type proxy struct {
 	config  cluster.NodeConfig
-	hasNode <-chan struct{} // closed when the Node has an address: kube-proxy would look for it once a second
+	hasNode <-chan struct{} // closed when the Node has an address; kube-proxy itself would poll for it every second
 }
 
 func (p *proxy) Name() cluster.ComponentName { return "kube-proxy" }
 
-// Run is a lifecycle.Component. Like the kubelet, kube-proxy cannot be stopped and started in one process, and exits it
-// when the node's address changes.
+// Run runs kube-proxy. Like the kubelet, it cannot be stopped and started again in one process, and exits the process when
+// the node's address changes.
 func (p *proxy) Run(ctx context.Context, ready func()) error {
 	select {
 	case <-p.hasNode:
@@ -50,7 +50,7 @@ func (p *proxy) Run(ctx context.Context, ready func()) error {
 	return serve(ctx, ended, p.hasNode, ready)
 }
 
-// proxyFlags are kl's; the user's come after them.
+// proxyFlags returns kl's flags; the user's are set after them.
 func proxyFlags(c cluster.NodeConfig) map[string]string {
 	flags := map[string]string{
 		"proxy-mode":             "nftables",

@@ -15,17 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routeProtocol marks kl's own routes in the kernel's table, so that stale ones are told from everybody else's.
+// routeProtocol marks kl's own routes in the kernel's table, so that no others are removed.
 const routeProtocol netlink.RouteProtocol = 107
 
-// route leads to the pods of one node. No gateway means the node's own range: addresses of it that no pod has are
-// unreachable, instead of leaving by the default route.
+// route leads to the pods of one node. A route without via is for the node's own range: addresses that no pod has are
+// unreachable instead of leaving by the default route.
 type route struct {
 	dst netip.Prefix
 	via netip.Addr
 }
 
-// wantedRoutes are the routes of the node self: one for the pod range of each node that has a range and an address.
+// wantedRoutes returns the routes of the node self: one for the pod range of each node that has a range and an address.
 func wantedRoutes(self string, nodes []*corev1.Node) []route {
 	var routes []route
 	for _, n := range nodes {
@@ -49,7 +49,7 @@ func compareRoutes(a, b route) int {
 	return cmp.Or(a.dst.Addr().Compare(b.dst.Addr()), cmp.Compare(a.dst.Bits(), b.dst.Bits()), a.via.Compare(b.via))
 }
 
-// routeChanges tells what to do to get from have to want.
+// routeChanges returns the routes to add and to remove to get from have to want.
 func routeChanges(have, want []route) (add, remove []route) {
 	for _, r := range want {
 		if !slices.Contains(have, r) {
@@ -64,7 +64,7 @@ func routeChanges(have, want []route) (add, remove []route) {
 	return add, remove
 }
 
-// podRange is the IPv4 pod range of a node.
+// podRange returns the IPv4 pod range of a node; false if it has none.
 func podRange(n *corev1.Node) (netip.Prefix, bool) {
 	for _, s := range append([]string{n.Spec.PodCIDR}, n.Spec.PodCIDRs...) {
 		if p, err := netip.ParsePrefix(s); err == nil && p.Addr().Is4() {
@@ -74,7 +74,7 @@ func podRange(n *corev1.Node) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// internalIP is the IPv4 address by which nodes reach each other.
+// internalIP returns the IPv4 address by which other nodes reach a node; false if it has none.
 func internalIP(n *corev1.Node) (netip.Addr, bool) {
 	for _, a := range n.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
@@ -87,8 +87,8 @@ func internalIP(n *corev1.Node) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// applyRoutes makes the kernel's table hold exactly the wanted ones of kl's routes, and returns how many changed. Stale
-// routes go first: a range may have moved to another node.
+// applyRoutes makes want the only routes of kl in the kernel's table, and returns how many it changed. Stale routes are
+// removed first: a range may have moved to another node.
 func applyRoutes(want []route) (changed int, err error) {
 	filter := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_MAIN}
 	list, err := netlink.RouteListFiltered(netlink.FAMILY_V4, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)

@@ -102,7 +102,7 @@ add element ip kl nodes { 10.0.0.1 }
 	}
 }
 
-func TestNetworkTellsWhoWaits(t *testing.T) {
+func TestNetworkSignals(t *testing.T) {
 	n := newNetwork(testConfig(), 1500, nil)
 	closed := func(c chan struct{}) bool {
 		select {
@@ -116,7 +116,7 @@ func TestNetworkTellsWhoWaits(t *testing.T) {
 	ready.Status.Conditions = []corev1.NodeCondition{{
 		Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(time.Now()),
 	}}
-	stale := ready.DeepCopy() // what a node that was killed said last
+	stale := ready.DeepCopy() // the last status of a node that was killed
 	stale.Status.Conditions[0].LastHeartbeatTime = metav1.NewTime(time.Now().Add(-time.Hour))
 	for _, step := range []struct {
 		name           string
@@ -131,7 +131,7 @@ func TestNetworkTellsWhoWaits(t *testing.T) {
 	} {
 		n.self([]*corev1.Node{step.node})
 		if got := [2]bool{closed(n.hasNode), closed(n.nodeReady)}; got != [2]bool{step.hasNode, step.ready} {
-			t.Errorf("%s: has node, ready = %v", step.name, got)
+			t.Errorf("%s: hasNode, nodeReady closed = %v", step.name, got)
 		}
 	}
 }

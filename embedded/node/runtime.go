@@ -16,10 +16,10 @@ import (
 	"github.com/klkube/kl/embedded/node/images"
 )
 
-// pauseArchive holds the image that keeps a pod's namespaces; it comes with the node.
+// pauseArchive holds the image of the pause container. It is part of the node's root file system.
 const pauseArchive = "/kl/images/pause.tar"
 
-// containerRuntime waits for containerd, which PID 1 runs, and gives it the image that every pod needs.
+// containerRuntime waits for containerd, which PID 1 runs, and imports the pause image, which every pod needs.
 type containerRuntime struct {
 	store *images.Store
 	log   *slog.Logger
@@ -27,19 +27,24 @@ type containerRuntime struct {
 
 func (r *containerRuntime) Name() cluster.ComponentName { return "containerd" }
 
-// Run is a lifecycle.Component.
+// Run is ready once pods can be started.
 func (r *containerRuntime) Run(ctx context.Context, ready func()) error {
-	err := poll(ctx, func() bool {
+	logged := ""
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		if _, err := os.Stat(containerd.Socket); err != nil {
-			return false
+			return false, nil // containerd has not got that far
 		}
 		ok, err := r.store.Ready(ctx)
-		return ok && err == nil
+		if err != nil && err.Error() != logged {
+			logged = err.Error()
+			r.log.Info("containerd does not serve yet, retrying", "reason", err)
+		}
+		return ok && err == nil, nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := r.store.Pods(ctx); err != nil {
+	if err := r.store.CheckCRI(ctx); err != nil {
 		return lifecycle.Permanent(explainCRI(err))
 	}
 	if err := r.importPause(ctx); err != nil {
@@ -50,7 +55,7 @@ func (r *containerRuntime) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// explainCRI adds what to do where the machine, and not the node, has run out of something.
+// explainCRI adds what to do if the machine has run out of inotify instances, which containerd reports as too many files.
 func explainCRI(err error) error {
 	if !strings.Contains(err.Error(), syscall.EMFILE.Error()) {
 		return err
@@ -60,8 +65,8 @@ func explainCRI(err error) error {
 }
 
 func (r *containerRuntime) importPause(ctx context.Context) error {
-	if r.store.Has(ctx, containerd.PauseImage) {
-		return nil
+	if has, err := r.store.Has(ctx, containerd.PauseImage); err != nil || has {
+		return err
 	}
 	f, err := os.Open(pauseArchive)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +80,11 @@ func (r *containerRuntime) importPause(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !r.store.Has(ctx, containerd.PauseImage) {
+	has, err := r.store.Has(ctx, containerd.PauseImage)
+	if err != nil {
+		return err
+	}
+	if !has {
 		return fmt.Errorf("%s holds %d images, none named %s", pauseArchive, len(imported), containerd.PauseImage)
 	}
 	return nil

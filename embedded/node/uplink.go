@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// uplinkAddresses are the addresses of an interface beyond its own.
+// uplinkAddresses is the link of an interface of the kernel, by name.
 type uplinkAddresses struct{ name string }
 
 var _ link = uplinkAddresses{}
@@ -58,13 +58,13 @@ func (u uplinkAddresses) change(addr netip.Addr, f func(netlink.Link, *netlink.A
 	return err
 }
 
-// Announce sends gratuitous ARP: neighbours that know the address from somewhere else correct themselves.
+// Announce sends gratuitous ARP: neighbours that have another MAC address in their caches update it.
 func (u uplinkAddresses) Announce(addrs []netip.Addr) error {
 	l, err := net.InterfaceByName(u.name)
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // 0: it receives nothing
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // protocol 0: it receives nothing
 	if err != nil {
 		return fmt.Errorf("open packet socket: %w", err)
 	}
@@ -72,7 +72,7 @@ func (u uplinkAddresses) Announce(addrs []netip.Addr) error {
 	to := &unix.SockaddrLinklayer{Ifindex: l.Index, Halen: 6}
 	var errs []error
 	for _, addr := range addrs {
-		for _, op := range []uint16{arpRequest, arpReply} { // some heed only one of them
+		for _, op := range []uint16{arpRequest, arpReply} { // some neighbours accept only one of them
 			errs = append(errs, unix.Sendto(fd, gratuitousARP(op, l.HardwareAddr, addr), 0, to))
 		}
 	}
@@ -84,15 +84,15 @@ const (
 	arpReply   = 2
 )
 
-// gratuitousARP is an Ethernet frame in which addr speaks to itself, for all to hear.
+// gratuitousARP returns a broadcast Ethernet frame with addr as sender and target.
 func gratuitousARP(op uint16, mac net.HardwareAddr, addr netip.Addr) []byte {
-	everybody := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	broadcast := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	ip := addr.As4()
-	f := append([]byte(nil), everybody...)
+	f := append([]byte(nil), broadcast...)
 	f = append(f, mac...)
 	f = binary.BigEndian.AppendUint16(f, unix.ETH_P_ARP)
 	f = append(f, 0, 1, 8, 0, 6, 4) // Ethernet, IPv4, and the lengths of their addresses
 	f = binary.BigEndian.AppendUint16(f, op)
 	f = append(append(f, mac...), ip[:]...)
-	return append(append(f, mac...), ip[:]...) // the target too, or Linux does not take a reply for gratuitous
+	return append(append(f, mac...), ip[:]...) // Linux takes a reply for gratuitous only if the target is set too
 }

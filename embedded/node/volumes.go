@@ -16,19 +16,19 @@ const (
 	volumesDir = "/var/lib/kl/volumes" // lives as long as the node does
 )
 
-// volumeUnits are the node's part of storage, and add to the agent's handler; none if the cluster is to have no storage.
+// volumeUnits returns the components of the node's storage and adds their routes to the mux; none if storage is disabled.
 func volumeUnits(c cluster.NodeConfig, version string, handler *http.ServeMux, log *slog.Logger) []lifecycle.Unit {
 	if !c.Enabled(cluster.FeatureStorage) {
 		if err := driver.Forget(kubeletDir); err != nil {
-			log.Warn("forget the driver of volumes", "err", err)
+			log.Warn("remove the volume driver of an earlier run", "err", err)
 		}
 		return nil
 	}
 	volumes := &driver.Server{
 		Node: c.Name, Version: version, Kubelet: kubeletDir, Disks: driver.Disks{Dir: cluster.DisksDir}, Logger: log,
-		// As a new disk of a cloud: only root may write, until a pod's fsGroup says otherwise.
+		// Like a cloud provider's new disk: only root may write, unless the pod has an fsGroup.
 		Local: &driver.Store{Kind: storage.NodeLocal, Dir: volumesDir, Mode: 0o755, Quota: quota.Of(volumesDir)},
-		// As a file server's export: whoever may mount it may write.
+		// Like an export of a file server: everyone who mounts it may write.
 		Shared: &driver.Store{
 			Kind: storage.Shared, Dir: cluster.SharedMountDir, Mode: 0o777, Quota: quota.Of(cluster.SharedMountDir),
 			Mount: "the node was made by an older kl and does not see " + cluster.SharedMountDir +
@@ -37,5 +37,5 @@ func volumeUnits(c cluster.NodeConfig, version string, handler *http.ServeMux, l
 	}
 	handler.Handle(storage.StatePath, volumes.Handler())
 	handler.Handle(storage.StatePath+"/", volumes.Handler())
-	return []lifecycle.Unit{{Component: volumes, Again: func() lifecycle.Component { return volumes }}}
+	return []lifecycle.Unit{reusable(volumes)}
 }

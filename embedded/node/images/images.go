@@ -1,8 +1,4 @@
 // Package images puts images into a node's container runtime and lists them, without a registry.
-//
-//	store, err := images.Open("/run/containerd/containerd.sock")
-//	…
-//	imported, err := store.Import(ctx, file) // docker-archive or OCI tar
 package images
 
 import (
@@ -15,13 +11,14 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	coreimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/klkube/kl/cluster"
 )
 
-// namespace is where the kubelet's images are.
+// namespace is containerd's namespace of the kubelet.
 const namespace = "k8s.io"
 
 // Store is the image store of a running containerd. It is safe for concurrent use.
@@ -29,7 +26,7 @@ type Store struct {
 	client *containerd.Client
 }
 
-// Open connects to containerd. It does not wait for it: see Ready.
+// Open returns a store that connects to containerd when it is first used. Whether containerd serves is what Ready reports.
 func Open(socket string) (*Store, error) {
 	client, err := containerd.New(socket, containerd.WithDefaultNamespace(namespace))
 	if err != nil {
@@ -41,12 +38,12 @@ func Open(socket string) (*Store, error) {
 // Close ends the connection.
 func (s *Store) Close() error { return s.client.Close() }
 
-// Ready tells whether containerd serves.
+// Ready reports whether containerd serves.
 func (s *Store) Ready(ctx context.Context) (bool, error) { return s.client.IsServing(ctx) }
 
-// Pods returns why containerd, although it serves, cannot run pods: its CRI plugin did not load. The kubelet would only say
-// that it does not know the service. Nothing but a new start of containerd mends it.
-func (s *Store) Pods(ctx context.Context) error {
+// CheckCRI returns an error if containerd serves but cannot run pods, because its CRI plugin did not load. The kubelet would
+// only report an unknown service. Only a restart of containerd helps.
+func (s *Store) CheckCRI(ctx context.Context) error {
 	resp, err := s.client.IntrospectionService().Plugins(ctx, `type==io.containerd.grpc.v1,id==cri`)
 	if err != nil {
 		return fmt.Errorf("list containerd's plugins: %w", err)
@@ -59,16 +56,22 @@ func (s *Store) Pods(ctx context.Context) error {
 	return nil
 }
 
-// Has tells whether an image of that name is there.
-func (s *Store) Has(ctx context.Context, name string) bool {
+// Has reports whether there is an image of that name.
+func (s *Store) Has(ctx context.Context, name string) (bool, error) {
 	_, err := s.client.ImageService().Get(ctx, name)
-	return err == nil
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find image %s: %w", name, err)
+	}
+	return true, nil
 }
 
-// Import reads an archive and returns its images, unpacked and ready to run. Content that is there already is not
-// written again. An archive that lacks the blobs of other platforms, as `docker save` writes it, is fine.
+// Import reads a docker-archive or OCI archive and returns its images, unpacked and ready to run. Content that is there
+// already is not written again. The archive may lack the blobs of other platforms, as those of `docker save` do.
 func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image, error) {
-	ctx, done, err := s.client.WithLease(ctx) // keeps the garbage collector away from what has no name yet
+	ctx, done, err := s.client.WithLease(ctx) // keeps the garbage collector from content that no image refers to yet
 	if err != nil {
 		return nil, fmt.Errorf("lease content: %w", err)
 	}
@@ -90,8 +93,8 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 	return s.describe(ctx, imported), nil
 }
 
-// normalize is the full name of an image that an archive gives a short one. A bare tag, which OCI archives may carry,
-// names nothing.
+// normalize returns the full name for an image's name in an archive. It is empty for a bare tag, which OCI archives may have
+// instead of a name.
 func normalize(name string) string {
 	if !strings.ContainsAny(name, "/:@") {
 		return ""
@@ -112,8 +115,8 @@ func (s *Store) List(ctx context.Context) ([]cluster.Image, error) {
 	return s.describe(ctx, all), nil
 }
 
-// describe gathers the names of each manifest. Sizes are those of the compressed content; an image whose content is
-// incomplete counts what is there.
+// describe returns one entry for each manifest, with all its names. Sizes are those of the compressed content; the size and
+// configuration of an image with incomplete content are left out.
 func (s *Store) describe(ctx context.Context, all []coreimages.Image) []cluster.Image {
 	byDigest := map[string]*cluster.Image{}
 	for _, image := range all {
@@ -130,7 +133,7 @@ func (s *Store) describe(ctx context.Context, all []coreimages.Image) []cluster.
 				entry.Config = config.Digest.String()
 			}
 		}
-		if !strings.HasPrefix(image.Name, "sha256:") { // the CRI's own name, after the image's configuration
+		if !strings.HasPrefix(image.Name, "sha256:") { // the CRI plugin's own name, the digest of the image's configuration
 			entry.Names = append(entry.Names, image.Name)
 		}
 	}
