@@ -18,6 +18,7 @@ const (
 	StepDone    StepState = "Done"
 	StepFailed  StepState = "Failed"
 	StepWarning StepState = "Warning" // not a step: Message is advice
+	StepNote    StepState = "Note"    // not a step: Message is information
 )
 
 // Event is a change in one step of up or down. Steps run side by side.
@@ -38,6 +39,7 @@ type Step struct {
 
 // The steps of up, as events name them; a node's step is its name.
 const (
+	StepPlan         = "plan" // a change that Apply is going to make
 	StepPayload      = "payload"
 	StepCertificates = "certificates"
 	StepImage        = "node image"
@@ -51,4 +53,7 @@ const (
 	StepCleanup      = "clean up"
 	StepAutostart    = "start at boot"
 	StepNodePrograms = "node programs" // kubelet, kube-proxy and agent of every node restart
+	StepLabels       = "labels and taints"
+
+	StepStopControlPlane = "stop control plane" // before it starts with another configuration
 )

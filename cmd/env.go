@@ -62,7 +62,7 @@ func newEnv(e Env) *env {
 func (e *env) host(show func(cluster.Event)) *host.Host {
 	return &host.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
-		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot,
+		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot, Kubectl: e.runKubectl,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -65,7 +66,7 @@ func (e *env) takeName(args []string) ([]string, error) {
 
 // kubectl replaces this process with kubectl, so that terminal, signals and exit code are kubectl's.
 func kubectl(ctx context.Context, e *env, args []string) error {
-	engine, environ, err := e.kubectlProgram(ctx)
+	engine, environ, err := e.kubectlProgram(ctx, e.layout())
 	if err != nil {
 		return err
 	}
@@ -76,8 +77,7 @@ func kubectl(ctx context.Context, e *env, args []string) error {
 }
 
 // kubectlProgram returns the program to run with first argument "kubectl", and its environment.
-func (e *env) kubectlProgram(ctx context.Context) (engine string, environ []string, err error) {
-	l := e.layout()
+func (e *env) kubectlProgram(ctx context.Context, l cluster.Layout) (engine string, environ []string, err error) {
 	if _, err := cluster.ReadSpec(l); err != nil {
 		return "", nil, err
 	}
@@ -93,13 +93,24 @@ func (e *env) kubectlProgram(ctx context.Context) (engine string, environ []stri
 	return p.Engine, append(environ, "KUBECONFIG="+l.Kubeconfig()), nil
 }
 
+// runKubectl runs the built-in kubectl as a child process. It is host.Host.Kubectl.
+func (e *env) runKubectl(ctx context.Context, l cluster.Layout, out io.Writer, args ...string) error {
+	engine, environ, err := e.kubectlProgram(ctx, l)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, engine, append([]string{"kubectl"}, args...)...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = environ, out, out
+	return cmd.Run()
+}
+
 // completeKubectl passes completion on to kubectl, which uses cobra as well.
 func completeKubectl(ctx context.Context, e *env, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	args, err := e.takeName(args)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	engine, environ, err := e.kubectlProgram(ctx)
+	engine, environ, err := e.kubectlProgram(ctx, e.layout())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
-	"time"
 
 	"github.com/klkube/kl/cluster/host"
 
@@ -66,8 +64,7 @@ func nodeAdd(ctx context.Context, e *env, g cluster.NodeGroup, opts host.UpOptio
 }
 
 func newNodeRemoveCmd(e *env) *cobra.Command {
-	var force bool
-	grace := 2 * time.Minute
+	var opts host.RemoveOptions
 	var o output
 	cmd := &cobra.Command{
 		Use: "remove NODE…", Aliases: []string{"rm"}, Short: "Drain nodes and take them out of the cluster for good",
@@ -77,7 +74,10 @@ func newNodeRemoveCmd(e *env) *cobra.Command {
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, nodes []string) error {
 			for _, n := range nodes {
-				if err := nodeRemove(cmd.Context(), e, n, force, grace, o); err != nil {
+				err := e.withProgress(o, fmt.Sprintf("Node %s is removed.", n), func(h *host.Host) error {
+					return h.RemoveNode(cmd.Context(), e.name, n, opts)
+				})
+				if err != nil {
 					return err
 				}
 			}
@@ -85,44 +85,8 @@ func newNodeRemoveCmd(e *env) *cobra.Command {
 		},
 		ValidArgsFunction: e.completeNodeArgs,
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "do not drain")
-	cmd.Flags().DurationVar(&grace, "timeout", grace, "give up draining after this `time`")
+	cmd.Flags().BoolVar(&opts.Force, "force", false, "do not drain")
+	cmd.Flags().DurationVar(&opts.DrainTimeout, "timeout", host.DefaultDrainTimeout, "give up draining after this `time`")
 	addOutput(cmd, &o)
 	return cmd
-}
-
-// nodeRemove leaves draining and the Node object to kubectl, which knows how: DaemonSets, mirror pods, budgets.
-func nodeRemove(ctx context.Context, e *env, node string, force bool, timeout time.Duration, o output) error {
-	_, d, err := e.host(nil).Node(ctx, e.name, node)
-	if err != nil {
-		return err
-	}
-	if err := d.Close(); err != nil {
-		return err
-	}
-	if !force {
-		err := e.kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout="+timeout.String())
-		if err != nil {
-			return &cluster.Error{Op: "drain node", Node: node, Err: err, Hint: "see what holds it up with 'kl kubectl get pods -A -o wide', or use --force"}
-		}
-	}
-	err = e.withProgress(o, fmt.Sprintf("Node %s is removed.", node), func(h *host.Host) error { return h.RemoveNode(ctx, e.name, node) })
-	if err != nil {
-		return err
-	}
-	if err := e.kubectl(ctx, "delete", "node", node, "--ignore-not-found"); err != nil {
-		return &cluster.Error{Op: "delete Node object", Node: node, Err: err, Hint: "'kl kubectl delete node " + node + "' once the API answers"}
-	}
-	return nil
-}
-
-// kubectl runs the built-in kubectl as a child, its words going to the error stream.
-func (e *env) kubectl(ctx context.Context, args ...string) error {
-	engine, environ, err := e.kubectlProgram(ctx)
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, engine, append([]string{"kubectl"}, args...)...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = environ, e.Err, e.Err
-	return cmd.Run()
 }

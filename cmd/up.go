@@ -90,7 +90,7 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 		if err != nil {
 			return usageError{err}
 		}
-		f.spec, f.Replace = spec, true
+		f.spec = spec
 		f.spec.Ephemeral = spec.Ephemeral || asked.Ephemeral
 		if changed("driver") {
 			f.spec.Driver = asked.Driver
@@ -133,36 +133,32 @@ func joinNames(drivers []cluster.DriverName) string {
 }
 
 func up(ctx context.Context, e *env, f upFlags) error {
-	var changes []config.Change
-	old, err := cluster.ReadSpec(e.layout())
-	existed := err == nil
-	if existed && f.Replace {
-		if f.spec, changes, err = apply(ctx, e, old, f.spec, f); err != nil {
-			return err
-		}
-	}
-	if f.ui && !(existed && f.Replace) {
+	if f.ui {
 		return upUI(ctx, e, f)
 	}
 	progress := e.progress(f.output)
-	result, err := e.host(progress.Event).Up(ctx, f.spec, f.UpOptions)
+	result, err := f.bringUp(ctx, e.host(progress.Event))
 	progress.Close()
 	if err != nil {
 		return err
-	}
-	if existed && f.Replace {
-		if err := converge(ctx, e, old, f.spec, changes, f); err != nil {
-			return err
-		}
-		if f.ui { // what changes meanwhile is told on the terminal, so the dashboard comes last
-			return upUI(ctx, e, f)
-		}
 	}
 	if f.output.isJSON() {
 		return json.NewEncoder(e.Out).Encode(map[string]any{"result": result})
 	}
 	printResult(e.Out, result)
 	return nil
+}
+
+// bringUp makes the cluster what the file says or, without a file, adds what the flags ask for.
+func (f *upFlags) bringUp(ctx context.Context, h *host.Host) (*host.Result, error) {
+	if f.file == "" {
+		return h.Up(ctx, f.spec, f.UpOptions)
+	}
+	result, err := h.Apply(ctx, f.spec, f.UpOptions)
+	if refused := (config.Problems)(nil); errors.As(err, &refused) {
+		err = usageError{err}
+	}
+	return result, err
 }
 
 // progress shows events on the error stream, for people, or on the output, for programs.

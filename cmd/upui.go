@@ -14,9 +14,9 @@ import (
 	"github.com/klkube/kl/ui"
 )
 
-// upUI is `kl up --ui`: progress until the API answers, then the dashboard, which shows the nodes as they come. If up
-// fails, the dashboard closes, so that the error is the last thing on the terminal. Who leaves the dashboard early gets
-// the progress back.
+// upUI is `kl up --ui`: progress until the API answers, then the dashboard, in which the nodes appear as they come up. If up
+// fails, the dashboard closes, so that the error is the last thing on the terminal. If the user leaves the dashboard before
+// up is done, the progress comes back.
 func upUI(ctx context.Context, e *env, f upFlags) error {
 	if f.output.isJSON() {
 		return usageError{errors.New("--ui and -o json exclude each other")}
@@ -33,7 +33,7 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if result, err = e.host(v.event).Up(ctx, f.spec, f.UpOptions); err != nil {
+		if result, err = f.bringUp(ctx, e.host(v.event)); err != nil {
 			closeUI()
 			return
 		}
@@ -47,7 +47,7 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 	if shown.Err() == nil {
 		v.leave()
 		if uiErr = ui.Run(shown, e.dashboard(f, v.news)); shown.Err() != nil {
-			uiErr = nil // up failed, or was interrupted: that is what to tell
+			uiErr = nil // up failed or was interrupted, and err says so
 		}
 		v.back()
 	}
@@ -60,14 +60,14 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 	return uiErr
 }
 
-// dashboard is what to show of the cluster that comes up.
+// dashboard returns the options of a dashboard for the cluster that comes up.
 func (e *env) dashboard(f upFlags, news <-chan ui.News) ui.Options {
 	l := e.Home.Cluster(f.spec.Name)
 	t := observe.Target{Name: l.Name, Kubeconfig: l.Kubeconfig(), Layout: &l, Current: true}
 	return (&targetFlags{}).optionsFor(e, t, news)
 }
 
-// upView shows the events of up where the person looks.
+// upView shows the events of up in the progress or, while the dashboard has the terminal, as its news.
 type upView struct {
 	open    func() *ui.Progress
 	news    chan ui.News
@@ -75,7 +75,7 @@ type upView struct {
 
 	mu       sync.Mutex
 	progress *ui.Progress    // nil while the dashboard has the terminal
-	missed   []cluster.Event // that are to be shown when it is back
+	missed   []cluster.Event // to be shown once the progress is back
 }
 
 func (v *upView) event(ev cluster.Event) {
@@ -84,15 +84,17 @@ func (v *upView) event(ev cluster.Event) {
 	v.missed = append(v.missed, ev)
 	if v.progress != nil {
 		v.progress.Event(ev)
+	} else if ev.State == cluster.StepNote {
+		v.tell(ui.News{Text: ev.Message})
 	} else if ev.State != cluster.StepDone {
 		v.tell(ui.News{Text: strings.TrimSuffix(ev.Step+": "+ev.Message, ": ")})
 	}
 	if ev.Step == cluster.StepControlPlane && ev.State == cluster.StepDone {
-		close(v.answers) // a step is done once
+		close(v.answers) // a step ends once
 	}
 }
 
-// tell replaces news that nobody has read yet.
+// tell replaces news that the dashboard has not read yet.
 func (v *upView) tell(n ui.News) {
 	select {
 	case <-v.news:
@@ -106,12 +108,12 @@ func (v *upView) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.progress.Remove() {
-		v.missed = nil // lines stay
+		v.missed = nil // lines have stayed on the terminal
 	}
 	v.progress = nil
 }
 
-// back shows the progress again: all of it, but for lines that are there.
+// back shows the progress again, without the lines that are on the terminal already.
 func (v *upView) back() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -85,6 +85,8 @@ func progressLine(e cluster.Event) string {
 		fmt.Fprintf(&b, "%s failed after %s", e.Step, seconds(e.Seconds))
 	case cluster.StepWarning:
 		b.WriteString("warning")
+	case cluster.StepNote:
+		return b.String() + e.Message
 	default:
 		b.WriteString(e.Step)
 	}
@@ -155,7 +157,7 @@ func (m checklist) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 }
 
 func (m *checklist) take(e cluster.Event) {
-	if e.State == cluster.StepWarning {
+	if e.State == cluster.StepWarning || e.State == cluster.StepNote {
 		m.notes = append(m.notes, e.Message)
 		return
 	}

@@ -3,60 +3,82 @@ package host
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"slices"
 
 	"github.com/klkube/kl/cluster"
-
-	"golang.org/x/sync/errgroup"
+	"github.com/klkube/kl/cluster/config"
 )
 
-// StopControlPlane ends the control plane of a cluster, whose nodes run on; Up starts a new one over the data.
-func (h *Host) StopControlPlane(ctx context.Context, name string) error {
-	return h.change(ctx, name, "kl up", func(ctx context.Context, c *change) error {
-		if pid, err := ControlPlanePID(c.layout); pid == 0 {
-			return err
+// Apply makes a cluster be what a Spec says, as [config.Parse] returns it, and returns when it is ready. A cluster that
+// does not exist is made as by Up. On one that exists, nodes that the Spec has no place for are drained and removed, the
+// control plane restarts if it must, nodes are added, and nodes' programs, labels and taints are brought up to date. The
+// first phase that fails ends Apply. The cluster's lock is held throughout. Each change is told as an event before the first
+// is made. The timeout of o also bounds the draining of each node that is removed.
+//
+// The error is a [config.Problems], and nothing has changed, if the Spec needs a new cluster.
+func (h *Host) Apply(ctx context.Context, want cluster.Spec, o UpOptions) (*Result, error) {
+	return h.lockedUp(ctx, want, o, func(ctx context.Context, r upRequest) (*Result, error) {
+		old, err := cluster.ReadSpec(r.layout)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return h.upLocked(ctx, r)
+		case err != nil:
+			return nil, err
 		}
-		return c.steps.within(ctx, cluster.StepControlPlane, func() (string, error) { return "stopped", stopControlPlane(ctx, c.layout) })
+		return h.applyLocked(ctx, r, old)
 	})
 }
 
-// RestartNodePrograms makes kubelet, kube-proxy and agent of every running node read their configuration anew. Containers
-// run on: their shims do not belong to these programs.
-func (h *Host) RestartNodePrograms(ctx context.Context, name string) error {
-	return h.change(ctx, name, "kl up", func(ctx context.Context, c *change) error {
-		e, ok := c.driver.(cluster.Execer)
-		if !ok {
-			return nil // no real nodes
-		}
-		return c.steps.within(ctx, cluster.StepNodePrograms, func() (string, error) {
-			g, ctx := errgroup.WithContext(ctx)
-			for _, n := range c.nodes {
-				if n.State == cluster.NodeRunning {
-					g.Go(func() error { return restartPrograms(ctx, e, n) })
+func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (*Result, error) {
+	changes, err := config.Plan(old, r.want)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range changes {
+		r.steps.say(cluster.StepPlan, cluster.StepNote, "change "+c.String())
+	}
+	var gone []string
+	r.want, gone = old.Names(r.want)
+	r.replace = true
+	restartPlane := has(changes, config.EffectControlPlane, config.EffectRestart)
+	if len(gone) > 0 || restartPlane {
+		err := h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error {
+			for _, name := range gone {
+				if err := c.removeNode(ctx, name, RemoveOptions{DrainTimeout: r.opts.Timeout}); err != nil {
+					return err
 				}
 			}
-			return "restarted", g.Wait()
+			if restartPlane { // Up starts a new one over the data
+				return c.stopPlane(ctx, cluster.StepStopControlPlane)
+			}
+			return nil
 		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	result, err := h.upLocked(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	restartPrograms, relabel := has(changes, config.EffectNodeRestart, config.EffectRestart), has(changes, config.EffectLive)
+	if !restartPrograms && !relabel {
+		return result, nil
+	}
+	return result, h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error {
+		if restartPrograms {
+			if err := c.restartPrograms(ctx); err != nil {
+				return err
+			}
+		}
+		if relabel {
+			return c.relabel(ctx, old, r.want)
+		}
+		return nil
 	})
 }
 
-// endProgram ends kl-engine node, the child of kl-init: a pod may have a process that is called the same. The node's
-// busybox has no pkill.
-const endProgram = `for d in /proc/[0-9]*; do
-	if [ "$(tr '\0' ' ' <$d/cmdline)" = "/usr/local/bin/kl-engine node " ] && grep -q '^PPid:.1$' $d/status; then
-		kill ${d#/proc/}
-		exit
-	fi
-done 2>/dev/null
-exit 1`
-
-// restartPrograms ends the node's program; kl-init starts it again.
-func restartPrograms(ctx context.Context, e cluster.Execer, n cluster.Node) error {
-	code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"/bin/sh", "-c", endProgram}})
-	if err == nil && code != 0 {
-		err = errors.New("its program does not run")
-	}
-	if err != nil {
-		return &cluster.Error{Op: "restart programs", Node: n.Name, Err: err}
-	}
-	return nil
+func has(changes []config.Change, effects ...config.Effect) bool {
+	return slices.ContainsFunc(changes, func(c config.Change) bool { return slices.Contains(effects, c.Effect) })
 }

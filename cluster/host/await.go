@@ -44,7 +44,7 @@ func (w *watcher) wait(ctx context.Context) error {
 	client := cluster.NewClient(w.up.layout)
 	defer client.Close()
 	ready := false
-	tick := time.NewTicker(retryInterval)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		err := client.Watch(ctx, func(s cluster.Status) bool {

@@ -13,39 +13,46 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// change is one modification of an existing cluster, under its lock.
+// change is one modification of an existing cluster, whose lock is held.
 type change struct {
 	host   *Host
 	layout cluster.Layout
 	spec   cluster.Spec
 	driver cluster.Driver
-	nodes  []cluster.Node // as the driver saw them at the start
+	nodes  []cluster.Node // as the driver listed them at the start
 	steps  *recorder
 }
 
-// change runs f on a cluster that exists. command is what waiting processes are told.
+// change takes the lock of a cluster that exists and runs f. command is shown to processes that wait for the lock.
 func (h *Host) change(ctx context.Context, name, command string, f func(context.Context, *change) error) error {
 	if err := cluster.CheckName(name); err != nil {
 		return err
 	}
-	c := &change{host: h, layout: h.Home.Cluster(name), steps: newRecorder(h.Events)}
-	held, err := acquire(ctx, c.layout, command, c.steps.waitingFor(name))
+	l, steps := h.Home.Cluster(name), newRecorder(h.Events)
+	lock, err := acquire(ctx, l, command, steps)
 	if err != nil {
 		return err
 	}
-	defer held.release()
-	if c.spec, err = cluster.ReadSpec(c.layout); err != nil {
+	defer lock.Remove()
+	return h.changeLocked(ctx, l, steps, f)
+}
+
+// changeLocked is change for callers that hold the lock.
+func (h *Host) changeLocked(ctx context.Context, l cluster.Layout, steps *recorder, f func(context.Context, *change) error) error {
+	c := &change{host: h, layout: l, steps: steps}
+	var err error
+	if c.spec, err = cluster.ReadSpec(l); err != nil {
 		return err
 	}
 	if c.driver, err = h.driverFor(ctx, c.spec); err != nil {
 		return err
 	}
 	defer c.driver.Close()
-	if c.nodes, err = c.driver.List(ctx, name); err != nil {
+	if c.nodes, err = c.driver.List(ctx, l.Name); err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	if err := f(ctx, c); err != nil {
-		c.steps.fail()
+		steps.fail()
 		return err
 	}
 	return nil
@@ -78,7 +85,7 @@ func (c *change) unable(op string, n cluster.Node) error {
 	return &cluster.Error{Op: op, Node: n.Name, Err: fmt.Errorf("driver %s cannot do that", c.driver.Name())}
 }
 
-// mark creates an empty file that is a note to another process.
+// mark creates an empty file, which tells other processes something by existing.
 func mark(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -86,7 +93,7 @@ func mark(path string) error {
 	return os.WriteFile(path, nil, 0o600)
 }
 
-// unmark removes such a file.
+// unmark removes a file made by mark; nil if it is missing.
 func unmark(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

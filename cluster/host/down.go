@@ -14,18 +14,18 @@ import (
 )
 
 // Down removes a cluster: its control plane, nodes, what they shared, its kubeconfig entries and its files. It works on
-// what is left of a damaged or half-made cluster, and does nothing if there is none. existed tells which it was.
+// what is left of a damaged or half-made cluster, and does nothing if there is none. existed reports which of the two it was.
 func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) {
 	if err := cluster.CheckName(name); err != nil {
 		return false, err
 	}
 	l := h.Home.Cluster(name)
 	steps := newRecorder(h.Events)
-	held, err := acquire(ctx, l, "kl down", steps.waitingFor(name))
+	lock, err := acquire(ctx, l, "kl down", steps)
 	if err != nil {
 		return false, err
 	}
-	defer held.release()
+	defer lock.Remove()
 	_, statErr := os.Stat(l.Dir())
 	existed = statErr == nil
 	drivers, err := h.driversOf(ctx, l)
@@ -45,8 +45,8 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 	return existed, h.remove(ctx, l, steps, found)
 }
 
-// Purge removes what drivers keep for clusters to come: images that no node uses. Drivers that cannot be opened here
-// have nothing to remove.
+// Purge removes what drivers keep for future clusters: images that no node uses. Drivers that cannot be opened on this
+// machine are passed over.
 func (h *Host) Purge(ctx context.Context, drivers []cluster.DriverName) error {
 	var errs []error
 	for _, name := range drivers {
@@ -62,7 +62,7 @@ func (h *Host) Purge(ctx context.Context, drivers []cluster.DriverName) error {
 	return errors.Join(errs...)
 }
 
-// driversOf opens the driver that a cluster was made with or, if its state does not tell, all that can be opened.
+// driversOf opens the driver that a cluster was made with or, if cluster.yaml cannot be read, every driver that can be opened.
 func (h *Host) driversOf(ctx context.Context, l cluster.Layout) ([]cluster.Driver, error) {
 	if spec, err := cluster.ReadSpec(l); err == nil {
 		d, err := h.driverFor(ctx, spec)
@@ -83,10 +83,10 @@ type driverNodes struct {
 	nodes  []cluster.Node
 }
 
-// remove takes a cluster away; the lock is held.
+// remove removes a cluster, whose lock is held.
 func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, found []driverNodes) error {
 	for _, f := range found {
-		for _, n := range f.nodes { // or the control plane turns on again what goes off
+		for _, n := range f.nodes { // before anything stops: the control plane restarts nodes that go off unmarked
 			if err := mark(l.NodeStoppedFile(n.Name)); err != nil {
 				return err
 			}
@@ -144,17 +144,17 @@ func deleteNodes(ctx context.Context, steps *recorder, d cluster.Driver, nodes [
 	return nil
 }
 
-// undo removes what a failed up made: all of a cluster that did not exist before, and else only the new nodes and the
-// control plane it started.
+// undo removes what a failed up made: everything if the cluster did not exist before, else only the new nodes and the
+// control plane that this run started.
 func (u *upRun) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
 	defer cancel()
 	if u.opts.Retain || !u.wrote {
 		return nil
 	}
-	quiet := newRecorder(nil)
+	quiet := newRecorder(nil) // one step is shown for all of it
 	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}
-	if u.fresh { // its data goes too
+	if u.fresh { // nothing to save: its data is removed as well
 		signals = signals[1:]
 	}
 	return u.steps.do(cluster.StepCleanup, func() (string, error) {

@@ -11,13 +11,15 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Stop turns a cluster off and keeps all of it: etcd, volumes, images, the nodes' identities and addresses. Start or Up
-// bring it back. Stopping a stopped cluster does nothing.
+// Stop turns a cluster off and keeps all its state: etcd, volumes, images, the nodes' identities and addresses. Start or
+// Up start it again. Stopping a stopped cluster does nothing.
 func (h *Host) Stop(ctx context.Context, name string) error {
 	return h.change(ctx, name, "kl stop", func(ctx context.Context, c *change) error {
-		for _, n := range c.nodes { // all marks first, so that nothing turns a node on while others go off
+		for _, n := range c.nodes { // all marks first: the control plane restarts nodes that go off unmarked
 			if err := mark(c.layout.NodeStoppedFile(n.Name)); err != nil {
 				return err
 			}
@@ -29,19 +31,26 @@ func (h *Host) Stop(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		if pid, err := ControlPlanePID(c.layout); pid == 0 {
-			return err
-		}
-		return c.steps.do(cluster.StepControlPlane, func() (string, error) { return "stopped", stopControlPlane(ctx, c.layout) })
+		return c.stopPlane(ctx, cluster.StepControlPlane)
 	})
 }
 
-// Start brings a stopped cluster back, as Up does; it does not make one.
-func (h *Host) Start(ctx context.Context, name string, o UpOptions) (*Result, error) {
-	if _, err := cluster.ReadSpec(h.Home.Cluster(name)); err != nil {
-		return nil, err
+// stopPlane stops the control plane, if one runs, as a step of that name.
+func (c *change) stopPlane(ctx context.Context, step string) error {
+	if pid, err := ControlPlanePID(c.layout); pid == 0 {
+		return err
 	}
-	return h.Up(ctx, cluster.Spec{Name: name}, o)
+	return c.steps.do(step, func() (string, error) { return "stopped", stopControlPlane(ctx, c.layout) })
+}
+
+// Start starts a stopped cluster as Up does, but never makes one.
+func (h *Host) Start(ctx context.Context, name string, o UpOptions) (*Result, error) {
+	return h.lockedUp(ctx, cluster.Spec{Name: name}, o, func(ctx context.Context, r upRequest) (*Result, error) {
+		if _, err := cluster.ReadSpec(r.layout); err != nil {
+			return nil, err
+		}
+		return h.upLocked(ctx, r)
+	})
 }
 
 // Pause freezes a cluster: its processes keep their memory and use no CPU until Resume. Pausing twice does nothing.
@@ -101,14 +110,11 @@ func (c *change) signalPlane(ctx context.Context, state string, s syscall.Signal
 		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return "", fmt.Errorf("signal control plane (process %d): %w", pid, err)
 		}
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for frozen(pid) != want && processExists(pid) {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return "", fmt.Errorf("signal control plane (process %d): %w", pid, context.Cause(ctx))
-			}
+		err := wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
+			return frozen(pid) == want || !processExists(pid), nil
+		})
+		if err != nil {
+			return "", fmt.Errorf("signal control plane (process %d): %w", pid, context.Cause(ctx))
 		}
 		return state, nil
 	})
@@ -116,7 +122,7 @@ func (c *change) signalPlane(ctx context.Context, state string, s syscall.Signal
 
 func processExists(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// thaw lets a paused control plane go on, for those who are about to talk to it.
+// thaw resumes a paused control plane; it does nothing to one that runs, and to process 0.
 func thaw(pid int) error {
 	if pid == 0 || !frozen(pid) {
 		return nil
@@ -124,20 +130,20 @@ func thaw(pid int) error {
 	return syscall.Kill(pid, syscall.SIGCONT)
 }
 
-// frozen tells whether a process is stopped by a signal: state T of proc(5). It is false where /proc is not to be had.
+// frozen reports whether a process is stopped by a signal: state T of proc(5). It is false on systems without /proc.
 func frozen(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
-	_, rest, ok := strings.Cut(string(stat), ") ") // the command's name may hold anything, but ends with the last ")"
+	_, rest, ok := strings.Cut(string(stat), ") ") // the command's name may contain anything and ends at the last ")"
 	for ok && strings.Contains(rest, ") ") {
 		_, rest, ok = strings.Cut(rest, ") ")
 	}
 	return strings.HasPrefix(rest, "T")
 }
 
-// stopNode turns a node off; it may be paused, and then is let go first.
+// stopNode turns a node off; a paused one is resumed first.
 func (c *change) stopNode(ctx context.Context, n cluster.Node) error {
 	if n.State == cluster.NodeStopped {
 		return nil
@@ -157,7 +163,7 @@ func (c *change) stopNode(ctx context.Context, n cluster.Node) error {
 	return nil
 }
 
-// stoppedOnPurpose tells whether a node is off because somebody wants it to be.
+// stoppedOnPurpose reports whether a node is off because a user turned it off.
 func stoppedOnPurpose(l cluster.Layout, node string) bool {
 	_, err := os.Stat(l.NodeStoppedFile(node))
 	return !errors.Is(err, fs.ErrNotExist)

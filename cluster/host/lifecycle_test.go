@@ -142,7 +142,7 @@ func TestNodeVerbs(t *testing.T) {
 	}
 	for _, verb := range []func() error{
 		func() error { return b.StopNode(ctx, "demo", "n9") },
-		func() error { return b.RemoveNode(ctx, "demo", "n9") },
+		func() error { return b.RemoveNode(ctx, "demo", "n9", host.RemoveOptions{}) },
 	} {
 		var e *cluster.Error
 		if err := verb(); !errors.As(err, &e) || e.Node != "n9" || e.Hint == "" {
@@ -153,9 +153,16 @@ func TestNodeVerbs(t *testing.T) {
 
 func TestNodesComeAndGo(t *testing.T) {
 	b := newBench(t)
-	b.mustUp(t, request(3))
+	b.mustUp(t, request(4))
 	ctx := t.Context()
-	must(t, b.RemoveNode(ctx, "demo", "n2"))
+	must(t, b.RemoveNode(ctx, "demo", "n2", host.RemoveOptions{DrainTimeout: time.Minute}))
+	must(t, b.RemoveNode(ctx, "demo", "n4", host.RemoveOptions{Force: true}))
+	if want := []string{
+		"drain n2 --ignore-daemonsets --delete-emptydir-data --force --timeout=1m0s", "delete node n2 --ignore-not-found",
+		"delete node n4 --ignore-not-found",
+	}; !slices.Equal(b.kubectl, want) {
+		t.Errorf("kubectl ran %q, want %q", b.kubectl, want)
+	}
 	b.expectStates(t, "n1 Running", "n3 Running")
 	b.mustUp(t, request(-1))
 	b.expectStates(t, "n1 Running", "n3 Running")

@@ -14,10 +14,10 @@ func (h *Host) MergeKubeconfig(ctx context.Context, name string) (string, error)
 		return "", errors.New("find kubeconfig: neither $KUBECONFIG nor a home directory is set")
 	}
 	l := h.Home.Cluster(name)
-	held, err := acquire(ctx, l, "kl kubeconfig", nil)
+	lock, err := acquire(ctx, l, "kl kubeconfig", newRecorder(h.Events))
 	if err != nil {
 		return "", err
 	}
-	defer held.release()
+	defer lock.Remove()
 	return target, kubeconfig.Merge(ctx, l, target)
 }

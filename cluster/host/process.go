@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const stopTimeout = 15 * time.Second // the control plane promises 10
@@ -21,7 +24,7 @@ const stopTimeout = 15 * time.Second // the control plane promises 10
 // process is a control plane that this process started.
 type process struct {
 	pid    int
-	exited chan struct{} // closed once it is over; err is set before
+	exited chan struct{} // closed once the process has ended; err is set before
 	err    error
 }
 
@@ -34,7 +37,7 @@ func spawn(l cluster.Layout, engine string) (*process, error) {
 			return nil, err
 		}
 	}
-	// A reader must not take what the last process left for news of this one.
+	// What the previous process left must not be taken for this one's.
 	for _, stale := range []string{l.FailedFile(), l.StatusSocket()} {
 		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -45,7 +48,7 @@ func spawn(l cluster.Layout, engine string) (*process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	// Not CommandContext: the process is to live on when ctx ends.
+	// Not CommandContext: the process outlives this one.
 	cmd := exec.Command(engine, string(cluster.ControlPlane), "--dir", l.Dir()) //nolint:noctx
 	cmd.Dir = l.Dir()
 	cmd.Stdout, cmd.Stderr = log, log
@@ -62,37 +65,32 @@ func spawn(l cluster.Layout, engine string) (*process, error) {
 }
 
 // ControlPlanePID returns the process ID of the cluster's control plane, 0 if none runs. Only a process that holds the
-// lock on the file counts: the number alone may belong to anyone by now.
-func ControlPlanePID(l cluster.Layout) (int, error) {
+// lock on the PID file counts: without the lock, the number may belong to another process by now.
+func ControlPlanePID(l cluster.Layout) (pid int, err error) {
 	for end := time.Now().Add(pidGrace); ; <-time.After(pidGrace / 100) {
-		pid, err := readPID(l)
+		pid, err = readPID(l)
 		if !errors.Is(err, errNoPID) || time.Now().After(end) {
 			return pid, err
 		}
 	}
 }
 
-// pidGrace is longer than a process takes between the lock and writing its number, and at its end between clearing the
-// number and giving the lock back.
+// pidGrace is how long a control plane may hold the lock on its PID file while the file is empty: as it starts, between
+// taking the lock and writing its process ID, and as it ends, between clearing the file and releasing the lock.
 const pidGrace = 500 * time.Millisecond
 
-var errNoPID = errors.New("locked, but holds no process ID")
+var errNoPID = errors.New("locked, but contains no process ID")
 
 // readPID is ControlPlanePID at one moment.
 func readPID(l cluster.Layout) (int, error) {
-	f, err := os.Open(l.PIDFile())
-	if errors.Is(err, fs.ErrNotExist) {
+	locked, err := statefile.Locked(l.PIDFile())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return 0, nil
-	}
-	if err != nil {
+	case err != nil:
 		return 0, fmt.Errorf("find control plane: %w", err)
-	}
-	defer f.Close()
-	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); {
-	case err == nil:
-		return 0, nil // closing gives the lock back
-	case !errors.Is(err, syscall.EWOULDBLOCK):
-		return 0, fmt.Errorf("find control plane: %w", err)
+	case !locked:
+		return 0, nil
 	}
 	data, err := os.ReadFile(l.PIDFile())
 	if err != nil {
@@ -105,12 +103,13 @@ func readPID(l cluster.Layout) (int, error) {
 	return pid, nil
 }
 
-// stopControlPlane ends the cluster's control plane, by force if it does not go in time. It returns nil if none runs.
+// stopControlPlane ends the cluster's control plane, with SIGKILL if it does not end within stopTimeout. It returns nil if
+// none runs.
 func stopControlPlane(ctx context.Context, l cluster.Layout) error {
 	return endControlPlane(ctx, l, syscall.SIGTERM, syscall.SIGKILL)
 }
 
-// killControlPlane ends it at once: for a cluster whose data goes too.
+// killControlPlane ends the control plane at once: for a cluster whose data is removed as well.
 func killControlPlane(ctx context.Context, l cluster.Layout) error {
 	return endControlPlane(ctx, l, syscall.SIGKILL)
 }
@@ -134,29 +133,25 @@ func endControlPlane(ctx context.Context, l cluster.Layout, signals ...syscall.S
 	return errors.New("stop control plane: it does not end")
 }
 
-// waitGone waits until nothing holds the pid file's lock; no event announces that.
+// waitGone waits until no process holds the lock on the PID file. It returns false if that takes longer than stopTimeout.
 func waitGone(ctx context.Context, l cluster.Layout) (bool, error) {
-	tick := time.NewTicker(retryInterval)
-	defer tick.Stop()
-	end := time.NewTimer(stopTimeout)
-	defer end.Stop()
-	for {
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, stopTimeout, true, func(context.Context) (bool, error) {
 		pid, err := ControlPlanePID(l)
-		if err != nil || pid == 0 {
-			return err == nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return false, fmt.Errorf("stop control plane: %w", context.Cause(ctx))
-		case <-end.C:
-			return false, nil
-		case <-tick.C:
-		}
+		return pid == 0, err
+	})
+	switch {
+	case err == nil:
+		return true, nil
+	case ctx.Err() != nil:
+		return false, fmt.Errorf("stop control plane: %w", context.Cause(ctx))
+	case wait.Interrupted(err):
+		return false, nil
 	}
+	return false, err
 }
 
-// stop ends a control plane that this process started, whether or not it has come as far as its pid file, with the first
-// of the signals that works.
+// stop ends a control plane that this process started, which may not have written its PID file yet. It sends the signals one
+// after another, each when the one before has not ended the process within stopTimeout.
 func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
 	for _, signal := range signals {
 		select {
@@ -180,7 +175,7 @@ func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
 	return nil
 }
 
-// failure says why a control plane ended: its own words, and the end of its log.
+// failure is the error for a control plane that ended: the reason it left behind, else err, with the end of its log.
 func failure(l cluster.Layout, err error) *cluster.Error {
 	reason := err
 	if text := readReason(l); text != "" {
@@ -193,7 +188,7 @@ func failure(l cluster.Layout, err error) *cluster.Error {
 	}
 }
 
-// readReason returns what the last control plane left to say about its end, if anything.
+// readReason returns the reason that the last control plane left for its end; empty if it left none.
 func readReason(l cluster.Layout) string {
 	data, err := os.ReadFile(l.FailedFile())
 	if err != nil {

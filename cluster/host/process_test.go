@@ -13,7 +13,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// TestPIDOfAProcessOnItsWay looks while the file is locked and holds no number: at the start and at the end of a process.
+// While a control plane starts and while it ends, its PID file is locked and empty for a moment.
 func TestPIDOfAProcessOnItsWay(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -23,7 +23,7 @@ func TestPIDOfAProcessOnItsWay(t *testing.T) {
 	}{
 		{"starting", func(f *os.File) error { _, err := f.WriteString("4711\n"); return err }, 4711, ""},
 		{"ending", func(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }, 0, ""},
-		{"neither", func(*os.File) error { return nil }, 0, "holds no process ID"},
+		{"neither", func(*os.File) error { return nil }, 0, "contains no process ID"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := cluster.Home(t.TempDir()).Cluster("demo")

@@ -23,7 +23,6 @@ type UpOptions struct {
 	NoWait     bool          // return once the API answers
 	Timeout    time.Duration // 0 means DefaultTimeout
 	Retain     bool          // leave what a failed up made, for a look at it
-	Replace    bool          // the Spec is the whole of what is wanted, as a file says it, and not only what to add
 	Restart    string        // RestartAlways, RestartNo, or empty: as it was
 	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs
 }
@@ -54,28 +53,53 @@ type Result struct {
 	Status     cluster.Status     `json:"-"`
 }
 
-// Up makes what is missing of a cluster and returns when it is ready. A field of want that is zero keeps what an
-// existing cluster has, or is kl's choice for a new one. When Up fails, or ctx ends, it removes what it made.
+// Up makes what is missing of a cluster and returns when it is ready. A zero field of want keeps what an existing cluster
+// has, and leaves the choice to kl for a new one. When Up fails, or ctx ends, it removes what it made.
 func (h *Host) Up(ctx context.Context, want cluster.Spec, o UpOptions) (*Result, error) {
+	return h.lockedUp(ctx, want, o, h.upLocked)
+}
+
+// upRequest is what to bring up, and how, under the cluster's lock.
+type upRequest struct {
+	want    cluster.Spec
+	replace bool // want is all that the cluster shall have, and not only what to add
+	opts    UpOptions
+	layout  cluster.Layout
+	steps   *recorder
+}
+
+// lockedUp runs f while it holds the lock of the cluster that want names. Waiting for the lock takes at most the timeout
+// of o.
+func (h *Host) lockedUp(ctx context.Context, want cluster.Spec, o UpOptions, f func(context.Context, upRequest) (*Result, error)) (*Result, error) {
 	want.Name = cmp.Or(want.Name, cluster.DefaultName)
 	if err := cluster.CheckName(want.Name); err != nil {
 		return nil, err
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s", o.Timeout))
-	defer cancel()
-	u := &upRun{host: h, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events), apiReady: make(chan struct{})}
-	held, err := acquire(ctx, u.layout, "kl up", u.steps.waitingFor(want.Name))
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	r := upRequest{want: want, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events)}
+	waiting, cancel := o.limit(ctx)
+	lock, err := acquire(waiting, r.layout, "kl up", r.steps)
+	cancel()
 	if err != nil {
 		return nil, err
 	}
-	defer held.release()
+	defer lock.Remove()
+	return f(ctx, r)
+}
+
+func (o UpOptions) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s", o.Timeout))
+}
+
+// upLocked is Up for callers that hold the lock.
+func (h *Host) upLocked(ctx context.Context, r upRequest) (*Result, error) {
+	ctx, cancel := r.opts.limit(ctx)
+	defer cancel()
+	u := &upRun{host: h, opts: r.opts, replace: r.replace, layout: r.layout, steps: r.steps, apiReady: make(chan struct{})}
 	defer u.close()
-	result, err := u.run(ctx, want)
+	result, err := u.run(ctx, r.want)
 	if err == nil {
-		return result, u.autostart(ctx) // the cluster is up, whatever comes of this
+		return result, u.autostart(ctx) // which may fail, and the cluster stays up
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
@@ -88,11 +112,12 @@ func (h *Host) Up(ctx context.Context, want cluster.Spec, o UpOptions) (*Result,
 type upRun struct {
 	host    *Host
 	opts    UpOptions
+	replace bool // see upRequest
 	layout  cluster.Layout
 	steps   *recorder
 	spec    cluster.Spec
 	driver  cluster.Driver
-	why     string // it is that driver
+	why     string // how driver auto became this one; empty if the Spec names it
 	payload cluster.Payload
 
 	fresh  bool         // there was no such cluster
@@ -101,7 +126,7 @@ type upRun struct {
 	plane  *process     // the control plane this run started
 	target string       // the kubeconfig this run merges into
 
-	apiReady chan struct{} // closed, by way of apiOnce, when the API answers
+	apiReady chan struct{} // closed once the API answers, through apiOnce
 	apiOnce  sync.Once
 
 	mu      sync.Mutex
@@ -160,13 +185,13 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	return u.result(status, pid != 0 && !u.changed), nil
 }
 
-// loadState takes what an existing cluster was made of; what want says beyond it must be possible.
+// loadState sets u.spec: what an existing cluster has and want changes, or all of want for a new cluster.
 func (u *upRun) loadState(want cluster.Spec) error {
 	have, err := cluster.ReadSpec(u.layout)
 	switch {
 	case err == nil:
 		u.before = have
-		u.spec, err = adopt(have, want, u.opts.Replace)
+		u.spec, err = adopt(have, want, u.replace)
 		u.spec.NameNodes()
 		return err
 	case !errors.Is(err, fs.ErrNotExist):
@@ -215,7 +240,7 @@ func adopt(have, want cluster.Spec, replace bool) (cluster.Spec, error) {
 		return have, refuse("its API server's port is in every node's configuration")
 	}
 	have.Ephemeral = have.Ephemeral || want.Ephemeral
-	if replace { // what may differ was settled by the caller; addresses and identity stay
+	if replace { // the caller has checked what may change; addresses and identity stay
 		have.Kubernetes, have.Containerd, have.Disable, have.Ephemeral = want.Kubernetes, want.Containerd, want.Disable, want.Ephemeral
 		have.Kubernetes.APIServerPort = port
 	}

@@ -1,0 +1,106 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// AddNodes adds a group of real nodes to a cluster and waits for them as Up does; it returns their names.
+func (h *Host) AddNodes(ctx context.Context, clusterName string, g cluster.NodeGroup, o UpOptions) ([]string, error) {
+	if g.Simulated || g.Count < 1 {
+		return nil, &cluster.Error{Op: "add nodes", Err: fmt.Errorf("a group of %d nodes (simulated: %t) cannot be added", g.Count, g.Simulated)}
+	}
+	var added []string
+	_, err := h.lockedUp(ctx, cluster.Spec{Name: clusterName}, o, func(ctx context.Context, r upRequest) (*Result, error) {
+		spec, err := cluster.ReadSpec(r.layout)
+		if err != nil {
+			return nil, err
+		}
+		before := spec.NodeNames()
+		for _, name := range g.Names {
+			if slices.Contains(before, name) {
+				return nil, &cluster.Error{Op: "add node", Node: name, Err: cluster.ErrNodeExists, Hint: "choose another name; 'kl node list' shows those taken"}
+			}
+		}
+		spec.Nodes = append(slices.Clone(spec.Nodes), g)
+		spec.NameNodes()
+		added = slices.DeleteFunc(spec.NodeNames(), func(n string) bool { return slices.Contains(before, n) })
+		r.want, r.replace = spec, true
+		return h.upLocked(ctx, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return added, nil
+}
+
+// DefaultDrainTimeout is how long RemoveNode waits for a node's pods to be evicted.
+const DefaultDrainTimeout = 2 * time.Minute
+
+// RemoveOptions says how to remove a node.
+type RemoveOptions struct {
+	Force        bool          // do not drain: for a node that does not answer
+	DrainTimeout time.Duration // 0 means DefaultDrainTimeout
+}
+
+// RemoveNode drains a node, takes it out of the cluster for good, with its volumes, and deletes its Node object. A drain
+// that fails or takes too long is an error, and the node stays, cordoned.
+func (h *Host) RemoveNode(ctx context.Context, clusterName, node string, o RemoveOptions) error {
+	return h.change(ctx, clusterName, "kl node remove", func(ctx context.Context, c *change) error {
+		return c.removeNode(ctx, node, o)
+	})
+}
+
+// removeNode is RemoveNode under the lock. Draining and the Node object are kubectl's, which knows about DaemonSets, mirror
+// pods and budgets.
+func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) error {
+	n, err := c.node(name)
+	if err != nil {
+		return err
+	}
+	return c.steps.do(name, func() (string, error) {
+		if !o.Force {
+			timeout := cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
+			log, err := c.kubectl(ctx, name, "drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout="+timeout.String())
+			if err != nil {
+				return "", &cluster.Error{Op: "drain node", Node: name, Err: err, Log: log,
+					Hint: "see what holds it up with 'kl kubectl get pods -A -o wide', or use --force"}
+			}
+		}
+		if err := c.deleteNode(ctx, n); err != nil {
+			return "", err
+		}
+		if log, err := c.kubectl(ctx, name, "delete", "node", name, "--ignore-not-found"); err != nil {
+			return "", &cluster.Error{Op: "delete Node object", Node: name, Err: err, Log: log,
+				Hint: "'kl kubectl delete node " + name + "' once the API answers"}
+		}
+		return "removed", nil
+	})
+}
+
+// deleteNode deletes a node from the backend, from disk and from cluster.yaml.
+func (c *change) deleteNode(ctx context.Context, n cluster.Node) error {
+	if err := mark(c.layout.NodeStoppedFile(n.Name)); err != nil { // else the control plane restarts it as it goes off
+		return err
+	}
+	if err := c.driver.Delete(ctx, n); err != nil {
+		return &cluster.Error{Op: "remove node", Node: n.Name, Err: err}
+	}
+	c.spec.NameNodes()
+	for i := range c.spec.Nodes {
+		g := &c.spec.Nodes[i]
+		if at := slices.Index(g.Names, n.Name); at >= 0 {
+			g.Names = slices.Delete(g.Names, at, at+1)
+			g.Count--
+		}
+	}
+	// cluster.yaml last: if anything fails before, the node is still known and can be removed again.
+	return errors.Join(os.RemoveAll(c.layout.NodeDir(n.Name)), cluster.WriteSpec(c.layout, c.spec))
+}
