@@ -50,7 +50,7 @@ func (d imageDriver) SaveImages(_ context.Context, names []string) (io.ReadClose
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "kl") // short: socket paths are limited
+	dir, err := os.MkdirTemp("", "kl") //nolint:usetesting // sockets need a shorter path than t.TempDir gives
 	if err != nil {
 		t.Fatal(err)
 	}

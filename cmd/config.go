@@ -90,7 +90,7 @@ func readConfig(in io.Reader, file string) (cluster.Spec, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(r, config.MaxSize+1))
 	if err != nil {
-		return cluster.Spec{}, fmt.Errorf("read %s: %w", file, err)
+		return cluster.Spec{}, usageError{&cluster.Error{Op: "read configuration", Err: err}}
 	}
 	spec, err := config.Parse(file, data, config.ThisMachine())
 	if err != nil {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -116,7 +117,8 @@ func TestPolicyExplainConnection(t *testing.T) {
 			}
 			if err != nil {
 				got = []string{err.Error()}
-				if e, ok := err.(*cluster.Error); ok && e.Hint != "" {
+				var e *cluster.Error
+				if errors.As(err, &e) && e.Hint != "" {
 					got[0] += "; " + e.Hint
 				}
 			}

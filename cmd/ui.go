@@ -57,12 +57,20 @@ func (f *targetFlags) target(e *env, named bool) (observe.Target, error) {
 		}
 	}
 	switch {
+	case foreign && f.context == "":
+		return observe.Target{}, &cluster.Error{
+			Op: "find context", Err: errors.New("the kubeconfig has no current context"), Hint: "select one with --context",
+		}
 	case foreign:
-		return observe.Target{}, &cluster.Error{Op: "find context", Err: fmt.Errorf("the kubeconfig has no context %q", f.context), Hint: "see 'kubectl config get-contexts'"}
+		return observe.Target{}, &cluster.Error{
+			Op: "find context", Err: fmt.Errorf("the kubeconfig has no context %q", f.context), Hint: "see 'kubectl config get-contexts'",
+		}
 	case !named && current != nil:
 		return *current, nil
 	}
-	return observe.Target{}, &cluster.Error{Op: "find cluster", Err: fmt.Errorf("there is no cluster %s", e.name), Hint: "start it with 'kl up', or give --context"}
+	return observe.Target{}, &cluster.Error{
+		Op: "find cluster", Err: fmt.Errorf("there is no cluster %s", e.name), Hint: "start it with 'kl up', or use --context",
+	}
 }
 
 // options returns the options that all views share.
