@@ -13,7 +13,8 @@ import (
 //	GET denials[?watch=1]                          → Denial documents, a line each; with watch new ones as they happen
 //	GET explain?from=&to=&port=&protocol=          → Verdict; an end is namespace/name of a pod, node/name, gateway or an address
 //
-// Every agent knows the whole cluster, so any of them can explain; counters and denials are those of its node's pods.
+// Every agent knows the whole cluster, so any of them can explain a connection; counters and denials are about the pods of
+// its own node.
 const (
 	CountersPath = "/v1/policy/counters"
 	DenialsPath  = "/v1/policy/denials"
@@ -25,9 +26,9 @@ type Counters struct {
 	Node     string          `json:"node"`
 	Policies []PolicyCounter `json:"policies"`
 	Pairs    []PairCounter   `json:"pairs"`
-	Unknown  uint64          `json:"unknownPackets"` // dropped packets of pods that were not programmed yet
+	Unknown  uint64          `json:"unknownPackets"` // dropped packets of pods that had no rules yet
 	Table    TableStats      `json:"table"`
-	Problems []string        `json:"problems,omitempty"` // what the compiler did not understand
+	Problems []string        `json:"problems,omitempty"` // see Model.Problems
 }
 
 // PolicyCounter counts what a policy did. Denied packets are counted for every policy that isolates the pod.
@@ -38,8 +39,8 @@ type PolicyCounter struct {
 	Denied    uint64    `json:"deniedPackets"`
 }
 
-// PairCounter counts connections between two ends. It is made of samples: beyond 50 connections a second and policy,
-// some are missing. Pairs not seen for long are forgotten.
+// PairCounter counts the connections between two ends. The kernel logs at most 50 connections a second for each policy, so a
+// busy pair has more than are counted here. Pairs without connections for a long time are dropped.
 type PairCounter struct {
 	Direction Direction       `json:"direction"`
 	From      string          `json:"from"`
@@ -52,9 +53,9 @@ type PairCounter struct {
 	Last      time.Time       `json:"last"`
 }
 
-// Denial is a connection that was not allowed.
+// Denial is a connection that was denied.
 type Denial struct {
-	Seq       uint64          `json:"seq"` // increases by one with each denial of a node
+	Seq       uint64          `json:"seq"` // increases by one with each denial of a node; starts over when its agent restarts
 	Time      time.Time       `json:"time"`
 	Node      string          `json:"node"`
 	Direction Direction       `json:"direction"` // which side denied it
@@ -65,8 +66,8 @@ type Denial struct {
 	Protocol  corev1.Protocol `json:"protocol"`
 	Port      uint16          `json:"port"`
 	Policies  []string        `json:"policies,omitempty"` // that isolate the pod
-	Reason    string          `json:"reason"`             // in words
-	Packets   uint64          `json:"packets"`            // with the retries seen so far
+	Reason    string          `json:"reason"`             // for people
+	Packets   uint64          `json:"packets"`            // with the retries so far
 }
 
 // TableStats describes the packet filter of a node.
@@ -81,5 +82,5 @@ type TableStats struct {
 	LastLatency   float64 `json:"lastLatency"` // seconds from seeing the change to having it enforced
 	LogsLost      uint64  `json:"logsLost"`    // log messages the kernel could not deliver
 	LastError     string  `json:"lastError,omitempty"`
-	LogsAvailable bool    `json:"logsAvailable"` // false: the kernel has no nflog; counters still count
+	LogsAvailable bool    `json:"logsAvailable"` // false if the kernel has no nflog: then there are counters, but no denials and pairs
 }

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Objects is what a model is made of. The objects are only read.
+// Objects are the objects that a model is compiled from. They are not changed.
 type Objects struct {
 	Pods       []*corev1.Pod
 	Namespaces []*corev1.Namespace
@@ -20,14 +20,14 @@ type Objects struct {
 	Nodes      []*corev1.Node
 }
 
-// Options are what the objects do not tell.
+// Options are what the objects do not contain.
 type Options struct {
 	// Gateway is the address at which every node offers the API. The zero value means there is none.
 	Gateway netip.Addr
 }
 
-// Compile makes the model of a cluster. It cannot fail: what it does not understand matches nothing, so that less is
-// allowed rather than more, and is told in Model.Problems.
+// Compile makes the model of a cluster. It cannot fail: a peer or port that it does not understand matches nothing, so that
+// less is allowed rather than more, and is reported in Model.Problems.
 func Compile(o Objects, opts Options) *Model {
 	c := &compiler{
 		m: &Model{
@@ -81,8 +81,7 @@ func (c *compiler) addNodes(nodes []*corev1.Node) {
 	}
 }
 
-// addPolicy compiles one policy. Policies of another API version's future fields are rejected by the API server, so
-// nothing that restricts can be overlooked here.
+// addPolicy compiles one policy. The API server rejects or drops fields it does not know, so no restriction is overlooked.
 func (c *compiler) addPolicy(np *networkingv1.NetworkPolicy) {
 	p := &Policy{ID: name(np.Namespace+"/"+np.Name, ""), Namespace: np.Namespace, Name: np.Name}
 	p.IsolatesIngress, p.IsolatesEgress = isolates(np)
@@ -138,7 +137,7 @@ func (c *compiler) rule(np *networkingv1.NetworkPolicy, i int, peers []networkin
 	return r
 }
 
-// group gives pods that the same policies isolate the same group.
+// group assigns a group to all pods that the same policies isolate.
 func (c *compiler) group() {
 	for _, id := range c.index.all {
 		ingress, egress := c.groupOf(Ingress, id.policies), c.groupOf(Egress, id.policies)

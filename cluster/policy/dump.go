@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// String dumps the whole model as text, the same text for the same model.
+// String returns the whole model as text. Equal models give equal text.
 func (m *Model) String() string {
 	var b strings.Builder
 	for _, p := range m.Pods {
@@ -59,7 +59,7 @@ func (m *Model) String() string {
 	return b.String()
 }
 
-// String dumps a rule as IDs of what it allows.
+// String returns the IDs of the peers and ports that a rule allows.
 func (r *Rule) String() string {
 	var peers, ports []string
 	for _, s := range r.Peers {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// identity is all pods of a namespace with equal labels: selectors cannot tell them apart.
+// identity is all pods of a namespace with the same labels, which no selector can tell apart.
 type identity struct {
 	namespace string
 	labels    labels.Set
@@ -19,7 +19,7 @@ type identity struct {
 	policies  []*Policy // that select it, in the order of the model
 }
 
-// index finds identities by namespace and label, so that a selector is tried on few of them.
+// index finds identities by namespace and label, so that a selector has to be evaluated for few of them.
 type index struct {
 	all         []*identity
 	byNamespace map[string][]*identity
@@ -56,7 +56,7 @@ func newIndex(namespaces []*corev1.Namespace, pods []source) *index {
 	return x
 }
 
-// identityKey appends to buf; keys is scratch space. A label cannot hold the separator.
+// identityKey appends the key of an identity to buf; keys is scratch space. Labels cannot contain the separator.
 func identityKey(buf []byte, keys []string, namespace string, l map[string]string) ([]byte, []string) {
 	for k := range l {
 		keys = append(keys, k)
@@ -77,8 +77,8 @@ func (x *index) in(namespace string, s labels.Selector) []*identity {
 	return x.filter(x.candidates(x.byNamespace[namespace], s), s, func(ns string) bool { return ns == namespace })
 }
 
-// across returns the identities that a selector matches in the namespaces that another one matches. A namespace that is
-// not known (yet) has no labels.
+// across returns the identities that a selector matches in the namespaces that another selector matches. An unknown namespace
+// has no labels.
 func (x *index) across(namespaces, s labels.Selector) []*identity {
 	matched := map[string]bool{}
 	return x.filter(x.candidates(x.all, s), s, func(ns string) bool {
@@ -91,7 +91,7 @@ func (x *index) across(namespaces, s labels.Selector) []*identity {
 	})
 }
 
-// candidates narrows all down to those that have a label the selector asks for.
+// candidates returns a subset of all that has every identity the selector matches.
 func (x *index) candidates(all []*identity, s labels.Selector) []*identity {
 	requirements, selectable := s.Requirements()
 	if !selectable {
@@ -139,7 +139,7 @@ func addrs(ids []*identity) []netip.Addr {
 	return out
 }
 
-// describe says in words what a selector matches.
+// describe returns what a selector matches as text.
 func describe(noun string, s labels.Selector) string {
 	if s.Empty() {
 		return "all " + noun

@@ -2,7 +2,7 @@ package policy
 
 import corev1 "k8s.io/api/core/v1"
 
-// Matrix says who reaches whom on one port: Cells[i][j] is the connection from Pods[i] to Pods[j].
+// Matrix is which pods can connect to which on one port: Cells[i][j] is the connection from Pods[i] to Pods[j].
 type Matrix struct {
 	Pods     []*Pod
 	Protocol corev1.Protocol
@@ -13,12 +13,12 @@ type Matrix struct {
 // Cell is one connection of a matrix.
 type Cell struct {
 	Allowed bool
-	// Decided names the policy that allows it, egress before ingress, or all that isolate the pod which denies it.
-	// It is empty if no policy has a say.
+	// Decided names the policies that allow it, egress before ingress, or all that isolate the pod on the side that denies it.
+	// It is empty if no policy applies.
 	Decided []string
 }
 
-// Matrix judges every pair of some pods on a port; all pods of the model if pods is nil.
+// Matrix judges the connections between all pairs of pods on a port; of all pods of the model if pods is nil.
 func (m *Model) Matrix(pods []*Pod, proto corev1.Protocol, port uint16) Matrix {
 	if pods == nil {
 		pods = m.Pods

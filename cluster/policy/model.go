@@ -16,24 +16,24 @@ const (
 	Egress  Direction = "egress"
 )
 
-// Model is the compiled form of all policies of a cluster. It is immutable and safe for concurrent use. Everything in
-// it is ordered, so that equal objects give equal models.
+// Model is the compiled form of all policies of a cluster. It is immutable and safe for concurrent use. All lists are ordered,
+// so that equal objects give equal models.
 type Model struct {
 	Pods     []*Pod                // by namespace and name
 	Policies []*Policy             // by namespace and name
 	Peers    map[string]*PeerSet   // by ID
 	Named    map[string]*NamedPort // by ID
 	Groups   map[string]*Group     // by ID
-	Problems []string              // what could not be understood and therefore matches nothing
+	Problems []string              // peers and ports that were not understood and match nothing
 
 	byAddr   map[netip.Addr]*Pod
 	byName   map[string]*Pod
 	nodes    map[netip.Addr]string
-	nodeAddr map[string]netip.Addr // the first one its status shows
+	nodeAddr map[string]netip.Addr // the first one of its status
 	gateway  netip.Addr
 }
 
-// Pod is a pod that takes part in traffic.
+// Pod is a pod that has an address and has not ended.
 type Pod struct {
 	Namespace, Name, Node string
 	Addrs                 []netip.Addr
@@ -45,7 +45,7 @@ type Pod struct {
 // Key is namespace/name.
 func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
 
-// Group is a set of policies that isolate the same pods in one direction: what none of them allows is denied.
+// Group is a set of policies that isolate pods in one direction: what none of them allows is denied.
 type Group struct {
 	ID        string
 	Direction Direction
@@ -83,7 +83,7 @@ func (p *Policy) Rules(d Direction) []*Rule {
 	return p.Egress
 }
 
-// Rule allows connections with one of its peers to one of its ports.
+// Rule allows connections of any of its peers on any of its ports.
 type Rule struct {
 	Index   int  // position in the policy's ingress or egress list, from 0
 	AnyPeer bool // any address at all; Peers is empty
@@ -93,17 +93,17 @@ type Rule struct {
 	Named   []*NamedPort
 }
 
-// PeerSet is a set of addresses: of the pods that a selector matches, or of an ipBlock. Exactly one of Addrs and Ranges
-// is used; both are ordered, and neither has duplicates.
+// PeerSet is a set of addresses: of the pods that a selector matches, in Addrs, or of an ipBlock, in Ranges. Both are ordered
+// and without duplicates.
 type PeerSet struct {
 	ID     string // derived from what it selects, not from its content
-	Text   string // in words
+	Text   string // for people
 	Block  bool
 	Addrs  []netip.Addr
 	Ranges []AddrRange
 }
 
-// Contains tells whether an address is in the set.
+// Contains reports whether an address is in the set.
 func (s *PeerSet) Contains(a netip.Addr) bool {
 	if !s.Block {
 		i := sort.Search(len(s.Addrs), func(i int) bool { return s.Addrs[i].Compare(a) >= 0 })
@@ -117,7 +117,7 @@ func (s *PeerSet) Contains(a netip.Addr) bool {
 	return false
 }
 
-// NamedPort is where a port of that name is found on the pods that have one.
+// NamedPort is the ports of that name of all pods.
 type NamedPort struct {
 	ID       string
 	Name     string
@@ -125,7 +125,7 @@ type NamedPort struct {
 	Targets  []Target // ordered by address; at most one per address
 }
 
-// Contains tells whether the port of a pod has the name.
+// Contains reports whether a port of the pod at an address has the name.
 func (n *NamedPort) Contains(a netip.Addr, proto corev1.Protocol, port uint16) bool {
 	i := sort.Search(len(n.Targets), func(i int) bool { return n.Targets[i].Addr.Compare(a) >= 0 })
 	return proto == n.Protocol && i < len(n.Targets) && n.Targets[i] == Target{a, port}
@@ -137,10 +137,10 @@ type Target struct {
 	Port uint16
 }
 
-// PodAt returns the pod that holds an address of the pod network, nil if none does.
+// PodAt returns the pod that has an address of the pod network, nil if none does.
 func (m *Model) PodAt(a netip.Addr) *Pod { return m.byAddr[a] }
 
-// Pod returns a pod by name, those on the host network too; nil if there is none that takes part.
+// Pod returns a pod by name, also one on the host network; nil if the model has none of that name.
 func (m *Model) Pod(namespace, name string) *Pod { return m.byName[namespace+"/"+name] }
 
 // NodeAt returns the name of the node that has an address.
@@ -149,7 +149,7 @@ func (m *Model) NodeAt(a netip.Addr) (string, bool) {
 	return n, ok
 }
 
-// Isolates tells whether any policy isolates pods in a direction, selected pods or not.
+// Isolates reports whether any policy isolates in a direction, even one that selects no pod.
 func (m *Model) Isolates(d Direction) bool {
 	for _, p := range m.Policies {
 		if d == Ingress && p.IsolatesIngress || d == Egress && p.IsolatesEgress {

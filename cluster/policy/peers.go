@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// peerSet returns the set of a peer, made once for all peers that select the same.
+// peerSet returns the set of a peer. Peers that select the same share one set.
 func (c *compiler) peerSet(namespace string, peer networkingv1.NetworkPolicyPeer) (*PeerSet, error) {
 	switch {
 	case peer.IPBlock != nil:
@@ -42,7 +42,8 @@ func (c *compiler) peerSet(namespace string, peer networkingv1.NetworkPolicyPeer
 	return c.intern("pods", text, func(s *PeerSet) { s.Addrs = addrs(c.index.across(ns, ps)) }), nil
 }
 
-// blockSet compiles an ipBlock. An exception that is not understood would allow too much, so it voids the block.
+// blockSet compiles an ipBlock. A block with an exception that is not understood matches nothing: without the exception it
+// would allow too much.
 func (c *compiler) blockSet(b *networkingv1.IPBlock) (*PeerSet, error) {
 	r, err := parseCIDR(b.CIDR)
 	if err != nil {
@@ -61,7 +62,7 @@ func (c *compiler) blockSet(b *networkingv1.IPBlock) (*PeerSet, error) {
 	return c.intern("block", text, func(s *PeerSet) { s.Block, s.Ranges = true, subtract(r, holes) }), nil
 }
 
-// intern returns the set with a text, which says fully what is in it, and fills it if it is new.
+// intern returns the set with a text, which must determine what is in the set. fill is called if the set is new.
 func (c *compiler) intern(kind, text string, fill func(*PeerSet)) *PeerSet {
 	id := kind + "-" + hash(text)
 	s := c.m.Peers[id]
@@ -98,14 +99,14 @@ func (c *compiler) port(r *Rule, p networkingv1.NetworkPolicyPort) error {
 			to = *p.EndPort
 		}
 		if from < 1 || to > maxPort || to < from {
-			return fmt.Errorf("ports %d to %d are no range", from, to)
+			return fmt.Errorf("ports %d to %d are not a range", from, to)
 		}
 		r.Ports = append(r.Ports, PortRange{proto, uint16(from), uint16(to)})
 	}
 	return nil
 }
 
-// resolveNamed looks up the named ports that policies use on all pods.
+// resolveNamed finds the named ports that policies use in all pods.
 func (c *compiler) resolveNamed() {
 	if len(c.m.Named) == 0 {
 		return
@@ -122,12 +123,12 @@ func (c *compiler) resolveNamed() {
 		for i, p := range id.pods {
 			found := map[key]bool{}
 			eachPort(id.objects[i], func(cp corev1.ContainerPort) {
-				k := key{cp.Name, cmpProtocol(cp.Protocol)}
+				k := key{cp.Name, orTCP(cp.Protocol)}
 				n := wanted[k]
 				if n == nil || found[k] || cp.ContainerPort < 1 || cp.ContainerPort > maxPort {
 					return
 				}
-				found[k] = true // as for Services, the first container that has it
+				found[k] = true // the first container that has it, as for Services
 				for _, a := range p.Addrs {
 					n.Targets = append(n.Targets, Target{a, uint16(cp.ContainerPort)})
 				}
@@ -157,7 +158,7 @@ func eachPort(p *corev1.Pod, visit func(corev1.ContainerPort)) {
 	}
 }
 
-func cmpProtocol(p corev1.Protocol) corev1.Protocol {
+func orTCP(p corev1.Protocol) corev1.Protocol {
 	if p == "" {
 		return corev1.ProtocolTCP
 	}
@@ -169,7 +170,7 @@ func hash(s string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// name makes a unique name of s that is short enough for nftables and still tells a reader what it stands for.
+// name makes a unique name of s that is short enough for nftables and still readable.
 func name(s, salt string) string {
 	h := hash(s + salt)
 	if len(s) > 100 {

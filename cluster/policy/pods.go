@@ -9,14 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// source is a pod together with the object it was made of.
+// source is a pod and the object it was made of.
 type source struct {
 	*Pod
 	object *corev1.Pod
 }
 
-// addPods fills in the pods of the model and decides who holds an address that several claim: an address is given to a
-// new pod while the API still shows the old one that is about to go.
+// addPods adds the pods to the model. If several have the same address it decides which of them holds it: an address may be
+// assigned to a new pod while the API still shows the old one.
 func (c *compiler) addPods(pods []*corev1.Pod) []source {
 	sources := make([]source, 0, len(pods))
 	owner := make(map[netip.Addr]*corev1.Pod, len(pods))
@@ -63,7 +63,7 @@ func (c *compiler) addPods(pods []*corev1.Pod) []source {
 	return kept
 }
 
-// podAddrs returns the addresses a pod says it has, ordered.
+// podAddrs returns the addresses in a pod's status, ordered.
 func podAddrs(p *corev1.Pod) []netip.Addr {
 	var addrs []netip.Addr
 	add := func(s string) {
@@ -79,7 +79,7 @@ func podAddrs(p *corev1.Pod) []netip.Addr {
 	return addrs
 }
 
-// supersedes tells whether a is the more likely holder of an address that b claims too.
+// supersedes reports whether a is more likely than b to hold an address that both have in their status.
 func supersedes(a, b *corev1.Pod) bool {
 	if (a.DeletionTimestamp == nil) != (b.DeletionTimestamp == nil) {
 		return a.DeletionTimestamp == nil

@@ -13,7 +13,7 @@ import (
 // AddrRange is a range of addresses of one family, both ends included.
 type AddrRange struct{ From, To netip.Addr }
 
-// Contains tells whether an address is in the range.
+// Contains reports whether an address is in the range.
 func (r AddrRange) Contains(a netip.Addr) bool {
 	return a.BitLen() == r.From.BitLen() && r.From.Compare(a) <= 0 && a.Compare(r.To) <= 0
 }
@@ -25,7 +25,7 @@ func (r AddrRange) String() string {
 	return r.From.String() + "-" + r.To.String()
 }
 
-// parseCIDR reads a CIDR as the API server does: leading zeros and host bits are tolerated.
+// parseCIDR parses a CIDR as the API server does: it tolerates leading zeros and host bits.
 func parseCIDR(s string) (AddrRange, error) {
 	_, n, err := netutils.ParseCIDRSloppy(s)
 	if err != nil {
@@ -40,7 +40,7 @@ func parseCIDR(s string) (AddrRange, error) {
 	return AddrRange{from, to}, nil
 }
 
-// subtract returns what is left of r without the holes, ordered.
+// subtract returns r without the holes, ordered.
 func subtract(r AddrRange, holes []AddrRange) []AddrRange {
 	holes = slices.Clone(holes)
 	slices.SortFunc(holes, func(a, b AddrRange) int { return a.From.Compare(b.From) })
@@ -67,7 +67,7 @@ type PortRange struct {
 	From, To uint16
 }
 
-// Contains tells whether a port is in the range.
+// Contains reports whether a port is in the range.
 func (r PortRange) Contains(proto corev1.Protocol, port uint16) bool {
 	return proto == r.Protocol && r.From <= port && port <= r.To
 }
@@ -84,7 +84,7 @@ func (r PortRange) String() string {
 
 const maxPort = 65535
 
-// mergePorts orders ranges and joins those that touch.
+// mergePorts orders ranges and joins those that overlap or are adjacent.
 func mergePorts(in []PortRange) []PortRange {
 	slices.SortFunc(in, func(a, b PortRange) int {
 		if a.Protocol != b.Protocol {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Resolve returns the address of an end of a connection as people write it: namespace/name of a pod, node/name, gateway,
-// or an address. It is the inverse of Describe, but for pods on the host network, which Describe calls by their node.
+// Resolve returns the address of one end of a connection: namespace/name of a pod, node/name, gateway, or an address. It is the
+// inverse of Describe, except for pods on the host network, for which Describe returns their node.
 func (m *Model) Resolve(end string) (netip.Addr, error) {
 	if a, err := netip.ParseAddr(end); err == nil {
 		return a.Unmap(), nil

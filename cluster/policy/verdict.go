@@ -15,23 +15,23 @@ type Reason string
 const (
 	NotAPod     Reason = "NotAPod"     // nothing is enforced on that side
 	NotIsolated Reason = "NotIsolated" // no policy selects the pod in that direction
-	Itself      Reason = "Itself"      // the pod talks to itself
-	OwnNode     Reason = "OwnNode"     // the pod and its node
+	Itself      Reason = "Itself"      // both ends are the same pod
+	OwnNode     Reason = "OwnNode"     // between the pod and the node it runs on
 	RuleAllows  Reason = "RuleAllows"  // Policy and Rule say which
-	NoRule      Reason = "NoRule"      // isolated by Isolated, and none of their rules allows it
+	NoRule      Reason = "NoRule"      // no rule of the policies in Isolated allows it
 )
 
-// Decision is what one side of a connection says.
+// Decision is the verdict of one side of a connection.
 type Decision struct {
 	Allowed  bool     `json:"allowed"`
 	Reason   Reason   `json:"reason"`
 	Policy   string   `json:"policy,omitempty"`   // namespace/name of the one that allows
 	Rule     int      `json:"rule"`               // index in its ingress or egress list, -1 if none decides
 	Isolated []string `json:"isolated,omitempty"` // namespace/name of the policies that isolate the pod
-	Text     string   `json:"text"`               // the same in words
+	Text     string   `json:"text"`               // all of this for people
 }
 
-// Verdict is whether a connection is allowed: both sides must agree.
+// Verdict is whether a connection is allowed, which both sides must do.
 type Verdict struct {
 	From     string          `json:"from"` // namespace/name of a pod, node/name, or an address
 	To       string          `json:"to"`
@@ -44,7 +44,7 @@ type Verdict struct {
 	Ingress  Decision        `json:"ingress"` // of the side that is connected to
 }
 
-// Denied returns the direction that denies and its decision; egress first, as a packet meets it.
+// Denied returns the direction that denies and its decision, false if none does; egress comes first, as for a packet.
 func (v Verdict) Denied() (Direction, Decision, bool) {
 	switch {
 	case !v.Egress.Allowed:
@@ -80,7 +80,7 @@ func (m *Model) Describe(a netip.Addr) string {
 	return a.String()
 }
 
-// decide judges one side: self is the address the direction is seen from.
+// decide judges one side of a connection: self is the address of that side.
 func (m *Model) decide(d Direction, self, peer netip.Addr, proto corev1.Protocol, port uint16) Decision {
 	pod := m.byAddr[self]
 	if pod == nil {
@@ -120,8 +120,8 @@ func (m *Model) decide(d Direction, self, peer netip.Addr, proto corev1.Protocol
 	}
 }
 
-// ownNode tells whether peer is the node a pod runs on. As a source the gateway address is the node, too: connections
-// that start there are the agent's.
+// ownNode reports whether peer is the node that a pod runs on. As a source, the gateway address is the node too: the agent
+// connects from there.
 func (m *Model) ownNode(d Direction, pod *Pod, peer netip.Addr) bool {
 	if d == Ingress && peer == m.gateway && m.gateway.IsValid() {
 		return true
@@ -130,7 +130,8 @@ func (m *Model) ownNode(d Direction, pod *Pod, peer netip.Addr) bool {
 	return ok && n == pod.Node
 }
 
-// match tells whether the rule allows a peer, and in words through what. target is the destination's address.
+// match reports whether the rule allows a connection with a peer, and returns the matching peer and port as text. target is
+// the address of the destination.
 func (r *Rule) match(peer, target netip.Addr, proto corev1.Protocol, port uint16) (string, bool) {
 	who := "any peer"
 	if !r.AnyPeer {

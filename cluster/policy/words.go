@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Words says what a rule allows: "pods with role=api in namespace shop, on TCP/5432, port \"metrics\" (TCP)".
+// Words returns what a rule allows as text: "pods with role=api in namespace shop, on TCP/5432, port \"metrics\" (TCP)".
 func (r *Rule) Words() string {
 	who := "any address"
 	if !r.AnyPeer {
@@ -34,7 +34,7 @@ func (r *Rule) Words() string {
 	return who + ", on " + strings.Join(ports, ", ")
 }
 
-// Words says which ports are in the range.
+// Words returns the range as text.
 func (r PortRange) Words() string {
 	if r.From == 0 && r.To == maxPort {
 		return "any " + string(r.Protocol) + " port"
@@ -42,7 +42,7 @@ func (r PortRange) Words() string {
 	return r.String()
 }
 
-// Group returns what isolates the pod in a direction; nil: nothing does.
+// Group returns the policies that isolate the pod in a direction, nil if none do.
 func (p *Pod) Group(d Direction) *Group {
 	if d == Egress {
 		return p.Egress

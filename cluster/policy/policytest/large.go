@@ -11,8 +11,8 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// Large is a cluster of ten namespaces and as many nodes n0, n1, … as it takes with 110 pods each. Half of the pods belong to Deployments, half to StatefulSets, whose pods
-// all have a label of their own.
+// Large returns a cluster of ten namespaces, with a node for every 110 pods. Half of the pods belong to Deployments, the other
+// half to StatefulSets, where each pod has a label of its own.
 func Large(pods, policies int) policy.Objects {
 	var o policy.Objects
 	for i := range 10 {

@@ -1,5 +1,5 @@
-// Package policytest makes clusters for tests of what is built on cluster/policy: small ones that are full of edge cases,
-// each a function of some bytes, so that a fuzzer can change them bit by bit.
+// Package policytest makes clusters for tests of code that uses package policy: small ones, full of edge cases, that are a
+// function of some bytes, so that a fuzzer can change them bit by bit.
 //
 //	f.Fuzz(func(t *testing.T, data []byte) {
 //		m := policy.Compile(policytest.Objects(data), policy.Options{Gateway: netip.MustParseAddr(policytest.Gateway)})
@@ -18,8 +18,8 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// choices turns fuzz input into decisions, so that mutations of the input are small changes of the cluster. When the
-// input is used up, it goes on with a fixed sequence seeded by it.
+// choices turns fuzz input into decisions, so that a small change of the input is a small change of the cluster. After the end
+// of the input it continues with a pseudo-random sequence that the input has seeded.
 type choices struct {
 	data []byte
 	pos  int
@@ -47,7 +47,7 @@ func pick[T any](c *choices, from ...T) T { return from[c.n(len(from))] }
 // Gateway is the address of the API in the clusters of Objects.
 const Gateway = "10.245.0.1"
 
-// Protocols returns the protocols that policies know.
+// Protocols returns the protocols that a policy may name.
 func Protocols() []corev1.Protocol {
 	return []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}
 }
@@ -70,7 +70,7 @@ func (c *choices) objects() policy.Objects {
 	}
 	for _, ns := range []string{"a", "b", "c"} {
 		if c.oneIn(16) {
-			continue // not known yet
+			continue // a namespace that is unknown
 		}
 		o.Namespaces = append(o.Namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: c.labels()}})
 	}
@@ -211,7 +211,7 @@ func (c *choices) ports() []networkingv1.NetworkPolicyPort {
 	return ports
 }
 
-// Addrs are all addresses worth asking about: of pods, dead ones too, of nodes, and outside.
+// Addrs returns all addresses that make a difference: of pods, ended ones too, of nodes, and outside the cluster.
 func Addrs(o policy.Objects) []string {
 	seen := map[string]bool{}
 	out := []string{Gateway, "203.0.113.7", "255.255.255.255", "0.0.0.0", "10.244.0.1", "10.244.1.1", "172.18.0.2", "172.18.0.3"}
