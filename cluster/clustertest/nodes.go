@@ -84,7 +84,7 @@ func (b *bench) failsCleanly(t *testing.T) {
 	b.expect(t, in(n, cluster.NodeRunning))
 }
 
-// cancelsCleanly ends ctx ever later until a Create succeeds, so that it ends in every part of the work.
+// cancelsCleanly cancels Create later and later until one succeeds, so that every part of the work is interrupted.
 func (b *bench) cancelsCleanly(t *testing.T) {
 	for after := time.Duration(0); ; after = after*3/2 + time.Millisecond {
 		if after > time.Minute {
@@ -143,7 +143,7 @@ func (b *bench) lists(t *testing.T) {
 		t.Fatalf("create: %v", err)
 	}
 	small := b.create(t, "n2")
-	if diff := cmp.Diff([]cluster.Node{small, big}, b.list(t), sameInstant); diff != "" {
+	if diff := cmp.Diff([]cluster.Node{small, big}, b.list(t), sameInstant()); diff != "" {
 		t.Errorf("list differs from create (-create +list):\n%s", diff)
 	}
 	want := cluster.Node{MilliCPUs: 1500, MemoryBytes: 256 << 20, Labels: spec.Labels, Ports: spec.Ports}
@@ -153,7 +153,8 @@ func (b *bench) lists(t *testing.T) {
 	}
 }
 
-var sameInstant = cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
+// sameInstant compares times without their location.
+func sameInstant() cmp.Option { return cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }) }
 
 func (b *bench) listsAll(t *testing.T) {
 	mine := b.create(t, "n1")

@@ -1,14 +1,14 @@
-// Package kltest gives Go tests a real Kubernetes control plane: etcd, API server, controllers and scheduler, without
-// nodes, engine or root. It is for those who test controllers and would else start etcd and kube-apiserver themselves.
+// Package kltest gives Go tests a real Kubernetes control plane: etcd, API server, controllers and scheduler. It needs neither
+// nodes, nor a container engine, nor root. It is meant for tests of controllers, as a replacement for separate etcd and
+// kube-apiserver processes.
 //
 //	func TestReconcile(t *testing.T) {
 //		api := kltest.New(t)
 //		client := kubernetes.NewForConfigOrDie(api.Config)
-//		…
 //	}
 //
-// Each control plane is a process of its own, so a test binary may have several at once. They are made with the kl
-// program: the one $KL_BINARY names, else the kl in $PATH.
+// Each control plane is a process of its own, so a test binary may have several at the same time. They are started with the
+// kl program: $KL_BINARY, else kl in $PATH.
 package kltest
 
 import (
@@ -28,14 +28,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Options say what to start. The zero value is a control plane alone, that does not sync to disk.
+// Options configures what Start starts. The zero value means a control plane without nodes that does not sync to disk.
 type Options struct {
 	Binary    string        // path of kl; "" means $KL_BINARY, else kl in $PATH
-	Nodes     int           // real nodes; they need an engine or root
-	Simulated int           // simulated nodes
+	Nodes     int           // number of real nodes, which need a container engine or root
+	Simulated int           // number of simulated nodes
 	Config    string        // path of a kl.yaml; the other fields override it
 	Durable   bool          // sync etcd to disk
-	Timeout   time.Duration // to be ready within; 0 means three minutes
+	Timeout   time.Duration // how long to wait until it is ready; 0 means three minutes
 }
 
 // API is a running control plane. Its fields are not changed after Start.
@@ -65,8 +65,8 @@ func New(t testing.TB) *API {
 	return api
 }
 
-// Start starts a control plane and returns when it is ready. Stop it, or it outlives the process. If Start fails or ctx
-// ends, it leaves nothing behind.
+// Start starts a control plane and returns when it is ready. The caller must stop it: it outlives the process. If Start fails
+// or ctx ends, nothing is left behind.
 func Start(ctx context.Context, o Options) (*API, error) {
 	binary, err := find(o.Binary)
 	if err != nil {
@@ -94,7 +94,7 @@ func (a *API) start(ctx context.Context, o Options) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("read kubeconfig: %w", err), a.down())
 	}
-	config.QPS = -1 // the API server is for this test alone
+	config.QPS = -1 // no rate limit: the API server belongs to this test
 	a.Config = config
 	return nil
 }
@@ -116,7 +116,7 @@ func (o Options) arguments(a *API) []string {
 	return args
 }
 
-// Stop removes the control plane and all it held.
+// Stop stops the control plane and removes its data.
 func (a *API) Stop() error { return errors.Join(a.down(), os.RemoveAll(a.dir)) }
 
 func (a *API) down() error {
@@ -128,11 +128,11 @@ func (a *API) down() error {
 	return nil
 }
 
-// run runs kl. When ctx ends, kl is interrupted as by Ctrl-C, so that it cleans up.
+// run runs kl. When ctx ends, kl gets an interrupt, as by Ctrl-C, so that it cleans up.
 func (a *API) run(ctx context.Context, args ...string) error {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, a.binary, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+a.Kubeconfig) // the user's own stays as it is
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+a.Kubeconfig) // so that the user's kubeconfig is not changed
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopTimeout

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// serializer chooses protobuf if the client takes it, else JSON.
+// serializer returns protobuf if the client accepts it, else JSON.
 func serializer(r *http.Request) runtime.SerializerInfo {
 	want := "application/json"
 	if strings.HasPrefix(r.Header.Get("Accept"), "application/vnd.kubernetes.protobuf") {
@@ -55,7 +55,7 @@ func (s *Server) serveList(w http.ResponseWriter, r *http.Request, t target) {
 	encode(w, r, t.resource.gv, list)
 }
 
-// tableOf prints objects by name and age, as the real server does for a kind it knows nothing about.
+// tableOf returns a table of names and ages, as a real server does for an unknown kind.
 func tableOf(items []runtime.Object) *metav1.Table {
 	t := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"},
 		ColumnDefinitions: []metav1.TableColumnDefinition{{Name: "Name", Type: "string", Format: "name"}, {Name: "Created At", Type: "date"}}}
@@ -74,7 +74,7 @@ func tableOf(items []runtime.Object) *metav1.Table {
 	return t
 }
 
-// serveWatch streams changes until the client goes. Initial events by watch are refused, so that clients list.
+// serveWatch streams changes until the client disconnects. It refuses to send initial events, so that clients list.
 func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request, t target) {
 	if r.URL.Query().Get("sendInitialEvents") != "" {
 		fail(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden")

@@ -50,10 +50,10 @@ func Start(t testing.TB, objects ...runtime.Object) *Server {
 	return s
 }
 
-// Config is how to reach the server.
+// Config returns the client configuration for the server.
 func (s *Server) Config() *rest.Config { return &rest.Config{Host: "http://" + s.addr} }
 
-// Kubeconfig is a file's content that leads to the server by a context of that name.
+// Kubeconfig returns the content of a kubeconfig with a context of that name for the server.
 func (s *Server) Kubeconfig(name string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: %[1]s\nclusters:\n- name: %[1]s\n  cluster: {server: \"http://%[2]s\"}\ncontexts:\n- name: %[1]s\n  context: {cluster: %[1]s, user: %[1]s}\nusers:\n- name: %[1]s\n  user: {}\n", name, s.addr)
 }
@@ -66,7 +66,7 @@ func (s *Server) Set(o runtime.Object) {
 	}
 }
 
-// Object returns what the server holds, nil if nothing.
+// Object returns an object that the server holds, nil if there is none.
 func (s *Server) Object(plural, namespace, name string) runtime.Object {
 	for _, r := range served() {
 		if r.name == plural {
@@ -91,35 +91,35 @@ func (s *Server) Remove(o runtime.Object) {
 	s.store.remove(r, key(m))
 }
 
-// Refuse makes the server answer 403 to a verb on a resource or subresource: ("patch", "deployments"), ("get", "nodes/proxy").
+// Refuse makes the server refuse a verb on a resource or subresource: ("patch", "deployments"), ("get", "nodes/proxy").
 func (s *Server) Refuse(verb, plural string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused[verb+" "+plural] = true
 }
 
-// Usage sets what metrics.k8s.io answers; without it, it is not found.
+// Usage sets the answers of metrics.k8s.io, which does not exist before.
 func (s *Server) Usage(f func() ([]metricsv1beta1.NodeMetrics, []metricsv1beta1.PodMetrics)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.usage = f
 }
 
-// Log sets what the log of a pod is.
+// Log sets the log of a pod.
 func (s *Server) Log(namespace, pod, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logs[namespace+"/"+pod] = text
 }
 
-// Kubelet sets what the kubelets answer at /stats/summary; without it, they do not answer.
+// Kubelet sets the answers of kubelets at /stats/summary. Before, kubelets do not answer.
 func (s *Server) Kubelet(f func(node string) string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kubelet = f
 }
 
-// Up listens (again, on the same port).
+// Up starts the server, on the same port as before.
 func (s *Server) Up() {
 	s.t.Helper()
 	var lc net.ListenConfig
@@ -150,7 +150,7 @@ type target struct {
 	namespace, name, sub string
 }
 
-// parse reads /api/v1/namespaces/NS/pods/NAME/log and its like.
+// parse parses paths such as /api/v1/namespaces/NS/pods/NAME/log.
 func parse(path string) (target, bool) {
 	p := strings.Split(strings.Trim(path, "/"), "/")
 	var gv string
@@ -295,7 +295,7 @@ func (s *Server) servePatch(w http.ResponseWriter, r *http.Request, t target) {
 		fail(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, err.Error())
 		return
 	}
-	encode(w, r, t.resource.gv, changed)
+	s.serveGet(w, r, t) // with its new resource version
 }
 
 func applyPatch(kind types.PatchType, before, patch []byte, o runtime.Object) ([]byte, error) {
@@ -332,7 +332,7 @@ func (s *Server) serveUsage(w http.ResponseWriter, r *http.Request) {
 	answer(w, metricsv1beta1.PodMetricsList{TypeMeta: kind, Items: pods})
 }
 
-// serveDiscovery answers what is served; false if the request is about something else.
+// serveDiscovery answers a request for the served resources. It returns false if the request is for something else.
 func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) bool {
 	path := strings.Trim(r.URL.Path, "/")
 	groups := map[string][]metav1.APIResource{}

@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// resource is one sort of object the server serves.
+// resource is a kind of object that the server serves.
 type resource struct {
 	gv         schema.GroupVersion
 	name, kind string
@@ -49,7 +49,7 @@ func served() []resource {
 
 func (r resource) gvr() schema.GroupVersionResource { return r.gv.WithResource(r.name) }
 
-// store holds objects by resource and tells watchers what changes.
+// store holds objects by resource and sends changes to watchers.
 type store struct {
 	mu       sync.Mutex
 	version  int64
@@ -126,7 +126,7 @@ func (s *store) remove(r resource, k string) bool {
 	return ok
 }
 
-// tell passes an event on; a watcher that does not keep up loses its watch, as with a real server.
+// tell sends an event to all watchers. The watch of one that does not keep up ends, as with a real server.
 func (s *store) tell(r resource, e watch.Event) {
 	s.past[r.gvr()] = append(s.past[r.gvr()], pastEvent{s.version, e})
 	for c := range s.watchers[r.gvr()] {
@@ -146,7 +146,7 @@ func (s *store) get(r resource, k string) (runtime.Object, bool) {
 	return o, ok
 }
 
-// list returns the objects of a namespace (all if empty) by key, and the version they are of.
+// list returns the objects of a namespace (all if empty), ordered by key, and the resource version of the list.
 func (s *store) list(r resource, namespace string) ([]runtime.Object, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

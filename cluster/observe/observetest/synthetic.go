@@ -13,8 +13,8 @@ import (
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
-// Synthetic makes a cluster of ready nodes and running pods, ten to a Deployment and a hundred to a namespace, as a
-// simulated cluster has them. The same arguments make the same objects.
+// Synthetic makes a cluster of ready nodes and running pods, ten in each Deployment and a hundred in each namespace. The same
+// arguments make the same objects.
 func Synthetic(nodes, pods int, now time.Time) []runtime.Object {
 	var out []runtime.Object
 	for i := range nodes {
@@ -58,8 +58,8 @@ func Template(app, image string) corev1.PodTemplateSpec {
 			Limits: corev1.ResourceList{"memory": quantity.MustParse("128Mi")}}}}}}
 }
 
-// Deployment makes a complete Deployment at revision rev with its ReplicaSet and running pods over some nodes; seed varies
-// addresses.
+// Deployment makes a complete Deployment at revision rev with its ReplicaSet and running pods, spread over nodes; seed makes the
+// addresses of its pods unique.
 func Deployment(namespace, name string, replicas, rev, nodes, seed int, created time.Time) []runtime.Object {
 	n, at := int32(replicas), metav1.NewTime(created)
 	annotations := map[string]string{"deployment.kubernetes.io/revision": fmt.Sprint(rev)}
@@ -104,7 +104,7 @@ func Pod(rs *appsv1.ReplicaSet, i int, node, ip string) *corev1.Pod {
 	return p
 }
 
-// SyntheticUsage is what metrics.k8s.io says about a cluster of Synthetic.
+// SyntheticUsage returns the metrics of a cluster of Synthetic, for Server.Usage.
 func SyntheticUsage(objects []runtime.Object) func() ([]metricsv1beta1.NodeMetrics, []metricsv1beta1.PodMetrics) {
 	return func() (nodes []metricsv1beta1.NodeMetrics, pods []metricsv1beta1.PodMetrics) {
 		for i, o := range objects {

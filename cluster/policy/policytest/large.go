@@ -11,8 +11,8 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// Large returns a cluster of ten namespaces, with a node for every 110 pods. Half of the pods belong to Deployments, the other
-// half to StatefulSets, where each pod has a label of its own.
+// Large returns pods and policies in ten namespaces, the pods on nodes n0, n1, … with 110 pods each. Half of the pods have the
+// labels of Deployments, the other half those of StatefulSets, where each pod has a label of its own.
 func Large(pods, policies int) policy.Objects {
 	var o policy.Objects
 	for i := range 10 {
