@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"sync"
 	"text/template"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -25,6 +26,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/klkube/kl/embedded/controlplane/await"
 )
 
 var (
@@ -40,61 +43,61 @@ var (
 	cloudYAML string
 )
 
-// Mode says whose word counts where somebody else has changed a field.
+// Mode decides about fields that a user has changed.
 type Mode bool
 
 // The modes.
 const (
-	Force Mode = true  // kl's: rights and tokens
-	Yield Mode = false // theirs: the object is left as it is
+	Force Mode = true  // kl's value wins: rights and tokens
+	Yield Mode = false // the user's value wins: Apply returns ErrConflict and leaves the object alone
 )
 
 // fieldManager owns the fields that kl sets.
 const fieldManager = "kl"
 
-// Nodes is what nodes need to join and to run: the bootstrap token, its rights, and those of kubelets, of kube-proxy and
-// of kl's agent, which use the kubelet's identity.
+// Nodes returns what nodes need to join and to run: the bootstrap token, its rights, and those of kubelets, kube-proxy and
+// kl's agent, which uses the kubelet's identity.
 func Nodes(tokenID, tokenSecret string) ([]*unstructured.Unstructured, error) {
 	return parse(nodesYAML, map[string]string{"TokenID": tokenID, "TokenSecret": tokenSecret})
 }
 
-// DNS is CoreDNS: the node's own engine in the pause image, so that nothing is pulled.
+// DNS returns CoreDNS, which runs the node's engine in the pause image, so that nothing is pulled.
 func DNS(address, domain string) ([]*unstructured.Unstructured, error) {
 	return parse(dnsYAML, map[string]string{"Address": address, "Domain": domain})
 }
 
-// Cloud is what the cloud provider's user may do.
+// Cloud returns the rights of the cloud provider's user.
 func Cloud(user string) ([]*unstructured.Unstructured, error) {
 	return parse(cloudYAML, map[string]string{"User": user})
 }
 
-// MetricsServer is where the API server finds a metrics-server that the control plane runs, and the rights of its user.
+// MetricsServer describes a metrics-server in the control plane: how the API server finds it, and its user.
 type MetricsServer struct {
-	User    string // whose certificate it has
+	User    string // in its client certificate
 	Gateway string // address by which the API server reaches the control plane
 	Port    uint16
-	CA      string // PEM: who signed its serving certificate
+	CA      string // of its serving certificate, PEM
 }
 
-// Objects are the rights, then the Service and its endpoint, and last the APIService: see [MetricsServer.Rights].
+// Objects returns the rights, then the Service and its endpoint, and last the APIService.
 func (m MetricsServer) Objects() ([]*unstructured.Unstructured, error) { return parse(metricsYAML, m) }
 
-// Rights tells how many of Objects are rights, which stay when the rest is withdrawn.
+// Rights is the number of Objects, from the first, that are rights. They stay when the others are withdrawn.
 func (m MetricsServer) Rights() int { return 4 }
 
-// Storage is the CSI driver, the classes of its volumes, and the rights of who makes them.
+// Storage describes the CSI driver, its storage classes, and the user of the controller.
 type Storage struct {
-	User                    string // whose certificate it has
+	User                    string // in the controller's client certificate
 	Driver                  string // name of the CSI driver
-	KindKey                 string // parameter of its classes that says where volumes are: local or shared
+	KindKey                 string // class parameter for where volumes are: local or shared
 	Standard, Shared, Local string // names of the classes
 	DisksDir                string // where local volumes are mounted
 }
 
-// Objects are the rights, and then the driver and the classes: see [Storage.Rights].
+// Objects returns the rights, then the driver and the classes.
 func (s Storage) Objects() ([]*unstructured.Unstructured, error) { return parse(storageYAML, s) }
 
-// Rights tells how many of Objects are rights.
+// Rights is the number of Objects, from the first, that are rights.
 func (s Storage) Rights() int { return 4 }
 
 func parse(text string, values any) ([]*unstructured.Unstructured, error) {
@@ -118,10 +121,24 @@ func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// ErrConflict is wrapped by Apply in mode Yield for objects that somebody else has changed.
-var ErrConflict = errors.New("changed by somebody else")
+// ErrConflict is wrapped by the errors of Apply in mode Yield for objects with fields that a user has changed.
+var ErrConflict = errors.New("changed by a user")
 
-// Client is what Apply needs: a client of the server that config reaches, which speaks JSON.
+// OnlyConflicts reports whether err is one of Apply and every object that it is about is in conflict.
+func OnlyConflicts(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return errors.Is(err, ErrConflict)
+	}
+	for _, e := range joined.Unwrap() {
+		if !errors.Is(e, ErrConflict) {
+			return false
+		}
+	}
+	return true
+}
+
+// Client returns the client that Apply takes, for the server that config reaches. It speaks JSON.
 func Client(config *rest.Config) (dynamic.Interface, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType, config.AcceptContentTypes = "", ""
@@ -132,7 +149,29 @@ func Client(config *rest.Config) (dynamic.Interface, error) {
 	return client, nil
 }
 
-// Apply applies objects side by side and returns the errors of all, each with the object it is about.
+// ApplyWithin is Apply, tried again until it succeeds or the limit is over. Conflicts do not go away and are returned at
+// once if there is no other error.
+func ApplyWithin(ctx context.Context, limit time.Duration, client dynamic.Interface, objects []*unstructured.Unstructured, mode Mode) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var conflicts error
+	err := await.Success(ctx, applyInterval, func(ctx context.Context) error {
+		err := Apply(ctx, client, objects, mode)
+		if OnlyConflicts(err) {
+			conflicts = err
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return conflicts
+}
+
+const applyInterval = 50 * time.Millisecond
+
+// Apply applies objects in parallel and joins the errors, each of which names its object.
 func Apply(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured, mode Mode) error {
 	errs := make([]error, len(objects))
 	var wg sync.WaitGroup
@@ -148,7 +187,7 @@ func Apply(ctx context.Context, client dynamic.Interface, objects []*unstructure
 }
 
 func apply(ctx context.Context, client dynamic.Interface, object *unstructured.Unstructured, mode Mode) error {
-	// The kinds are ours, so the rule of thumb is right and discovery is spared.
+	// The guess is right for the kinds used here, and saves discovery.
 	resource, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
 	data, err := json.Marshal(object)
 	if err != nil {

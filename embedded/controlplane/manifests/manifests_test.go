@@ -1,11 +1,20 @@
 package manifests
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 func names(objects []*unstructured.Unstructured) []string {
@@ -123,5 +132,61 @@ func TestStorage(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"local", "shared"}, kinds); d != "" {
 		t.Errorf("kinds (-want +got):\n%s", d)
+	}
+}
+
+func TestOnlyConflicts(t *testing.T) {
+	conflict, refused := fmt.Errorf("apply ConfigMap: %w", ErrConflict), errors.New("refused")
+	for _, tt := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"no error", nil, false},
+		{"one conflict", conflict, true},
+		{"conflicts", errors.Join(conflict, conflict), true},
+		{"a conflict and another error", errors.Join(conflict, refused), false},
+		{"another error", refused, false},
+	} {
+		if got := OnlyConflicts(tt.err); got != tt.want {
+			t.Errorf("%s: OnlyConflicts() = %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestApplyWithin answers the first patches as an API server does that is not ready yet.
+func TestApplyWithin(t *testing.T) {
+	objects, err := Cloud("system:somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects = objects[:1]
+	notYet := apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "kube-system")
+	conflict := apierrors.NewConflict(schema.GroupResource{}, "x", errors.New("owned by kubectl"))
+	for _, tt := range []struct {
+		name    string
+		mode    Mode
+		answers []error // the last one again and again
+		want    func(error) bool
+		patches int // 0 for any number
+	}{
+		{"applied on the third attempt", Force, []error{notYet, notYet, nil}, func(err error) bool { return err == nil }, 3},
+		{"a conflict is not retried", Yield, []error{conflict}, OnlyConflicts, 1},
+		{"the limit keeps the last error", Force, []error{notYet}, func(err error) bool {
+			return errors.Is(err, context.DeadlineExceeded) && errors.Is(err, notYet)
+		}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client, patches := fake.NewSimpleDynamicClient(runtime.NewScheme()), 0
+			client.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				answer := tt.answers[min(patches, len(tt.answers)-1)]
+				patches++
+				return true, objects[0], answer
+			})
+			err := ApplyWithin(t.Context(), 300*time.Millisecond, client, objects, tt.mode)
+			if !tt.want(err) || tt.patches > 0 && patches != tt.patches {
+				t.Errorf("ApplyWithin() = %v after %d patches", err, patches)
+			}
+		})
 	}
 }
