@@ -20,9 +20,12 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// patience is how long a request may wait for its node to appear with the addresses it asks for. A kubelet asks as soon
-// as it knows its addresses itself, which may be before its Node says so.
-const patience = time.Minute
+// Name is the component's name.
+const Name cluster.ComponentName = "approver"
+
+// nodeTimeout is how long a request may wait for a Node with the addresses it asks for. A kubelet may ask before it has
+// published its addresses.
+const nodeTimeout = time.Minute
 
 // Approver watches requests of the signer kubernetes.io/kubelet-serving and approves or denies each.
 type Approver struct {
@@ -30,10 +33,10 @@ type Approver struct {
 	Logger *slog.Logger // slog.Default() if nil
 }
 
-// Name is the component's name.
-func (a *Approver) Name() cluster.ComponentName { return "approver" }
+// Name implements lifecycle.Component.
+func (a *Approver) Name() cluster.ComponentName { return Name }
 
-// Run works until ctx is done. It is ready once it has seen the requests that are already there.
+// Run implements lifecycle.Component. It is ready once it has listed the existing requests.
 func (a *Approver) Run(ctx context.Context, ready func()) error {
 	if a.Logger == nil {
 		a.Logger = slog.Default()
@@ -70,7 +73,7 @@ func (a *Approver) Run(ctx context.Context, ready func()) error {
 		return ctx.Err()
 	}
 	ready()
-	// One worker: requests are few, and a node's are better judged in order.
+	// One worker is enough for the few requests, and keeps those of a node in order.
 	stop := context.AfterFunc(ctx, queue.ShutDown)
 	defer stop()
 	for {
@@ -78,12 +81,13 @@ func (a *Approver) Run(ctx context.Context, ready func()) error {
 		if closed {
 			return ctx.Err()
 		}
-		item, ok, _ := store.GetByKey(name)
-		again := false
-		if ok {
-			again = a.handle(ctx, item.(*certsv1.CertificateSigningRequest))
+		retry := false
+		if item, ok, err := store.GetByKey(name); err != nil {
+			a.Logger.WarnContext(ctx, "read request from the cache", "csr", name, "error", err)
+		} else if ok {
+			retry = a.handle(ctx, item.(*certsv1.CertificateSigningRequest))
 		}
-		if again && ctx.Err() == nil {
+		if retry && ctx.Err() == nil {
 			queue.AddRateLimited(name)
 		} else {
 			queue.Forget(name)
@@ -92,20 +96,20 @@ func (a *Approver) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// handle judges one request and says whether to come back to it.
-func (a *Approver) handle(ctx context.Context, csr *certsv1.CertificateSigningRequest) (again bool) {
+// handle reviews one request and reports whether to do so again later.
+func (a *Approver) handle(ctx context.Context, csr *certsv1.CertificateSigningRequest) (retry bool) {
 	if decided(csr) {
 		return false
 	}
 	logger := a.Logger.With("csr", csr.Name, "requester", csr.Spec.Username)
 	node, err := a.node(ctx, NodeName(csr))
 	if err != nil {
-		logger.WarnContext(ctx, "node of a request cannot be read", "error", err)
+		logger.WarnContext(ctx, "read node of a request", "error", err)
 		return true
 	}
 	verdict, reason := Review(csr, node)
 	if verdict == Wait {
-		if time.Since(csr.CreationTimestamp.Time) < patience {
+		if time.Since(csr.CreationTimestamp.Time) < nodeTimeout {
 			return true
 		}
 		verdict = Deny
@@ -114,7 +118,7 @@ func (a *Approver) handle(ctx context.Context, csr *certsv1.CertificateSigningRe
 		if apierrors.IsNotFound(err) {
 			return false
 		}
-		logger.WarnContext(ctx, "request cannot be decided", "error", err)
+		logger.WarnContext(ctx, "decide request", "error", err)
 		return true
 	}
 	if verdict == Deny {

@@ -25,13 +25,13 @@ func TestHandle(t *testing.T) {
 		name  string
 		asked asked
 		age   time.Duration
-		again bool
+		retry bool
 		want  certsv1.RequestConditionType // none if empty
 	}{
 		{"right", right(), 0, false, certsv1.CertificateApproved},
 		{"forged", forged, 0, false, certsv1.CertificateDenied},
 		{"address not known yet", foreign, 0, true, ""},
-		{"address never known", foreign, 2 * patience, false, certsv1.CertificateDenied},
+		{"address never known", foreign, 2 * nodeTimeout, false, certsv1.CertificateDenied},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,8 +40,8 @@ func TestHandle(t *testing.T) {
 			csr.CreationTimestamp = metav1.NewTime(time.Now().Add(-tt.age))
 			client := fake.NewClientset(node, csr)
 			a := &Approver{Client: client, Logger: slog.New(slog.DiscardHandler)}
-			if again := a.handle(t.Context(), csr); again != tt.again {
-				t.Errorf("handle() = %t, want %t", again, tt.again)
+			if retry := a.handle(t.Context(), csr); retry != tt.retry {
+				t.Errorf("handle() = %t, want %t", retry, tt.retry)
 			}
 			got, err := client.CertificatesV1().CertificateSigningRequests().Get(t.Context(), "csr", metav1.GetOptions{})
 			if err != nil {

@@ -1,10 +1,10 @@
-// Package approver signs off the serving certificates that kubelets ask for. Upstream leaves this to the operator, since
-// only the operator knows which names a node may claim; kl does know: those in the addresses of its Node object.
+// Package approver approves the serving certificates that kubelets request. Upstream leaves that to the operator, who knows
+// which names a node may have. In kl these are the names and addresses in the status of its Node.
 //
 //	a := &approver.Approver{Client: client, Logger: logger}
 //	err := a.Run(ctx, ready)
 //
-// The rules are those of [Review], a pure function. Signing is kube-controller-manager's.
+// The rules are in [Review], a pure function. kube-controller-manager signs what is approved.
 package approver
 
 import (
@@ -19,14 +19,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Verdict is what a review comes to.
+// Verdict is the result of a review.
 type Verdict int
 
 // The verdicts.
 const (
 	Approve Verdict = iota
-	Deny            // never right, whatever happens to the node
-	Wait            // right once the node has the addresses it asks for
+	Deny            // for good
+	Wait            // deny, unless the Node gets the requested names and addresses soon
 )
 
 const (
@@ -34,8 +34,8 @@ const (
 	nodesGroup = "system:nodes"
 )
 
-// Review judges a request for a kubelet's serving certificate. node is the Node of the name that [NodeName] gives, nil if
-// there is none. The reason is for a person. Only requests of the kubelet-serving signer are given to it.
+// Review reviews a request to the kubelet-serving signer. node is the Node that [NodeName] names, nil if there is none. The
+// reason is meant for people.
 func Review(csr *certsv1.CertificateSigningRequest, node *corev1.Node) (Verdict, string) {
 	req, err := parse(csr.Spec.Request)
 	if err != nil {
@@ -64,7 +64,7 @@ func Review(csr *certsv1.CertificateSigningRequest, node *corev1.Node) (Verdict,
 	return Approve, "the names and addresses belong to node " + node.Name
 }
 
-// NodeName is the node that a request speaks for, empty if its requester is no node.
+// NodeName returns the node that made a request, empty if the requester is not a node.
 func NodeName(csr *certsv1.CertificateSigningRequest) string {
 	name, ok := strings.CutPrefix(csr.Spec.Username, nodePrefix)
 	if !ok {
@@ -88,7 +88,7 @@ func parse(data []byte) (*x509.CertificateRequest, error) {
 	return req, nil
 }
 
-// checkRequester makes sure that a node asks, and for itself.
+// checkRequester checks that the requester is a node and asks for a certificate of its own.
 func checkRequester(csr *certsv1.CertificateSigningRequest, req *x509.CertificateRequest) error {
 	if NodeName(csr) == "" {
 		return fmt.Errorf("requester %q is not a node", csr.Spec.Username)
@@ -102,14 +102,14 @@ func checkRequester(csr *certsv1.CertificateSigningRequest, req *x509.Certificat
 	return nil
 }
 
-// checkContent makes sure that the certificate is a kubelet's serving certificate and nothing more. The signer would
-// refuse most of the rest, but only after the approval, and silently.
+// checkContent checks that the certificate can be used for a kubelet's server and for nothing else. The signer refuses most
+// other requests too, but after the approval, and without telling the requester.
 func checkContent(csr *certsv1.CertificateSigningRequest, req *x509.CertificateRequest) error {
 	if !slices.Equal(req.Subject.Organization, []string{nodesGroup}) {
 		return fmt.Errorf("organization is %q, want %s alone", req.Subject.Organization, nodesGroup)
 	}
 	if len(req.DNSNames)+len(req.IPAddresses) == 0 {
-		return fmt.Errorf("neither a name nor an address is asked for")
+		return fmt.Errorf("the request has neither a name nor an address")
 	}
 	if len(req.EmailAddresses) > 0 || len(req.URIs) > 0 {
 		return fmt.Errorf("email addresses and URIs are not allowed")
@@ -123,7 +123,7 @@ func checkContent(csr *certsv1.CertificateSigningRequest, req *x509.CertificateR
 	return nil
 }
 
-// addresses are the names and addresses that belong to a node.
+// addresses returns the names and addresses of a node.
 func addresses(node *corev1.Node) (names []string, ips []net.IP) {
 	names = []string{node.Name}
 	for _, a := range node.Status.Addresses {

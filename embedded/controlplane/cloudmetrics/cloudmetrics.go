@@ -1,9 +1,9 @@
-// Package cloudmetrics counts and times what kl is asked for as a cloud: nodes, load balancers and volumes. The metrics
-// are called as other clouds call theirs, and are among those of the process: for the control plane,
+// Package cloudmetrics counts and times kl's operations as a cloud provider: on nodes, load balancers and volumes. The metrics
+// have the names that other cloud providers use. Those of the control plane are among the API server's:
 //
 //	kl kubectl get --raw /metrics | grep cloudprovider_kl
 //
-// shows them. Every operation is timed at the place that does it:
+// Each operation times itself:
 //
 //	func (c *Controller) CreateVolume(ctx context.Context, …) (v *Volume, err error) {
 //		defer c.Requests.Time("create_volume")(&err)
@@ -23,19 +23,19 @@ type Requests struct {
 	errors  *metrics.CounterVec
 }
 
-// New registers the metrics with register, legacyregistry.Register in a program. It is called once a process: a second set
-// is refused.
+// New registers the metrics with register, which is legacyregistry.Register in a program. Call it once a process: a second
+// registration is an error.
 func New(register func(metrics.Registerable) error) (*Requests, error) {
 	m := &Requests{
 		seconds: metrics.NewHistogramVec(&metrics.HistogramOpts{
 			Name:           "cloudprovider_kl_api_request_duration_seconds",
-			Help:           "Latency of what kl is asked for as a cloud provider, in seconds",
+			Help:           "Latency of kl's operations as a cloud provider, in seconds",
 			Buckets:        []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"request"}),
 		errors: metrics.NewCounterVec(&metrics.CounterOpts{
 			Name:           "cloudprovider_kl_api_request_errors",
-			Help:           "Requests to kl as a cloud provider that failed",
+			Help:           "Failed operations of kl as a cloud provider",
 			StabilityLevel: metrics.ALPHA,
 		}, []string{"request"}),
 	}
@@ -47,7 +47,7 @@ func New(register func(metrics.Registerable) error) (*Requests, error) {
 	return m, nil
 }
 
-// Time begins a request, such as create_volume; the returned function ends it, with the error that err points to then.
+// Time begins to time a request, such as create_volume. The returned function ends it and records the error at err.
 func (m *Requests) Time(request string) func(err *error) {
 	began := time.Now()
 	return func(err *error) { m.Observe(request, time.Since(began), *err) }

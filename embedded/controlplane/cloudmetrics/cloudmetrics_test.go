@@ -36,7 +36,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-func TestNobodyMeasures(t *testing.T) {
+func TestNilRecordsNothing(t *testing.T) {
 	var m *Requests
 	err := errors.New("no")
 	m.Time("create_volume")(&err) // must not panic

@@ -1,30 +1,35 @@
-// Package keeper turns nodes on again that went off by themselves: after a crash, a `docker kill`, an out-of-memory kill.
-// Engines restart what exits but not what is killed, and nodes without an engine have nobody else to look after them.
+// Package keeper restarts nodes that stopped by themselves: after a crash, a `docker kill`, an out-of-memory kill. An engine
+// restarts containers that exit, but not those that are killed.
 //
 //	k := &keeper.Keeper{Layout: l, Open: openDriver, Connected: hub.Watch, Logger: log}
 //	err := k.Run(ctx, ready)
 //
-// A node that is off on purpose has a mark (cluster.Layout.NodeStoppedFile) and is left alone.
+// A node that was stopped on purpose has the file cluster.Layout.NodeStoppedFile and stays off.
 package keeper
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/lifecycle"
 )
 
 const (
-	// grace is left to the engine: where it restarts a node by itself, it has done so by then.
+	// grace is left to the engine, which may restart a node by itself.
 	grace = 500 * time.Millisecond
-	// interval is how often nodes are looked at although no connection was lost: for one that died before it had any.
+	// interval is how often nodes are checked although no connection was lost: one may have stopped before it had any.
 	interval = 30 * time.Second
-	// firstBackOff doubles with every start that was not followed by a connection, up to maxBackOff.
+	// The pause between attempts to start a node. It doubles until the node connects.
 	firstBackOff = time.Second
 	maxBackOff   = time.Minute
 )
@@ -32,27 +37,29 @@ const (
 // Keeper is a component of the control plane. Its fields are set before Run and not changed.
 type Keeper struct {
 	Layout cluster.Layout
-	// Open connects to the driver that made the nodes; it is closed after every look.
+	// Open connects to the driver that created the nodes. The Keeper closes it after every use.
 	Open func(ctx context.Context) (cluster.Driver, error)
-	// Connected tells which nodes are connected, and closes the channel when that changes.
+	// Connected returns the connected nodes and a channel that is closed when they change.
 	Connected func() ([]string, <-chan struct{})
 	Logger    *slog.Logger
 }
 
-// attempt is what was done about a node that has not come back yet.
+// attempt is when to start a node again that has not connected since the last start.
 type attempt struct {
 	next    time.Time // not before
-	backOff time.Duration
+	backOff wait.Backoff
 }
 
-// Name implements the component contract.
+var _ lifecycle.Component = (*Keeper)(nil)
+
+// Name implements lifecycle.Component.
 func (k *Keeper) Name() cluster.ComponentName { return "keeper" }
 
-// Run implements the component contract. An engine that does not answer is asked again later: it may be on its way too.
+// Run implements lifecycle.Component. If the engine does not answer, Run logs that and asks again later.
 func (k *Keeper) Run(ctx context.Context, ready func()) error {
 	ready()
 	attempts := map[string]*attempt{}
-	var before []string // nodes connected at the last look
+	var before []string // the nodes that were connected at the last check
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	for {
@@ -62,10 +69,10 @@ func (k *Keeper) Run(ctx context.Context, ready func()) error {
 		}
 		lost := slices.ContainsFunc(before, func(node string) bool { return !slices.Contains(connected, node) })
 		before = connected
-		if lost { // between two looks, so that nothing will announce it
+		if lost { // before Connected was called, so that the channel does not tell
 			changed = closed()
 		}
-		timer.Reset(k.wait(attempts))
+		timer.Reset(untilNext(attempts))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -78,20 +85,21 @@ func (k *Keeper) Run(ctx context.Context, ready func()) error {
 			case <-timer.C:
 			}
 		}
-		if err := k.look(ctx, attempts); err != nil && ctx.Err() == nil {
-			k.Logger.Warn("cannot look after nodes", "error", err)
+		if err := k.check(ctx, attempts); err != nil && ctx.Err() == nil {
+			k.Logger.WarnContext(ctx, "check nodes", "error", err)
 		}
 	}
 }
 
+// closed returns a closed channel.
 func closed() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }
 
-// wait is the time until something is due.
-func (k *Keeper) wait(attempts map[string]*attempt) time.Duration {
+// untilNext returns the time until the next attempt or check.
+func untilNext(attempts map[string]*attempt) time.Duration {
 	d := interval
 	for _, a := range attempts {
 		d = min(d, max(time.Until(a.next), 0)+time.Millisecond)
@@ -99,16 +107,16 @@ func (k *Keeper) wait(attempts map[string]*attempt) time.Duration {
 	return d
 }
 
-// look starts every node that is off and should not be.
-func (k *Keeper) look(ctx context.Context, attempts map[string]*attempt) error {
-	if !k.missing() {
-		return nil
+// check starts every node that is off and should be on.
+func (k *Keeper) check(ctx context.Context, attempts map[string]*attempt) (err error) {
+	if missing, err := k.missing(); !missing {
+		return err
 	}
 	d, err := k.Open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }()
+	defer func() { err = errors.Join(err, d.Close()) }()
 	starter, ok := d.(cluster.Starter)
 	if !ok {
 		return nil
@@ -128,26 +136,29 @@ func (k *Keeper) look(ctx context.Context, attempts map[string]*attempt) error {
 	return errors.Join(errs...)
 }
 
-// start turns a node on unless it was tried too recently.
+// start starts a node unless the last attempt was too recent.
 func (k *Keeper) start(ctx context.Context, d cluster.Starter, n cluster.Node, attempts map[string]*attempt) error {
 	a := attempts[n.Name]
 	if a == nil {
-		a = &attempt{backOff: firstBackOff}
+		a = &attempt{backOff: wait.Backoff{Duration: firstBackOff, Factor: 2, Cap: maxBackOff, Steps: math.MaxInt}}
 		attempts[n.Name] = a
 	}
 	if time.Now().Before(a.next) {
 		return nil
 	}
-	a.next, a.backOff = time.Now().Add(a.backOff), min(2*a.backOff, maxBackOff)
-	k.Logger.Info("starting a node that went off", "node", n.Name)
+	a.next = time.Now().Add(a.backOff.Step())
+	k.Logger.InfoContext(ctx, "starting a node that stopped", "node", n.Name)
 	return d.Start(ctx, n)
 }
 
-// missing tells whether any node that should be on is not connected: only then is the engine worth a question.
-func (k *Keeper) missing() bool {
+// missing reports whether a node that should be on is not connected. Otherwise the engine need not be asked.
+func (k *Keeper) missing() (bool, error) {
 	entries, err := os.ReadDir(k.Layout.NodeDir(""))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // a cluster without nodes
+	}
 	if err != nil {
-		return false // no nodes
+		return false, fmt.Errorf("list nodes: %w", err)
 	}
 	connected, _ := k.Connected()
 	on := make(map[string]bool, len(connected))
@@ -156,13 +167,13 @@ func (k *Keeper) missing() bool {
 	}
 	for _, e := range entries {
 		if e.IsDir() && !on[e.Name()] && k.wanted(e.Name()) {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
-// wanted tells whether a node of this cluster should be on.
+// wanted reports whether a node of this cluster should be on.
 func (k *Keeper) wanted(node string) bool {
 	if _, err := os.Stat(k.Layout.NodeDir(node)); err != nil {
 		return false // being removed

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,47 +12,28 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/clustertest"
+	"github.com/klkube/kl/cluster/latest"
 )
-
-// links plays the tunnel: which nodes are connected.
-type links struct {
-	mu      sync.Mutex
-	nodes   []string
-	changed chan struct{}
-}
-
-func (l *links) watch() ([]string, <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.nodes, l.changed
-}
-
-func (l *links) set(nodes ...string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.changed)
-	l.nodes, l.changed = nodes, make(chan struct{})
-}
 
 type bench struct {
 	*Keeper
-	fake  *clustertest.Fake
-	fail  atomic.Bool  // starts fail
-	tries atomic.Int32 // starts that failed
-	links *links
-	node  cluster.Node
+	fake      *clustertest.Fake
+	fail      atomic.Bool  // starts fail
+	tries     atomic.Int32 // starts that failed
+	connected *latest.Value[[]string]
+	node      cluster.Node
 }
 
-// run starts a keeper over one connected node n1 and calls f in a bubble of fake time.
+// run starts a keeper over one connected node n1 and calls f in a synctest bubble.
 func run(t *testing.T, f func(t *testing.T, b *bench)) {
 	layout := cluster.Home(t.TempDir()).Cluster("demo")
 	if err := os.MkdirAll(layout.NodeDir("n1"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{fake: clustertest.NewFake(), links: &links{nodes: []string{"n1"}, changed: make(chan struct{})}}
+		b := &bench{fake: clustertest.NewFake(), connected: latest.New([]string{"n1"})}
 		b.Keeper = &Keeper{
-			Layout: layout, Connected: b.links.watch, Logger: slog.New(slog.DiscardHandler),
+			Layout: layout, Connected: b.connected.Get, Logger: slog.New(slog.DiscardHandler),
 			Open: func(context.Context) (cluster.Driver, error) { return b.fake, nil },
 		}
 		b.fake.Hook = func(_ context.Context, op string, _ cluster.Node) error {
@@ -85,7 +65,7 @@ func (b *bench) kill(t *testing.T) {
 	if err := b.fake.Kill(t.Context(), b.node); err != nil {
 		t.Fatal(err)
 	}
-	b.links.set()
+	b.connected.Set(nil)
 }
 
 func (b *bench) state(t *testing.T) cluster.NodeState {
@@ -107,7 +87,7 @@ func TestAKilledNodeIsStarted(t *testing.T) {
 	})
 }
 
-func TestANodeThatIsOffOnPurposeStaysOff(t *testing.T) {
+func TestANodeThatWasStoppedOnPurposeStaysOff(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		if err := os.WriteFile(b.Layout.NodeStoppedFile("n1"), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -120,7 +100,7 @@ func TestANodeThatIsOffOnPurposeStaysOff(t *testing.T) {
 	})
 }
 
-func TestAConnectedClusterCostsTheEngineNothing(t *testing.T) {
+func TestTheEngineIsNotAskedWhileAllNodesAreConnected(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.Open = func(context.Context) (cluster.Driver, error) {
 			t.Error("the driver was opened")
@@ -130,7 +110,7 @@ func TestAConnectedClusterCostsTheEngineNothing(t *testing.T) {
 	})
 }
 
-func TestANodeThatDiesAgainIsTriedLessAndLess(t *testing.T) {
+func TestAttemptsToStartANodeBackOff(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.fail.Store(true)
 		b.kill(t)
