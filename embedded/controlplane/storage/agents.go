@@ -15,19 +15,19 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// agents finds the node to ask about a volume.
+// agents finds the node that serves a volume.
 type agents struct {
 	nodes  Nodes
 	client kubernetes.Interface
 }
 
 var (
-	// errNoNode is returned for a node that does not exist, and whose disk went with it.
+	// errNoNode is returned for a node that does not exist. Its disk was deleted with it.
 	errNoNode = errors.New("the node does not exist")
-	// errSimulated is returned for a node that has no disk.
+	// errSimulated is returned for a simulated node, which has no disk.
 	errSimulated = errors.New("the node is simulated and has no disk")
-	// errOff is returned for a node that cannot be asked now.
-	errOff = errors.New("the node is not connected; trying on until it is back")
+	// errOff is returned for a node that is not connected.
+	errOff = errors.New("the node is not connected; will be retried until it is")
 )
 
 // on returns the agent of a node, or one of the errors above.
@@ -47,7 +47,7 @@ func (a agents) on(ctx context.Context, name string) (storage.Agent, error) {
 	return storage.Agent{}, fmt.Errorf("node %s: %w", name, err)
 }
 
-// any calls f for connected nodes until one does not return an error that another node might not have.
+// any calls f for connected nodes until it succeeds, or fails with an error that every node would return.
 func (a agents) any(f func(storage.Agent) error) error {
 	connected, _ := a.nodes.Watch()
 	err := errors.New("no node is connected")
@@ -60,7 +60,7 @@ func (a agents) any(f func(storage.Agent) error) error {
 	return err
 }
 
-// of calls f for a node that can reach the volume.
+// of calls f for a node that serves the volume.
 func (a agents) of(ctx context.Context, pv *corev1.PersistentVolume, f func(storage.Agent) error) error {
 	switch kind := kindOf(pv); kind {
 	case storage.Shared:
@@ -83,7 +83,7 @@ func kindOf(pv *corev1.PersistentVolume) storage.Kind {
 	return storage.Kind(pv.Spec.CSI.VolumeAttributes[storage.KindKey])
 }
 
-// onNode is the affinity of a volume that is on one node.
+// onNode returns the affinity of a volume that is on one node.
 func onNode(name string) *corev1.VolumeNodeAffinity {
 	return &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 		MatchExpressions: []corev1.NodeSelectorRequirement{{
@@ -92,7 +92,7 @@ func onNode(name string) *corev1.VolumeNodeAffinity {
 	}}}}
 }
 
-// nodeOf reads what onNode wrote; empty if the volume is not on one node.
+// nodeOf returns the node of a volume that is on one node, and otherwise an empty string.
 func nodeOf(pv *corev1.PersistentVolume) string {
 	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
 		return ""

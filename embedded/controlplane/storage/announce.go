@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/node/storage"
@@ -20,10 +21,16 @@ import (
 
 const (
 	announceRetry = 200 * time.Millisecond
-	// patience is how long a cluster's start waits for the classes.
-	patience = 10 * time.Second
+	// readyTimeout is how long a cluster's start waits for the classes.
+	readyTimeout = 10 * time.Second
+	// withdrawRetry is the pause between attempts to delete the classes.
+	withdrawRetry = 10 * time.Second
+
+	// ownObjects selects what kl has created.
+	ownObjects = "app.kubernetes.io/managed-by=kl"
 )
 
+// objects describes the driver and its classes.
 func objects() manifests.Storage {
 	return manifests.Storage{
 		User: user, Driver: storage.Driver, KindKey: storage.KindKey,
@@ -31,26 +38,21 @@ func objects() manifests.Storage {
 	}
 }
 
-// announce makes the driver, its classes and the controller's rights, and calls ready then, or when it has tried for long
-// enough. What somebody has changed in a class stays so.
+// announce creates the driver, its classes and the controller's rights until all exist. It calls ready then, or after
+// readyTimeout with the error in the status. Changes that a user made to a class stay.
 func (c *Controller) announce(ctx context.Context, ready func()) error {
-	began, waited := time.Now(), false
-	for {
+	began, called := time.Now(), false
+	return await.Success(ctx, announceRetry, func(ctx context.Context) error {
 		err := c.apply(ctx)
-		if !waited && (err == nil || time.Since(began) > patience) {
+		if !called && (err == nil || time.Since(began) > readyTimeout) {
 			ready()
-			waited = true
-			c.tell(ctx, err)
+			called = true
+			c.setError(ctx, err)
+		} else if called && err == nil {
+			c.setError(ctx, nil)
 		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-time.After(announceRetry):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		return err
+	})
 }
 
 func (c *Controller) apply(ctx context.Context) error {
@@ -69,14 +71,14 @@ func (c *Controller) apply(ctx context.Context) error {
 	for i := rights; i < len(list); i++ {
 		o, err := list[i], manifests.Apply(ctx, admin, list[i:i+1], manifests.Yield)
 		if errors.Is(err, manifests.ErrConflict) || apierrors.IsInvalid(err) {
-			c.Logger.InfoContext(ctx, "left as somebody else has made it", "kind", o.GetKind(), "name", o.GetName(), "reason", err)
+			c.Logger.InfoContext(ctx, "object that a user changed is left as it is", "kind", o.GetKind(), "name", o.GetName(), "reason", err)
 			continue
 		}
 		if err != nil {
 			return err
 		}
 	}
-	// The rights take effect a moment after they are made; an informer that is refused backs off for a second.
+	// Rights take effect a moment after they are created, and an informer that is refused backs off for a second.
 	_, err = c.client.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
 		return fmt.Errorf("use own rights: %w", err)
@@ -84,8 +86,8 @@ func (c *Controller) apply(ctx context.Context) error {
 	return nil
 }
 
-// Withdrawal is the component of a cluster that is not to have storage: it removes the classes that kl made in an earlier
-// run, and the driver. Volumes and claims stay as they are.
+// Withdrawal is the component of a cluster whose storage is disabled: it deletes the driver and the classes of an earlier
+// run. Volumes and claims stay.
 type Withdrawal struct {
 	Admin  *rest.Config
 	Logger *slog.Logger
@@ -93,33 +95,32 @@ type Withdrawal struct {
 
 var _ lifecycle.Component = (*Withdrawal)(nil)
 
-// Name implements the component contract.
+// Name implements lifecycle.Component.
 func (w *Withdrawal) Name() cluster.ComponentName { return "storage" }
 
-// Run implements the component contract.
+// Run implements lifecycle.Component.
 func (w *Withdrawal) Run(ctx context.Context, ready func()) error {
 	ready()
 	client, err := kubernetes.NewForConfig(w.Admin)
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
-	for {
+	err = await.Success(ctx, withdrawRetry, func(ctx context.Context) error {
 		err := withdraw(ctx, client)
-		if err == nil {
-			<-ctx.Done()
-			return ctx.Err()
+		if err != nil {
+			w.Logger.WarnContext(ctx, "withdraw storage", "error", err, "retry", withdrawRetry)
 		}
-		w.Logger.WarnContext(ctx, "cannot withdraw storage, trying on", "error", err)
-		select {
-		case <-time.After(patience):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func withdraw(ctx context.Context, client kubernetes.Interface) error {
-	own := metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=kl"}
+	own := metav1.ListOptions{LabelSelector: ownObjects}
 	return errors.Join(
 		client.StorageV1().StorageClasses().DeleteCollection(ctx, metav1.DeleteOptions{}, own),
 		client.StorageV1().CSIDrivers().DeleteCollection(ctx, metav1.DeleteOptions{}, own),

@@ -18,23 +18,23 @@ import (
 
 const (
 	capacityNamespace = "kube-system"
-	// A change of the room on a disk is told if it is larger than both.
-	capacityStep  = 16 << 20
-	capacityShare = 100 // of the whole: 1 %
-	// reread is after how many surveys the objects are read again, in case somebody else has touched them.
+	// A change of free space is published if it is larger than both.
+	capacityStep  = 16 << 20 // bytes
+	capacityShare = 100      // divisor of the published capacity: 1 %
+	// reread is after how many surveys the objects are read again, in case a user has changed them.
 	reread = 30
 )
 
-// capacities tells the scheduler how much room nodes have for volumes that a pod's node decides about: one
-// CSIStorageCapacity a class and node. A node that is off has none, so that no pod with a new volume waits for it.
-// Volumes share the disk, so all of a node's free space is offered to each.
+// capacities publishes the free space of nodes for the scheduler, as one CSIStorageCapacity for each class with
+// WaitForFirstConsumer and node. A node that is off has none, so that no pod with a new volume is assigned to it. Volumes
+// share the disk, so each class is offered all of the free space.
 type capacities struct {
 	client  kubernetes.Interface
 	classes storagelisters.StorageClassLister
 
-	known map[string]*storagev1.CSIStorageCapacity // as they are in the API; nil means to be read
-	age   int                                      // surveys since
-	gone  map[string]bool                          // known, and not wanted by the last survey
+	known map[string]*storagev1.CSIStorageCapacity // as in the API; nil before they are read
+	age   int                                      // surveys since then
+	gone  map[string]bool                          // known, but not wanted by the last survey
 }
 
 func (c *capacities) publish(ctx context.Context, states map[string]storage.State) error {
@@ -58,7 +58,7 @@ func (c *capacities) publish(ctx context.Context, states map[string]storage.Stat
 		if wanted[name] != nil {
 			continue
 		}
-		if gone[name] = true; !c.gone[name] { // nodes reconnect when the control plane starts
+		if gone[name] = true; !c.gone[name] { // wait for one more survey: nodes reconnect when the control plane starts
 			continue
 		}
 		err := c.objects().Delete(ctx, name, metav1.DeleteOptions{})
@@ -85,7 +85,7 @@ func (c *capacities) objects() interface {
 }
 
 func (c *capacities) read(ctx context.Context) error {
-	list, err := c.objects().List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=kl"})
+	list, err := c.objects().List(ctx, metav1.ListOptions{LabelSelector: ownObjects})
 	if err != nil {
 		return fmt.Errorf("list capacities: %w", err)
 	}
@@ -98,7 +98,7 @@ func (c *capacities) read(ctx context.Context) error {
 
 func (c *capacities) put(ctx context.Context, name string, want *storagev1.CSIStorageCapacity) (err error) {
 	have := c.known[name]
-	if have != nil && !worthTelling(have.Capacity.Value(), want.Capacity.Value()) {
+	if have != nil && !significant(have.Capacity.Value(), want.Capacity.Value()) {
 		return nil
 	}
 	var got *storagev1.CSIStorageCapacity
@@ -114,12 +114,13 @@ func (c *capacities) put(ctx context.Context, name string, want *storagev1.CSISt
 	return err
 }
 
-func worthTelling(have, want int64) bool {
+// significant reports whether a change of capacity, in bytes, is worth an update.
+func significant(have, want int64) bool {
 	change := max(have-want, want-have)
 	return change > capacityStep && change > have/capacityShare
 }
 
-// wanted is what the API should hold, by name.
+// wanted returns the objects that should exist, by name.
 func (c *capacities) wanted(states map[string]storage.State) (map[string]*storagev1.CSIStorageCapacity, error) {
 	classes, err := c.classes.List(labels.Everything())
 	if err != nil {

@@ -28,12 +28,12 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// user is who the controller is to the API server.
+// user is the controller's user at the API server.
 const user = "system:kl-storage"
 
-// Nodes are the nodes that can be asked: tunnel.Hub.
+// Nodes reaches the nodes: tunnel.Hub.
 type Nodes interface {
-	// Watch returns the connected nodes and a channel that is closed when they are others.
+	// Watch returns the connected nodes and a channel that is closed when they change.
 	Watch() ([]string, <-chan struct{})
 	AgentTransport(node string) http.RoundTripper
 }
@@ -41,17 +41,17 @@ type Nodes interface {
 // Options is what New needs.
 type Options struct {
 	Layout   cluster.Layout
-	Admin    *rest.Config // administrator, without a rate limit: makes the classes and the controller's own rights
+	Admin    *rest.Config // administrator, without a rate limit: creates the classes and the controller's rights
 	Nodes    Nodes
 	Requests *cloudmetrics.Requests           // counts and times volume operations; nil for none
 	Collect  func(cs ...prometheus.Collector) // takes the provisioner's metrics; nil for none
 	Logger   *slog.Logger
 }
 
-// Controller is the component. It is made once a process: see New.
+// Controller is the component. Make one a process, with New.
 type Controller struct {
 	Options
-	err error // of New
+	err error // of New, reported by Run
 
 	client    kubernetes.Interface
 	informers informers.SharedInformerFactory
@@ -59,7 +59,7 @@ type Controller struct {
 	resizer   *resizer
 	survey    *survey
 
-	report func(error) // nil if nobody asked
+	report func(error) // nil without a supervisor
 }
 
 var (
@@ -67,29 +67,30 @@ var (
 	_ lifecycle.Reporter  = (*Controller)(nil)
 )
 
-// New makes the controller before anything else runs: upstream's provisioner registers types in client-go's scheme when it
-// is made, which must not happen while others read it. ctx is that of the process.
+// New makes the controller. Call it before other components run: upstream's provisioner registers types in client-go's
+// scheme, which is not safe while others read it. ctx is that of the process.
 func New(ctx context.Context, o Options) *Controller {
 	c := &Controller{Options: o}
 	own, err := identity.Config(o.Admin, o.Layout.PKI("ca.crt"), o.Layout.PKI("ca.key"), identity.Request{User: user})
 	if err == nil {
 		c.client, err = kubernetes.NewForConfig(own)
 	}
+	if err == nil {
+		err = c.build(c.logging(ctx))
+	}
 	if err != nil {
 		c.err = fmt.Errorf("set up storage: %w", err) // a cluster without volumes is better than none
-		return c
 	}
-	c.build(c.logging(ctx))
 	return c
 }
 
-// logging has upstream's code log with the controller's logger.
+// logging makes upstream's code use the controller's logger.
 func (c *Controller) logging(ctx context.Context) context.Context {
 	return klog.NewContext(ctx, logr.FromSlogHandler(c.Logger.Handler()))
 }
 
-// build makes the loops, with c.client.
-func (c *Controller) build(ctx context.Context) {
+// build makes the four loops over c.client.
+func (c *Controller) build(ctx context.Context) (err error) {
 	c.informers = informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
 	claims, volumes := c.informers.Core().V1().PersistentVolumeClaims(), c.informers.Core().V1().PersistentVolumes()
 	classes := c.informers.Storage().V1().StorageClasses()
@@ -97,15 +98,18 @@ func (c *Controller) build(ctx context.Context) {
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.client.CoreV1().Events("")})
 	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: storage.Driver})
 
-	c.survey = newSurvey(c.Options, c.client, classes.Lister(), volumes)
+	if c.survey, err = newSurvey(c.Options, c.client, classes.Lister(), volumes); err != nil {
+		return err
+	}
 	agents := agents{nodes: c.Nodes, client: c.client}
 	c.provision = newProvisioner(ctx, c.client, &provisioner{
-		agents: agents, events: events, requests: c.Requests, changed: c.survey.again, log: c.Logger,
+		agents: agents, events: events, requests: c.Requests, changed: c.survey.request, log: c.Logger,
 	}, c.Collect, claims.Informer(), volumes.Informer(), classes.Informer())
-	c.resizer = newResizer(c.client, agents, claims, volumes.Lister(), events, c.Requests, c.Logger)
+	c.resizer, err = newResizer(c.client, agents, claims, volumes.Lister(), events, c.Requests, c.Logger)
+	return err
 }
 
-// trim drops what nobody here reads before an object is cached.
+// trim is the transform of the cache: it drops field ownership, which no controller reads.
 func trim(obj any) (any, error) {
 	if o, ok := obj.(interface {
 		SetManagedFields([]metav1.ManagedFieldsEntry)
@@ -115,18 +119,18 @@ func trim(obj any) (any, error) {
 	return obj, nil
 }
 
-// Name implements the component contract.
+// Name implements lifecycle.Component.
 func (c *Controller) Name() cluster.ComponentName { return "storage" }
 
 // Report implements lifecycle.Reporter.
 func (c *Controller) Report(report func(error)) { c.report = report }
 
-// Run implements the component contract. It is ready when claims find their class, and goes on after a failure, since no
-// cluster should end for want of volumes.
+// Run implements lifecycle.Component. It is ready when the classes exist. An error of New does not make it fail, because a
+// cluster works without volumes.
 func (c *Controller) Run(ctx context.Context, ready func()) error {
 	if c.err != nil {
 		ready()
-		c.tell(ctx, c.err)
+		c.setError(ctx, c.err)
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -159,9 +163,9 @@ func (c *Controller) work(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (c *Controller) tell(ctx context.Context, err error) {
+func (c *Controller) setError(ctx context.Context, err error) {
 	if err != nil {
-		c.Logger.WarnContext(ctx, "storage is not all there", "error", err)
+		c.Logger.WarnContext(ctx, "set up storage", "error", err)
 	}
 	if c.report != nil {
 		c.report(err)

@@ -49,7 +49,7 @@ func TestProvision(t *testing.T) {
 			if got := pv.Annotations[storage.LimitKey]; got != "not enforced: a test" {
 				t.Errorf("limit is told as %q", got)
 			}
-			eventually(t, "the claim is told that its size is not enforced", func() bool {
+			eventually(t, "an event that its size is not enforced", func() bool {
 				return slices.ContainsFunc(s.events(t, "c"), func(e string) bool { return strings.HasPrefix(e, "SizeNotEnforced: ") })
 			})
 		})
@@ -93,7 +93,7 @@ func TestRefusedClaims(t *testing.T) {
 	}
 }
 
-// released is a volume whose claim is gone.
+// released returns a volume whose claim is gone.
 func released(node string) *corev1.PersistentVolume {
 	pv := &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{
@@ -129,12 +129,12 @@ func TestReclaim(t *testing.T) {
 	}
 }
 
-// A node that is off is waited for; the volume of one that was removed went with it.
+// The volume of a node that is off is deleted once it is back; that of a removed node was deleted with it.
 func TestReclaimWithoutNode(t *testing.T) {
 	nodes := newFakeNodes("n1")
 	nodes.volumes["off/local/"+pvName] = storage.Volume{}
 	s := start(t, nodes, released("off"))
-	eventually(t, "an event that says what it waits for", func() bool {
+	eventually(t, "an event with the reason", func() bool {
 		return slices.ContainsFunc(s.events(t, pvName), func(e string) bool {
 			return strings.HasPrefix(e, "VolumeFailedDelete: node off: the node is not connected")
 		})
@@ -195,7 +195,7 @@ func TestCapacity(t *testing.T) {
 	})
 	s.nodes.turn("n1")
 	eventually(t, "a node that is off has none", func() bool {
-		s.survey.again()
+		s.survey.request()
 		return slices.Equal(list(), []string{"standard n1 5Gi"})
 	})
 }
@@ -228,14 +228,14 @@ func TestDisks(t *testing.T) {
 	if _, err := api.Update(t.Context(), pv, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is offered anew", func() bool { found := find(); return found != nil && found.UID != "first" })
+	eventually(t, "it is created again", func() bool { found := find(); return found != nil && found.UID != "first" })
 	nodes.mu.Lock()
 	if d := cmp.Diff([]string{"n1/fast"}, nodes.cleaned); d != "" {
 		t.Errorf("emptied disks (-want +got):\n%s", d)
 	}
 	nodes.disks["n1"] = nil
 	nodes.mu.Unlock()
-	eventually(t, "the volume of a disk that is gone is gone", func() bool { s.survey.again(); return find() == nil })
+	eventually(t, "the volume of a disk that is gone is gone", func() bool { s.survey.request(); return find() == nil })
 }
 
 func TestNodeOf(t *testing.T) {

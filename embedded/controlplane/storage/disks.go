@@ -19,7 +19,7 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// discovered is who "provisions" the volumes of disks. No plugin has the name, so Kubernetes leaves reclaiming to kl.
+// discovered is the provisioner of volumes of disks. No plugin has that name, so Kubernetes leaves reclaiming to kl.
 const discovered = "disks." + storage.Driver
 
 const (
@@ -28,8 +28,8 @@ const (
 )
 
 // disks keeps one PersistentVolume of class local-storage for each disk that nodes discover, as
-// sig-storage-local-static-provisioner does: a released one is emptied and offered anew, and one whose disk is gone is
-// removed unless a claim has it.
+// sig-storage-local-static-provisioner does. A released volume is emptied and created again. One whose disk is gone is deleted
+// unless it is bound.
 type disks struct {
 	client  kubernetes.Interface
 	volumes corelisters.PersistentVolumeLister
@@ -37,6 +37,7 @@ type disks struct {
 	log     *slog.Logger
 }
 
+// publish creates, empties and deletes volumes until they match the disks in states.
 func (d *disks) publish(ctx context.Context, states map[string]storage.State, agent func(node string) storage.Agent) error {
 	own, err := labels.Parse(diskNodeLabel)
 	if err != nil {
@@ -61,20 +62,20 @@ func (d *disks) publish(ctx context.Context, states map[string]storage.State, ag
 			_, err := d.client.CoreV1().PersistentVolumes().Create(ctx, pv, metav1.CreateOptions{})
 			if err == nil {
 				d.log.InfoContext(ctx, "found disk", "volume", pv.Name, "node", node, "path", disk.Path)
-			} else if !apierrors.IsAlreadyExists(err) { // the cache is behind
-				errs = append(errs, fmt.Errorf("make volume of disk %s on node %s: %w", disk.Name, node, err))
+			} else if !apierrors.IsAlreadyExists(err) { // otherwise the cache is behind
+				errs = append(errs, fmt.Errorf("create volume of disk %s on node %s: %w", disk.Name, node, err))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// review empties a volume that was released and removes what has no disk any more.
+// review empties a released volume and deletes one without a disk.
 func (d *disks) review(ctx context.Context, pv *corev1.PersistentVolume, states map[string]storage.State, agent func(string) storage.Agent) error {
 	node, name := pv.Labels[diskNodeLabel], pv.Labels[diskNameLabel]
 	state, connected := states[node]
 	if !connected {
-		return d.reviewAlone(ctx, pv, node)
+		return d.reviewDisconnected(ctx, pv, node)
 	}
 	mounted := false
 	for _, disk := range state.Disks {
@@ -92,8 +93,8 @@ func (d *disks) review(ctx context.Context, pv *corev1.PersistentVolume, states 
 	return d.remove(ctx, pv)
 }
 
-// reviewAlone reviews a volume whose node is not connected: it goes when the node has gone for good.
-func (d *disks) reviewAlone(ctx context.Context, pv *corev1.PersistentVolume, node string) error {
+// reviewDisconnected reviews a volume whose node is not connected: it is deleted if the node was removed.
+func (d *disks) reviewDisconnected(ctx context.Context, pv *corev1.PersistentVolume, node string) error {
 	if pv.Status.Phase == corev1.VolumeBound {
 		return nil
 	}
@@ -112,7 +113,7 @@ func (d *disks) remove(ctx context.Context, pv *corev1.PersistentVolume) error {
 	return err
 }
 
-// volume describes a disk. Its name is that of the disk on the node, so that it is made once.
+// volume returns the volume of a disk. Its name follows from node and disk, so that it is created once.
 func (d *disks) volume(node string, disk storage.Disk) *corev1.PersistentVolume {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s/%s", node, disk.Name)

@@ -22,14 +22,14 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// fakeNodes are agents that hold volumes in memory. It is a Nodes and a RoundTripper for each.
+// fakeNodes implements Nodes with agents that hold volumes in memory.
 type fakeNodes struct {
 	mu      sync.Mutex
 	on      []string
 	volumes map[string]storage.Volume // by node/kind/id
 	disks   map[string][]storage.Disk // by node
 	cleaned []string
-	refuse  error // what agents answer, if set
+	refuse  error // the agents' answer, if set
 	changed chan struct{}
 }
 
@@ -120,14 +120,16 @@ func start(t *testing.T, nodes *fakeNodes, objects ...runtime.Object) *started {
 	s.api = fake.NewClientset(objects...)
 	s.client = s.api
 	ctx, cancel := context.WithCancel(context.Background())
-	s.build(ctx)
+	if err := s.build(ctx); err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan struct{})
 	go func() { _ = s.work(ctx); close(ended) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	return s
 }
 
-// eventually waits for what the loops do.
+// eventually waits until the loops have done something.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -140,7 +142,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// claim is one that the binder has given to the driver.
+// claim returns a claim that waits for the driver.
 func claim(class string, modes ...corev1.PersistentVolumeAccessMode) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{
@@ -160,7 +162,7 @@ func onNodeClaim(node string) *corev1.PersistentVolumeClaim {
 	return c
 }
 
-// events are the messages about the claim or volume of that name.
+// events returns the messages about the claim or volume of that name.
 func (s *started) events(t *testing.T, name string) []string {
 	t.Helper()
 	list, err := s.api.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})

@@ -23,14 +23,14 @@ import (
 )
 
 const (
-	firstRetry = 200 * time.Millisecond // upstream's 15 s is for clouds
-	lastRetry  = 15 * time.Second       // a node that is back need not wait longer
-	// operationTimeout is how long making or removing a volume may take: removing means every file.
+	firstRetry = 200 * time.Millisecond // upstream's 15 s is meant for clouds
+	lastRetry  = 15 * time.Second       // the longest wait for a node that is back
+	// operationTimeout is how long creating or deleting a volume may take. Deleting removes every file.
 	operationTimeout = time.Minute
 	workers          = 4
 )
 
-// newProvisioner is upstream's controller around p.
+// newProvisioner returns upstream's controller with p as its provisioner.
 func newProvisioner(ctx context.Context, client kubernetes.Interface, p *provisioner, collect func(...prometheus.Collector),
 	claims cache.SharedIndexInformer, volumes, classes cache.SharedInformer) *provision.ProvisionController {
 	m := metrics.New("controller")
@@ -46,22 +46,22 @@ func newProvisioner(ctx context.Context, client kubernetes.Interface, p *provisi
 		provision.ClaimsInformer(claims), provision.VolumesInformer(volumes), provision.ClassesInformer(classes),
 		provision.LeaderElection(false), provision.AddFinalizer(true), provision.MetricsInstance(m), provision.Threadiness(workers),
 		provision.RateLimiter(retry()), provision.CreateProvisionedPVLimiter(retry()),
-		provision.FailedProvisionThreshold(0), provision.FailedDeleteThreshold(0), // for ever
+		provision.FailedProvisionThreshold(0), provision.FailedDeleteThreshold(0), // retry for ever
 		provision.ProvisionTimeout(operationTimeout), provision.DeletionTimeout(operationTimeout))
 }
 
-// provisioner has nodes make and remove volumes.
+// provisioner makes nodes create and delete volumes.
 type provisioner struct {
 	agents   agents
 	events   record.EventRecorder
 	requests *cloudmetrics.Requests
-	changed  func() // called when nodes have more or less room
+	changed  func() // called when the free space of nodes has changed
 	log      *slog.Logger
 }
 
 var _ provision.Provisioner = (*provisioner)(nil)
 
-// Provision implements upstream's contract: events tell the claim's owner the error.
+// Provision implements provision.Provisioner. Upstream reports an error in an event of the claim.
 func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOptions) (_ *corev1.PersistentVolume, state provision.ProvisioningState, err error) {
 	defer func(end func(*error)) { end(&err) }(p.requests.Time("create_volume"))
 	kind, err := check(o)
@@ -75,7 +75,7 @@ func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOption
 	put := func(a storage.Agent) (err error) { made, err = a.Put(ctx, want); return err }
 	if kind == storage.NodeLocal {
 		agent, err := p.agents.on(ctx, o.SelectedNodeName)
-		if err != nil { // nothing was asked of the node: the scheduler may choose another
+		if err != nil { // the node has done nothing: the scheduler may choose another
 			return nil, provision.ProvisioningReschedule, err
 		}
 		if err := put(agent); err != nil {
@@ -90,11 +90,11 @@ func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOption
 		p.events.Eventf(o.PVC, corev1.EventTypeNormal, "SizeNotEnforced", "more than %s can be written: %s", size.String(), made.Limit.Reason)
 	}
 	p.changed()
-	p.log.InfoContext(ctx, "made volume", "volume", o.PVName, "kind", kind, "node", o.SelectedNodeName, "size", size.String())
+	p.log.InfoContext(ctx, "created volume", "volume", o.PVName, "kind", kind, "node", o.SelectedNodeName, "size", size.String())
 	return pv, provision.ProvisioningFinished, nil
 }
 
-// unlessRefused tells what is known after an error: a node that refused has done nothing.
+// unlessRefused returns the state after an error. A node that refused has done nothing; otherwise it may still be at work.
 func unlessRefused(err error) provision.ProvisioningState {
 	var refused *storage.AgentError
 	if errors.As(err, &refused) {
@@ -103,7 +103,7 @@ func unlessRefused(err error) provision.ProvisioningState {
 	return provision.ProvisioningInBackground
 }
 
-// check returns where the claim's volume is to be, or what is wrong with the claim.
+// check returns the kind of the claim's volume, or what is wrong with the claim.
 func check(o provision.ProvisionOptions) (storage.Kind, error) {
 	spec, class := o.PVC.Spec, o.StorageClass.Name
 	kind := storage.Kind(o.StorageClass.Parameters[storage.KindKey])
@@ -135,6 +135,7 @@ func check(o provision.ProvisionOptions) (storage.Kind, error) {
 	return "", fmt.Errorf("class %s: parameter %s is %q, neither local nor shared", class, storage.KindKey, kind)
 }
 
+// newPV returns the PersistentVolume for a claim, without what depends on the node.
 func newPV(o provision.ProvisionOptions, v storage.Volume) *corev1.PersistentVolume {
 	reclaim, mode := corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeFilesystem
 	if o.StorageClass.ReclaimPolicy != nil {
@@ -153,7 +154,7 @@ func newPV(o provision.ProvisionOptions, v storage.Volume) *corev1.PersistentVol
 	}
 }
 
-// Delete implements upstream's contract. The volume of a node that was removed went with it.
+// Delete implements provision.Provisioner. The volume of a node that was removed was deleted with it.
 func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) (err error) {
 	defer func(end func(*error)) { end(&err) }(p.requests.Time("delete_volume"))
 	err = p.agents.of(ctx, pv, func(a storage.Agent) error { return a.Delete(ctx, kindOf(pv), pv.Spec.CSI.VolumeHandle) })
@@ -162,7 +163,7 @@ func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) (
 	}
 	if err == nil {
 		p.changed()
-		p.log.InfoContext(ctx, "removed volume", "volume", pv.Name, "kind", kindOf(pv), "node", nodeOf(pv))
+		p.log.InfoContext(ctx, "deleted volume", "volume", pv.Name, "kind", kindOf(pv), "node", nodeOf(pv))
 	}
 	return err
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// resizer grows volumes whose claim asks for more. A directory needs nothing of the pod that has it mounted, so a claim is
-// done as soon as the node has raised the limit; the kubelet has no part in it.
+// resizer grows volumes whose claim requests more. Volumes are directories, so no file system has to grow: a claim is done
+// when the node has raised the limit, and the kubelet has no part in it.
 type resizer struct {
 	client   kubernetes.Interface
 	agents   agents
@@ -36,23 +36,24 @@ type resizer struct {
 }
 
 func newResizer(client kubernetes.Interface, a agents, claims coreinformers.PersistentVolumeClaimInformer,
-	volumes corelisters.PersistentVolumeLister, events record.EventRecorder, requests *cloudmetrics.Requests, log *slog.Logger) *resizer {
+	volumes corelisters.PersistentVolumeLister, events record.EventRecorder, requests *cloudmetrics.Requests, log *slog.Logger) (*resizer, error) {
 	r := &resizer{
 		client: client, agents: a, claims: claims.Lister(), volumes: volumes, events: events, requests: requests, log: log,
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, lastRetry)),
 	}
-	note := func(obj any) {
+	enqueue := func(obj any) {
 		if claim, ok := obj.(*corev1.PersistentVolumeClaim); ok && wantsMore(claim) {
 			r.queue.Add(cache.NewObjectName(claim.Namespace, claim.Name))
 		}
 	}
-	_, err := claims.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, obj any) { note(obj) }})
+	_, err := claims.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: enqueue, UpdateFunc: func(_, obj any) { enqueue(obj) }})
 	if err != nil {
-		log.Error("watch claims", "error", err) // an informer that has ended, before it was started
+		return nil, fmt.Errorf("watch claims: %w", err)
 	}
-	return r
+	return r, nil
 }
 
+// wantsMore reports whether a bound claim requests more than it has.
 func wantsMore(claim *corev1.PersistentVolumeClaim) bool {
 	have, known := claim.Status.Capacity[corev1.ResourceStorage]
 	want := claim.Spec.Resources.Requests[corev1.ResourceStorage]
@@ -69,7 +70,7 @@ func (r *resizer) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := r.sync(ctx, key); err != nil {
-			r.log.WarnContext(ctx, "cannot grow volume, trying on", "claim", key.String(), "error", err)
+			r.log.WarnContext(ctx, "grow volume", "claim", key.String(), "error", err)
 			r.queue.AddRateLimited(key)
 		} else {
 			r.queue.Forget(key)
@@ -78,6 +79,7 @@ func (r *resizer) run(ctx context.Context) error {
 	}
 }
 
+// sync grows the volume of a claim if it requests more.
 func (r *resizer) sync(ctx context.Context, key cache.ObjectName) error {
 	claim, err := r.claims.PersistentVolumeClaims(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
@@ -99,13 +101,13 @@ func (r *resizer) sync(ctx context.Context, key cache.ObjectName) error {
 		return err
 	}
 	if err := r.finish(ctx, claim, want); err != nil {
-		return fmt.Errorf("tell the claim: %w", err)
+		return fmt.Errorf("update claim: %w", err)
 	}
 	r.events.Eventf(claim, corev1.EventTypeNormal, "VolumeResizeSuccessful", "the volume has %s now", want.String())
 	return nil
 }
 
-// grow has the volume's node raise its limit and says so in the volume.
+// grow raises the limit on the volume's node and then the capacity of the PersistentVolume.
 func (r *resizer) grow(ctx context.Context, pv *corev1.PersistentVolume, want resource.Quantity) (err error) {
 	defer func(end func(*error)) { end(&err) }(r.requests.Time("expand_volume"))
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
@@ -126,7 +128,7 @@ func (r *resizer) grow(ctx context.Context, pv *corev1.PersistentVolume, want re
 	return err
 }
 
-// finish sets the claim's capacity, and clears what said that it was being resized.
+// finish sets the claim's capacity and removes its resizing conditions.
 func (r *resizer) finish(ctx context.Context, claim *corev1.PersistentVolumeClaim, have resource.Quantity) error {
 	conditions := []corev1.PersistentVolumeClaimCondition{}
 	for _, c := range claim.Status.Conditions {

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,80 +14,74 @@ import (
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
 const (
 	surveyInterval = 10 * time.Second
-	surveyTimeout  = 5 * time.Second // a node that takes longer is as good as off
-	surveySoon     = 200 * time.Millisecond
+	surveyTimeout  = 5 * time.Second        // a node that takes longer counts as off
+	surveyDelay    = 200 * time.Millisecond // after a change, since volumes come in groups
 )
 
-// survey asks all nodes what room and which disks they have, when nodes or volumes come and go, and every surveyInterval.
+// survey reads free space and disks of all nodes: when nodes connect or volumes change, and every surveyInterval.
 type survey struct {
-	nodes  Nodes
-	client kubernetes.Interface
-	log    *slog.Logger
-	due    chan struct{} // holds one if a survey is wanted
+	nodes     Nodes
+	client    kubernetes.Interface
+	log       *slog.Logger
+	requested *latest.Value[struct{}] // changes when a survey is requested
 
 	capacities *capacities
 	disks      *disks
 }
 
-func newSurvey(o Options, client kubernetes.Interface, classes storagelisters.StorageClassLister, volumes coreinformers.PersistentVolumeInformer) *survey {
+func newSurvey(o Options, client kubernetes.Interface, classes storagelisters.StorageClassLister, volumes coreinformers.PersistentVolumeInformer) (*survey, error) {
 	s := &survey{
-		nodes: o.Nodes, client: client, log: o.Logger, due: make(chan struct{}, 1),
+		nodes: o.Nodes, client: client, log: o.Logger, requested: latest.New(struct{}{}),
 		capacities: &capacities{client: client, classes: classes},
 		disks:      &disks{client: client, volumes: volumes.Lister(), classes: classes, log: o.Logger},
 	}
 	_, err := volumes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		UpdateFunc: func(_, obj any) { s.note(obj) },
-		DeleteFunc: s.note,
+		UpdateFunc: func(_, obj any) { s.onVolume(obj) },
+		DeleteFunc: s.onVolume,
 	})
 	if err != nil {
-		o.Logger.Error("watch volumes", "error", err) // an informer that has ended, before it was started
+		return nil, fmt.Errorf("watch volumes: %w", err)
 	}
-	return s
+	return s, nil
 }
 
-// note asks for a survey if a disk's volume is to be emptied or has gone.
-func (s *survey) note(obj any) {
+// onVolume requests a survey if the volume of a disk was released or deleted.
+func (s *survey) onVolume(obj any) {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = gone.Obj
 	}
 	if pv, ok := obj.(*corev1.PersistentVolume); ok && pv.Labels[diskNodeLabel] != "" && pv.Status.Phase != corev1.VolumeBound {
-		s.again()
+		s.request()
 	}
 }
 
-// again asks for a survey soon.
-func (s *survey) again() {
-	select {
-	case s.due <- struct{}{}:
-	default: // one is wanted already
-	}
-}
+// request requests a survey soon. It does not block.
+func (s *survey) request() { s.requested.Set(struct{}{}) }
 
 // run surveys until ctx is done.
 func (s *survey) run(ctx context.Context) error {
-	told := ""
+	logged := ""
 	for {
 		connected, changed := s.nodes.Watch()
+		_, requested := s.requested.Get()
 		states := s.ask(ctx, connected)
-		err := s.capacities.publish(ctx, states)
-		if derr := s.disks.publish(ctx, states, s.agent); err == nil {
-			err = derr
-		}
-		if err != nil && ctx.Err() == nil && err.Error() != told {
-			told = err.Error()
-			s.log.WarnContext(ctx, "cannot publish what nodes have, trying on", "error", err)
+		err := errors.Join(s.capacities.publish(ctx, states), s.disks.publish(ctx, states, s.agent))
+		if err != nil && ctx.Err() == nil && err.Error() != logged {
+			logged = err.Error()
+			s.log.WarnContext(ctx, "publish free space and disks", "error", err, "retry", surveyInterval)
 		}
 		select {
 		case <-changed:
 		case <-time.After(surveyInterval):
-		case <-s.due:
-			select { // volumes come in groups
-			case <-time.After(surveySoon):
+		case <-requested:
+			select {
+			case <-time.After(surveyDelay):
 			case <-ctx.Done():
 			}
 		case <-ctx.Done():
@@ -100,7 +96,7 @@ func (s *survey) agent(node string) storage.Agent {
 	return storage.Agent{Node: node, Transport: s.nodes.AgentTransport(node)}
 }
 
-// ask returns what the nodes answer, by name; those that do not are left out.
+// ask returns the states of the nodes that answer, by name.
 func (s *survey) ask(ctx context.Context, connected []string) map[string]storage.State {
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
@@ -111,7 +107,7 @@ func (s *survey) ask(ctx context.Context, connected []string) map[string]storage
 		wg.Go(func() {
 			state, err := s.agent(node).State(ctx)
 			if err != nil {
-				s.log.DebugContext(ctx, "a node does not tell what it has", "node", node, "error", err)
+				s.log.DebugContext(ctx, "read state of node", "node", node, "error", err)
 				return
 			}
 			mu.Lock()
@@ -123,7 +119,7 @@ func (s *survey) ask(ctx context.Context, connected []string) map[string]storage
 	return states
 }
 
-// pvReclaims tells whether a volume's data is to be removed now.
+// pvReclaims reports whether the data of a volume is to be deleted now.
 func pvReclaims(pv *corev1.PersistentVolume) bool {
 	return pv.Status.Phase == corev1.VolumeReleased && pv.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete
 }
