@@ -21,15 +21,15 @@ import (
 	generatedopenapi "sigs.k8s.io/metrics-server/pkg/api/generated/openapi"
 )
 
-// How long answers of the API server about who somebody is and what they may do are believed: upstream's defaults.
+// Lifetimes of the API server's answers about tokens and permissions, and the time-out of one: upstream's defaults.
 const (
 	tokenTTL      = 10 * time.Second
 	permissionTTL = 10 * time.Second
 	reviewTimeout = 10 * time.Second
 )
 
-// genericConfig is upstream's options.ApiserverConfig with the files of this cluster at hand: nothing is looked up in
-// extension-apiserver-authentication, and no certificate for a loopback client is made, which takes 0.3 s.
+// genericConfig is upstream's options.ApiserverConfig with certificates of this cluster: it does not read the ConfigMap
+// extension-apiserver-authentication, and does not make a certificate for a loopback client, which takes 0.3 s.
 func (s *Server) genericConfig(l net.Listener, own *rest.Config) (*genericapiserver.Config, error) {
 	cert, err := dynamiccertificates.NewStaticCertKeyContent("metrics-server", own.CertData, own.KeyData)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Server) genericConfig(l net.Listener, own *rest.Config) (*genericapiser
 	return c, nil
 }
 
-// authenticate takes the API server's word for who asks, client certificates of the cluster, and tokens.
+// authenticate accepts requests that the API server forwards, client certificates of the cluster, and tokens.
 func (s *Server) authenticate(c *genericapiserver.Config, reviews kubernetes.Interface) error {
 	clients, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", s.Layout.PKI("ca.crt"))
 	if err != nil {

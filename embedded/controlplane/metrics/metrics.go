@@ -3,9 +3,9 @@
 //	c := &metrics.Server{Layout: layout, Gateway: "10.245.0.1", Admin: config, Hub: hub, Logger: log}
 //	err := c.Run(ctx, ready)
 //
-// It serves metrics.k8s.io on 127.0.0.1, where the API server finds it by way of a Service, whose endpoint is the gateway
-// address, and the tunnel, which leads that port here. Kubelets are asked through the tunnel as well. Its user may read
-// nodes, pods and nodes/metrics and nothing else.
+// It serves metrics.k8s.io on 127.0.0.1. The API server reaches it through a Service whose endpoint is the gateway address, and
+// the tunnel, which publishes the port there. It reaches kubelets through the tunnel as well. Its user may read nodes, pods and
+// nodes/metrics and nothing else.
 package metrics
 
 import (
@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/metrics-server/pkg/server"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/identity"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -31,29 +32,29 @@ import (
 )
 
 const (
-	// user is who the server is to the API server and to kubelets.
+	// user is the server's user at the API server and at kubelets.
 	user = "system:metrics-server"
-	// serviceName is what the API server expects of the serving certificate.
+	// serviceName is the name in the serving certificate, which the API server checks.
 	serviceName = "metrics-server.kube-system.svc"
-	// resolution is how often kubelets are asked; 10 s is the least that upstream allows, and what cAdvisor measures by.
+	// resolution is how often kubelets are scraped. 10 s is upstream's minimum, and cAdvisor's own interval.
 	resolution = 10 * time.Second
 	// scrapeTimeout must be below resolution.
 	scrapeTimeout = 8 * time.Second
 	// drainTimeout is how long requests may go on once the server is told to stop.
 	drainTimeout = time.Second
-	// retryAfter is how long the server stays away after a failure.
+	// retryAfter is the pause after a failure.
 	retryAfter = 10 * time.Second
 )
 
 // Server is the component. Its fields are set before Run and not changed.
 type Server struct {
 	Layout  cluster.Layout
-	Gateway string       // address by which the API server reaches what this process publishes
+	Gateway string       // address at which the tunnel publishes ports of this process
 	Admin   *rest.Config // administrator, without a rate limit
 	Hub     *tunnel.Hub
 	Logger  *slog.Logger
 
-	report func(error) // nil if nobody asked
+	report func(error) // nil without a supervisor
 }
 
 var (
@@ -61,23 +62,23 @@ var (
 	_ lifecycle.Reporter  = (*Server)(nil)
 )
 
-// Name implements the component contract.
+// Name implements lifecycle.Component.
 func (s *Server) Name() cluster.ComponentName { return "metrics-server" }
 
 // Report implements lifecycle.Reporter.
 func (s *Server) Report(report func(error)) { s.report = report }
 
-// Run implements the component contract. It is ready at once, since nothing in a cluster waits for metrics, and goes on
-// after a failure, since no cluster should end for want of them.
+// Run implements lifecycle.Component. It is ready at once, because nothing in a cluster waits for metrics, and tries again
+// after a failure, because a cluster works without them.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	ready()
 	for {
-		err := s.once(ctx)
+		err := s.runOnce(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.Logger.WarnContext(ctx, "metrics are not served", "error", err, "again", retryAfter)
-		s.tell(err)
+		s.Logger.WarnContext(ctx, "serve metrics", "error", err, "retry", retryAfter)
+		s.setError(err)
 		select {
 		case <-time.After(retryAfter):
 		case <-ctx.Done():
@@ -86,16 +87,17 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-func (s *Server) tell(err error) {
+// setError sets the error in the component's status; nil clears it.
+func (s *Server) setError(err error) {
 	if s.report != nil {
 		s.report(err)
 	}
 }
 
-// once serves until something fails, from when there is something to measure. When it returns, it has withdrawn its API:
-// one that nobody serves breaks discovery and the deletion of namespaces. What a killed process left behind, the next
-// one begins with.
-func (s *Server) once(ctx context.Context) error {
+// runOnce waits for a node and then serves until something fails. Before it returns it withdraws the API, because one that
+// is announced and not served breaks discovery and the deletion of namespaces. For the same reason it does not wait for a
+// node if the API is announced already, by a process that was killed.
+func (s *Server) runOnce(ctx context.Context) error {
 	admin, err := kubernetes.NewForConfig(s.Admin)
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
@@ -108,8 +110,12 @@ func (s *Server) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !a.announced(ctx) {
-		if err := awaitReadyNode(ctx, admin); err != nil {
+	announced, err := a.announced(ctx)
+	if err != nil {
+		return err
+	}
+	if !announced {
+		if err := await.Node(ctx, admin, cluster.RealNodes, await.Ready); err != nil {
 			return err
 		}
 	}
@@ -128,8 +134,8 @@ func (s *Server) once(ctx context.Context) error {
 	if err := a.grant(ctx, where); err != nil {
 		return err
 	}
-	if err := awaitRights(ctx, own); err != nil {
-		return err
+	if err := await.AnswerWithin(ctx, announceTimeout, own, "/api/v1/nodes?limit=1"); err != nil {
+		return fmt.Errorf("wait for rights: %w", err)
 	}
 	defer a.withdraw(context.WithoutCancel(ctx), where, s.Logger)
 	return s.serve(ctx, listener, own, func(ctx context.Context) error { return a.announce(ctx, where) })
@@ -167,13 +173,13 @@ func (s *Server) serve(ctx context.Context, l net.Listener, own *rest.Config, an
 		return ctx.Err()
 	})
 	group.Go(func() error {
-		if err := awaitServing(ctx, generic.LoopbackClientConfig); err != nil {
-			return err
+		if err := await.AnswerWithin(ctx, announceTimeout, generic.LoopbackClientConfig, "/apis/metrics.k8s.io/v1beta1"); err != nil {
+			return fmt.Errorf("wait for the server: %w", err)
 		}
 		if err := announce(ctx); err != nil {
 			return err
 		}
-		s.tell(nil)
+		s.setError(nil)
 		s.Logger.InfoContext(ctx, "serving metrics of nodes and pods", "address", l.Addr().String())
 		return nil
 	})

@@ -1,59 +1,55 @@
-// Package sim plays simulated nodes and their pods: kwok's controllers as one component of the control plane.
+// Package sim simulates nodes and their pods: it is kwok's controllers as one component of the control plane.
 //
 //	c := &sim.Simulator{Config: cfg, Kubeconfig: path, Logger: log}
 //	err := c.Run(ctx, ready)
 //
-// It costs one watch until the first node with label type=kwok appears; then it installs kwok's Stage resource with the
-// default stages and starts to play. Stages are ordinary objects from then on: `kl kubectl edit stage pod-ready` changes
-// how pods live and die, and what a person changed or deleted is left alone.
+// It costs one watch until the first simulated node appears (label type=kwok). Then it installs kwok's Stage resource with
+// the default stages and starts kwok. Stages are ordinary objects from then on: `kl kubectl edit stage pod-ready` changes how
+// pods start and end, and stages that a user changed or deleted are left alone.
 package sim
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/kwok/pkg/client/clientset/versioned"
 	"sigs.k8s.io/kwok/pkg/kwok/controllers"
 	kwokclient "sigs.k8s.io/kwok/pkg/utils/client"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
+	"github.com/klkube/kl/embedded/lifecycle"
 )
 
 const (
-	// podCIDR gives addresses to simulated pods on nodes without a range of their own: shared address space, RFC 6598,
-	// its lower part (cluster/sim gives the upper one to nodes), that no real pod of a cluster uses.
+	// podCIDR is for pods on simulated nodes without a range of their own: the lower part of the shared address space (RFC
+	// 6598), which no real pod uses. The nodes have the upper part, see package cluster/sim.
 	podCIDR = "100.64.0.1/11"
-	// leaseSeconds is how long a node's lease lasts. kwok renews after a quarter of it, which must stay below the 50 s
-	// after which the controller manager gives a node up; every shorter period is write load without use.
+	// leaseSeconds is how long a node's lease lasts. kwok renews it after a quarter, which must stay below the 50 s after which
+	// the controller manager marks a node unknown; more renewals would only be more writes.
 	leaseSeconds = 120
-	// parallelism of each kind of work: the API server of one machine is the limit, not this.
+	// parallelism of each kind of work. The API server of one machine is the limit, not this.
 	parallelism = 16
 )
 
 // Simulator is the component. Its fields are set before Run and not changed.
 type Simulator struct {
 	Config     *rest.Config // administrator, without a rate limit
-	Kubeconfig string       // path of the same as a file: kwok's client wants one
+	Kubeconfig string       // path of the administrator's kubeconfig: kwok's client takes no rest.Config
 	Logger     *slog.Logger
 }
 
-// Name implements the component contract.
+var _ lifecycle.Component = (*Simulator)(nil)
+
+// Name implements lifecycle.Component.
 func (s *Simulator) Name() cluster.ComponentName { return "simulator" }
 
-// Run implements the component contract. It is ready at once, since a cluster without simulated nodes is whole. kwok
-// reports no errors after its start: it logs and tries again.
+// Run implements lifecycle.Component. It is ready at once, since most clusters have no simulated nodes. kwok reports no
+// errors after its start: it logs them and tries again.
 func (s *Simulator) Run(ctx context.Context, ready func()) error {
 	typed := rest.CopyConfig(s.Config)
 	typed.ContentType = "application/vnd.kubernetes.protobuf"
@@ -62,13 +58,13 @@ func (s *Simulator) Run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("make client: %w", err)
 	}
 	ready()
-	if err := waitForNode(ctx, api); err != nil {
+	if err := await.Node(ctx, api, cluster.SimulatedNodes, nil); err != nil {
 		return err
 	}
 	if err := s.installStages(ctx); err != nil {
 		return err
 	}
-	s.Logger.Info("playing simulated nodes")
+	s.Logger.InfoContext(ctx, "simulating nodes")
 	c, err := s.controller(api)
 	if err != nil {
 		return err
@@ -80,30 +76,7 @@ func (s *Simulator) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// waitForNode returns when a simulated node exists.
-func waitForNode(ctx context.Context, api kubernetes.Interface) error {
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.LabelSelector = cluster.SimulatedNodes
-			return api.CoreV1().Nodes().List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = cluster.SimulatedNodes
-			return api.CoreV1().Nodes().Watch(ctx, o)
-		},
-	}
-	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
-		return e.Type == watch.Added || e.Type == watch.Modified, nil
-	})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("wait for a simulated node: %w", err)
-	}
-	return nil
-}
-
+// controller makes kwok's controller.
 func (s *Simulator) controller(api kubernetes.Interface) (*controllers.Controller, error) {
 	set, err := kwokclient.NewClientset("", s.Kubeconfig)
 	if err != nil {
@@ -143,6 +116,3 @@ func (s *Simulator) controller(api kubernetes.Interface) (*controllers.Controlle
 		EnablePodsOnNodeSyncListPager: true,
 	})
 }
-
-// installTimeout bounds the wait for the API server to serve the Stage resource.
-const installTimeout = 30 * time.Second

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"time"
 
 	apiextv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiext "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
@@ -22,16 +23,34 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// installed marks the Stage definition once the default stages were created.
+// installed is the annotation of the Stage definition that says that the default stages were created.
 const installed = "dev.kl.stages"
 
-// installStages creates the Stage resource and the default stages. It does so once in a cluster's life: from then on the
-// stages are whatever its owner makes of them.
+// installTimeout is how long the API server may take to serve the Stage resource.
+const installTimeout = 30 * time.Second
+
+// installStages creates the Stage resource and the default stages. It does so once in a cluster's life: users may change and
+// delete stages.
 func (s *Simulator) installStages(ctx context.Context) error {
-	extensions, err := apiext.NewForConfig(s.json())
+	extensions, err := apiext.NewForConfig(s.jsonConfig())
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
+	stages, err := versioned.NewForConfig(s.jsonConfig())
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	return install(ctx, extensions, stages)
+}
+
+// jsonConfig is the configuration of clients for custom resources, which have no protobuf form.
+func (s *Simulator) jsonConfig() *rest.Config {
+	c := rest.CopyConfig(s.Config)
+	c.ContentType, c.AcceptContentTypes = "application/json", ""
+	return c
+}
+
+func install(ctx context.Context, extensions apiext.Interface, stages versioned.Interface) error {
 	var def apiextv1.CustomResourceDefinition
 	if err := yaml.UnmarshalStrict(crd.Stage, &def); err != nil {
 		return fmt.Errorf("read kwok's Stage definition: %w", err)
@@ -44,13 +63,13 @@ func (s *Simulator) installStages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("install Stage definition: %w", err)
 	}
-	if err := waitServed(ctx, extensions, def.Name); err != nil {
+	if err := awaitEstablished(ctx, extensions, def.Name); err != nil {
 		return err
 	}
 	if _, ok := have.Annotations[installed]; ok {
 		return nil
 	}
-	if err := s.createStages(ctx); err != nil {
+	if err := createStages(ctx, stages); err != nil {
 		return err
 	}
 	mark := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"installed"}}}`, installed)
@@ -60,14 +79,8 @@ func (s *Simulator) installStages(ctx context.Context) error {
 	return nil
 }
 
-// json is the configuration of clients for resources that have no protobuf form: those of definitions.
-func (s *Simulator) json() *rest.Config {
-	c := rest.CopyConfig(s.Config)
-	c.ContentType, c.AcceptContentTypes = "application/json", ""
-	return c
-}
-
-func waitServed(ctx context.Context, c apiext.Interface, name string) error {
+// awaitEstablished returns when the API server serves a custom resource.
+func awaitEstablished(ctx context.Context, c apiext.Interface, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, installTimeout, fmt.Errorf("%s is not served after %s", name, installTimeout))
 	defer cancel()
 	lw := &cache.ListWatch{
@@ -80,12 +93,16 @@ func waitServed(ctx context.Context, c apiext.Interface, name string) error {
 			return c.ApiextensionsV1().CustomResourceDefinitions().Watch(ctx, o)
 		},
 	}
-	_, err := watchtools.UntilWithSync(ctx, lw, &apiextv1.CustomResourceDefinition{}, nil, func(e watch.Event) (bool, error) {
-		def, ok := e.Object.(*apiextv1.CustomResourceDefinition)
-		return ok && established(def), nil
-	})
+	_, err := watchtools.UntilWithSync(ctx, cache.ToListWatcherWithWatchListSemantics(lw, c), &apiextv1.CustomResourceDefinition{}, nil,
+		func(e watch.Event) (bool, error) {
+			def, ok := e.Object.(*apiextv1.CustomResourceDefinition)
+			return ok && established(def), nil
+		})
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
-		return fmt.Errorf("wait for Stage resource: %w", context.Cause(ctx))
+		return fmt.Errorf("wait for Stage resource: %w", err)
 	}
 	return nil
 }
@@ -99,11 +116,7 @@ func established(def *apiextv1.CustomResourceDefinition) bool {
 	return false
 }
 
-func (s *Simulator) createStages(ctx context.Context) error {
-	client, err := versioned.NewForConfig(s.json())
-	if err != nil {
-		return fmt.Errorf("make client: %w", err)
-	}
+func createStages(ctx context.Context, client versioned.Interface) error {
 	stages, err := defaultStages()
 	if err != nil {
 		return err
@@ -117,7 +130,8 @@ func (s *Simulator) createStages(ctx context.Context) error {
 	return nil
 }
 
-// defaultStages are kwok's own fast ones: nodes are Ready and pods Running at once, pods of Jobs complete, deleted pods go.
+// defaultStages returns kwok's fast stages: nodes are Ready and pods Running at once, pods of Jobs complete, and deleted pods
+// disappear.
 func defaultStages() ([]*v1alpha1.Stage, error) {
 	var out []*v1alpha1.Stage
 	for _, text := range []string{nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete} {
