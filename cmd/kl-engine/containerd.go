@@ -10,8 +10,8 @@ import (
 	"github.com/klkube/kl/embedded/node/containerd"
 )
 
-// runContainerd is the containerd role. With arguments it is the upstream command, which also serves the shims that call
-// it back to publish events; without, it is the daemon of the node it runs in. It handles signals itself.
+// runContainerd is the containerd role. Without arguments it is the daemon of the node; with arguments it is the upstream
+// command, which shims run to publish events. It handles signals itself.
 func runContainerd(_ context.Context, args []string) error {
 	if len(args) > 0 {
 		return containerd.Run(args)

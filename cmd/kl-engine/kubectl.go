@@ -11,9 +11,9 @@ import (
 	"k8s.io/kubectl/pkg/cmd/plugin"
 )
 
-// runKubectl is kubectl, which calls itself `kl kubectl` in its help. Many of its commands exit the process themselves.
+// runKubectl is kubectl, whose help says `kl kubectl`. Many of its commands exit the process themselves.
 func runKubectl(args []string) int {
-	os.Args = append([]string{"kubectl"}, args...) // what kubectl looks for plugins and aliases with
+	os.Args = append([]string{"kubectl"}, args...) // kubectl finds plugins and aliases in it
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	command := cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
 		PluginHandler: cmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),

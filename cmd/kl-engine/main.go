@@ -16,10 +16,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/dns"
 )
 
-// version is kl's, set by the linker.
+// version is the version of kl, set by the linker.
 var version = "dev"
 
 func main() {
@@ -30,14 +31,14 @@ func main() {
 		os.Exit(2)
 	}
 	role, args := os.Args[1], os.Args[2:]
-	if role == "kubectl" { // its signals are its own
+	if role == "kubectl" { // handles signals itself
 		os.Exit(runKubectl(args))
 	}
 	ctx, stop := signals()
 	defer stop()
 	var err error
 	switch role {
-	case "control-plane":
+	case string(cluster.ControlPlane):
 		err = runControlPlane(ctx, args, started)
 	case "node":
 		err = runNode(ctx, args)
@@ -56,7 +57,7 @@ func main() {
 	}
 }
 
-// signals returns a context that the first SIGTERM or SIGINT ends; the second ends the process.
+// signals returns a context that the first SIGTERM or SIGINT cancels. The second one exits the process.
 func signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 2)

@@ -11,17 +11,16 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
-
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -37,29 +36,18 @@ var _ lifecycle.Component = (*apiServer)(nil)
 
 func (a *apiServer) Name() cluster.ComponentName { return cluster.KubeAPIServer }
 
-// drainTimeout is how long requests, watches too, may go on once the server is told to stop. Upstream gives them a
-// minute, which is meant for a load balancer in front; kl's clients reconnect.
+// drainTimeout is how long requests, watches included, may go on once the server is told to stop. Upstream's minute is
+// meant for load balancers in front of the server; kl's clients reconnect.
 const drainTimeout = 2 * time.Second
 
-// Run is what app.Run does, put together here for two reasons: the drain timeout, and a client that tells when the
-// first request is answered. That is when the server counts as ready: /readyz waits for hooks of which some sleep for a
-// second, and nothing but the policy (see roles) is needed before. Upstream leaves informers and the like behind when it returns, so it is never started twice in a process.
+// Run is upstream's app.Run, put together here for the drain timeout and for an earlier ready: the server counts as ready
+// when it answers a first request. /readyz waits for hooks that sleep for a second, and of what they do only the policy is
+// needed, which the component roles creates. Upstream leaves informers and goroutines behind, so Run works once a process.
 func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, a.logger)
-	so := options.NewServerRunOptions()
-	if err := a.args().with(a.spec, cluster.KubeAPIServer).parse(cluster.KubeAPIServer, so.Flags()); err != nil {
+	config, err := a.config(ctx)
+	if err != nil {
 		return err
-	}
-	completed, err := so.Complete(ctx)
-	if err != nil {
-		return fmt.Errorf("complete options: %w", err)
-	}
-	if errs := completed.Validate(); len(errs) > 0 {
-		return fmt.Errorf("validate options: %w", utilerrors.NewAggregate(errs))
-	}
-	config, err := app.NewConfig(completed)
-	if err != nil {
-		return fmt.Errorf("configure: %w", err)
 	}
 	config.KubeAPIs.ControlPlane.Generic.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName) // see roles
 	c, err := config.Complete()
@@ -76,39 +64,59 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("prepare server: %w", err)
 	}
 	loopback := server.GenericAPIServer.LoopbackClientConfig
-	waiting, stopWaiting := context.WithCancel(ctx)
-	defer stopWaiting()
-	go func() {
-		if awaitAnswer(waiting, loopback, "/api/v1/namespaces?limit=1") == nil {
-			ready()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := await.Answer(ctx, loopback, "/api/v1/namespaces?limit=1"); err != nil {
+			return fmt.Errorf("wait for the first answer: %w", err)
 		}
-	}()
-	if err := prepared.Run(ctx); err != nil {
-		return err
-	}
-	return ctx.Err()
+		ready()
+		return nil
+	})
+	group.Go(func() error {
+		if err := prepared.Run(ctx); err != nil {
+			return err
+		}
+		return errReturned(ctx)
+	})
+	return group.Wait()
 }
 
-// awaitAnswer returns when a GET of a path, such as /readyz, succeeds.
-func awaitAnswer(ctx context.Context, config *rest.Config, path string) error {
-	client, err := kubernetes.NewForConfig(unlimited(config))
-	if err != nil {
-		return err
+// errReturned is the error of upstream code that returns nil: ctx's if it was told to stop.
+func errReturned(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
-		_, err := client.RESTClient().Get().RequestURI(path).Timeout(5 * time.Second).DoRaw(ctx)
-		return err
-	})
+	return errors.New("returned without being asked to")
+}
+
+// config is upstream's configuration from the flags.
+func (a *apiServer) config(ctx context.Context) (*app.Config, error) {
+	o := options.NewServerRunOptions()
+	if err := a.args().with(a.spec, cluster.KubeAPIServer).parse(cluster.KubeAPIServer, o.Flags()); err != nil {
+		return nil, err
+	}
+	completed, err := o.Complete(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("complete options: %w", err)
+	}
+	if errs := completed.Validate(); len(errs) > 0 {
+		return nil, fmt.Errorf("validate options: %w", utilerrors.NewAggregate(errs))
+	}
+	config, err := app.NewConfig(completed)
+	if err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	return config, nil
 }
 
 func (a *apiServer) args() args {
 	pki := func(file string) string { return absolute(a.layout.PKI(file)) }
 	n := a.spec.Networking
 	flags := args{
-		"etcd-servers":      "unix://" + a.files.etcdSocket(),
+		"etcd-servers":      "unix://" + absolute(a.layout.EtcdSocket()),
 		"bind-address":      "127.0.0.1",
 		"secure-port":       strconv.Itoa(a.spec.Kubernetes.APIServerPort),
-		"advertise-address": n.Gateway, // what pods are led to: each node answers on it
+		"advertise-address": n.Gateway, // endpoint of Service kubernetes: each node's agent listens there
 
 		"client-ca-file":       pki("ca.crt"),
 		"tls-cert-file":        pki("apiserver.crt"),
@@ -141,11 +149,12 @@ func (a *apiServer) args() args {
 
 		"audit-policy-file":   a.files.audit(),
 		"audit-log-path":      absolute(a.layout.AuditLog()),
-		"audit-log-mode":      "batch", // off the request's path; a line is written within a second
+		"audit-log-mode":      "batch", // requests do not wait for the disk
 		"audit-log-maxsize":   "20",    // MB
 		"audit-log-maxbackup": "3",
+
+		"audit-log-batch-max-wait": "1s",
 	}
-	flags["audit-log-batch-max-wait"] = "1s"
 	if _, err := os.Stat(a.layout.EncryptionConfig()); err == nil {
 		flags["encryption-provider-config"] = absolute(a.layout.EncryptionConfig())
 		flags["encryption-provider-config-automatic-reload"] = "true"
@@ -158,28 +167,4 @@ func (a *apiServer) args() args {
 		flags["runtime-config"] = strings.Join(runtimeConfig, ",")
 	}
 	return flags
-}
-
-// unlimited is a copy of a client configuration without client-side rate limits: the server is in this process.
-func unlimited(config *rest.Config) *rest.Config {
-	c := rest.CopyConfig(config)
-	c.QPS, c.Burst = -1, 0
-	return c
-}
-
-// poll calls try until it returns nil, every interval and at once. When ctx is done it returns the last error it saw.
-func poll(ctx context.Context, every time.Duration, try func(context.Context) error) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		err := try(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		}
-	}
 }

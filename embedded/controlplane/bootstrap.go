@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,22 +10,18 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
 // bootstrap applies the first objects at every start, then waits to be stopped.
 type bootstrap struct {
-	world  *world
+	*shared
 	logger *slog.Logger
 }
 
@@ -34,38 +29,40 @@ var _ lifecycle.Component = (*bootstrap)(nil)
 
 func (b *bootstrap) Name() cluster.ComponentName { return Bootstrap }
 
-// Run lets the nodes in as soon as their rights exist, and is ready when all objects do.
+// Run admits the nodes as soon as their rights exist. It is ready once everything but the DNS Deployment exists: its pods
+// wait for a node.
 func (b *bootstrap) Run(ctx context.Context, ready func()) error {
-	token, err := os.ReadFile(b.world.plane.Layout.BootstrapToken())
+	token, err := os.ReadFile(b.layout.BootstrapToken())
 	if err != nil {
 		return lifecycle.Permanent(fmt.Errorf("read bootstrap token: %w", err))
 	}
 	id, secret, ok := strings.Cut(strings.TrimSpace(string(token)), ".")
 	if !ok {
-		return lifecycle.Permanent(fmt.Errorf("read bootstrap token %s: not of the form id.secret", b.world.plane.Layout.BootstrapToken()))
+		return lifecycle.Permanent(fmt.Errorf("read bootstrap token %s: not of the form id.secret", b.layout.BootstrapToken()))
 	}
 	nodes, err := manifests.Nodes(id, secret)
 	if err != nil {
 		return lifecycle.Permanent(err)
 	}
-	dns, err := manifests.DNS(b.world.spec.Networking.DNS, cluster.ClusterDomain)
+	dns, err := manifests.DNS(b.spec.Networking.DNS, cluster.ClusterDomain)
 	if err != nil {
 		return lifecycle.Permanent(err)
 	}
-	client, err := manifests.Client(b.world.admin)
+	client, err := manifests.Client(b.admin)
 	if err != nil {
 		return err
 	}
 	if err := b.apply(ctx, client, nodes, manifests.Force); err != nil {
 		return err
 	}
-	b.world.joined.open()
+	b.nodesAllowed.Set(true)
 	later := slices.IndexFunc(dns, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
 	if err := b.apply(ctx, client, dns[:later], manifests.Yield); err != nil {
 		return err
 	}
 	ready()
-	if err := awaitReadyNode(ctx, b.world.client); err != nil {
+	// A pod that is created before a node can take it is tried once, and then not again for a second or more.
+	if err := await.Node(ctx, b.client, cluster.RealNodes, schedulable); err != nil {
 		return err
 	}
 	if err := b.apply(ctx, client, dns[later:], manifests.Yield); err != nil {
@@ -75,47 +72,22 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// awaitReadyNode returns when pods have somewhere to go. A pod that is made before that is tried once, and then not
-// again for a second or more; and an API without nodes needs no DNS.
-func awaitReadyNode(ctx context.Context, client kubernetes.Interface) error {
-	lw := cache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll,
-		func(o *metav1.ListOptions) { o.LabelSelector = cluster.RealNodes })
-	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
-		n, ok := e.Object.(*corev1.Node)
-		return ok && e.Type != watch.Deleted && nodeStatus(n).Ready && schedulable(n), nil
-	})
+// schedulable reports whether pods can be assigned to a node. The node controller removes the taint a moment after the
+// kubelet says that it is ready.
+func schedulable(n *corev1.Node) bool {
+	tainted := slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
+	return await.Ready(n) && !tainted
+}
+
+// apply applies objects, and leaves those alone whose fields somebody has changed if mode is Yield.
+func (b *bootstrap) apply(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured, mode manifests.Mode) error {
+	err := manifests.ApplyWithin(ctx, applyTimeout, client, objects, mode)
+	if manifests.OnlyConflicts(err) {
+		b.logger.InfoContext(ctx, "objects changed by a user are left as they are", "conflicts", err)
+		return nil
+	}
 	return err
 }
 
-// schedulable is false until the node controller has seen that the node is ready, a moment after the kubelet said so.
-func schedulable(n *corev1.Node) bool {
-	return !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
-}
-
-// apply tries for a while: the namespace kube-system appears shortly after the API does.
-func (b *bootstrap) apply(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured, mode manifests.Mode) error {
-	trying, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	return poll(trying, 50*time.Millisecond, func(ctx context.Context) error {
-		err := manifests.Apply(ctx, client, objects, mode)
-		if errors.Is(err, manifests.ErrConflict) && onlyConflicts(err) {
-			b.logger.InfoContext(ctx, "objects are left as somebody changed them", "conflicts", err)
-			return nil
-		}
-		return err
-	})
-}
-
-// onlyConflicts is true if every error that was joined is a conflict.
-func onlyConflicts(err error) bool {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return errors.Is(err, manifests.ErrConflict)
-	}
-	for _, e := range joined.Unwrap() {
-		if !errors.Is(e, manifests.ErrConflict) {
-			return false
-		}
-	}
-	return true
-}
+// applyTimeout is how long bootstrap tries: the namespace kube-system appears shortly after the API does.
+const applyTimeout = 15 * time.Second

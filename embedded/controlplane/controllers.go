@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -13,17 +14,17 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
-	"k8s.io/component-base/configz"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
 // controllers is kube-controller-manager. It has no port: its metrics are those of the process, which the API server
-// shows, and a certificate for it would be half a second of CPU.
+// serves, and a certificate for the port would cost half a second of CPU.
 type controllers struct {
 	layout cluster.Layout
 	files  files
@@ -37,8 +38,8 @@ var _ lifecycle.Component = (*controllers)(nil)
 
 func (c *controllers) Name() cluster.ComponentName { return cluster.KubeControllerManager }
 
-// Run is ready when the default ServiceAccount exists, the first thing of the controllers' that a user waits for. Over
-// data of an earlier run that is at once.
+// Run is ready when the default ServiceAccount exists: pods can be created from then on. It works once a process, see
+// upstreamUnits.
 func (c *controllers) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, c.logger)
 	o, err := options.NewKubeControllerManagerOptions()
@@ -53,22 +54,25 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
-	// Upstream asks for /healthz itself, but once a second.
-	if err := awaitAnswer(ctx, c.admin, "/healthz"); err != nil {
+	// Upstream waits for /healthz too, but asks once a second.
+	if err := await.Answer(ctx, c.admin, "/healthz"); err != nil {
 		return err
 	}
-	waiting, stopWaiting := context.WithCancel(ctx)
-	defer stopWaiting()
-	go func() {
-		if awaitDefaultServiceAccount(waiting, c.client) == nil {
-			ready()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := awaitDefaultServiceAccount(ctx, c.client); err != nil {
+			return fmt.Errorf("wait for the default service account: %w", err)
 		}
-	}()
-	defer configz.Delete(app.ConfigzName) // a second registration in one process is refused
-	if err := app.Run(ctx, config.Complete()); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return ctx.Err()
+		ready()
+		return nil
+	})
+	group.Go(func() error {
+		if err := app.Run(ctx, config.Complete()); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return errReturned(ctx)
+	})
+	return group.Wait()
 }
 
 func (c *controllers) args() args {
@@ -79,7 +83,7 @@ func (c *controllers) args() args {
 		"secure-port":    "0",
 		"kube-api-qps":   fmt.Sprint(clientQPS),
 		"kube-api-burst": fmt.Sprint(clientBurst),
-		"controllers":    "*,-node-ipam-controller,bootstrap-signer-controller,token-cleaner-controller", // see nodeIPAM,
+		"controllers":    "*,-node-ipam-controller,bootstrap-signer-controller,token-cleaner-controller", // see nodeIPAM
 
 		"service-cluster-ip-range": c.spec.Networking.ServiceCIDR,
 
@@ -88,11 +92,11 @@ func (c *controllers) args() args {
 		"cluster-signing-key-file":         pki("ca.key"),
 		"service-account-private-key-file": pki("sa.key"),
 		"use-service-account-credentials":  "true",
-		"controller-shutdown-timeout":      "2s",
+		"controller-shutdown-timeout":      controllerShutdown.String(),
 	}
 }
 
-// awaitDefaultServiceAccount returns when pods can be made in the default namespace.
+// awaitDefaultServiceAccount returns when pods can be created in the default namespace.
 func awaitDefaultServiceAccount(ctx context.Context, client kubernetes.Interface) error {
 	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "serviceaccounts", metav1.NamespaceDefault,
 		fields.OneTermEqualSelector("metadata.name", "default"))
@@ -102,5 +106,9 @@ func awaitDefaultServiceAccount(ctx context.Context, client kubernetes.Interface
 	return err
 }
 
-// stopSlack is added to what a component promises for its own stop.
-const stopSlack = 500 * time.Millisecond
+const (
+	// controllerShutdown is how long upstream waits for its controllers when it is told to stop.
+	controllerShutdown = 2 * time.Second
+	// stopSlack is the margin of a StopTimeout over what upstream promises.
+	stopSlack = 500 * time.Millisecond
+)

@@ -16,10 +16,11 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
 )
 
-// dnsProbe waits until the cluster's DNS answers. It sleeps until kube-dns has an endpoint, so a cluster without nodes
-// costs nothing.
+// dnsProbe waits until the cluster's DNS answers. It watches the endpoints of kube-dns, so a cluster without nodes costs
+// nothing.
 type dnsProbe struct {
 	client kubernetes.Interface
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
@@ -31,40 +32,29 @@ const (
 	dnsTimeout = 2 * time.Second
 )
 
-// run returns nil once an endpoint of kube-dns has told the address of kubernetes.default, or ctx's error.
+// run returns nil once an endpoint of kube-dns has resolved kubernetes.default, or ctx's error.
 func (p *dnsProbe) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	defer func() { <-done }()
 	defer cancel()
-	changed := make(chan struct{}, 1)
-	poke := func(any) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
+	changed := latest.New(struct{}{})
+	note := func(any) { changed.Set(struct{}{}) }
 	lw := cache.NewFilteredListWatchFromClient(p.client.DiscoveryV1().RESTClient(), "endpointslices", metav1.NamespaceSystem,
 		func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{discoveryv1.LabelServiceName: "kube-dns"}.String()
 		})
 	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: lw, ObjectType: &discoveryv1.EndpointSlice{},
-		Handler: cache.ResourceEventHandlerFuncs{AddFunc: poke, UpdateFunc: func(_, o any) { poke(o) }, DeleteFunc: poke},
+		Handler: cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, o any) { note(o) }, DeleteFunc: note},
 	})
 	go func() {
 		defer close(done)
 		informer.RunWithContext(ctx)
 	}()
-	var retry <-chan time.Time
 	for {
-		select {
-		case <-changed:
-		case <-retry:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		retry = nil
+		_, more := changed.Get()
+		var retry <-chan time.Time // nil, and so never, without an endpoint
 		for _, address := range dnsEndpoints(store.List()) {
 			err := p.ask(ctx, address)
 			if err == nil {
@@ -73,10 +63,16 @@ func (p *dnsProbe) run(ctx context.Context) error {
 			p.logger.DebugContext(ctx, "cluster DNS does not answer yet", "endpoint", address, "error", err)
 			retry = time.After(dnsRetry)
 		}
+		select {
+		case <-more:
+		case <-retry:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
-// dnsEndpoints are the addresses of the ready endpoints, with the port of DNS over TCP.
+// dnsEndpoints returns the addresses of the ready endpoints, with the port of DNS over TCP.
 func dnsEndpoints(slices []any) []string {
 	var addresses []string
 	for _, s := range slices {
@@ -96,7 +92,7 @@ func dnsEndpoints(slices []any) []string {
 	return addresses
 }
 
-// ask makes one lookup over TCP, through the tunnel.
+// ask does one lookup over TCP, through the tunnel.
 func (p *dnsProbe) ask(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()

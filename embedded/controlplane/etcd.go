@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/url"
@@ -13,7 +14,7 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// etcd is the store: one member that listens on unix sockets alone.
+// etcd is the store: one member, which listens on unix sockets only.
 type etcd struct {
 	layout cluster.Layout
 	files  files
@@ -25,7 +26,7 @@ var _ lifecycle.Component = (*etcd)(nil)
 
 func (e *etcd) Name() cluster.ComponentName { return cluster.Etcd }
 
-// Run fails for good if the data cannot be opened: another attempt would meet the same data.
+// Run works once a process, see upstreamUnits.
 func (e *etcd) Run(ctx context.Context, ready func()) error {
 	config, err := e.config()
 	if err != nil {
@@ -45,7 +46,7 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 
 func (e *etcd) config() (*embed.Config, error) {
 	c := embed.NewConfig()
-	// Extra arguments first: what follows is the design's, not the user's.
+	// Extra arguments first: a user cannot change the settings below.
 	fs := flag.NewFlagSet(string(cluster.Etcd), flag.ContinueOnError)
 	c.AddFlags(fs)
 	for name, value := range e.spec.Kubernetes.ExtraArgs[string(cluster.Etcd)] {
@@ -53,19 +54,21 @@ func (e *etcd) config() (*embed.Config, error) {
 			return nil, fmt.Errorf("set flag %s: %w", name, err)
 		}
 	}
-	// What the member advertises is remembered in its data, and a cluster's directory may be moved or cloned: it is a
-	// fixed name of the form that etcd asks for, never dialed because there is one member.
-	nowhere := []url.URL{{Scheme: "unix", Host: "kl:1"}}
+	// etcd stores the advertised URL in its data, and a cluster's directory may be moved or copied. So it is a constant of
+	// the form that etcd requires; nothing dials it, since there is one member.
+	advertised := []url.URL{{Scheme: "unix", Host: "kl:1"}}
 	c.Name = "kl"
 	c.Dir = absolute(e.layout.EtcdDir())
-	c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: e.files.etcdSocket()}}
-	c.ListenPeerUrls = []url.URL{{Scheme: "unix", Path: e.files.etcdPeerSocket()}}
-	c.AdvertiseClientUrls, c.AdvertisePeerUrls = nowhere, nowhere
+	c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: absolute(e.layout.EtcdSocket())}}
+	// etcd takes a peer's socket from the host part. With the path alone it would listen on an abstract socket, which every
+	// user of the machine can open.
+	c.ListenPeerUrls = []url.URL{{Scheme: "unix", Host: e.files.etcdPeerSocket()}}
+	c.AdvertiseClientUrls, c.AdvertisePeerUrls = advertised, advertised
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.UnsafeNoFsync = e.spec.Ephemeral
-	// A single member still waits a whole election, a second by default, before it serves.
+	// A single member waits a whole election before it serves: a second by default.
 	c.TickMs, c.ElectionMs = 10, 50
-	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // zero, as it is here, warns of every request
+	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // NewConfig leaves it zero, which warns of every request
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(e.logger)
 	return c, nil
 }
@@ -77,7 +80,7 @@ func wait(ctx context.Context, done <-chan struct{}, failed <-chan error) error 
 		return nil
 	case err := <-failed:
 		if err == nil {
-			return fmt.Errorf("ended without saying why")
+			return errors.New("ended without an error")
 		}
 		return err
 	case <-ctx.Done():

@@ -38,7 +38,7 @@ func TestEtcd(t *testing.T) {
 		served := false
 		err := e.Run(ctx, func() {
 			served = true
-			client, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + f.etcdSocket()}, Logger: zap.NewNop()})
+			client, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + l.EtcdSocket()}, Logger: zap.NewNop()})
 			if err != nil {
 				t.Error(err)
 			} else {
@@ -50,7 +50,7 @@ func TestEtcd(t *testing.T) {
 		if !served || !errors.Is(err, context.Canceled) {
 			t.Fatalf("Run() = %v, served %t; want a clean stop", err, served)
 		}
-		if _, err := os.Stat(f.etcdSocket()); err == nil {
+		if _, err := os.Stat(l.EtcdSocket()); err == nil {
 			t.Error("the socket is still there")
 		}
 	}

@@ -13,14 +13,13 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// files is what the upstream components read from disk besides the PKI, and their sockets. It is written anew at each
-// start, into a directory of its own: the run directory is shown to the nodes, and a node must not reach etcd.
+// files are the configuration files of the upstream components and their sockets. They are rewritten at every start. They
+// lie in the private directory, because nodes see the run directory and must not reach etcd.
 type files struct {
 	dir string // absolute
 }
 
 func (f files) path(name string) string                    { return filepath.Join(f.dir, name) }
-func (f files) etcdSocket() string                         { return f.path("etcd.sock") }
 func (f files) etcdPeerSocket() string                     { return f.path("peer.sock") }
 func (f files) egressSocket() string                       { return f.path("egress.sock") }
 func (f files) egress() string                             { return f.path("egress.yaml") }
@@ -28,7 +27,7 @@ func (f files) audit() string                              { return f.path("audi
 func (f files) scheduler() string                          { return f.path("scheduler.yaml") }
 func (f files) kubeconfig(of cluster.ComponentName) string { return f.path(string(of) + ".kubeconfig") }
 
-// maxSocketPath is the longest path that the kernel takes for a unix socket.
+// maxSocketPath is the longest path of a unix socket that the kernel accepts, in bytes.
 const maxSocketPath = 107
 
 // writeFiles writes the configuration files of the upstream components.
@@ -72,7 +71,7 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 	return f, nil
 }
 
-// kubeconfig is a kubeconfig of an identity of the PKI, by paths.
+// kubeconfig returns the kubeconfig of an identity of the PKI. It refers to certificates by path.
 func kubeconfig(l cluster.Layout, spec cluster.Spec, identity string) *clientcmdapi.Config {
 	c := clientcmdapi.NewConfig()
 	c.Clusters["kl"] = &clientcmdapi.Cluster{
@@ -94,8 +93,8 @@ func absolute(path string) string {
 	return path
 }
 
-// schedulerConfig completes a KubeSchedulerConfiguration, given as YAML or as the absolute path of a file, with what kl
-// decides: how to reach the API, and no leader election, since the scheduler would exit the process when it loses.
+// schedulerConfig adds kl's settings to a KubeSchedulerConfiguration, given as YAML or as the absolute path of a file: how to
+// reach the API, and no leader election, because the scheduler exits the process when it loses one.
 func schedulerConfig(given, kubeconfig string) (string, error) {
 	if filepath.IsAbs(given) && !strings.Contains(given, "\n") {
 		data, err := os.ReadFile(given)
@@ -127,8 +126,8 @@ func schedulerConfig(given, kubeconfig string) (string, error) {
 	return string(out), err
 }
 
-// egressConfig leads what the API server dials in the cluster (kubelets, webhooks, aggregated APIs, proxied Services)
-// through the tunnel.
+// egressConfig makes the API server dial into the cluster (kubelets, webhooks, aggregated APIs, proxied Services) through
+// the tunnel.
 const egressConfig = `apiVersion: apiserver.k8s.io/v1beta1
 kind: EgressSelectorConfiguration
 egressSelections:
@@ -140,7 +139,7 @@ egressSelections:
         udsName: %s
 `
 
-// auditPolicy tells who did what to what, without bodies; it leaves out what machinery reads and renews all the time.
+// auditPolicy logs the metadata of requests, and leaves out what components read and renew all the time.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]

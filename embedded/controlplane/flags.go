@@ -16,25 +16,25 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// The client limits of components that talk to their own API server: upstream's defaults are meant for a shared one, and
-// make the default ServiceAccount appear after 8 seconds.
+// Rate limits of the components' clients, in requests a second. With upstream's defaults, meant for a shared API server,
+// the default ServiceAccount appears after 8 seconds.
 const (
 	clientQPS   = 1000
 	clientBurst = 2000
 )
 
-// args are a component's flags.
+// args are the flags of a component, by name.
 type args map[string]string
 
-// with returns a with the flags that the spec adds for a component: what the user says wins.
+// with returns a copy with the extra arguments that the spec has for a component, which take precedence.
 func (a args) with(spec cluster.Spec, component cluster.ComponentName) args {
 	out := maps.Clone(a)
 	maps.Copy(out, spec.Kubernetes.ExtraArgs[string(component)])
-	delete(out, "v") // klog's, and the whole process's: see openLogs
+	delete(out, "v") // klog's verbosity is that of the process: see openLogs
 	return out
 }
 
-// list is the flags as a command line, sorted by name.
+// list returns the flags as command line arguments, sorted by name.
 func (a args) list() []string {
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(a)) {
@@ -43,7 +43,7 @@ func (a args) list() []string {
 	return list
 }
 
-// parse sets the flags; an unknown or badly formed one is an error that no restart cures.
+// parse sets the flags. The error, of an unknown or malformed flag, is permanent.
 func (a args) parse(component cluster.ComponentName, sets cliflag.NamedFlagSets) error {
 	fs := pflag.NewFlagSet(string(component), pflag.ContinueOnError)
 	for _, f := range sets.FlagSets {
@@ -55,8 +55,8 @@ func (a args) parse(component cluster.ComponentName, sets cliflag.NamedFlagSets)
 	return nil
 }
 
-// setFeatureGates sets the gates once, for the API server, the controller manager and the scheduler alike: they live in
-// one process and share one registry. Gates that only other components know are refused, as upstream does.
+// setFeatureGates sets the feature gates of the process: the API server, the controller manager and the scheduler share one
+// registry. Gates that none of them knows are an error, as upstream.
 func setFeatureGates(spec cluster.Spec) error {
 	registry := compatibility.DefaultComponentGlobalsRegistry
 	fs := pflag.NewFlagSet("feature gates", pflag.ContinueOnError)

@@ -28,7 +28,7 @@ func (h *hub) Run(ctx context.Context, ready func()) error {
 	return h.hub.Serve(ctx, l)
 }
 
-// egress is the proxy through which the API server reaches the cluster.
+// egress is the proxy through which the API server reaches nodes and pods.
 type egress struct {
 	socket string
 	hub    *tunnel.Hub

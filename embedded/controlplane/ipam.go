@@ -19,8 +19,8 @@ import (
 // nodeRangeBits is the size of a node's range of pod addresses: 254 pods.
 const nodeRangeBits = 24
 
-// nodeIPAM gives every real node its range of pod addresses. It is the controller manager's own controller, apart from
-// it for one reason: it must not see simulated nodes, a thousand of which would leave none of 256 ranges to real ones.
+// nodeIPAM gives every real node its range of pod addresses. It is a controller of kube-controller-manager, run separately
+// so that it does not see simulated nodes: a thousand of them would use up the 256 ranges.
 type nodeIPAM struct {
 	spec   cluster.Spec
 	client kubernetes.Interface
@@ -31,7 +31,7 @@ var _ lifecycle.Component = (*nodeIPAM)(nil)
 
 func (n *nodeIPAM) Name() cluster.ComponentName { return NodeIPAM }
 
-// Run is ready once the ranges that are taken are known.
+// Run is ready once it knows the ranges that nodes have.
 func (n *nodeIPAM) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, n.logger)
 	_, pods, err := net.ParseCIDR(n.spec.Networking.PodCIDR)

@@ -17,14 +17,15 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// logs holds the upstream components' loggers, each with a file of its own that is rotated: 10 MB and one old file.
+// logs holds the loggers of the upstream components. Each has a file, rotated at 10 MB with one old file.
 type logs struct {
 	files map[cluster.ComponentName]*lumberjack.Logger
 	level slog.Level
 	zap   *zap.Logger
 }
 
-// openLogs bridges klog, zap and grpc to files. klog and grpc have one logger a process; it is set here, once.
+// openLogs directs klog, zap and grpc to files. It sets the loggers of the process that klog and grpc have, so it is called
+// once.
 func openLogs(l cluster.Layout, spec cluster.Spec) (*logs, error) {
 	verbosity := 0
 	for component, args := range spec.Kubernetes.ExtraArgs {
@@ -55,19 +56,20 @@ func openLogs(l cluster.Layout, spec cluster.Spec) (*logs, error) {
 	return o, nil
 }
 
-// kubernetes is the logger that goes into the context of a component.
+// kubernetes returns the logger for the context of a component.
 func (o *logs) kubernetes(component cluster.ComponentName) logr.Logger {
 	return logr.FromSlogHandler(slog.NewTextHandler(o.files[component], &slog.HandlerOptions{Level: o.level}))
 }
 
-func (o *logs) close() {
-	_ = o.zap.Sync()
+func (o *logs) close() error {
+	errs := []error{o.zap.Sync()}
 	for _, f := range o.files {
-		f.Close()
+		errs = append(errs, f.Close())
 	}
+	return errors.Join(errs...)
 }
 
-// zapEncoding writes lines that look like the other components'.
+// zapEncoding makes etcd's lines look like the other components'.
 func zapEncoding() zapcore.EncoderConfig {
 	c := zap.NewProductionEncoderConfig()
 	c.EncodeTime = zapcore.RFC3339NanoTimeEncoder

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	startGCPercent = 400       // while starting: most of what is allocated then is kept
-	startMemory    = 384 << 20 // a limit for that time, so that a start over a large etcd does not grow without end
+	startGCPercent = 400       // during the start
+	startMemory    = 384 << 20 // limit in bytes during the start, for one over a large etcd
 	servingPercent = 60        // afterwards
 )
 
-// tuneStart makes the garbage collector spare the start, which allocates a lot and frees little: half a second of two
-// cores. The returned function puts it back. See [tuneServing].
+// tuneStart makes garbage collection rare during the start, which allocates much and frees little: that saves half a
+// second on two cores. The returned function restores the previous settings. See tuneServing.
 func tuneStart() (restore func()) {
 	percent := debug.SetGCPercent(startGCPercent)
 	limit := debug.SetMemoryLimit(startMemory)
@@ -26,16 +26,15 @@ func tuneStart() (restore func()) {
 	}
 }
 
-// tuneServing ends what tuneStart began: it collects once, gives the memory back, and makes later collections frequent,
-// since an idle control plane allocates little.
+// tuneServing replaces the settings of tuneStart once the plane serves: it collects, returns the memory to the system, and
+// makes later collections frequent, since an idle control plane allocates little.
 func tuneServing() {
 	debug.SetGCPercent(servingPercent)
 	debug.SetMemoryLimit(math.MaxInt64)
 	debug.FreeOSMemory()
 }
 
-// anonymousMemory is the resident memory of this process that is not backed by a file, in bytes; 0 if the system does
-// not tell.
+// anonymousMemory returns the resident memory of this process that is not backed by a file, in bytes; 0 if it is unknown.
 func anonymousMemory() int64 {
 	data, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -15,12 +15,15 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// observer tells the board what `kl up` waits for, and the tunnel which node owns which addresses.
+// observer fills in the parts of the status that come from the API: nodes, and what `kl up` waits for. It also tells the
+// tunnel which node owns which addresses.
 type observer struct {
-	world  *world
+	*shared
 	logger *slog.Logger
 }
 
@@ -35,46 +38,25 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 	defer wg.Wait()
 	defer cancel()
 
-	w := o.world
-	wg.Go(func() {
-		if awaitAnswer(ctx, w.admin, "/readyz") == nil {
-			w.board.update(func(s *cluster.Status) { s.Ready.API = true })
-		}
-	})
-	wg.Go(func() {
-		if awaitDefaultServiceAccount(ctx, w.client) == nil {
-			w.board.update(func(s *cluster.Status) { s.Ready.DefaultServiceAccount = true })
-		}
-	})
-	wg.Go(func() {
-		probe := &dnsProbe{client: w.client, dial: w.hub.DialAddress, logger: o.logger}
-		if probe.run(ctx) == nil {
-			w.board.update(func(s *cluster.Status) { s.Ready.DNS = true })
-		}
-	})
-	wg.Go(func() { o.settle(ctx) })
+	wg.Go(func() { o.observeReadiness(ctx) })
+	wg.Go(func() { o.restoreGC(ctx) })
 
-	changed := make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
+	changed := latest.New(struct{}{})
+	note := func() { changed.Set(struct{}{}) }
 	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(w.client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, fields.Everything()),
+		ListerWatcher: cache.NewListWatchFromClient(o.client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, fields.Everything()),
 		ObjectType:    &corev1.Node{},
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc: func(n any) { o.route(n.(*corev1.Node)); poke() },
+			AddFunc: func(n any) { o.route(n.(*corev1.Node)); note() },
 			UpdateFunc: func(_, n any) {
 				o.route(n.(*corev1.Node))
-				poke()
+				note()
 			},
 			DeleteFunc: func(n any) {
 				if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(n); err == nil {
-					w.routes.Set(name)
+					o.routes.Set(name)
 				}
-				poke()
+				note()
 			},
 		},
 		Transform: trimNode,
@@ -85,17 +67,39 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 	}
 	ready()
 	for {
-		connected, reconnected := w.hub.Watch()
+		connected, reconnected := o.hub.Watch()
+		_, more := changed.Get()
 		nodes, simulated := split(store.List())
-		status := nodeStatuses(nodes, connected)
-		w.board.update(func(s *cluster.Status) { s.Nodes, s.Simulated = status, simulated })
+		list := nodeStatuses(nodes, connected)
+		o.status.edit(func(s *cluster.Status) { s.Nodes, s.Simulated = list, simulated })
 		select {
-		case <-changed:
+		case <-more:
 		case <-reconnected:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// observeReadiness sets each field of Status.Ready once it is true.
+func (o *observer) observeReadiness(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	observe := func(what string, wait func(context.Context) error, set func(*cluster.Readiness)) {
+		wg.Go(func() {
+			if err := wait(ctx); err == nil {
+				o.status.edit(func(s *cluster.Status) { set(&s.Ready) })
+			} else if ctx.Err() == nil {
+				o.logger.WarnContext(ctx, "cannot observe readiness", "of", what, "error", err)
+			}
+		})
+	}
+	observe("API", func(ctx context.Context) error { return await.Answer(ctx, o.admin, "/readyz") },
+		func(r *cluster.Readiness) { r.API = true })
+	observe("default service account", func(ctx context.Context) error { return awaitDefaultServiceAccount(ctx, o.client) },
+		func(r *cluster.Readiness) { r.DefaultServiceAccount = true })
+	observe("DNS", (&dnsProbe{client: o.client, dial: o.hub.DialAddress, logger: o.logger}).run,
+		func(r *cluster.Readiness) { r.DNS = true })
 }
 
 // split returns the real Nodes and counts the simulated ones.
@@ -107,37 +111,32 @@ func split(objects []any) (nodes []*corev1.Node, simulated cluster.SimulatedStat
 			continue
 		}
 		simulated.Nodes++
-		if nodeStatus(n).Ready {
+		if await.Ready(n) {
 			simulated.Ready++
 		}
 	}
 	return nodes, simulated
 }
 
-// settle ends the garbage collector's holiday a moment after every component serves.
-func (o *observer) settle(ctx context.Context) {
-	for {
-		status, changed := o.world.board.read()
-		if status.Phase == cluster.PhaseReady && status.Ready.DefaultServiceAccount {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
+// restoreGC restores the garbage collector's normal settings once the plane has started.
+func (o *observer) restoreGC(ctx context.Context) {
+	_, err := o.status.Wait(ctx, func(s cluster.Status) bool {
+		return s.Phase == cluster.PhaseReady && s.Ready.DefaultServiceAccount
+	})
+	if err != nil {
+		return // the plane stops
 	}
-	select { // nodes that join want the processor now
-	case <-time.After(settleAfter):
+	select {
+	case <-time.After(collectDelay):
 		tuneServing()
 	case <-ctx.Done():
 	}
 }
 
-// settleAfter is when the control plane, once ready, cleans up after its start.
-const settleAfter = 3 * time.Second
+// collectDelay is how long the first garbage collection waits once the plane is ready: nodes that join need the processor.
+const collectDelay = 3 * time.Second
 
-// trimNode drops what nobody here reads: half of a Node is field ownership and images.
+// trimNode drops fields that no reader of the cache uses: field ownership and images are half of a Node.
 func trimNode(obj any) (any, error) {
 	if n, ok := obj.(*corev1.Node); ok {
 		n.ManagedFields, n.Status.Images, n.Annotations = nil, nil, nil
@@ -145,14 +144,14 @@ func trimNode(obj any) (any, error) {
 	return obj, nil
 }
 
-// route tells the tunnel which addresses are the node's: its own and its pods'.
+// route tells the tunnel which addresses belong to a node: its own and its pods'.
 func (o *observer) route(n *corev1.Node) {
 	if !cluster.IsSimulated(n.Labels) {
-		o.world.routes.Set(n.Name, owned(n)...)
+		o.routes.Set(n.Name, ownedPrefixes(n)...)
 	}
 }
 
-func owned(n *corev1.Node) []netip.Prefix {
+func ownedPrefixes(n *corev1.Node) []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, a := range n.Status.Addresses {
 		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
@@ -167,7 +166,7 @@ func owned(n *corev1.Node) []netip.Prefix {
 	return prefixes
 }
 
-// nodeStatuses joins the Nodes of the API with the names of the nodes whose tunnel is up, ordered by name, n2 before n10.
+// nodeStatuses merges the Nodes of the API with the names of the nodes whose tunnel is up. It sorts n2 before n10.
 func nodeStatuses(nodes []*corev1.Node, connected []string) []cluster.NodeStatus {
 	byName := map[string]cluster.NodeStatus{}
 	for _, n := range nodes {

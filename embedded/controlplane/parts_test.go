@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,12 +15,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/controlplane/manifests"
 )
 
-func TestBoard(t *testing.T) {
-	b := newBoard(cluster.Status{Phase: cluster.PhaseStarting})
-	report := b.component(cluster.Home("/h").Cluster("c"))
+func TestStatus(t *testing.T) {
+	b := newStatus(cluster.Status{Phase: cluster.PhaseStarting})
+	report := b.reportComponent(cluster.Home("/h").Cluster("c"))
 	phases := []struct {
 		name  cluster.ComponentName
 		state cluster.ComponentState
@@ -32,27 +30,27 @@ func TestBoard(t *testing.T) {
 		{cluster.KubeAPIServer, cluster.ComponentServing, cluster.PhaseReady},
 	}
 	for _, p := range phases {
-		_, changed := b.read()
+		_, changed := b.Get()
 		report(cluster.ComponentStatus{Name: p.name, State: p.state})
 		select {
 		case <-changed:
 		default:
-			t.Errorf("%s %s: nobody was told", p.name, p.state)
+			t.Errorf("%s %s: watchers were not told", p.name, p.state)
 		}
-		if s, _ := b.read(); s.Phase != p.want {
+		if s := b.Load(); s.Phase != p.want {
 			t.Errorf("%s %s: phase %s, want %s", p.name, p.state, s.Phase, p.want)
 		}
 	}
-	before, changed := b.read()
+	before, changed := b.Get()
 	report(cluster.ComponentStatus{Name: cluster.KubeAPIServer, State: cluster.ComponentServing, LogFile: "ignored"})
 	select {
 	case <-changed:
 		t.Error("watchers were told of no change")
 	default:
 	}
-	b.update(func(s *cluster.Status) { s.Phase = cluster.PhaseStopping })
+	b.edit(func(s *cluster.Status) { s.Phase = cluster.PhaseStopping })
 	report(cluster.ComponentStatus{Name: cluster.Etcd, State: cluster.ComponentStopped})
-	if s, _ := b.read(); s.Phase != cluster.PhaseStopping {
+	if s := b.Load(); s.Phase != cluster.PhaseStopping {
 		t.Errorf("phase %s, want Stopping until the end", s.Phase)
 	}
 	if before.Components[0].State != cluster.ComponentServing {
@@ -90,8 +88,8 @@ func TestNodeStatuses(t *testing.T) {
 		t.Errorf("split gives %v and %+v", nodes, simulated)
 	}
 	prefixes := []netip.Prefix{netip.MustParsePrefix("172.18.0.2/32"), netip.MustParsePrefix("10.244.3.0/24")}
-	if d := cmp.Diff(prefixes, owned(ready("n2", corev1.ConditionTrue)), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
-		t.Errorf("owned (-want +got):\n%s", d)
+	if d := cmp.Diff(prefixes, ownedPrefixes(ready("n2", corev1.ConditionTrue)), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("ownedPrefixes (-want +got):\n%s", d)
 	}
 }
 
@@ -177,11 +175,4 @@ func TestLock(t *testing.T) {
 		t.Fatalf("lock after unlock: %v", err)
 	}
 	again()
-}
-
-func TestOnlyConflicts(t *testing.T) {
-	conflict := fmt.Errorf("apply ConfigMap: %w", manifests.ErrConflict)
-	if !onlyConflicts(errors.Join(conflict, conflict)) || onlyConflicts(errors.Join(conflict, errors.New("refused"))) {
-		t.Error("a conflict is told from another error wrongly")
-	}
 }

@@ -4,47 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// Names of kl's own components; those of upstream are in package cluster.
-const (
-	Tunnel    cluster.ComponentName = "tunnel"    // accepts the nodes' agents
-	Egress    cluster.ComponentName = "egress"    // how the API server reaches nodes and pods
-	Roles     cluster.ComponentName = "roles"     // the API server's own RBAC policy: nothing may be done before
-	Bootstrap cluster.ComponentName = "bootstrap" // the first objects
-	NodeIPAM  cluster.ComponentName = "node-ipam" // nodes' ranges of pod addresses
-	Observer  cluster.ComponentName = "observer"  // nodes and DNS, for the status
-)
+// adminKubeconfig names the administrator's kubeconfig, which lies beside those of components.
+const adminKubeconfig cluster.ComponentName = "admin"
 
-// adminKubeconfig is the administrator's kubeconfig in the private directory.
-const adminKubeconfig = "admin"
-
-// ErrRunning is returned by Run if another process runs the control plane of this cluster.
+// ErrRunning is returned by Plane.Run if another process runs the control plane of this cluster.
 var ErrRunning = errors.New("control plane is already running")
-
-// errStopAsked is the cause of a stop that came through the status socket.
-var errStopAsked = errors.New("stop was asked for")
 
 // Plane is the control plane of the cluster in Layout. PKI, cluster.yaml and the nodes' directories exist before Run.
 type Plane struct {
 	Layout  cluster.Layout
-	Version string       // kl's, for the status
-	Started time.Time    // of the process: what the timeline counts from; the call of Run if zero
+	Version string       // of kl, for the status
+	Started time.Time    // when the process started: the timeline counts from it; the call of Run if zero
 	Logger  *slog.Logger // slog.Default() if nil
-	// Extra adds components that this package does not know, or none if it is nil. They may need any of the plane's own
-	// by name ("kube-apiserver"), and the plane is ready when they are.
+	// Extra returns components that this package does not know; nil for none. They may need the plane's own, such as
+	// cluster.KubeAPIServer or Roles, and the plane is ready when they are.
 	Extra func(Parts) []lifecycle.Unit
 }
 
@@ -53,14 +42,14 @@ type Parts struct {
 	Spec       cluster.Spec
 	Hub        *tunnel.Hub
 	Admin      *rest.Config // administrator, without a rate limit
-	Kubeconfig string       // path of the same as a file
-	// Socket is what the status socket answers, to which patterns may be added.
+	Kubeconfig string       // path of the administrator's kubeconfig
+	// Socket routes the requests of the status socket. Extra components may add patterns.
 	Socket *http.ServeMux
 }
 
-// Run serves until ctx is done or a stop is asked for on the status socket; it returns nil then, and by that time every
-// component has released what it held. Any other return is a failure, and its reason is also left in the file
-// run/failed; ErrRunning is the exception, since that cluster is somebody else's.
+// Run serves until ctx is done and returns nil then; by that time every component has released what it held. Any other
+// return is a failure, whose reason is also written to Layout.FailedFile. It is ErrRunning if another process runs the
+// plane, and nothing is written then.
 func (p *Plane) Run(ctx context.Context) error {
 	if p.Started.IsZero() {
 		p.Started = time.Now()
@@ -73,21 +62,44 @@ func (p *Plane) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	_ = os.Remove(p.failedFile())
+	if err := os.Remove(p.Layout.FailedFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove reason of an earlier failure: %w", err)
+	}
 	err = p.run(ctx)
 	if err != nil {
-		if werr := os.WriteFile(p.failedFile(), []byte(err.Error()+"\n"), 0o600); werr != nil {
+		if werr := os.WriteFile(p.Layout.FailedFile(), []byte(err.Error()+"\n"), 0o600); werr != nil {
 			err = errors.Join(err, fmt.Errorf("write reason of failure: %w", werr))
 		}
 	}
 	return err
 }
 
-// failedFile tells why the last run of the control plane ended, if it failed.
-func (p *Plane) failedFile() string { return filepath.Join(p.Layout.RunDir(), "failed") }
+// lock takes the lock on the PID file, which means that this process runs the control plane, and writes its process ID
+// there. The kernel releases it when the process ends.
+func lock(path string) (unlock func(), err error) {
+	l, err := statefile.TryLock(path)
+	if errors.Is(err, statefile.ErrLocked) {
+		pid, rerr := os.ReadFile(path)
+		if rerr != nil {
+			return nil, errors.Join(ErrRunning, rerr)
+		}
+		return nil, fmt.Errorf("%w: process %s", ErrRunning, strings.TrimSpace(string(pid)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock control plane: %w", err)
+	}
+	if err := l.Write([]byte(strconv.Itoa(os.Getpid()) + "\n")); err != nil {
+		l.Unlock()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return func() {
+		_ = l.Write(nil) // a stale process ID does no harm: whoever reads it asks for the lock first
+		l.Unlock()
+	}, nil
+}
 
 func (p *Plane) run(ctx context.Context) error {
-	spec, err := readSpec(p.Layout.SpecFile())
+	spec, err := cluster.ReadSpec(p.Layout)
 	if err != nil {
 		return err
 	}
@@ -99,69 +111,59 @@ func (p *Plane) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open logs: %w", err)
 	}
-	defer logs.close()
+	defer func() {
+		if err := logs.close(); err != nil {
+			p.Logger.Warn("close logs", "error", err)
+		}
+	}()
 	if err := setFeatureGates(spec); err != nil {
 		return err
 	}
 	defer tuneStart()()
 
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	b := newBoard(cluster.Status{
+	status := newStatus(cluster.Status{
 		Cluster: spec.Name, PID: os.Getpid(), Started: p.Started, Version: p.Version, Kubernetes: kubernetesVersion(),
 		Phase: cluster.PhaseStarting,
 	})
-	w, err := newWorld(p, spec, files, logs, b)
+	s, err := newShared(p, spec, files, logs, status)
 	if err != nil {
 		return err
 	}
-	server := &statusServer{board: b, hub: w.hub, stop: func() { stop(errStopAsked) }, mux: http.NewServeMux()}
+	server := &statusServer{status: status, hub: s.hub, mux: http.NewServeMux()}
 	closeServer, err := server.listen(ctx, p.Layout.StatusSocket(), p.Logger)
 	if err != nil {
 		return err
 	}
 	defer closeServer()
-	context.AfterFunc(ctx, func() {
-		b.update(func(s *cluster.Status) {
+	units := s.units()
+	if p.Extra != nil {
+		units = append(units, p.Extra(Parts{Spec: spec, Hub: s.hub, Admin: s.admin, Kubeconfig: files.kubeconfig(adminKubeconfig), Socket: server.mux})...)
+	}
+	return p.supervise(ctx, units, status)
+}
+
+// supervise runs the components and keeps the status's phase.
+func (p *Plane) supervise(ctx context.Context, units []lifecycle.Unit, status planeStatus) error {
+	stop := context.AfterFunc(ctx, func() {
+		status.edit(func(s *cluster.Status) {
 			if s.Phase != cluster.PhaseStopped && s.Phase != cluster.PhaseFailed {
 				s.Phase = cluster.PhaseStopping
 			}
 		})
 	})
-
-	units := w.units()
-	if p.Extra != nil {
-		units = append(units, p.Extra(Parts{Spec: spec, Hub: w.hub, Admin: w.admin, Kubeconfig: files.kubeconfig(adminKubeconfig), Socket: server.mux})...)
-	}
-	super := &lifecycle.Supervisor{Units: units, Epoch: p.Started, Logger: p.Logger, Changed: b.component(p.Layout)}
-	p.Logger.Info("control plane starting", "cluster", spec.Name, "pid", os.Getpid())
-	err = super.Run(ctx)
-	b.update(func(s *cluster.Status) {
+	defer stop()
+	super := &lifecycle.Supervisor{Units: units, Epoch: p.Started, Logger: p.Logger, Changed: status.reportComponent(p.Layout)}
+	p.Logger.Info("control plane starting", "cluster", p.Layout.Name, "pid", os.Getpid())
+	err := super.Run(ctx)
+	status.edit(func(s *cluster.Status) {
 		s.Phase = cluster.PhaseStopped
 		if err != nil {
 			s.Phase, s.Reason = cluster.PhaseFailed, err.Error()
 		}
 	})
-	if ctx.Err() != nil {
-		// A component that outlived its timeout is worth a line, but the stop was asked for and is done.
+	if ctx.Err() != nil { // a component that outlived its timeout is logged; the stop is done all the same
 		p.Logger.Info("control plane stopped", "cause", context.Cause(ctx), "error", err)
 		return nil
 	}
 	return err
-}
-
-// readSpec reads cluster.yaml; an error names the file.
-func readSpec(path string) (cluster.Spec, error) {
-	var spec cluster.Spec
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return spec, fmt.Errorf("read spec: %w", err)
-	}
-	if err := yaml.UnmarshalStrict(data, &spec); err != nil {
-		return spec, fmt.Errorf("read spec %s: %w", path, err)
-	}
-	if spec.Kubernetes.APIServerPort == 0 || spec.Networking.ServiceCIDR == "" {
-		return spec, fmt.Errorf("read spec %s: the API server's port or the service range is missing", path)
-	}
-	return spec, nil
 }

@@ -1,13 +1,11 @@
 package controlplane
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,8 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klkube/kl/cluster/pki"
-
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -28,6 +25,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/pki"
+	"github.com/klkube/kl/embedded/controlplane/await"
 )
 
 // A process runs one Plane, so the test starts itself again for each run.
@@ -40,10 +39,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// planeProcess runs a plane and tells what of kl's own goroutines is left when it has returned.
+// planeProcess runs a plane and fails if goroutines of kl are left when it has returned.
 func planeProcess(l cluster.Layout) int {
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
+	go exitWithParent()
 	if err := (&Plane{Layout: l, Version: "test"}).Run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -55,8 +55,14 @@ func planeProcess(l cluster.Layout) int {
 	return 0
 }
 
-// ownGoroutines is the stacks that have a function of kl in them, other than the caller's. Upstream's are not counted:
-// informers and metric loops of the API server have no way to be stopped.
+// exitWithParent ends the process when the test process ends, however that happens: its end of the pipe is closed then.
+func exitWithParent() {
+	_, _ = io.Copy(io.Discard, os.Stdin) // whatever ends it
+	os.Exit(4)
+}
+
+// ownGoroutines returns the stacks with a function of kl, other than the caller's. Upstream's are not counted: informers and
+// metric loops of the API server cannot be stopped.
 func ownGoroutines() string {
 	ours := regexp.MustCompile(`(?m)^github\.com/klkube/kl/`)
 	var left string
@@ -65,7 +71,7 @@ func ownGoroutines() string {
 		buf = buf[:runtime.Stack(buf, true)]
 		left = ""
 		for _, stack := range strings.Split(string(buf), "\n\n") {
-			if ours.MatchString(stack) && !strings.Contains(stack, "ownGoroutines") {
+			if ours.MatchString(stack) && !strings.Contains(stack, "ownGoroutines") && !strings.Contains(stack, "exitWithParent") {
 				left += stack + "\n\n"
 			}
 		}
@@ -77,7 +83,7 @@ func ownGoroutines() string {
 	return left
 }
 
-// newCluster writes what `kl up` writes before it starts a control plane.
+// newCluster writes the files that `kl up` writes before it starts a control plane.
 func newCluster(t *testing.T, home string, edit func(*cluster.Spec)) (cluster.Layout, cluster.Spec) {
 	t.Helper()
 	l := cluster.Home(home).Cluster("t")
@@ -126,9 +132,9 @@ func shortDir(t *testing.T) string {
 
 // process is a running plane.
 type process struct {
-	cmd  *exec.Cmd
-	log  string
-	http *http.Client
+	cmd    *exec.Cmd
+	log    string
+	client *cluster.Client
 }
 
 func startPlane(t *testing.T, home string, l cluster.Layout) *process {
@@ -138,21 +144,23 @@ func startPlane(t *testing.T, home string, l cluster.Layout) *process {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	p := &process{cmd: exec.Command(os.Args[0]), log: log.Name(), http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", l.StatusSocket())
-		},
-		DisableKeepAlives: true,
-	}}}
+	ctx, cancel := context.WithTimeout(t.Context(), planeTimeout)
+	p := &process{cmd: exec.CommandContext(ctx, os.Args[0]), log: log.Name(), client: cluster.NewClient(l)}
+	t.Cleanup(p.client.Close)
 	p.cmd.Env = append(os.Environ(), planeEnv+"="+home)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if _, err := p.cmd.StdinPipe(); err != nil { // see exitWithParent
+		t.Fatal(err)
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() })
+	t.Cleanup(func() { cancel(); _ = p.cmd.Wait() })
 	return p
 }
+
+// planeTimeout is after what time a plane that neither fails nor is stopped is killed.
+const planeTimeout = 4 * time.Minute
 
 // await reads the status stream until ok.
 func (p *process) await(t *testing.T, ok func(cluster.Status) bool) cluster.Status {
@@ -160,31 +168,13 @@ func (p *process) await(t *testing.T, ok func(cluster.Status) bool) cluster.Stat
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var last cluster.Status
-	err := poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kl/v1/status?watch=1", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := p.http.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		lines := bufio.NewScanner(resp.Body)
-		for lines.Scan() {
-			if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
-				return err
-			}
-			if last.Phase == cluster.PhaseFailed {
-				t.Fatalf("control plane failed: %s\n%s", last.Reason, p.tail())
-			}
-			if ok(last) {
-				return nil
-			}
-		}
-		return io.ErrUnexpectedEOF
+	err := await.Success(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+		return p.client.Watch(ctx, func(s cluster.Status) bool {
+			last = s
+			return s.Phase != cluster.PhaseFailed && !ok(s)
+		})
 	})
-	if err != nil {
+	if err != nil || last.Phase == cluster.PhaseFailed {
 		t.Fatalf("wait for status: %v; last %+v\n%s", err, last, p.tail())
 	}
 	return last
@@ -239,7 +229,8 @@ func TestPlane(t *testing.T) {
 		}
 		s.Kubernetes.Scheduler = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n"
 	})
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), planeTimeout)
+	defer cancel()
 
 	p := startPlane(t, home, l)
 	s := p.await(t, serving)
@@ -258,14 +249,12 @@ func TestPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPrivate(t, l)
-	if err := (&Plane{Layout: l}).Run(ctx); err == nil || !strings.Contains(err.Error(), fmt.Sprint(s.PID)) {
+	if err := (&Plane{Layout: l}).Run(ctx); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), fmt.Sprint(s.PID)) {
 		t.Errorf("a second plane over the same directory: %v, want ErrRunning with the process", err)
 	}
-	resp, err := p.http.Post("http://kl/v1/stop", "", nil)
-	if err != nil || resp.StatusCode != http.StatusAccepted {
-		t.Fatalf("stop: %v, %v", resp, err)
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
 	}
-	resp.Body.Close()
 	p.end(t)
 
 	p = startPlane(t, home, l)
@@ -311,20 +300,21 @@ func checkFirstObjects(t *testing.T, client kubernetes.Interface) {
 	}
 }
 
-// checkPrivate makes sure that sockets and keys are this user's alone and that the run directory, which nodes see, has
-// no way to etcd.
+// checkPrivate checks that only this user can open sockets and keys, that etcd and the egress proxy listen in the private
+// directory, and that nodes, which see the tunnel's directory, find nothing there but the tunnel.
 func checkPrivate(t *testing.T, l cluster.Layout) {
 	t.Helper()
+	sockets := map[string][]string{}
 	err := filepath.WalkDir(l.Dir(), func(path string, d os.DirEntry, err error) error {
 		if err != nil {
-			return nil // files come and go
+			return nil // files appear and disappear meanwhile
 		}
 		info, err := d.Info()
 		if err != nil {
 			return nil
 		}
-		if d.Type()&os.ModeSocket != 0 && filepath.Dir(path) == l.RunDir() && strings.Contains(path, "etcd") {
-			t.Errorf("%s can be reached by nodes", path)
+		if d.Type()&os.ModeSocket != 0 {
+			sockets[filepath.Dir(path)] = append(sockets[filepath.Dir(path)], filepath.Base(path))
 		}
 		parent, err := os.Stat(filepath.Dir(path))
 		if err == nil && info.Mode().Perm()&0o077 != 0 && parent.Mode().Perm()&0o077 != 0 {
@@ -334,6 +324,18 @@ func checkPrivate(t *testing.T, l cluster.Layout) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	want := map[string][]string{
+		l.PrivateDir(): {"egress.sock", "etcd.sock", "peer.sock"},
+		l.TunnelDir():  {filepath.Base(l.TunnelSocket())},
+		l.RunDir():     {filepath.Base(l.StatusSocket())},
+	}
+	if d := cmp.Diff(want, sockets); d != "" {
+		t.Errorf("sockets by directory (-want +got):\n%s", d)
+	}
+	entries, err := os.ReadDir(l.TunnelDir())
+	if err != nil || len(entries) != 1 {
+		t.Errorf("nodes see %v, %v; want the tunnel's socket only", entries, err)
 	}
 }
 
@@ -382,9 +384,9 @@ func TestPlaneFails(t *testing.T) {
 			tt.damage(t, l, &spec)
 			p := startPlane(t, home, l)
 			if err := p.cmd.Wait(); err == nil {
-				t.Error("the process ended as if nothing had happened")
+				t.Error("the process exited with code 0")
 			}
-			reason, err := os.ReadFile(filepath.Join(l.RunDir(), "failed"))
+			reason, err := os.ReadFile(l.FailedFile())
 			if err != nil || !strings.Contains(string(reason), tt.want) {
 				t.Errorf("run/failed = %q, %v; want %q", reason, err, tt.want)
 			}

@@ -15,14 +15,14 @@ import (
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// roles creates the objects that the API server itself puts into a new cluster: its RBAC policy and priority classes.
-// Upstream does so in two hooks that begin by sleeping a second for etcd's sake (wait.Poll in
-// pkg/registry/{rbac,scheduling}/rest), then write one object after the other, and until then /healthz fails and no
-// component may do anything. Here the same objects are written at once and side by side, or, in a cluster that has them,
-// reconciled with the same library while everything else goes on.
+// roles creates the RBAC policy and priority classes of a new cluster. Upstream's API server does so in two hooks that
+// sleep for a second (wait.Poll in pkg/registry/{rbac,scheduling}/rest) and then write one object after the other; until
+// then /healthz fails and no component is authorized. roles writes the same objects at once and in parallel or, in a
+// cluster that has them, reconciles them with upstream's library while other components start.
 type roles struct {
 	client kubernetes.Interface
 	logger *slog.Logger
@@ -30,7 +30,7 @@ type roles struct {
 
 var _ lifecycle.Component = (*roles)(nil)
 
-// rolesParallel is how many objects are written at once: etcd syncs them to disk together.
+// rolesParallel is how many objects are written in parallel: etcd syncs them to disk together.
 const rolesParallel = 8
 
 func (r *roles) Name() cluster.ComponentName { return Roles }
@@ -49,7 +49,7 @@ func (r *roles) Run(ctx context.Context, ready func()) error {
 		ready()
 		r.logger.InfoContext(ctx, "created the API server's policy", "took", time.Since(began))
 	} else {
-		ready() // what is missing, an upgrade brings in a moment
+		ready() // the policy of an older version is enough to start with
 		if err := r.reconcile(ctx); err != nil {
 			return err
 		}
@@ -58,22 +58,22 @@ func (r *roles) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// reconcile does to an existing cluster what the hook does: policy that is missing or has grown since is written, what
-// was added to it stays, and objects annotated rbac.authorization.kubernetes.io/autoupdate=false are left alone.
+// reconcile does what the hook does in an existing cluster: it adds policy that is missing, keeps additions of users, and
+// leaves objects annotated rbac.authorization.kubernetes.io/autoupdate=false alone.
 func (r *roles) reconcile(ctx context.Context) error {
-	rbac := r.client.RbacV1()
+	rbac, spaces := r.client.RbacV1(), r.client.CoreV1().Namespaces()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(rolesParallel)
 	role := func(owner reconciliation.RuleOwner, client reconciliation.RuleOwnerModifier) {
 		g.Go(func() error {
 			o := reconciliation.ReconcileRoleOptions{Role: owner, Client: client, Confirm: true}
-			return during(ctx, func() error { _, err := o.Run(); return err })
+			return unlessDone(ctx, func() error { _, err := o.Run(); return err })
 		})
 	}
 	binding := func(b reconciliation.RoleBinding, client reconciliation.RoleBindingModifier) {
 		g.Go(func() error {
 			o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: b, Client: client, Confirm: true}
-			return during(ctx, func() error { _, err := o.Run(); return err })
+			return unlessDone(ctx, func() error { _, err := o.Run(); return err })
 		})
 	}
 	for _, o := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
@@ -83,8 +83,6 @@ func (r *roles) reconcile(ctx context.Context) error {
 		binding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &o},
 			reconciliation.ClusterRoleBindingClientAdapter{Client: rbac.ClusterRoleBindings()})
 	}
-	priorities(ctx, g, r.client)
-	spaces := r.client.CoreV1().Namespaces()
 	for _, list := range bootstrappolicy.NamespaceRoles() {
 		for _, o := range list {
 			role(reconciliation.RoleRuleOwner{Role: &o}, reconciliation.RoleModifier{Client: rbac, NamespaceClient: spaces})
@@ -96,55 +94,57 @@ func (r *roles) reconcile(ctx context.Context) error {
 				reconciliation.RoleBindingClientAdapter{Client: rbac, NamespaceClient: spaces})
 		}
 	}
+	createPriorities(ctx, g, r.client)
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("reconcile policy: %w", err)
 	}
 	return nil
 }
 
-// priorities creates the priority classes that are missing.
-func priorities(ctx context.Context, g *errgroup.Group, client kubernetes.Interface) {
+// createPriorities creates the priority classes that are missing.
+func createPriorities(ctx context.Context, g *errgroup.Group, client kubernetes.Interface) {
 	for _, o := range schedulingv1.SystemPriorityClasses() {
 		g.Go(func() error {
-			return made(client.SchedulingV1().PriorityClasses().Create(ctx, o, metav1.CreateOptions{}))
+			return ignoreExisting(client.SchedulingV1().PriorityClasses().Create(ctx, o, metav1.CreateOptions{}))
 		})
 	}
 }
 
-// during calls f, which takes no context, unless ctx is done.
-func during(ctx context.Context, f func() error) error {
+// unlessDone calls f, which takes no context, unless ctx is done.
+func unlessDone(ctx context.Context, f func() error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return f()
 }
 
+// create writes the policy of a new cluster.
 func create(ctx context.Context, client kubernetes.Interface) error {
 	rbac := client.RbacV1()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(rolesParallel)
-	for _, o := range schedulingv1.SystemPriorityClasses() {
-		g.Go(func() error {
-			return made(client.SchedulingV1().PriorityClasses().Create(ctx, o, metav1.CreateOptions{}))
-		})
-	}
+	createPriorities(ctx, g, client)
 	for _, o := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
-		g.Go(func() error { return made(rbac.ClusterRoles().Create(ctx, &o, metav1.CreateOptions{})) })
+		g.Go(func() error { return ignoreExisting(rbac.ClusterRoles().Create(ctx, &o, metav1.CreateOptions{})) })
 	}
 	for _, o := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
-		g.Go(func() error { return made(rbac.ClusterRoleBindings().Create(ctx, &o, metav1.CreateOptions{})) })
+		g.Go(func() error {
+			return ignoreExisting(rbac.ClusterRoleBindings().Create(ctx, &o, metav1.CreateOptions{}))
+		})
 	}
 	for namespace, list := range bootstrappolicy.NamespaceRoles() {
 		for _, o := range list {
 			g.Go(func() error {
-				return inNamespace(ctx, func() error { return made(rbac.Roles(namespace).Create(ctx, &o, metav1.CreateOptions{})) })
+				return inNamespace(ctx, func() error { return ignoreExisting(rbac.Roles(namespace).Create(ctx, &o, metav1.CreateOptions{})) })
 			})
 		}
 	}
 	for namespace, list := range bootstrappolicy.NamespaceRoleBindings() {
 		for _, o := range list {
 			g.Go(func() error {
-				return inNamespace(ctx, func() error { return made(rbac.RoleBindings(namespace).Create(ctx, &o, metav1.CreateOptions{})) })
+				return inNamespace(ctx, func() error {
+					return ignoreExisting(rbac.RoleBindings(namespace).Create(ctx, &o, metav1.CreateOptions{}))
+				})
 			})
 		}
 	}
@@ -154,17 +154,19 @@ func create(ctx context.Context, client kubernetes.Interface) error {
 	return nil
 }
 
-// made is the error of a Create that does not mind the object being there.
-func made[T any](_ T, err error) error {
+// ignoreExisting returns the error of a Create, nil if the object exists already.
+func ignoreExisting[T any](_ T, err error) error {
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
 	return err
 }
 
-// inNamespace tries again: the API server makes the namespace at the same time.
+// inNamespace retries f until it succeeds: the API server creates the namespace at the same time.
 func inNamespace(ctx context.Context, f func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
 	defer cancel()
-	return poll(ctx, 10*time.Millisecond, func(context.Context) error { return f() })
+	return await.Success(ctx, 10*time.Millisecond, func(context.Context) error { return f() })
 }
+
+const namespaceTimeout = 15 * time.Second

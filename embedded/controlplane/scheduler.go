@@ -13,7 +13,7 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// scheduler is kube-scheduler; it has no port, as controllers has none.
+// scheduler is kube-scheduler. Like controllers, it has no port.
 type scheduler struct {
 	files  files
 	spec   cluster.Spec
@@ -24,7 +24,7 @@ var _ lifecycle.Component = (*scheduler)(nil)
 
 func (s *scheduler) Name() cluster.ComponentName { return cluster.KubeScheduler }
 
-// Run is ready when the scheduler has seen what the cluster holds.
+// Run is ready when the scheduler's caches are filled.
 func (s *scheduler) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, s.logger)
 	o := options.NewOptions()
@@ -43,10 +43,10 @@ func (s *scheduler) Run(ctx context.Context, ready func()) error {
 			ready()
 		}
 	}()
-	defer configz.Delete("componentconfig") // the scheduler's name there
+	defer configz.Delete("componentconfig") // the name under which upstream registers: a second run registers again
 	err = app.Run(ctx, config, sched)
 	if ctx.Err() != nil {
-		return ctx.Err() // upstream calls a stop "finished without leader elect"
+		return ctx.Err() // upstream returns the error "finished without leader elect"
 	}
 	return err
 }

@@ -20,23 +20,23 @@ import (
 //
 //	GET  /v1/status          the cluster.Status as JSON
 //	GET  /v1/status?watch=1  one JSON document a line, a new one whenever something changed
-//	POST /v1/stop            asks for a clean stop; answers 202 at once
-//	any  /v1/nodes/{node}/…  the rest of the path at the node's agent
+//	any  /v1/nodes/{node}/…  the rest of the path, answered by the node's agent
+//
+// Extra components add routes of their own to mux.
 type statusServer struct {
-	board *board
-	hub   *tunnel.Hub
-	stop  func()
-	mux   *http.ServeMux // components add to it
+	status planeStatus
+	hub    *tunnel.Hub
+	mux    *http.ServeMux
 }
 
-// listen serves on a unix socket until the returned function is called. Watchers get the last status before their
-// connection is closed.
+// listen serves on a unix socket until the returned function is called. Watchers receive the last status before their
+// connections are closed.
 func (s *statusServer) listen(ctx context.Context, socket string, logger *slog.Logger) (func(), error) {
 	l, err := listenUnix(ctx, socket)
 	if err != nil {
 		return nil, fmt.Errorf("serve status: %w", err)
 	}
-	serving, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the last status is "stopped"
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx: the last status is Stopped
 	server := &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -47,40 +47,39 @@ func (s *statusServer) listen(ctx context.Context, socket string, logger *slog.L
 	go func() {
 		defer close(done)
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("status socket is gone", "error", err)
+			logger.Error("serve status socket", "error", err)
 		}
 	}()
 	return func() {
 		cancel()
 		grace, end := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer end()
-		_ = server.Shutdown(grace)
-		_ = server.Close()
+		if err := server.Shutdown(grace); err != nil { // a watcher that does not read
+			logger.Warn("close status socket", "error", errors.Join(err, server.Close()))
+		}
 		<-done
 	}, nil
 }
 
 func (s *statusServer) handler() http.Handler {
-	s.mux.HandleFunc("GET /v1/status", s.status)
-	s.mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusAccepted)
-		s.stop()
-	})
-	s.mux.HandleFunc("/v1/nodes/{node}/{path...}", s.node)
+	s.mux.HandleFunc("GET /v1/status", s.serveStatus)
+	s.mux.HandleFunc("/v1/nodes/{node}/{path...}", s.serveNode)
 	return s.mux
 }
 
-func (s *statusServer) status(w http.ResponseWriter, r *http.Request) {
+func (s *statusServer) serveStatus(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	watch := r.URL.Query().Get("watch") == "1"
 	for {
-		status, changed := s.board.read()
+		status, changed := s.status.Get()
 		status.Memory = anonymousMemory()
 		if err := enc.Encode(status); err != nil || !watch {
 			return
 		}
-		_ = http.NewResponseController(w).Flush()
+		if err := http.NewResponseController(w).Flush(); err != nil { // the watcher has gone
+			return
+		}
 		select {
 		case <-changed:
 		case <-r.Context().Done():
@@ -92,8 +91,8 @@ func (s *statusServer) status(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// node hands a request to a node's agent.
-func (s *statusServer) node(w http.ResponseWriter, r *http.Request) {
+// serveNode hands a request to a node's agent.
+func (s *statusServer) serveNode(w http.ResponseWriter, r *http.Request) {
 	node, path := r.PathValue("node"), r.PathValue("path")
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -110,8 +109,8 @@ func (s *statusServer) node(w http.ResponseWriter, r *http.Request) {
 	proxy.ServeHTTP(w, r)
 }
 
-// listenUnix listens on a unix socket that only this user may open, in place of one left behind by a killed process.
-// The lock on the PID file makes sure that nobody else serves it.
+// listenUnix listens on a unix socket that only this user may open, and replaces one that a killed process left behind.
+// The lock on the PID file guarantees that no other process serves it.
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err

@@ -1,18 +1,18 @@
 // Package cloud is the cloud of a cluster: an out-of-tree cloud provider, driven by the controllers of upstream's
 // cloud-controller-manager as one component of the control plane.
 //
-//	c := &cloud.Controller{Layout: layout, Spec: spec, Admin: config, Hub: hub, Requests: requests, Board: board, Logger: log}
+//	c := &cloud.Controller{Layout: layout, Spec: spec, Admin: config, Hub: hub, Requests: requests, Logger: log}
 //	err := c.Run(ctx, ready)
 //
 // Instances: a node starts with the taint node.cloudprovider.kubernetes.io/uninitialized and loses it once it has its
-// provider ID (kl://CLUSTER/NODE), instance type (the driver), region (the cluster) and zone (the node itself; whatever a
-// node's own labels say of the three stays). One that is off on purpose has the taint
+// provider ID (kl://CLUSTER/NODE), instance type (the driver), region (the cluster) and zone (the node itself). Labels that a
+// node already has for the last three stay. A node that was stopped on purpose has the taint
 // node.cloudprovider.kubernetes.io/shutdown.
 //
-// Load balancers: each Service of type LoadBalancer has an address out of the last part of the nodes' network, and a node
-// holds it: the agent adds it to its interface and answers ARP for it, and kube-proxy does the rest. With
-// externalTrafficPolicy Local it is a node on which the Service's healthCheckNodePort passes, else any that is Ready. When
-// that is no longer so, or the node's tunnel ends, another one gets it.
+// Load balancers: each Service of type LoadBalancer gets an address at the end of the nodes' network, and a node holds it:
+// its agent adds it to the interface and answers ARP, and kube-proxy does the rest. With externalTrafficPolicy Local that is a
+// node on which the Service's healthCheckNodePort passes, otherwise any that is Ready. Another node gets the address when that
+// is no longer the case or the node's tunnel ends. See package balance.
 package cloud
 
 import (
@@ -36,6 +36,9 @@ import (
 	controllersmetrics "k8s.io/component-base/metrics/prometheus/controllers"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
+	"github.com/klkube/kl/embedded/controlplane/await"
+	"github.com/klkube/kl/embedded/controlplane/cloud/balance"
 	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
 	"github.com/klkube/kl/embedded/controlplane/identity"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
@@ -43,14 +46,16 @@ import (
 )
 
 const (
-	// user is who the controllers are to the API server.
+	// user is the controllers' user at the API server.
 	user = "system:cloud-controller-manager"
-	// workers is how many nodes, or Services, are worked on at once.
+	// workers is how many nodes, or Services, are handled in parallel.
 	workers = 5
-	// addressInterval is how often nodes' addresses are compared; they never change.
+	// addressInterval is how often nodes' addresses are compared. In kl they never change.
 	addressInterval = 5 * time.Minute
-	// monitorInterval is how often NotReady nodes are looked up: whether they are off, or gone.
+	// monitorInterval is how often NotReady nodes are looked up: they may be stopped or removed.
 	monitorInterval = 2 * time.Second
+	// rightsTimeout is how long the API server may take to apply the rights of user.
+	rightsTimeout = 15 * time.Second
 )
 
 // Controller is the component. Its fields are set before Run and not changed.
@@ -58,18 +63,18 @@ type Controller struct {
 	Layout   cluster.Layout
 	Spec     cluster.Spec
 	Admin    *rest.Config // administrator, without a rate limit
-	Hub      Hub
+	Hub      balance.Hub
 	Requests *cloudmetrics.Requests
-	Board    *Board // nil if nobody asks
+	Balances *balance.Handler // serves the load balancers; nil for none
 	Logger   *slog.Logger
 }
 
 var _ lifecycle.Component = (*Controller)(nil)
 
-// Name implements the component contract.
+// Name implements lifecycle.Component.
 func (c *Controller) Name() cluster.ComponentName { return "cloud-controller-manager" }
 
-// Run implements the component contract. It is ready when nodes that join are let in at once.
+// Run implements lifecycle.Component. It is ready when the controllers run, so that nodes that join are initialized at once.
 func (c *Controller) Run(ctx context.Context, ready func()) error {
 	client, err := c.client(ctx)
 	if err != nil {
@@ -87,9 +92,9 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	var b *balancing
+	var b *balance.Balancer
 	if c.Spec.Enabled(cluster.FeatureLoadBalancer) {
-		if b, err = c.balancing(factory, p); err != nil {
+		if b, err = c.balancer(factory, p); err != nil {
 			return err
 		}
 		service, err := servicecontroller.New(p, client, factory.Core().V1().Services(), factory.Core().V1().Nodes(), c.Spec.Name, utilfeature.DefaultFeatureGate)
@@ -108,7 +113,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	}
 	if b == nil {
 		wg.Go(func() { c.release(ctx, client, factory) })
-	} else if err := p.balancers.restore(); err != nil {
+	} else if err := p.balancers.addresses.Restore(isOurs); err != nil {
 		return err
 	}
 	m := controllersmetrics.NewControllerManagerMetrics(string(c.Name()))
@@ -120,10 +125,10 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return b.run(ctx)
+	return b.Run(ctx)
 }
 
-// client is one with rights of its own.
+// client returns a client that acts as the controllers' own user, whose rights it creates.
 func (c *Controller) client(ctx context.Context) (kubernetes.Interface, error) {
 	own, err := identity.Config(c.Admin, c.Layout.PKI("ca.crt"), c.Layout.PKI("ca.key"), identity.Request{User: user})
 	if err != nil {
@@ -140,7 +145,7 @@ func (c *Controller) client(ctx context.Context) (kubernetes.Interface, error) {
 	if err := manifests.Apply(ctx, admin, rights, manifests.Force); err != nil {
 		return nil, err
 	}
-	if err := identity.Await(ctx, own, "/api/v1/nodes?limit=1"); err != nil {
+	if err := await.AnswerWithin(ctx, rightsTimeout, own, "/api/v1/nodes?limit=1"); err != nil {
 		return nil, fmt.Errorf("wait for rights: %w", err)
 	}
 	client, err := kubernetes.NewForConfig(own)
@@ -150,58 +155,55 @@ func (c *Controller) client(ctx context.Context) (kubernetes.Interface, error) {
 	return client, nil
 }
 
+// runController runs one of upstream's controllers.
 type runController = func(context.Context, *controllersmetrics.ControllerManagerMetrics)
 
 func (c *Controller) nodeControllers(client kubernetes.Interface, factory informers.SharedInformerFactory, p *provider) ([]runController, error) {
 	nodes := factory.Core().V1().Nodes()
-	joining, err := nodecontroller.NewCloudNodeController(nodes, client, p, addressInterval, workers, workers)
+	node, err := nodecontroller.NewCloudNodeController(nodes, client, p, addressInterval, workers, workers)
 	if err != nil {
 		return nil, fmt.Errorf("make node controller: %w", err)
 	}
-	leaving, err := nodelifecycle.NewCloudNodeLifecycleController(nodes, client, p, monitorInterval)
+	nodeLifecycle, err := nodelifecycle.NewCloudNodeLifecycleController(nodes, client, p, monitorInterval)
 	if err != nil {
 		return nil, fmt.Errorf("make node lifecycle controller: %w", err)
 	}
-	return []runController{joining.RunWithContext, leaving.Run}, nil
+	return []runController{node.RunWithContext, nodeLifecycle.Run}, nil
 }
 
-// balancing sets up what looks after the addresses.
-func (c *Controller) balancing(factory informers.SharedInformerFactory, p *provider) (*balancing, error) {
+// balancer makes the balancer and the load balancer part of the provider.
+func (c *Controller) balancer(factory informers.SharedInformerFactory, p *provider) (*balance.Balancer, error) {
 	nodes, services, endpoints := factory.Core().V1().Nodes(), factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
-	changed := make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case changed <- struct{}{}:
-		default: // one is noted already
-		}
-	}
+	changed := latest.New(struct{}{})
+	note := func() { changed.Set(struct{}{}) }
 	for _, i := range []cache.SharedIndexInformer{nodes.Informer(), services.Informer(), endpoints.Informer()} {
 		if _, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { poke() }, UpdateFunc: func(any, any) { poke() }, DeleteFunc: func(any) { poke() },
+			AddFunc: func(any) { note() }, UpdateFunc: func(any, any) { note() }, DeleteFunc: func(any) { note() },
 		}); err != nil {
 			return nil, err
 		}
 	}
-	p.balancers = newBalancers(nodes.Lister(), services.Lister(), c.Requests, poke)
-	b := &balancing{
-		layout: c.Layout, hub: c.Hub, balancers: p.balancers, holders: newHolders(c.Hub, c.Logger),
-		nodes: nodes.Lister(), services: services.Lister(), slices: endpoints.Lister(), changed: changed,
+	addresses := balance.NewAddresses(nodes.Lister(), services.Lister(), note)
+	p.balancers = &balancers{addresses: addresses, requests: c.Requests}
+	b := balance.New(balance.Options{
+		Layout: c.Layout, Hub: c.Hub, Addresses: addresses, Changed: changed, Logger: c.Logger,
+		Nodes: nodes.Lister(), Services: services.Lister(), Slices: endpoints.Lister(),
+	})
+	if c.Balances != nil {
+		c.Balances.Serve(b)
 	}
-	c.Board.show(b)
 	return b, nil
 }
 
-// trim drops what nobody here reads before an object is cached, and the class from Services of kl's: upstream's
-// controller leaves every Service alone that has one.
+// trim is the transform of the cache. It drops fields that no controller reads, and kl's class from Services: upstream's
+// service controller ignores Services that have a class.
 func trim(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Node:
 		o.ManagedFields, o.Status.Images, o.Status.VolumesInUse, o.Status.VolumesAttached = nil, nil, nil, nil
 	case *corev1.Service:
 		o.ManagedFields = nil
-		if o.Spec.LoadBalancerClass != nil && *o.Spec.LoadBalancerClass == Class {
-			o.Spec.LoadBalancerClass = nil
-		}
+		dropClass(o)
 	case *discoveryv1.EndpointSlice:
 		o.ManagedFields, o.Ports = nil, nil
 		for i := range o.Endpoints {
@@ -210,4 +212,11 @@ func trim(obj any) (any, error) {
 		}
 	}
 	return obj, nil
+}
+
+// dropClass removes kl's class from a Service.
+func dropClass(svc *corev1.Service) {
+	if svc.Spec.LoadBalancerClass != nil && *svc.Spec.LoadBalancerClass == Class {
+		svc.Spec.LoadBalancerClass = nil
+	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
 )
 
-// instances are the nodes of a cluster as a cloud sees its machines. What there is, the cluster's files say: a node that
-// was removed has no directory, one that was stopped has a mark there. Nodes that others made exist for as long as
-// they like: simulated ones, and Node objects of whoever tests with some.
+// instances answers for the nodes of a cluster as a cloud does for its machines. It looks at the cluster's files: a node that
+// was removed has no directory, and one that was stopped has a file there. Simulated nodes, and Node objects that a user
+// created, always exist.
 type instances struct {
 	layout   cluster.Layout
 	driver   cluster.DriverName
@@ -31,12 +31,12 @@ func (i *instances) providerID(node string) string {
 }
 
 // InstanceExists implements InstancesV2.
-func (i *instances) InstanceExists(_ context.Context, n *corev1.Node) (exists bool, err error) {
+func (i *instances) InstanceExists(_ context.Context, n *corev1.Node) (found bool, err error) {
 	defer i.requests.Time("instance_exists")(&err)
 	if n.Spec.ProviderID != i.providerID(n.Name) || cluster.IsSimulated(n.Labels) {
 		return true, nil
 	}
-	return isThere(i.layout.NodeDir(n.Name))
+	return exists(i.layout.NodeDir(n.Name))
 }
 
 // InstanceShutdown implements InstancesV2.
@@ -45,11 +45,11 @@ func (i *instances) InstanceShutdown(_ context.Context, n *corev1.Node) (off boo
 	if n.Spec.ProviderID != i.providerID(n.Name) || cluster.IsSimulated(n.Labels) {
 		return false, nil
 	}
-	return isThere(i.layout.NodeStoppedFile(n.Name))
+	return exists(i.layout.NodeStoppedFile(n.Name))
 }
 
-// InstanceMetadata implements InstancesV2. Of zone and region, what the node's labels say counts, so that a user may
-// choose them; else the region is the cluster and every node is a zone of its own.
+// InstanceMetadata implements InstancesV2. Zone, region and instance type are those of the node's labels, so that a user may
+// choose them; otherwise every node is a zone of its own, and the region is the cluster.
 func (i *instances) InstanceMetadata(_ context.Context, n *corev1.Node) (m *cloudprovider.InstanceMetadata, err error) {
 	defer i.requests.Time("instance_metadata")(&err)
 	m = &cloudprovider.InstanceMetadata{
@@ -61,16 +61,16 @@ func (i *instances) InstanceMetadata(_ context.Context, n *corev1.Node) (m *clou
 	if n.Spec.ProviderID != "" {
 		m.ProviderID = n.Spec.ProviderID
 	}
-	// The kubelet knows its address, which never changes.
+	// The kubelet publishes its address, which never changes.
 	m.NodeAddresses = append(m.NodeAddresses, n.Status.Addresses...)
 	return m, nil
 }
 
-// zone is a node's own: its name, as far as a label holds it.
+// zone returns the name of a node's own zone: the node's, cut to the length of a label value.
 func zone(node string) string {
-	const most = 63
-	if len(node) > most {
-		node = strings.TrimRight(node[:most], "-.")
+	const maxLabel = 63
+	if len(node) > maxLabel {
+		node = strings.TrimRight(node[:maxLabel], "-.")
 	}
 	return node
 }
@@ -82,7 +82,8 @@ func label(n *corev1.Node, key, otherwise string) string {
 	return otherwise
 }
 
-func isThere(path string) (bool, error) {
+// exists reports whether there is a file or directory at path.
+func exists(path string) (bool, error) {
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,9 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
 	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/api"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/cloud/balance"
 )
 
 func TestInstances(t *testing.T) {
@@ -33,7 +38,7 @@ func TestInstances(t *testing.T) {
 		{node: "on", id: "kl://c/on", exists: true},
 		{node: "off", id: "kl://c/off", exists: true, shut: true},
 		{node: "removed", id: "kl://c/removed"},
-		{node: "somebody-elses", exists: true},
+		{node: "created-by-a-user", exists: true},
 		{node: "of-another-cloud", id: "aws:///x", exists: true},
 		{node: "sim-1", id: "kl://c/sim-1", labels: map[string]string{cluster.SimulatedLabel: cluster.SimulatedValue}, exists: true},
 	} {
@@ -52,7 +57,8 @@ func TestInstances(t *testing.T) {
 
 func TestInstanceMetadata(t *testing.T) {
 	i := &instances{layout: cluster.Home(t.TempDir()).Cluster("c"), driver: "embedded"}
-	n := testNode("n1", 2)
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.246.0.2"}}
 	want := &cloudprovider.InstanceMetadata{
 		ProviderID: "kl://c/n1", InstanceType: "embedded", Region: "c", Zone: "n1", NodeAddresses: n.Status.Addresses,
 	}
@@ -76,18 +82,57 @@ func TestInstanceMetadata(t *testing.T) {
 func TestTrim(t *testing.T) {
 	ours, theirs := Class, "example.com/other"
 	for _, c := range []struct{ class, want *string }{{nil, nil}, {&ours, nil}, {&theirs, &theirs}} {
-		svc := testService("a", "")
-		svc.Spec.LoadBalancerClass = c.class
+		svc := &corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerClass: c.class}}
 		if _, err := trim(svc); err != nil || svc.Spec.LoadBalancerClass != c.want {
 			t.Errorf("class %v, error %v; want %v", svc.Spec.LoadBalancerClass, err, c.want)
 		}
 	}
-	s := testSlice("a", "n1")
-	s.Endpoints[0].Addresses, s.Ports = []string{"10.244.0.2"}, []discoveryv1.EndpointPort{{}}
-	if _, err := trim(s); err != nil {
+	node := "n1"
+	slice := &discoveryv1.EndpointSlice{
+		Endpoints: []discoveryv1.Endpoint{{NodeName: &node, Addresses: []string{"10.244.0.2"}}}, Ports: []discoveryv1.EndpointPort{{}},
+	}
+	if _, err := trim(slice); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(testSlice("a", "n1"), s); d != "" {
+	if d := cmp.Diff(&discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{NodeName: &node}}}, slice); d != "" {
 		t.Errorf("slice (-want +got):\n%s", d)
+	}
+}
+
+// TestBalancers goes through the life of a load balancer as the service controller drives it.
+func TestBalancers(t *testing.T) {
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0) // never started: the test fills the store
+	nodes := factory.Core().V1().Nodes()
+	changes := 0
+	addresses := balance.NewAddresses(nodes.Lister(), factory.Core().V1().Services().Lister(), func() { changes++ })
+	b := &balancers{addresses: addresses}
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+
+	var retry *api.RetryError
+	if _, err := b.EnsureLoadBalancer(t.Context(), "c", svc, nil); !errors.As(err, &retry) {
+		t.Errorf("without nodes: %v, want an error to retry", err)
+	}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.246.0.2"}}
+	if err := nodes.Informer().GetStore().Add(n); err != nil {
+		t.Fatal(err)
+	}
+	bad := svc.DeepCopy()
+	bad.Spec.LoadBalancerIP = "router"
+	if _, err := b.EnsureLoadBalancer(t.Context(), "c", bad, nil); err == nil || errors.As(err, &retry) {
+		t.Errorf("malformed request: %v, want an error that is not retried", err)
+	}
+	made, err := b.EnsureLoadBalancer(t.Context(), "c", svc, nil)
+	if err != nil || len(made.Ingress) != 1 || *made.Ingress[0].IPMode != corev1.LoadBalancerIPModeVIP {
+		t.Fatalf("EnsureLoadBalancer() = %v, %v", made, err)
+	}
+	if found, exists, err := b.GetLoadBalancer(t.Context(), "c", svc); !exists || err != nil || cmp.Diff(made, found) != "" {
+		t.Errorf("GetLoadBalancer() = %v, %t, %v; want %v", found, exists, err, made)
+	}
+	if err := b.EnsureLoadBalancerDeleted(t.Context(), "c", svc); err != nil {
+		t.Error(err)
+	}
+	if _, exists, _ := b.GetLoadBalancer(t.Context(), "c", svc); exists || changes != 2 {
+		t.Errorf("after deletion it exists: %t; %d changes were reported, want 2", exists, changes)
 	}
 }

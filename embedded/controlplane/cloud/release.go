@@ -8,26 +8,24 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/cloud-provider/service/helpers"
+
+	"github.com/klkube/kl/embedded/controlplane/cloud/balance"
 )
 
-// release takes back what Services have when load balancers have been disabled: else their finalizer would keep them from
-// ever being deleted. Services that another implementation looks after are left alone, as far as can be told: by their
-// class, or by an address that is not of kl's range.
+// release removes addresses and finalizers from Services when load balancers have been disabled: the finalizer would prevent
+// their deletion. It leaves Services of other implementations alone, which it knows by a class or by an address outside of
+// kl's range.
 func (c *Controller) release(ctx context.Context, client kubernetes.Interface, factory informers.SharedInformerFactory) {
 	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		c.Logger.WarnContext(ctx, "list services", "error", err)
 		return
 	}
-	b := &balancers{nodes: factory.Core().V1().Nodes().Lister()}
-	r, rangeErr := b.addressRange()
+	addresses := balance.NewAddresses(factory.Core().V1().Nodes().Lister(), factory.Core().V1().Services().Lister(), func() {})
 	for i := range list.Items {
 		svc := &list.Items[i]
-		_, _ = trim(svc)
-		if !helpers.HasLBFinalizer(svc) || svc.Spec.LoadBalancerClass != nil {
-			continue
-		}
-		if a, ok := ingress(svc); ok && (rangeErr != nil || !r.contains(a)) {
+		dropClass(svc)
+		if !helpers.HasLBFinalizer(svc) || svc.Spec.LoadBalancerClass != nil || !addresses.Covers(svc) {
 			continue
 		}
 		after := svc.DeepCopy()

@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// NodeDialer dials ports of nodes at the nodes' own addresses, from inside of the node. Services of type NodePort answer
-// nowhere else: not on the node's loopback address.
+// NodeDialer dials ports of nodes from within the node, at the node's own address: Services of type NodePort do not answer on
+// its loopback address.
 type NodeDialer struct {
-	// Address looks up a node's address; it is remembered until a dial fails.
+	// Address looks up a node's address, which is cached until a dial fails.
 	Address func(ctx context.Context, node string) (string, error)
 	// DialNode connects to an address as seen from a node.
 	DialNode func(ctx context.Context, node, network, address string) (net.Conn, error)
@@ -20,7 +20,7 @@ type NodeDialer struct {
 	known map[string]string
 }
 
-// Dial is for Forwarder.Dial.
+// Dial connects to a port of a node. It is meant for Forwarder.Dial.
 func (d *NodeDialer) Dial(ctx context.Context, node string, port int) (net.Conn, error) {
 	address, err := d.address(ctx, node)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package forward publishes TCP ports of nodes on the host, through the tunnel: whatever made the nodes, and without
-// making them anew when ports change.
+// Package forward publishes TCP ports of nodes on the host, through the tunnel. So it works with every driver, and ports can
+// change without a new node.
 //
-//	f := &forward.Forwarder{Spec: layout.SpecFile(), Dial: dial, Logger: log}
-//	err := f.Run(ctx, ready) // blocks; cluster.yaml says which ports, at any time
+//	f := &forward.Forwarder{Layout: layout, Dial: dialer.Dial, Logger: log}
+//	err := f.Run(ctx, ready) // blocks; follows the ports in cluster.yaml
 //
-// A port of the host that somebody else has is reported and tried again: it stops nothing else.
+// A port of the host that another process has is reported and tried again, and the others are published.
 package forward
 
 import (
@@ -14,26 +14,24 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// retryInterval is how often a host port that was taken is tried again, and the file is read even if nothing told of a
-// change.
+// retryInterval is how often a host port that was taken is tried again. The file is read then too, in case it cannot be
+// watched.
 const retryInterval = 2 * time.Second
 
 // Forwarder is a component of the control plane. Its fields are set before Run and not changed.
 type Forwarder struct {
-	Spec string // path of cluster.yaml
+	Layout cluster.Layout
 	// Dial connects to a TCP port of a node; see [NodeDialer].
 	Dial   func(ctx context.Context, node string, port int) (net.Conn, error)
 	Logger *slog.Logger
@@ -42,26 +40,31 @@ type Forwarder struct {
 	watch  func(path string) (fileWatch, error) // watchFile if nil
 }
 
-// route is what a host address leads to.
+// route is the destination of a host address.
 type route struct {
 	node string
 	port int
 }
 
-// Name implements the component contract.
+var (
+	_ lifecycle.Component = (*Forwarder)(nil)
+	_ lifecycle.Reporter  = (*Forwarder)(nil)
+)
+
+// Name implements lifecycle.Component.
 func (f *Forwarder) Name() cluster.ComponentName { return "ports" }
 
-// Report is called before Run; report is then told what is amiss while the forwarder serves, nil once nothing is.
+// Report implements lifecycle.Reporter. report is called with the ports that are not published, and with nil once all are.
 func (f *Forwarder) Report(report func(error)) { f.report = report }
 
-// Run implements the component contract. Connections that are open when their port is withdrawn are closed.
+// Run implements lifecycle.Component. Connections are closed when their port is removed from cluster.yaml.
 func (f *Forwarder) Run(ctx context.Context, ready func()) error {
 	if f.watch == nil {
 		f.watch = watchFile
 	}
-	watch, err := f.watch(f.Spec)
-	if err != nil { // then the ticks have to do
-		f.Logger.WarnContext(ctx, "changes of ports are seen late", "error", err)
+	watch, err := f.watch(f.Layout.SpecFile())
+	if err != nil {
+		f.Logger.WarnContext(ctx, "cannot watch cluster.yaml, reading it regularly", "error", err, "interval", retryInterval)
 	}
 	defer watch.close()
 	open := listeners{}
@@ -69,12 +72,12 @@ func (f *Forwarder) Run(ctx context.Context, ready func()) error {
 	tick := time.NewTicker(retryInterval)
 	defer tick.Stop()
 	ready()
-	said := fmt.Sprint(error(nil))
+	reported := fmt.Sprint(error(nil))
 	for {
 		watch.arm()
-		if err := f.apply(ctx, open); fmt.Sprint(err) != said {
-			said = fmt.Sprint(err)
-			f.tell(ctx, err)
+		if err := f.apply(ctx, open); fmt.Sprint(err) != reported {
+			reported = fmt.Sprint(err)
+			f.setError(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -87,23 +90,19 @@ func (f *Forwarder) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-func (f *Forwarder) tell(ctx context.Context, err error) {
+func (f *Forwarder) setError(ctx context.Context, err error) {
 	if err != nil {
-		f.Logger.WarnContext(ctx, "some ports are not published", "error", err)
+		f.Logger.WarnContext(ctx, "publish ports", "error", err)
 	}
 	if f.report != nil {
 		f.report(err)
 	}
 }
 
-// apply brings the open listeners to what cluster.yaml says now. Of a file that cannot be read everything stays.
+// apply opens and closes listeners as cluster.yaml says. If the file cannot be read, they stay as they are.
 func (f *Forwarder) apply(ctx context.Context, open listeners) error {
-	data, err := os.ReadFile(f.Spec)
+	spec, err := cluster.ReadSpec(f.Layout)
 	if err != nil {
-		return fmt.Errorf("read ports: %w", err)
-	}
-	var spec cluster.Spec
-	if err := yaml.Unmarshal(data, &spec); err != nil {
 		return fmt.Errorf("read ports: %w", err)
 	}
 	want := routes(spec)
@@ -131,7 +130,7 @@ func (f *Forwarder) apply(ctx context.Context, open listeners) error {
 	return nil
 }
 
-// routes are the host addresses that the spec publishes by TCP, with what each leads to.
+// routes returns the TCP ports that the spec publishes, by host address.
 func routes(spec cluster.Spec) map[string]route {
 	spec.NameNodes()
 	want := map[string]route{}
@@ -146,7 +145,7 @@ func routes(spec cluster.Spec) map[string]route {
 	return want
 }
 
-// listeners are the ones that are open, by host address.
+// listeners holds the open listeners by host address.
 type listeners map[string]*listener
 
 func (ls listeners) closeAll() {
@@ -158,7 +157,7 @@ func (ls listeners) closeAll() {
 // listener is one published port.
 type listener struct {
 	route
-	close func() // returns once nothing of it is left
+	close func() // closes connections too, and returns when their goroutines have ended
 }
 
 func (f *Forwarder) listen(ctx context.Context, address string, r route) (*listener, error) {
@@ -176,7 +175,7 @@ func (f *Forwarder) listen(ctx context.Context, address string, r route) (*liste
 			switch {
 			case errors.Is(err, net.ErrClosed):
 				return
-			case err != nil: // out of descriptors, or the client has gone: others may do better
+			case err != nil: // out of descriptors, or the client has gone: the next may succeed
 				select {
 				case <-ctx.Done():
 					return
@@ -194,13 +193,13 @@ func (f *Forwarder) listen(ctx context.Context, address string, r route) (*liste
 // dialTimeout is how long a client waits for its node.
 const dialTimeout = 10 * time.Second
 
-// serve is one connection from accept to its end.
+// serve connects a client to a node until either closes the connection.
 func (f *Forwarder) serve(ctx context.Context, client net.Conn, r route) {
 	defer client.Close()
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	server, err := f.Dial(dialCtx, r.node, r.port)
 	cancel()
-	if err != nil { // the client sees its connection reset, as if nothing listened
+	if err != nil { // reset the connection, as if nothing listened
 		f.Logger.DebugContext(ctx, "connect to published port", "node", r.node, "port", strconv.Itoa(r.port), "error", err)
 		if tcp, ok := client.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)

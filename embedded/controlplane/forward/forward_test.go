@@ -8,29 +8,29 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/klkube/kl/cluster"
 )
 
-// bench is a forwarder over nodes that answer each connection with "NODE:PORT " and then with what they hear.
+// bench runs a forwarder. Its nodes answer each connection with "NODE:PORT " and then echo what they receive.
 type bench struct {
 	t       *testing.T
-	path    string
+	layout  cluster.Layout
 	reports chan error
 }
 
 func start(t *testing.T, ports ...cluster.Port) *bench { return startWith(t, nil, ports...) }
 
 func startWith(t *testing.T, watch func(string) (fileWatch, error), ports ...cluster.Port) *bench {
-	b := &bench{t: t, path: filepath.Join(t.TempDir(), "cluster.yaml"), reports: make(chan error, 100)}
+	b := &bench{t: t, layout: cluster.Home(t.TempDir()).Cluster("c"), reports: make(chan error, 100)}
+	if err := os.MkdirAll(b.layout.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	b.write(ports...)
-	f := &Forwarder{Spec: b.path, Logger: slog.New(slog.DiscardHandler), Dial: dial, watch: watch}
+	f := &Forwarder{Layout: b.layout, Logger: slog.New(slog.DiscardHandler), Dial: dial, watch: watch}
 	f.Report(func(err error) { b.reports <- err })
 	ctx, cancel := context.WithCancel(t.Context())
 	done, ready := make(chan error, 1), make(chan struct{})
@@ -41,7 +41,7 @@ func startWith(t *testing.T, watch func(string) (fileWatch, error), ports ...clu
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run returned %v", err)
 		}
-		for _, p := range ports { // all is released when Run has returned
+		for _, p := range ports { // Run closes its listeners before it returns
 			if ln, err := net.Listen("tcp", p.HostAddress()); err == nil {
 				ln.Close()
 			} else if !strings.Contains(t.Name(), "Taken") {
@@ -65,7 +65,7 @@ func dial(_ context.Context, node string, port int) (net.Conn, error) {
 	return ours, nil
 }
 
-// pipe is a TCP connection with itself: net.Pipe cannot be closed by halves.
+// pipe returns the two ends of a TCP connection: those of net.Pipe have no CloseWrite.
 func pipe() (a, b net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,27 +81,20 @@ func pipe() (a, b net.Conn) {
 	return a, b
 }
 
-// write replaces cluster.yaml as kl does: one group a port, the nodes n1, n2, …
+// write replaces cluster.yaml as kl does, with one node a port: n1, n2, …
 func (b *bench) write(ports ...cluster.Port) {
 	b.t.Helper()
 	spec := cluster.DefaultSpec()
-	spec.Nodes = nil
+	spec.Name, spec.Kubernetes.APIServerPort, spec.Nodes = b.layout.Name, 6443, nil
 	for _, p := range ports {
 		spec.Nodes = append(spec.Nodes, cluster.NodeGroup{Count: 1, Ports: []cluster.Port{p}})
 	}
-	data, err := yaml.Marshal(spec)
-	if err == nil {
-		err = os.WriteFile(b.path+".new", data, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(b.path+".new", b.path)
-	}
-	if err != nil {
+	if err := cluster.WriteSpec(b.layout, spec); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// ask says hello at a host port and returns what comes back, empty if nothing does.
+// ask sends hello to a host port and returns the answer, empty if there is none.
 func ask(p cluster.Port) string {
 	conn, err := net.Dial("tcp", p.HostAddress())
 	if err != nil {
@@ -114,7 +107,7 @@ func ask(p cluster.Port) string {
 	return string(text)
 }
 
-// await waits until a port answers so; the file is noticed at some time.
+// await waits until a port answers as wanted: the forwarder notices changes of the file some time later.
 func await(t *testing.T, p cluster.Port, want string) {
 	t.Helper()
 	got := ""
@@ -147,16 +140,16 @@ func TestPortsFollowTheFile(t *testing.T) {
 	b.write(moved)
 	await(t, two, "")
 	await(t, one, "n1:81 hello")
-	b.write(cluster.Port{Host: one.Host, Node: 80, Protocol: "udp"}) // the driver's business
+	b.write(cluster.Port{Host: one.Host, Node: 80, Protocol: "udp"}) // published by the driver
 	await(t, one, "")
-	if err := os.WriteFile(b.path, []byte("{"), 0o600); err != nil { // a person's mistake
+	if err := os.WriteFile(b.layout.SpecFile(), []byte("{"), 0o600); err != nil { // a user's mistake
 		t.Fatal(err)
 	}
 	b.write(one)
 	await(t, one, "n1:80 hello")
 }
 
-// A machine may have no watcher left: then changes are seen late, but they are.
+// Without a watcher changes are seen late, but they are seen.
 func TestNoWatcher(t *testing.T) {
 	none := func(string) (fileWatch, error) { return fileWatch{}, errors.New("too many open files") }
 	one, two := cluster.Port{Host: freePort(t), Node: 80}, cluster.Port{Host: freePort(t), Node: 81}
@@ -170,7 +163,7 @@ func TestBrokenFileKeepsPorts(t *testing.T) {
 	one := cluster.Port{Host: freePort(t), Node: 80}
 	b := start(t, one)
 	await(t, one, "n1:80 hello")
-	if err := os.WriteFile(b.path, []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(b.layout.SpecFile(), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for err := range b.reports {
@@ -216,7 +209,7 @@ func TestOpenConnectionEndsWithItsPort(t *testing.T) {
 	}
 }
 
-func TestNodeThatIsAway(t *testing.T) {
+func TestNodeThatIsNotConnected(t *testing.T) {
 	one := cluster.Port{Host: freePort(t), Node: 80}
 	f := &Forwarder{Logger: slog.New(slog.DiscardHandler), Dial: dial}
 	l, err := f.listen(t.Context(), one.HostAddress(), route{"n9", 80})
@@ -224,7 +217,7 @@ func TestNodeThatIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ask(one); got != "" {
-		t.Errorf("answer %q of a node that is away", got)
+		t.Errorf("answer %q of a node that is not connected", got)
 	}
 	l.close()
 }

@@ -2,7 +2,7 @@ package forward
 
 import "github.com/fsnotify/fsnotify"
 
-// fileWatch tells of changes of one file that is replaced as a whole. The zero value sees nothing.
+// fileWatch signals changes of one file that is replaced as a whole. The zero value never does.
 type fileWatch struct {
 	path    string
 	watcher *fsnotify.Watcher
@@ -10,7 +10,7 @@ type fileWatch struct {
 	errors  <-chan error
 }
 
-// watchFile may fail on a busy machine: the kernel limits watchers to some 128 a user.
+// watchFile may fail on a busy machine: by default the kernel allows a user 128 watchers.
 func watchFile(path string) (fileWatch, error) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -19,13 +19,14 @@ func watchFile(path string) (fileWatch, error) {
 	return fileWatch{path, w, w.Events, w.Errors}, nil
 }
 
-// arm is called before the file is read: the watch stays with what was replaced.
+// arm renews the watch, which stays with a file that was replaced. It is called before the file is read, and errors are left
+// to the reader: they mean that the file does not exist.
 func (w fileWatch) arm() {
 	if w.watcher == nil {
 		return
 	}
 	_ = w.watcher.Remove(w.path)
-	_ = w.watcher.Add(w.path) // if it is not there, reading it says so
+	_ = w.watcher.Add(w.path)
 }
 
 func (w fileWatch) close() {

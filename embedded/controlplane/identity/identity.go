@@ -1,12 +1,10 @@
-// Package identity makes users of the API for components of the control plane, so that each has its own rights and none
-// is the administrator.
+// Package identity makes API users for components of the control plane, so that each has rights of its own and none acts as
+// the administrator.
 //
-//	// reaches what the administrator's configuration reaches, as that user
 //	own, err := identity.Config(admin, layout.PKI("ca.crt"), layout.PKI("ca.key"), identity.Request{User: "system:metrics-server"})
 package identity
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,7 +12,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -22,19 +19,17 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
-// Request is who somebody is to be.
+// Request describes an identity.
 type Request struct {
-	User string // system:…; a member of no group but those of every user
-	// Service is the host name under which the identity also serves on 127.0.0.1; empty if it only asks.
+	User string // system:…, in no group but those of every user
+	// Service is the host name of the identity's server on 127.0.0.1; empty if it is only a client.
 	Service string
 }
 
-// Identity is a certificate, PEM. It is made anew by every run and is never on disk, so it may live as long as its
+// Identity is a certificate and its key, PEM. Each run makes its own and keeps it in memory, so it is valid for as long as its
 // authority.
 type Identity struct {
 	Cert, Key []byte
@@ -42,7 +37,7 @@ type Identity struct {
 	user string
 }
 
-// New signs an identity with the authority in two files.
+// New signs an identity with the certificate authority in two files.
 func New(caFile, keyFile string, r Request, now time.Time) (Identity, error) {
 	ca, err := tls.LoadX509KeyPair(caFile, keyFile)
 	if err != nil {
@@ -59,7 +54,7 @@ func New(caFile, keyFile string, r Request, now time.Time) (Identity, error) {
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: r.User},
-		NotBefore:             now.Add(-5 * time.Minute), // clocks differ
+		NotBefore:             now.Add(-clockSkew),
 		NotAfter:              ca.Leaf.NotAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -84,8 +79,8 @@ func New(caFile, keyFile string, r Request, now time.Time) (Identity, error) {
 	}, nil
 }
 
-// Config signs an identity with the authority in two files, whose server it also is, and reaches as it what another
-// configuration reaches.
+// Config signs an identity with the certificate authority in two files and returns a client configuration for it. The server
+// is that of like, whose certificate must be of the same authority.
 func Config(like *rest.Config, caFile, keyFile string, r Request) (*rest.Config, error) {
 	id, err := New(caFile, keyFile, r, time.Now())
 	if err != nil {
@@ -98,7 +93,7 @@ func Config(like *rest.Config, caFile, keyFile string, r Request) (*rest.Config,
 	return id.Config(like, ca), nil
 }
 
-// Config reaches the server that another configuration reaches, as this identity. ca is the server's authority, PEM.
+// Config returns a client configuration for the server of like, as this identity. ca is the server's authority, PEM.
 func (i Identity) Config(like *rest.Config, ca []byte) *rest.Config {
 	c := rest.AnonymousClientConfig(like)
 	c.TLSClientConfig = rest.TLSClientConfig{CAData: ca, CertData: i.Cert, KeyData: i.Key}
@@ -106,27 +101,5 @@ func (i Identity) Config(like *rest.Config, ca []byte) *rest.Config {
 	return c
 }
 
-const (
-	awaitTimeout  = 15 * time.Second
-	awaitInterval = 10 * time.Millisecond
-)
-
-// Await returns when the server answers a GET of path, such as "/api/v1/nodes?limit=1". It takes the API server a moment to
-// know of new rights, and an informer that is refused backs off for a second.
-func Await(ctx context.Context, c *rest.Config, path string) error {
-	client, err := kubernetes.NewForConfig(c)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
-	defer cancel()
-	var last error
-	err = wait.PollUntilContextCancel(ctx, awaitInterval, true, func(ctx context.Context) (bool, error) {
-		last = client.CoreV1().RESTClient().Get().RequestURI(path).Do(ctx).Error()
-		return last == nil, nil
-	})
-	if err != nil {
-		return errors.Join(err, last)
-	}
-	return nil
-}
+// clockSkew is how far a client's clock may be behind.
+const clockSkew = 5 * time.Minute

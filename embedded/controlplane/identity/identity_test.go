@@ -7,15 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klkube/kl/cluster/pki"
-
 	"k8s.io/client-go/rest"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/pki"
 )
 
-// The one certificate must please the API server, which asks for the Service's name, and whoever it is shown to as a
-// client's.
+// TestIdentity verifies one certificate as that of the Service, which the API server dials, and as a client's.
 func TestIdentity(t *testing.T) {
 	const user = "system:metrics-server"
 	layout := cluster.Home(t.TempDir()).Cluster("test")

@@ -1,4 +1,4 @@
-package cloud
+package balance
 
 import (
 	"bufio"
@@ -23,13 +23,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
 )
 
-// fakeHub is nodes whose agents hold addresses and whose health checks answer as told.
+// fakeHub is nodes whose agents hold addresses and whose health checks answer as a test says.
 type fakeHub struct {
 	mu        sync.Mutex
 	changed   chan struct{}
@@ -37,7 +39,7 @@ type fakeHub struct {
 	held      map[string][]netip.Addr
 	healthy   map[string]bool // node → healthCheckNodePort passes
 	stuck     map[string]bool // the agent does not answer
-	journal   []string        // what agents were told, in order
+	journal   []string        // requests to agents, in order
 }
 
 func newFakeHub(nodes ...string) *fakeHub {
@@ -52,7 +54,7 @@ func (f *fakeHub) Watch() ([]string, <-chan struct{}) {
 	return slices.Clone(f.connected), f.changed
 }
 
-// set changes something and tells whoever watches.
+// set changes the hub and wakes watchers.
 func (f *fakeHub) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,9 +65,9 @@ func (f *fakeHub) set(change func()) {
 
 func (f *fakeHub) DialNode(_ context.Context, node, _, address string) (net.Conn, error) {
 	f.mu.Lock()
-	healthy, told := f.healthy[node]
+	healthy, answers := f.healthy[node]
 	f.mu.Unlock()
-	if !told {
+	if !answers {
 		return nil, fmt.Errorf("connection to %s on %s refused", address, node)
 	}
 	ours, theirs := net.Pipe()
@@ -145,44 +147,37 @@ func testSlice(service string, nodes ...string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-// stage is a balancing over a fake hub, with nodes n1 (.2) and n2 (.3), in a bubble of synctest.
-type stage struct {
+// fixture is a Balancer over a fake hub with nodes n1 (.2) and n2 (.3), in a synctest bubble.
+type fixture struct {
 	*testing.T
-	hub       *fakeHub
-	factory   informers.SharedInformerFactory
-	balancers *balancers
-	poke      func()
-	layout    cluster.Layout
-	work      *balancing
+	hub     *fakeHub
+	factory informers.SharedInformerFactory
+	changed *latest.Value[struct{}]
+	layout  cluster.Layout
+	*Balancer
 }
 
-func newStage(t *testing.T, hub *fakeHub) *stage {
-	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0) // never started: the stores are filled by hand
+func newFixture(t *testing.T, hub *fakeHub) *fixture {
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0) // never started: tests fill the stores
 	nodes, services, slices := factory.Core().V1().Nodes(), factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
-	changed := make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
-	s := &stage{T: t, hub: hub, factory: factory, poke: poke, layout: cluster.Home(t.TempDir()).Cluster("c")}
-	s.balancers = newBalancers(nodes.Lister(), services.Lister(), nil, poke)
-	s.work = &balancing{
-		layout: s.layout, hub: hub, balancers: s.balancers, holders: newHolders(hub, slog.New(slog.DiscardHandler)),
-		nodes: nodes.Lister(), services: services.Lister(), slices: slices.Lister(), changed: changed,
-	}
+	changed := latest.New(struct{}{})
+	f := &fixture{T: t, hub: hub, factory: factory, changed: changed, layout: cluster.Home(t.TempDir()).Cluster("c")}
+	f.Balancer = New(Options{
+		Layout: f.layout, Hub: hub, Changed: changed, Logger: slog.New(slog.DiscardHandler),
+		Addresses: NewAddresses(nodes.Lister(), services.Lister(), func() { changed.Set(struct{}{}) }),
+		Nodes:     nodes.Lister(), Services: services.Lister(), Slices: slices.Lister(),
+	})
 	for name, last := range map[string]int{"n1": 2, "n2": 3} {
-		s.add(testNode(name, last))
-		if err := os.MkdirAll(s.layout.NodeDir(name), 0o700); err != nil {
+		f.add(testNode(name, last))
+		if err := os.MkdirAll(f.layout.NodeDir(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return s
+	return f
 }
 
-// add puts an object where the informers would.
-func (s *stage) add(o any) {
+// add puts an object into the store of its informer.
+func (s *fixture) add(o any) {
 	s.Helper()
 	store := s.factory.Core().V1().Nodes().Informer().GetStore()
 	switch o.(type) {
@@ -194,14 +189,14 @@ func (s *stage) add(o any) {
 	if err := store.Update(o); err != nil {
 		s.Fatal(err)
 	}
-	s.poke()
+	s.changed.Set(struct{}{})
 }
 
-// start runs until the test ends.
-func (s *stage) start() {
+// start runs the Balancer until the test ends.
+func (s *fixture) start() {
 	ctx, cancel := context.WithCancel(s.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.work.run(ctx) }()
+	go func() { done <- s.Balancer.Run(ctx) }()
 	s.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -211,18 +206,18 @@ func (s *stage) start() {
 }
 
 // ensure gives a Service its address, as the service controller does.
-func (s *stage) ensure(svc *corev1.Service) netip.Addr {
+func (s *fixture) ensure(svc *corev1.Service) netip.Addr {
 	s.Helper()
 	s.add(svc)
-	status, err := s.balancers.EnsureLoadBalancer(s.Context(), "c", svc, nil)
+	a, err := s.Addresses.Assign(svc, netip.Addr{})
 	if err != nil {
 		s.Fatal(err)
 	}
-	return netip.MustParseAddr(status.Ingress[0].IP)
+	return a
 }
 
-// expect waits a time of the bubble, and then tells who holds an address.
-func (s *stage) expect(within time.Duration, a netip.Addr, want string) {
+// expect lets time pass in the bubble and then checks which nodes hold an address.
+func (s *fixture) expect(within time.Duration, a netip.Addr, want string) {
 	s.Helper()
 	time.Sleep(within)
 	synctest.Wait()
@@ -233,7 +228,7 @@ func (s *stage) expect(within time.Duration, a netip.Addr, want string) {
 
 func TestNodesComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, newFakeHub("n1", "n2"))
+		s := newFixture(t, newFakeHub("n1", "n2"))
 		s.start()
 		one := s.ensure(testService("one", corev1.ServiceExternalTrafficPolicyCluster))
 		two := s.ensure(testService("two", corev1.ServiceExternalTrafficPolicyCluster))
@@ -245,12 +240,10 @@ func TestNodesComeAndGo(t *testing.T) {
 		s.hub.set(func() { s.hub.connected = []string{"n1", "n2"} }) // back
 		s.expect(time.Minute, one, "n2")
 
-		s.hub.set(func() { s.hub.held["n2"] = nil }) // its agent has started anew between two looks
+		s.hub.set(func() { s.hub.held["n2"] = nil }) // its agent was restarted, unnoticed
 		s.expect(100*time.Millisecond, one, "n2")
 
-		if err := s.balancers.EnsureLoadBalancerDeleted(t.Context(), "c", testService("one", "")); err != nil {
-			t.Fatal(err)
-		}
+		s.Addresses.Release(types.NamespacedName{Namespace: "d", Name: "one"})
 		s.expect(100*time.Millisecond, one, "")
 		s.expect(0, two, "n2")
 	})
@@ -258,37 +251,37 @@ func TestNodesComeAndGo(t *testing.T) {
 
 func TestLocalFollowsHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, newFakeHub("n1", "n2"))
+		s := newFixture(t, newFakeHub("n1", "n2"))
 		s.start()
 		local := s.ensure(testService("local", corev1.ServiceExternalTrafficPolicyLocal))
 		s.expect(time.Second, local, "")
 		s.add(testSlice("local", "n2"))
-		s.hub.set(func() { s.hub.healthy["n2"] = false }) // kube-proxy does not know yet
+		s.hub.set(func() { s.hub.healthy["n2"] = false }) // kube-proxy has not seen the endpoint yet
 		s.expect(time.Second, local, "")
 		s.hub.set(func() { s.hub.healthy["n2"] = true })
 		s.expect(time.Second, local, "n2")
 		s.add(testSlice("local", "n1", "n2"))
 		s.hub.set(func() { s.hub.healthy["n1"] = true })
 		s.expect(time.Second, local, "n2")
-		s.add(testSlice("local", "n1")) // the pod has gone
+		s.add(testSlice("local", "n1")) // the pod is gone
 		s.expect(300*time.Millisecond, local, "n1")
 		s.add(testSlice("local", "n1", "n2"))
 		s.expect(time.Second, local, "n1")
 		s.hub.mu.Lock()
-		s.hub.healthy["n1"] = false // the node's kube-proxy says so, and the API does not
+		s.hub.healthy["n1"] = false // kube-proxy knows before the API does
 		s.hub.mu.Unlock()
 		s.expect(time.Second, local, "n2")
 		s.hub.mu.Lock()
-		delete(s.hub.healthy, "n2") // no answer any more, and none better
+		delete(s.hub.healthy, "n2") // no answer any more, and no other node passes
 		s.hub.mu.Unlock()
 		s.expect(3*time.Second, local, "n2")
 	})
 }
 
-// A node that does not answer holds up the others for no longer than one request takes.
+// A node that does not answer delays the others by no more than one request.
 func TestStuckNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, newFakeHub("n1", "n2"))
+		s := newFixture(t, newFakeHub("n1", "n2"))
 		s.start()
 		one := s.ensure(testService("one", corev1.ServiceExternalTrafficPolicyCluster))
 		s.expect(100*time.Millisecond, one, "n1")
@@ -298,24 +291,24 @@ func TestStuckNode(t *testing.T) {
 		s.add(frozen)
 		time.Sleep(2 * pushTimeout)
 		synctest.Wait()
-		if have := s.hub.holders(one); have != "n1 n2" { // the frozen one cannot be told; ARP decides for the other
+		if have := s.hub.holders(one); have != "n1 n2" { // a frozen node cannot be told to drop it; ARP prefers the other
 			t.Errorf("held by %q", have)
 		}
 	})
 }
 
-// After a restart of the control plane every address stays where it is, although the nodes come back one by one.
+// After a restart of the control plane every address stays on its node, although the nodes reconnect one by one.
 func TestControlPlaneRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newFakeHub("n1")
 		hub.held["n1"], hub.held["n2"] = []netip.Addr{}, []netip.Addr{addr(200), addr(201)}
-		s := newStage(t, hub)
+		s := newFixture(t, hub)
 		for i, name := range []string{"one", "two"} {
 			svc := testService(name, corev1.ServiceExternalTrafficPolicyCluster)
-			svc.Status.LoadBalancer = *statusOf(addr(200 + i))
+			svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr(200 + i).String()}}
 			s.add(svc)
 		}
-		if err := s.balancers.restore(); err != nil {
+		if err := s.Addresses.Restore(func(*corev1.Service) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
 		s.start()
@@ -336,10 +329,10 @@ func TestControlPlaneRestarts(t *testing.T) {
 	})
 }
 
-// An address is taken from one node before another gets it.
+// An address is removed from one node before another gets it.
 func TestBreakBeforeMake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, newFakeHub("n1", "n2"))
+		s := newFixture(t, newFakeHub("n1", "n2"))
 		s.start()
 		one := s.ensure(testService("one", corev1.ServiceExternalTrafficPolicyCluster))
 		s.expect(100*time.Millisecond, one, "n1")
@@ -351,7 +344,7 @@ func TestBreakBeforeMake(t *testing.T) {
 		s.add(excluded)
 		s.expect(100*time.Millisecond, one, "n2")
 		if have := fmt.Sprint(s.hub.journal); have != "[n1[] n2[10.246.0.200]]" {
-			t.Errorf("agents were told %s", have)
+			t.Errorf("agents received %s", have)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package cloud
+package balance
 
 import (
 	"context"
@@ -19,58 +19,56 @@ import (
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// Board answers on the control plane's socket what load balancers there are, and connects to them. It outlives the
-// Controllers that it is given to, of which one runs at a time.
-type Board struct {
-	mu  sync.Mutex
-	now *balancing // nil before the first
+// Handler serves the load balancers on the status socket, and connections to them. It outlives Balancers, of which one runs
+// at a time. The zero value serves none.
+type Handler struct {
+	mu       sync.Mutex
+	balancer *Balancer // nil before the first Serve
 }
 
-func (b *Board) show(now *balancing) {
-	if b == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.now = now
+// Serve makes the handler answer for a Balancer.
+func (h *Handler) Serve(b *Balancer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.balancer = b
 }
 
-func (b *Board) balancing() *balancing {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.now
+func (h *Handler) current() *Balancer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.balancer
 }
 
-// dialTimeout is how long a connection to a load balancer may take.
+// dialTimeout is how long connecting to a load balancer may take.
 const dialTimeout = 10 * time.Second
 
-// Register adds what is answered:
+// Register adds the routes:
 //
 //	GET  /v1/balancers                      []cluster.LoadBalancer
-//	POST /v1/balancers/NAMESPACE/NAME/PORT  a TCP connection to its address, made on a node; 101 and then its bytes
-func (b *Board) Register(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/balancers", b.list)
-	mux.HandleFunc("POST /v1/balancers/{namespace}/{name}/{port}", b.dial)
+//	POST /v1/balancers/NAMESPACE/NAME/PORT  101, and then a TCP connection to the address, dialed from a node
+func (h *Handler) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/balancers", h.list)
+	mux.HandleFunc("POST /v1/balancers/{namespace}/{name}/{port}", h.dial)
 }
 
-func (b *Board) list(w http.ResponseWriter, _ *http.Request) {
-	now := b.balancing()
-	if now == nil {
+func (h *Handler) list(w http.ResponseWriter, _ *http.Request) {
+	b := h.current()
+	if b == nil {
 		http.Error(w, "load balancers are disabled, or not up yet", http.StatusServiceUnavailable)
 		return
 	}
 	list := []cluster.LoadBalancer{}
-	for a, key := range now.balancers.addresses() {
-		node, _ := now.holders.on(a)
+	for a, key := range b.Addresses.all() {
+		node, _ := b.announcer.holder(a)
 		list = append(list, cluster.LoadBalancer{Namespace: key.Namespace, Name: key.Name, Address: a.String(), Node: node})
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(list) // the asker is gone
+	_ = json.NewEncoder(w).Encode(list) // fails if the client has gone
 }
 
-func (b *Board) dial(w http.ResponseWriter, r *http.Request) {
-	now := b.balancing()
-	if now == nil {
+func (h *Handler) dial(w http.ResponseWriter, r *http.Request) {
+	b := h.current()
+	if b == nil {
 		http.Error(w, "load balancers are disabled, or not up yet", http.StatusServiceUnavailable)
 		return
 	}
@@ -80,12 +78,12 @@ func (b *Board) dial(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("%q is not a port", r.PathValue("port")), http.StatusBadRequest)
 		return
 	}
-	addr, ok := now.balancers.address(key)
+	addr, ok := b.Addresses.Of(key)
 	if !ok {
 		http.Error(w, "Service "+key.String()+" has no load balancer address", http.StatusNotFound)
 		return
 	}
-	server, err := now.dial(r.Context(), netip.AddrPortFrom(addr, uint16(port)))
+	server, err := b.dial(r.Context(), netip.AddrPortFrom(addr, uint16(port)))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
@@ -100,7 +98,7 @@ func (b *Board) dial(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.WriteString(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"); err != nil {
 		return
 	}
-	if n := buffered.Reader.Buffered(); n > 0 { // what came with the request
+	if n := buffered.Reader.Buffered(); n > 0 { // sent together with the request
 		early, _ := buffered.Peek(n)
 		if _, err := server.Write(early); err != nil {
 			return
@@ -109,13 +107,13 @@ func (b *Board) dial(w http.ResponseWriter, r *http.Request) {
 	tunnel.Pipe(r.Context(), client, server)
 }
 
-// dial connects from the node that holds the address, where kube-proxy balances it like anywhere else.
-func (b *balancing) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	node, ok := b.holders.on(addr.Addr())
+// dial connects from the node that holds the address; its kube-proxy balances the connection.
+func (b *Balancer) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	node, ok := b.announcer.holder(addr.Addr())
 	if !ok {
 		return nil, errors.New("no node holds " + addr.Addr().String() + " at present: the Service has no ready endpoint, or no node is up")
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	return b.hub.DialNode(ctx, node, "tcp", addr.String())
+	return b.Hub.DialNode(ctx, node, "tcp", addr.String())
 }

@@ -1,4 +1,4 @@
-package cloud
+package balance
 
 import (
 	"fmt"
@@ -8,18 +8,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// AddressAnnotation asks for an address, as spec.loadBalancerIP does, which the API calls deprecated.
+// AddressAnnotation requests an address, like the deprecated spec.loadBalancerIP.
 const AddressAnnotation = "kl.dev/load-balancer-ip"
 
-// addressRange is what load balancers may have, both ends included.
+// addressRange holds the addresses of load balancers, both ends included.
 type addressRange struct{ first, last netip.Addr }
 
 func (r addressRange) contains(a netip.Addr) bool { return !a.Less(r.first) && !r.last.Less(a) }
 
 func (r addressRange) String() string { return r.first.String() + "-" + r.last.String() }
 
-// requested is the address that a Service asks for; the zero Addr if it leaves that to kl.
-func requested(svc *corev1.Service) (netip.Addr, error) {
+// Requested returns the address that a Service requests; the zero Addr if it requests none. An error lasts until the
+// Service is changed.
+func Requested(svc *corev1.Service) (netip.Addr, error) {
 	field, note := svc.Spec.LoadBalancerIP, svc.Annotations[AddressAnnotation]
 	text, where := note, "annotation "+AddressAnnotation
 	switch {
@@ -38,8 +39,8 @@ func requested(svc *corev1.Service) (netip.Addr, error) {
 	return a, nil
 }
 
-// choose finds the address of a Service: the requested one, else the one it has, else the first that is free. held tells
-// whose each address is.
+// choose returns the address for a Service: the requested one, else the one it has, else the first free one. held maps
+// addresses to their Services.
 func choose(r addressRange, want, have netip.Addr, self types.NamespacedName, held map[netip.Addr]types.NamespacedName) (netip.Addr, error) {
 	free := func(a netip.Addr) bool {
 		owner, taken := held[a]

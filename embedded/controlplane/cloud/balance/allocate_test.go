@@ -1,4 +1,4 @@
-package cloud
+package balance
 
 import (
 	"net/netip"
@@ -54,7 +54,7 @@ func TestRequested(t *testing.T) {
 		if c.note != "" {
 			svc.Annotations = map[string]string{AddressAnnotation: c.note}
 		}
-		a, err := requested(svc)
+		a, err := Requested(svc)
 		if a.String() != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("field %q, annotation %q: %v, error %v", c.field, c.note, a, err)
 		}

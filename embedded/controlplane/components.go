@@ -1,0 +1,153 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
+	"github.com/klkube/kl/embedded/controlplane/approver"
+	"github.com/klkube/kl/embedded/lifecycle"
+	"github.com/klkube/kl/embedded/tunnel"
+)
+
+// Names of kl's own components; those of upstream are in package cluster.
+const (
+	Tunnel    cluster.ComponentName = "tunnel"    // accepts the nodes' agents
+	Egress    cluster.ComponentName = "egress"    // the API server's way to nodes and pods
+	Roles     cluster.ComponentName = "roles"     // RBAC policy: what needs it may be authorized once it serves
+	Bootstrap cluster.ComponentName = "bootstrap" // the first objects
+	NodeIPAM  cluster.ComponentName = "node-ipam" // nodes' ranges of pod addresses
+	Observer  cluster.ComponentName = "observer"  // nodes and DNS, for the status
+)
+
+// shared is what the components of one run of a Plane have in common.
+type shared struct {
+	layout       cluster.Layout
+	spec         cluster.Spec
+	files        files
+	logs         *logs
+	logger       *slog.Logger
+	status       planeStatus
+	admin        *rest.Config // administrator, without a rate limit
+	client       kubernetes.Interface
+	hub          *tunnel.Hub
+	routes       *tunnel.Routes
+	nodesAllowed *latest.Value[bool] // true once nodes may talk to the API
+}
+
+func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus) (*shared, error) {
+	gateway, err := netip.ParseAddr(spec.Networking.Gateway)
+	if err != nil {
+		return nil, fmt.Errorf("parse gateway: %w", err)
+	}
+	s := &shared{
+		layout: p.Layout, spec: spec, files: f, logs: l, logger: p.Logger, status: status,
+		routes: &tunnel.Routes{}, nodesAllowed: latest.New(false),
+	}
+	s.admin = &rest.Config{
+		Host: "https://" + s.apiAddress(),
+		TLSClientConfig: rest.TLSClientConfig{
+			CAFile:   p.Layout.PKI("ca.crt"),
+			CertFile: p.Layout.PKI("admin.crt"), KeyFile: p.Layout.PKI("admin.key"),
+		},
+		QPS: -1, UserAgent: "kl",
+		ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"},
+	}
+	if s.client, err = kubernetes.NewForConfig(s.admin); err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	s.hub = &tunnel.Hub{
+		Token:    tunnel.FileTokens(p.Layout.NodeDir("")),
+		LocalAPI: s.dialAPI,
+		Router:   s.routes,
+		Gateway:  gateway,
+		Logger:   s.log(Tunnel),
+	}
+	return s, nil
+}
+
+// log is the logger of one of kl's own components.
+func (s *shared) log(component cluster.ComponentName) *slog.Logger {
+	return s.logger.With("component", component)
+}
+
+// apiAddress is where the API server listens, as host:port.
+func (s *shared) apiAddress() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.spec.Kubernetes.APIServerPort))
+}
+
+// dialAPI connects a node to the API server. It blocks until the objects that nodes need exist: a kubelet that is refused
+// backs off for seconds, one that waits goes on at once.
+func (s *shared) dialAPI(ctx context.Context) (net.Conn, error) {
+	if _, err := s.nodesAllowed.Wait(ctx, func(allowed bool) bool { return allowed }); err != nil {
+		return nil, fmt.Errorf("wait for the API server: %w", err)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", s.apiAddress())
+}
+
+// units lists the components with what each needs.
+func (s *shared) units() []lifecycle.Unit {
+	return append(s.upstreamUnits(), s.ownUnits()...)
+}
+
+// upstreamUnits are the components of Kubernetes. Three of them cannot run twice in a process and have no Again: if one
+// fails, the plane fails with its error, and the next `kl up` or `kl start` runs a new process over the data. etcd and the API
+// server leave goroutines and registrations behind; the controller manager never releases its informers' name, so a
+// second one would fail with "informer name is already registered" and hide why the first did.
+func (s *shared) upstreamUnits() []lifecycle.Unit {
+	needsRoles := []cluster.ComponentName{Roles}
+	newScheduler := func() lifecycle.Component {
+		return &scheduler{files: s.files, spec: s.spec, logger: s.logs.kubernetes(cluster.KubeScheduler)}
+	}
+	newIPAM := func() lifecycle.Component {
+		return &nodeIPAM{spec: s.spec, client: s.client, logger: s.logs.kubernetes(cluster.KubeControllerManager)}
+	}
+	return []lifecycle.Unit{
+		{
+			Component:   &etcd{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.zap},
+			StopTimeout: 3 * time.Second,
+		},
+		{
+			Component:   &apiServer{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.kubernetes(cluster.KubeAPIServer)},
+			Needs:       []cluster.ComponentName{cluster.Etcd},
+			StopTimeout: drainTimeout + time.Second,
+		},
+		{
+			Component: &controllers{
+				layout: s.layout, files: s.files, spec: s.spec, client: s.client, admin: s.admin,
+				logger: s.logs.kubernetes(cluster.KubeControllerManager),
+			},
+			Needs:       needsRoles,
+			StopTimeout: controllerShutdown + stopSlack,
+		},
+		{Component: newIPAM(), Again: newIPAM, Needs: needsRoles, StopTimeout: time.Second},
+		{Component: newScheduler(), Again: newScheduler, Needs: needsRoles, StopTimeout: 2 * time.Second},
+	}
+}
+
+// ownUnits are kl's own components. Each can be made again after a failure.
+func (s *shared) ownUnits() []lifecycle.Unit {
+	unit := func(make func() lifecycle.Component, needs ...cluster.ComponentName) lifecycle.Unit {
+		return lifecycle.Unit{Component: make(), Again: make, Needs: needs, StopTimeout: time.Second}
+	}
+	return []lifecycle.Unit{
+		unit(func() lifecycle.Component { return &hub{socket: s.layout.TunnelSocket(), hub: s.hub} }),
+		unit(func() lifecycle.Component { return &egress{socket: s.files.egressSocket(), hub: s.hub} }),
+		unit(func() lifecycle.Component { return &roles{client: s.client, logger: s.log(Roles)} }, cluster.KubeAPIServer),
+		unit(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
+		unit(func() lifecycle.Component {
+			return &approver.Approver{Client: s.client, Logger: s.log(approver.Name)}
+		}, Roles),
+		unit(func() lifecycle.Component { return &observer{shared: s, logger: s.log(Observer)} }, Roles),
+	}
+}
