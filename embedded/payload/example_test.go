@@ -9,7 +9,7 @@ import (
 	"github.com/klkube/kl/embedded/payload"
 )
 
-func ExampleEnsure() {
+func Example() {
 	ctx := context.Background()
 	home := cluster.Home("/home/me/.kl")
 	p, err := payload.Ensure(ctx, home) // takes microseconds once it is unpacked
