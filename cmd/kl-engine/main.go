@@ -6,6 +6,7 @@
 //	kl-engine containerd …              the container runtime, in a node
 //	kl-engine dns -conf FILE            CoreDNS, in a pod
 //	kl-engine kubectl …                 kubectl
+//	kl-engine version                   prints kl's version
 package main
 
 import (
@@ -13,6 +14,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,38 +26,59 @@ import (
 // version is the version of kl, set by the linker.
 var version = "dev"
 
+// role is a way to run the program. run returns once ctx is done or it fails.
+type role struct {
+	name string
+	run  func(ctx context.Context, args []string) error
+}
+
+// roles are the roles other than kubectl, which handles signals and its exit code itself.
+func roles(started time.Time) []role {
+	return []role{
+		{string(cluster.ControlPlane), func(ctx context.Context, args []string) error { return runControlPlane(ctx, args, started) }},
+		{"node", runNode},
+		{"containerd", runContainerd},
+		{"dns", runDNS},
+		{"version", printVersion},
+	}
+}
+
 func main() {
 	started := time.Now()
 	dns.StripFlags()
+	roles := roles(started)
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "kl-engine: the role is missing: control-plane, node, containerd, dns or kubectl")
+		fmt.Fprintf(os.Stderr, "kl-engine: the role is missing: one of %s\n", names(roles))
 		os.Exit(2)
 	}
-	role, args := os.Args[1], os.Args[2:]
-	if role == "kubectl" { // handles signals itself
+	name, args := os.Args[1], os.Args[2:]
+	if name == "kubectl" {
 		os.Exit(runKubectl(args))
+	}
+	i := slices.IndexFunc(roles, func(r role) bool { return r.name == name })
+	if i < 0 {
+		fmt.Fprintf(os.Stderr, "kl-engine: unknown role %q: want one of %s\n", name, names(roles))
+		os.Exit(2)
 	}
 	ctx, stop := signals()
 	defer stop()
-	var err error
-	switch role {
-	case string(cluster.ControlPlane):
-		err = runControlPlane(ctx, args, started)
-	case "node":
-		err = runNode(ctx, args)
-	case "containerd":
-		err = runContainerd(ctx, args)
-	case "dns":
-		err = runDNS(ctx, args)
-	case "version":
-		fmt.Println(version)
-	default:
-		err = fmt.Errorf("role %q is unknown", role)
-	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "kl-engine %s: %v\n", role, err)
+	if err := roles[i].run(ctx, args); err != nil {
+		fmt.Fprintf(os.Stderr, "kl-engine %s: %v\n", name, err)
 		os.Exit(1)
 	}
+}
+
+func names(roles []role) string {
+	var b strings.Builder
+	for _, r := range roles {
+		b.WriteString(r.name + ", ")
+	}
+	return b.String() + "kubectl"
+}
+
+func printVersion(context.Context, []string) error {
+	_, err := fmt.Println(version)
+	return err
 }
 
 // signals returns a context that the first SIGTERM or SIGINT cancels. The second one exits the process.

@@ -10,7 +10,7 @@ import (
 	"github.com/klkube/kl/embedded/node"
 )
 
-// runNode is the node role: kubelet, kube-proxy and agent of the node it runs in. It takes no arguments.
+// runNode is the node role: kubelet, kube-proxy and agent of the node it runs in, without arguments.
 func runNode(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("start node: unexpected argument %q", args[0])

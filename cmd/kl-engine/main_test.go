@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// With KL_TEST_MAIN set, the test binary is kl-engine.
+func TestMain(m *testing.M) {
+	if os.Getenv("KL_TEST_MAIN") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func engine(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "KL_TEST_MAIN=1", "KUBECONFIG="+filepath.Join(t.TempDir(), "none"))
+	return cmd
+}
+
+func TestRoles(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		out  string // that stdout contains
+		err  string // that stderr contains
+	}{
+		{"no role", nil, 2, "", "the role is missing: one of control-plane, node, containerd, dns, version, kubectl\n"},
+		{"unknown role", []string{"kubelet"}, 2, "", `unknown role "kubelet": want one of control-plane, `},
+		{"version", []string{"version"}, 0, version + "\n", ""},
+		{"control plane without a directory", []string{"control-plane"}, 1, "", "kl-engine control-plane: flag --dir is missing\n"},
+		{"control plane with a directory that is no cluster's", []string{"control-plane", "--dir", "/tmp"}, 1, "", "/tmp is not a cluster's directory"},
+		{"node with an argument", []string{"node", "n1"}, 1, "", `start node: unexpected argument "n1"`},
+		{"node outside of a node", []string{"node"}, 1, "", "node.json"},
+		{"containerd outside of a node", []string{"containerd"}, 1, "", "node.json"},
+		{"containerd's own command", []string{"containerd", "--version"}, 0, "containerd github.com/containerd/containerd", ""},
+		{"DNS without a Corefile", []string{"dns", "-conf", "/none"}, 1, "", "read /none"},
+		{"kubectl", []string{"kubectl", "--help"}, 0, "kl kubectl [flags] [options]", ""},
+		{"kubectl's exit code", []string{"kubectl", "get"}, 1, "", "You must specify the type of resource"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			cmd := engine(t, tt.args...)
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			err := cmd.Run()
+			if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			if got := cmd.ProcessState.ExitCode(); got != tt.code {
+				t.Errorf("exit code %d, want %d", got, tt.code)
+			}
+			if !strings.Contains(stdout.String(), tt.out) || !strings.Contains(stderr.String(), tt.err) {
+				t.Errorf("stdout %q and stderr %q, want %q and %q in them", &stdout, &stderr, tt.out, tt.err)
+			}
+		})
+	}
+}
+
+// The command's documentation lists the roles that there are.
+func TestRolesInDocumentation(t *testing.T) {
+	source, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"kubectl"}
+	for _, r := range roles(time.Now()) {
+		want = append(want, r.name)
+	}
+	var got []string
+	for _, m := range regexp.MustCompile(`(?m)^//\tkl-engine (\S+)`).FindAllStringSubmatch(string(source), -1) {
+		got = append(got, m[1])
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("the documentation of kl-engine lists the roles %q, want %q", got, want)
+	}
+}
+
+// A role ends with exit code 0 after SIGTERM.
+func TestSignal(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	l.Close()
+	corefile := filepath.Join(t.TempDir(), "Corefile")
+	text := fmt.Sprintf(".:%d {\n\tbind 127.0.0.1\n\thosts {\n\t\t192.0.2.1 kl.test\n\t}\n}\n", addr.Port)
+	if err := os.WriteFile(corefile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd := engine(t, "dns", "-conf", corefile)
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(30 * time.Second); ; {
+		if conn, err := net.Dial("tcp", addr.String()); err == nil {
+			conn.Close()
+			break
+		}
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			t.Fatalf("ended before it served: %v\n%s", err, &stderr)
+		case <-limit:
+			t.Fatal("does not serve")
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("after SIGTERM: %v\n%s", err, &stderr)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("still runs 30 s after SIGTERM")
+	}
+}
