@@ -1,5 +1,5 @@
-// kl-init is PID 1 of a node: it makes the container a machine, runs containerd and the node's own program, reaps what
-// they orphan, and ends everything when it is told to.
+// Command kl-init is PID 1 of a node: it prepares the container, runs containerd and the node's program, reaps orphans, and
+// stops everything on SIGTERM.
 //
 //	kl-init # in a container with kl's node file system; takes no arguments
 package main
@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-// run prepares the machine and supervises its programs until ctx is done.
+// run prepares the container and supervises its programs until ctx is done.
 func run(ctx context.Context) error {
 	if os.Getpid() != 1 {
 		return errors.New("start node: kl-init must be PID 1 of a container")
@@ -71,7 +71,8 @@ func run(ctx context.Context) error {
 	return errors.Join(supervisor.Run(ctx), machine.Release())
 }
 
-// programs are what a node runs, in order of start. They start at the same moment; each waits for what it needs.
+// programs are the programs of a node. They start at the same time, and each waits for what it needs; they stop in reverse
+// order.
 func programs() ([]boot.Program, error) {
 	var programs []boot.Program
 	for _, role := range []string{"containerd", "node"} {
@@ -79,7 +80,7 @@ func programs() ([]boot.Program, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
-		out, _, err := file.Pipe() // for as long as kl-init lives
+		out, _, err := file.Pipe() // stays open until kl-init ends
 		if err != nil {
 			return nil, fmt.Errorf("pipe log: %w", err)
 		}
@@ -90,7 +91,7 @@ func programs() ([]boot.Program, error) {
 	return programs, nil
 }
 
-// environment is the engine's: an image that was imported has no PATH of its own.
+// environment is the environment of the programs. PATH is set here because an imported image has none.
 func environment() []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "TZ"} {
@@ -101,7 +102,7 @@ func environment() []string {
 	return env
 }
 
-// readGateway reads the one field of node.json that matters here; the node's program checks the rest.
+// readGateway reads the only field of node.json that kl-init uses. The node's program checks the others.
 func readGateway(file string) (string, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
