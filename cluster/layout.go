@@ -51,7 +51,7 @@ func (l Layout) BootstrapToken() string { return l.PKI("bootstrap-token") }
 // EtcdDir is etcd's data directory.
 func (l Layout) EtcdDir() string { return l.path("etcd") }
 
-// RunDir holds sockets, pid and locks. No node sees it: who reaches the status socket can stop the control plane.
+// RunDir holds sockets, pid and locks. No node sees it: whoever reaches the status socket reaches every node's agent.
 func (l Layout) RunDir() string { return l.path("run") }
 
 // StatusSocket is where the control plane tells its Status and takes requests (HTTP).
