@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -68,14 +67,10 @@ func newStartCmd(e *env) *cobra.Command {
 			progress := e.progress(o)
 			result, err := e.host(progress.Event).Start(cmd.Context(), e.name, opts)
 			progress.Close()
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case o.isJSON():
-				return json.NewEncoder(e.Out).Encode(map[string]any{"result": result})
 			}
-			printResult(e.Out, result)
-			return nil
+			return e.printResult(o, result)
 		},
 	}
 	cmd.Flags().DurationVar(&opts.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")

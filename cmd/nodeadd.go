@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/config"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newNodeAddCmd(e *env) *cobra.Command {
@@ -20,13 +19,13 @@ func newNodeAddCmd(e *env) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "add [NAME…]", Short: "Add nodes to the cluster",
-		Long: "Add nodes to the cluster and wait until they are Ready. Without a name they get the first of n1, n2, … that is\n" +
-			"free. --cpus and --memory limit the node and what it reports as allocatable.",
+		Long: "Add nodes to the cluster and wait until they are Ready. Without names, they get the first free ones of n1, n2 and\n" +
+			"so on. --cpus and --memory limit a node, and what it reports as allocatable.",
 		Example: "  kl node add\n  kl node add big --cpus 2 --memory 4Gi --label tier=db --taint dedicated=db:NoSchedule\n  kl node add --count 3",
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) > 0 {
 				if cmd.Flags().Changed("count") && g.Count != len(names) {
-					return misuse(cmd, fmt.Errorf("%d names for %d nodes", len(names), g.Count))
+					return misuse(cmd, fmt.Errorf("--count is %d, but the number of names is %d", g.Count, len(names)))
 				}
 				g.Names, g.Count = names, len(names)
 			}
@@ -39,8 +38,8 @@ func newNodeAddCmd(e *env) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&g.Count, "count", 1, "how many `nodes` to add")
-	f.StringVar(&g.CPUs, "cpus", "", "processors of each node, such as `1500m`; no limit by default")
-	f.StringVar(&g.Memory, "memory", "", "memory of each node, such as `2Gi`; no limit by default")
+	f.StringVar(&g.CPUs, "cpus", "", "`CPUs` of each node, such as 2 or 1500m; no limit by default")
+	f.StringVar(&g.Memory, "memory", "", "`memory` of each node, such as 2Gi; no limit by default")
 	f.StringToStringVar(&g.Labels, "label", nil, "Kubernetes label, `key=value`; may be repeated")
 	f.StringArrayVar(&g.Taints, "taint", nil, "Kubernetes taint, `key[=value]:effect`; may be repeated")
 	f.DurationVar(&opts.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
@@ -67,9 +66,9 @@ func newNodeRemoveCmd(e *env) *cobra.Command {
 	var opts host.RemoveOptions
 	var o output
 	cmd := &cobra.Command{
-		Use: "remove NODE…", Aliases: []string{"rm"}, Short: "Drain nodes and take them out of the cluster for good",
-		Long: "Cordon and drain nodes, then delete them with their volumes. PodDisruptionBudgets are respected while draining;\n" +
-			"--force leaves the draining out, and takes a node that does not answer.",
+		Use: "remove NODE…", Aliases: []string{"rm"}, Short: "Drain nodes and remove them from the cluster",
+		Long: "Cordon and drain nodes, then delete them with their volumes. Draining respects PodDisruptionBudgets. --force skips\n" +
+			"draining, and also removes nodes that do not answer.",
 		Example: "  kl node remove n2\n  kl node remove n2 --force",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, nodes []string) error {
@@ -85,7 +84,7 @@ func newNodeRemoveCmd(e *env) *cobra.Command {
 		},
 		ValidArgsFunction: e.completeNodeArgs,
 	}
-	cmd.Flags().BoolVar(&opts.Force, "force", false, "do not drain")
+	cmd.Flags().BoolVar(&opts.Force, "force", false, "remove without draining")
 	cmd.Flags().DurationVar(&opts.DrainTimeout, "timeout", host.DefaultDrainTimeout, "give up draining after this `time`")
 	addOutput(cmd, &o)
 	return cmd

@@ -36,7 +36,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // Main runs a command line and returns its exit code: 0, 1 if the command failed, 2 if the command line is wrong, 130
 // after Ctrl-C, or the code of the command that ran in a node. It prints errors to e.Err.
 func Main(ctx context.Context, e Env, args []string) int {
-	root := newRootCmd(newEnv(e))
+	root := newRootCmd(newEnv(e)) //nolint:contextcheck // ExecuteContext gives commands their context
 	root.SetArgs(args)
 	root.SetIn(e.In)
 	root.SetOut(e.Out)

@@ -9,16 +9,15 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/config"
+	"github.com/klkube/kl/cluster/host"
 	"github.com/klkube/kl/ui"
 )
 
-// upFlags is what `kl up` was told.
+// upFlags are the flags of kl up.
 type upFlags struct {
 	host.UpOptions
 	spec   cluster.Spec
@@ -35,15 +34,16 @@ func newUpCmd(e *env) *cobra.Command {
 	drivers := append(e.driverNames(), cluster.DriverSimulated)
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Start the cluster and wait until its nodes are ready",
-		Long: "Start the cluster and wait until its nodes are ready: the API answers, every node is Ready, cluster\n" +
-			"DNS answers and the default ServiceAccount exists. What is there already is kept: on a running cluster\n" +
-			"there is nothing to do, on a stopped or half-made one the job is finished. The cluster is added to your\n" +
-			"kubeconfig as context kl-<name>. If it fails, what it made is removed again.",
-		Example: "  # one node, named kl\n  kl up\n\n  # three nodes, beside it\n  kl up --name big --nodes 3\n\n" +
-			"  # what a file says, now and after every change of it\n  kl up -f kl.yaml\n\n" +
-			"  # an API without nodes, or with a thousand simulated ones: no engine, no root\n" +
-			"  kl up --name api --nodes 0 --simulated 1000\n\n  # and watch it come up in the dashboard\n  kl up --ui\n\n  # for a pipeline: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
+		Short: "Create or start the cluster and wait until it is ready",
+		Long: "Create the cluster, or start it if it exists, and wait until it is ready: the API answers, every node is Ready,\n" +
+			"cluster DNS answers and the default ServiceAccount exists. An existing cluster keeps its data; up adds and starts\n" +
+			"what is missing. The cluster is added to your kubeconfig as context kl-<name>. If up fails, it removes what it\n" +
+			"created.",
+		Example: "  # the cluster kl, with one node\n  kl up\n\n  # another cluster, with three nodes\n  kl up --name big --nodes 3\n\n" +
+			"  # create a cluster from a file, or change it to match the file\n  kl up -f kl.yaml\n\n" +
+			"  # a control plane with a thousand simulated nodes, without a container engine or root\n" +
+			"  kl up --name api --nodes 0 --simulated 1000\n\n  # open the dashboard while the cluster starts\n  kl up --ui\n\n" +
+			"  # for CI: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.NoWait = !f.wait
@@ -56,15 +56,15 @@ func newUpCmd(e *env) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&f.nodes, "nodes", f.nodes, "how many `nodes` to run")
 	flags.StringVarP(&f.file, "file", "f", "", "configuration `file`, see 'kl config schema'; flags override it")
-	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add, which run nothing")
-	flags.StringVar((*string)(&f.spec.Driver), "driver", string(cluster.DriverAuto), "what nodes are made with: `auto` or one of "+joinNames(drivers))
+	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add; pods on them run nothing")
+	flags.StringVar((*string)(&f.spec.Driver), "driver", string(cluster.DriverAuto), "`driver` that runs the nodes: auto, "+joinNames(drivers))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
-	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers, while nodes come")
+	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers")
 	flags.DurationVar(&f.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
-	flags.BoolVar(&f.Retain, "retain", false, "keep what a failed up made, for a look at it")
-	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, lost on power failure")
-	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "merge into this `file` ($KUBECONFIG or ~/.kube/config)")
-	flags.StringVar(&f.Restart, "restart", "", "start the cluster at boot: `always` or no (default no; kept until said otherwise)")
+	flags.BoolVar(&f.Retain, "retain", false, "if up fails, keep what it created, for debugging")
+	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, but a power failure loses data")
+	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "kubeconfig `file` to merge the cluster into (default $KUBECONFIG or ~/.kube/config)")
+	flags.StringVar(&f.Restart, "restart", "", "`when` to start the cluster at boot: always or no; by default unchanged, and no for a new cluster")
 	addOutput(cmd, &f.output)
 	mustRegister(cmd.RegisterFlagCompletionFunc("restart",
 		cobra.FixedCompletions([]string{host.RestartAlways, host.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
@@ -73,7 +73,7 @@ func newUpCmd(e *env) *cobra.Command {
 	return cmd
 }
 
-// read makes the Spec of the file, if there is one, and of the flags, which override it.
+// read sets the spec from the file, if there is one, and from the flags, which override it.
 func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	changed := cmd.Flags().Changed
 	for name, n := range map[string]int{"nodes": f.nodes, "simulated": f.sims} {
@@ -84,16 +84,16 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	if changed("restart") && f.Restart != host.RestartAlways && f.Restart != host.RestartNo {
 		return misuse(cmd, fmt.Errorf("--restart is %q: use %s or %s", f.Restart, host.RestartAlways, host.RestartNo))
 	}
-	asked := f.spec // by flags
+	flags := f.spec
 	if f.file != "" {
 		spec, err := readConfig(e.In, f.file)
 		if err != nil {
-			return usageError{err}
+			return err
 		}
 		f.spec = spec
-		f.spec.Ephemeral = spec.Ephemeral || asked.Ephemeral
+		f.spec.Ephemeral = spec.Ephemeral || flags.Ephemeral
 		if changed("driver") {
-			f.spec.Driver = asked.Driver
+			f.spec.Driver = flags.Driver
 		}
 		if !changed("name") {
 			e.name = spec.Name
@@ -102,11 +102,11 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	f.spec.Name = e.name
 	switch {
 	case changed("nodes") && f.file != "":
-		return misuse(cmd, errors.New("--nodes and --file exclude each other: set the count in the file"))
+		return misuse(cmd, errors.New("--nodes and --file cannot be used together: set the count in the file"))
 	case changed("nodes"):
 		f.spec.Nodes = []cluster.NodeGroup{{Count: f.nodes}}
 	case f.sims > 0 && f.file == "":
-		if _, err := cluster.ReadSpec(e.layout()); err != nil { // a new cluster has its one node, too
+		if _, err := cluster.ReadSpec(e.layout()); err != nil { // a new cluster has one real node, too
 			f.spec.Nodes = []cluster.NodeGroup{{Count: 1}}
 		}
 	}
@@ -142,14 +142,10 @@ func up(ctx context.Context, e *env, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.output.isJSON() {
-		return json.NewEncoder(e.Out).Encode(map[string]any{"result": result})
-	}
-	printResult(e.Out, result)
-	return nil
+	return e.printResult(f.output, result)
 }
 
-// bringUp makes the cluster what the file says or, without a file, adds what the flags ask for.
+// bringUp changes the cluster to match the file or, without a file, adds and starts what the flags ask for.
 func (f *upFlags) bringUp(ctx context.Context, h *host.Host) (*host.Result, error) {
 	if f.file == "" {
 		return h.Up(ctx, f.spec, f.UpOptions)
@@ -161,7 +157,7 @@ func (f *upFlags) bringUp(ctx context.Context, h *host.Host) (*host.Result, erro
 	return result, err
 }
 
-// progress shows events on the error stream, for people, or on the output, for programs.
+// progress shows events as text on the error stream or, with -o json, as JSON on the output.
 func (e *env) progress(o output) *ui.Progress {
 	switch {
 	case o.isJSON():
@@ -172,14 +168,23 @@ func (e *env) progress(o output) *ui.Progress {
 	return ui.NewProgress(e.Err, ui.ProgressLines)
 }
 
-// printResult says where the time went and what to type next.
+// printResult prints the result of kl up or kl start.
+func (e *env) printResult(o output, r *host.Result) error {
+	if o.isJSON() {
+		return json.NewEncoder(e.Out).Encode(map[string]any{"result": r})
+	}
+	printResult(e.Out, r)
+	return nil
+}
+
+// printResult prints that the cluster is up, which steps took longest, and commands to try next.
 func printResult(w io.Writer, r *host.Result) {
 	if r.Running {
 		fmt.Fprintf(w, "Cluster %s is already running: Kubernetes %s, %s.\n", r.Cluster, r.Kubernetes, plural(r.Nodes, "node"))
 	} else {
 		fmt.Fprintf(w, "\nCluster %s is up in %.1f s: Kubernetes %s, %s (%s).\n",
 			r.Cluster, r.Seconds, r.Kubernetes, plural(r.Nodes, "node"), r.Driver)
-		fmt.Fprintf(w, "  %s\n", whereTimeWent(r))
+		fmt.Fprintf(w, "  %s\n", longestSteps(r))
 	}
 	name := ""
 	if r.Cluster != cluster.DefaultName {
@@ -188,8 +193,8 @@ func printResult(w io.Writer, r *host.Result) {
 	fmt.Fprintf(w, "\nNext:\n  kubectl --context %s get nodes\n  kl kubectl%s get pods -A\n  kl down%s\n", r.Context, name, name)
 }
 
-// whereTimeWent names the components and steps that took longest.
-func whereTimeWent(r *host.Result) string {
+// longestSteps names the components and steps that took longest.
+func longestSteps(r *host.Result) string {
 	type part struct {
 		name    string
 		seconds float64
@@ -200,14 +205,14 @@ func whereTimeWent(r *host.Result) string {
 			parts = append(parts, part{s.Name, s.Seconds})
 			continue
 		}
-		for _, c := range r.Status.Components { // they were started by this up
+		for _, c := range r.Status.Components { // this up started them
 			if c.Ready > c.Began {
 				parts = append(parts, part{string(c.Name), c.Ready - c.Began})
 			}
 		}
 	}
 	sort.SliceStable(parts, func(i, j int) bool { return parts[i].seconds > parts[j].seconds })
-	text := "longest (side by side):"
+	text := "longest steps (in parallel):"
 	for i, p := range parts[:min(len(parts), 5)] {
 		if i > 0 {
 			text += ","
@@ -217,6 +222,7 @@ func whereTimeWent(r *host.Result) string {
 	return text
 }
 
+// plural formats a number of things.
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun

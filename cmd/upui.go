@@ -7,9 +7,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/klkube/kl/cluster/host"
-
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/ui"
 )
@@ -19,10 +18,10 @@ import (
 // up is done, the progress comes back.
 func upUI(ctx context.Context, e *env, f upFlags) error {
 	if f.output.isJSON() {
-		return usageError{errors.New("--ui and -o json exclude each other")}
+		return usageError{errors.New("--ui and -o json cannot be used together")}
 	}
 	if !isTerminal(e.In) || !isTerminal(e.Out) {
-		return &cluster.Error{Op: "open the dashboard", Err: errors.New("standard input and output are not a terminal"), Hint: "leave out --ui"}
+		return &cluster.Error{Op: "open the dashboard", Err: errors.New("standard input and output are not a terminal"), Hint: "run kl up without --ui"}
 	}
 	v := &upView{open: func() *ui.Progress { return e.progress(f.output) }, news: make(chan ui.News, 1), answers: make(chan struct{})}
 	v.progress = v.open()
