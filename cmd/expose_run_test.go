@@ -50,15 +50,6 @@ func exposed(t *testing.T) *machine {
 	t.Cleanup(server.Close)
 	l := m.env.Home.Cluster("kl")
 	writeKubeconfig(t, l.Kubeconfig(), server.URL, "kl-kl")
-	spec := cluster.DefaultSpec()
-	spec.Name, spec.Kubernetes.APIServerPort = "kl", 6443
-	if err := errors.Join(os.MkdirAll(filepath.Dir(l.StatusSocket()), 0o700), cluster.WriteSpec(l, spec)); err != nil {
-		t.Fatal(err)
-	}
-	socket, err := net.Listen("unix", l.StatusSocket())
-	if err != nil {
-		t.Fatal(err)
-	}
 	plane := http.NewServeMux()
 	plane.HandleFunc("POST /v1/balancers/shop/web/80", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "Upgrade")
@@ -76,10 +67,25 @@ func exposed(t *testing.T) *machine {
 	plane.HandleFunc("POST /v1/balancers/shop/web/81", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "no pod is ready", http.StatusBadGateway)
 	})
-	status := &http.Server{Handler: plane}
-	go func() { _ = status.Serve(socket) }() // ends when it is closed
-	t.Cleanup(func() { status.Close() })
+	serveStatus(t, l, plane)
 	return m
+}
+
+// serveStatus writes the spec of a cluster and has h answer on its status socket until the test ends.
+func serveStatus(t *testing.T, l cluster.Layout, h http.Handler) {
+	t.Helper()
+	spec := cluster.DefaultSpec()
+	spec.Name, spec.Kubernetes.APIServerPort = l.Name, 6443
+	if err := errors.Join(os.MkdirAll(filepath.Dir(l.StatusSocket()), 0o700), cluster.WriteSpec(l, spec)); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("unix", l.StatusSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h}
+	go func() { _ = server.Serve(socket) }() // returns when the server is closed
+	t.Cleanup(func() { server.Close() })
 }
 
 func TestExpose(t *testing.T) {
