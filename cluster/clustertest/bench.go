@@ -42,7 +42,7 @@ func (b *bench) beside(t *testing.T) *bench {
 	return &side
 }
 
-// tearDown deletes all nodes and then expects the backend to hold nothing of the cluster.
+// tearDown deletes all nodes and checks that the backend holds nothing of the cluster.
 func (b *bench) tearDown(ctx context.Context, t *testing.T) {
 	d := b.Connect(t)
 	nodes, err := d.List(ctx, b.cluster)

@@ -23,7 +23,7 @@ type Fake struct {
 	// Hook, if set, runs before an operation takes effect and may block until ctx ends; an error makes the operation
 	// fail. op is prepare, create, delete, start, stop, kill, pause, resume, exec, delete-cluster or purge.
 	Hook func(ctx context.Context, op string, n cluster.Node) error
-	// Changed, if set, runs after an operation took effect: a test's stand-in for what the node does.
+	// Changed, if set, runs after an operation has taken effect: a test may do there what a real node would do.
 	Changed func(op string, n cluster.Node)
 	// Commands are programs that Exec finds in a node, by the name in Cmd[0], before the built-in ones.
 	Commands map[string]func(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) int

@@ -17,7 +17,7 @@ import (
 
 func (b *bench) avoids(t *testing.T) {
 	b.create(t, "n1")
-	chosen := b.Network(t, b.cluster) // what the driver takes if nothing is in the way
+	chosen := b.Network(t, b.cluster) // what the driver takes without ranges to avoid
 	side := b.beside(t)
 	spec := side.spec(t, "n1")
 	around := netip.PrefixFrom(chosen.Addr(), chosen.Bits()-2).Masked()
@@ -129,7 +129,7 @@ func (b *bench) answersTCP(t *testing.T) {
 		go func() {
 			_, err := io.WriteString(c, long)
 			sent <- err
-			_ = c.(*net.TCPConn).CloseWrite() // the answer goes on when the question has ended
+			_ = c.(*net.TCPConn).CloseWrite() // the answer must still arrive in full
 		}()
 		have, err := io.ReadAll(c)
 		if err == nil && string(have) != long {

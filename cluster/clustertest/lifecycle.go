@@ -153,7 +153,7 @@ func (b *bench) execTerminal(t *testing.T) {
 	n := b.create(t, "n1")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	// The first size is there before the command starts; its effect is asynchronous, so ask until it shows.
+	// The size is set before the command starts, but takes effect asynchronously, so the test asks until it has.
 	for want := "33 121\r\n"; ; {
 		sizes := make(chan cluster.TermSize, 1)
 		sizes <- cluster.TermSize{Width: 121, Height: 33}

@@ -30,9 +30,9 @@ import (
 //
 // A node is ready once its directory has the file "running": see [Running].
 type Plane struct {
-	Exit    string                // end at once, for this reason
+	Exit    string                // end at once, with this error
 	Hang    cluster.ComponentName // this component never serves
-	Sick    cluster.ComponentName // this component fails for good, and the control plane says so
+	Sick    cluster.ComponentName // this component fails permanently
 	NoDNS   bool                  // cluster DNS never answers
 	Lacking []string              // nodes that never become ready
 }

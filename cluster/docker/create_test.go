@@ -84,7 +84,7 @@ func TestCreateRights(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.AssumeCapabilities() // else it looks at this test's own process, which listens on the socket
+			d.AssumeCapabilities() // else it would look at this test's process, which listens on the socket
 			if _, err := d.Create(t.Context(), spec(t)); err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +97,7 @@ func TestCreateRights(t *testing.T) {
 			if _, err := d.Create(t.Context(), second); err != nil {
 				t.Fatal(err)
 			}
-			want := []string{"POST /containers/create 201", "POST /containers/c-n2/start 204"} // it has learned
+			want := []string{"POST /containers/create 201", "POST /containers/c-n2/start 204"} // without another attempt at a privileged container
 			if diff := cmp.Diff(want, c.f.calls); diff != "" {
 				t.Errorf("second create (-want +got):\n%s", diff)
 			}
@@ -175,11 +175,11 @@ func TestCreateChoosesAFreeSubnet(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		f     *fakeEngine
-		taken []string // as far as this test knows; what the machine uses comes on top
+		taken []string // in addition to what the machine uses
 	}{
 		{"the next one", free("10.246.0.0/24"), []string{"10.246.0.0/24"}},
 		{"not within a larger one", free("10.246.0.0/17"), []string{"10.246.0.0/17"}},
-		{"not the pods'", free(), []string{"10.0.0.0/8"}},
+		{"not a range to avoid", free(), []string{"10.0.0.0/8"}},
 	} {
 		taken, err := cluster.HostPrefixes()
 		if err != nil {

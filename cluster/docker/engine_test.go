@@ -23,7 +23,7 @@ import (
 	"github.com/klkube/kl/cluster/docker"
 )
 
-// prefix begins the names of all clusters these tests make; the process makes them its own.
+// prefix begins the names of all clusters that this process makes.
 func prefix() string { return fmt.Sprintf("kltest%d-", os.Getpid()) }
 
 // connect returns a driver on the real engine. Without one the test is skipped.
@@ -31,7 +31,7 @@ func connect(t *testing.T) *docker.Driver {
 	t.Helper()
 	d, err := docker.New(context.WithoutCancel(t.Context()), docker.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if errors.Is(err, cluster.ErrNoEngine) {
-		t.Skipf("SKIPPED: no Docker engine answers, so nothing here is tested for real: %v", err)
+		t.Skipf("SKIPPED: no Docker engine answers, so nothing is tested on a real engine: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func engine(t *testing.T) *client.Client {
 	return c
 }
 
-// residue names what the engine holds of a cluster.
+// residue describes what the engine holds of a cluster.
 func residue(t *testing.T, c *client.Client, name string) string {
 	t.Helper()
 	ctx, label := t.Context(), filters.NewArgs(filters.Arg("label", "dev.kl.cluster="+name))
@@ -135,7 +135,7 @@ func TestCreateShowsTheLogOfANodeThatEndsAtOnce(t *testing.T) {
 	}
 }
 
-// TestStartAfterNetworkPrune is what `docker network prune` does to a stopped cluster.
+// TestStartAfterNetworkPrune starts a node after `docker network prune` has removed its network.
 func TestStartAfterNetworkPrune(t *testing.T) {
 	d := connect(t)
 	defer d.Close()

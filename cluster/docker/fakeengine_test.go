@@ -18,7 +18,7 @@ import (
 	"github.com/klkube/kl/cluster/docker"
 )
 
-// fakeEngine answers the part of the Docker API that Create uses, over a unix socket, and remembers what was asked.
+// fakeEngine serves the part of the Docker API that Create uses on a unix socket, and records the requests.
 type fakeEngine struct {
 	version      string // of the API
 	info         system.Info
@@ -27,7 +27,7 @@ type fakeEngine struct {
 	networks     []network.Inspect
 
 	mu         sync.Mutex
-	calls      []string // method and path of what changed something
+	calls      []string // method, path and status of requests that change something
 	containers map[string]*created
 	imported   int
 }

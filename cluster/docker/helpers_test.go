@@ -22,7 +22,7 @@ func detached(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 }
 
-// smallSpec describes node n1 of a cluster of its own, of which everything is removed when the test ends.
+// smallSpec returns the spec of node n1 of a new cluster, all of which is removed when the test ends.
 func smallSpec(t *testing.T, c *client.Client, name string) cluster.NodeSpec {
 	t.Helper()
 	dir := t.TempDir()

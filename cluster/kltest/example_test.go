@@ -14,7 +14,7 @@ import (
 	"github.com/klkube/kl/cluster/kltest"
 )
 
-// A control plane for a program; a test has kltest.New.
+// Programs use kltest.Start, tests use kltest.New.
 func Example() {
 	ctx := context.Background()
 	api, err := kltest.Start(ctx, kltest.Options{})
@@ -41,8 +41,7 @@ func Example() {
 	// Output: hello
 }
 
-// TestSeveralAtOnce holds the promise that one test binary may have several control planes that know nothing of each
-// other.
+// TestSeveralAtOnce checks that one test binary can have several control planes, independent of each other.
 func TestSeveralAtOnce(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		t.Run(name, func(t *testing.T) {

@@ -19,12 +19,12 @@ func TestDelegateCgroup(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		files map[string]string
-		busy  bool // as long as there are processes in the root
+		busy  bool // while there are processes in the root
 		want  []string
 	}{
 		{"cgroup v1", map[string]string{"memory/tasks": ""}, false, nil},
 		{"the real root", map[string]string{"cgroup.controllers": "cpu memory\n", "cgroup.subtree_control": "\n"}, true, nil},
-		{"handed on already", map[string]string{
+		{"enabled already", map[string]string{
 			"cgroup.type": "domain\n", "cgroup.controllers": "cpuset cpu\n", "cgroup.subtree_control": "cpuset cpu\n",
 		}, true, nil},
 		{"a container without processes in its root", map[string]string{
@@ -51,7 +51,7 @@ func TestDelegateCgroup(t *testing.T) {
 			err := delegateCgroup(root, func(file, text string) error {
 				call := strings.TrimPrefix(file, root+"/") + " " + text
 				if strings.HasPrefix(call, "kl-init") {
-					c.busy = false // once they move
+					c.busy = false // once processes are moved
 				} else if c.busy {
 					have = append(have, call+": EBUSY")
 					return unix.EBUSY

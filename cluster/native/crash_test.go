@@ -20,7 +20,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// createCommand makes the test binary create one node and say so: a process for tests to kill.
+// createCommand makes the test binary create one node: a process for tests to kill.
 const createCommand = "create-node"
 
 type createRequest struct {
@@ -44,8 +44,8 @@ func createAndReport(request string) int {
 	return 0
 }
 
-// TestCreateKilled kills a process in the middle of Create, ever later, until it has come to the end. Whatever is there
-// then, a node or none, List must tell and Delete must take, with nothing left.
+// TestCreateKilled kills a process during Create, later and later until Create has finished. Each time List must return what
+// there is, a node or none, and Delete must remove it, with nothing left.
 func TestCreateKilled(t *testing.T) {
 	machine(t)
 	home := t.TempDir()
@@ -73,7 +73,7 @@ func TestCreateKilled(t *testing.T) {
 		}
 		left := ""
 		limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		err = wait.PollUntilContextCancel(limited, pollInterval, true, func(context.Context) (bool, error) { // a supervisor that had not begun finds nothing to do and ends
+		err = wait.PollUntilContextCancel(limited, pollInterval, true, func(context.Context) (bool, error) { // a supervisor that had just started finds no node and ends
 			left = residue(t, d, "c")
 			return left == "", nil
 		})
@@ -88,7 +88,7 @@ func TestCreateKilled(t *testing.T) {
 	t.Logf("found no node %d times, one %d times", found[0], found[1])
 }
 
-// killAfter runs Create in a process that is killed some time after it began; ended is true if that was too late.
+// killAfter runs Create in a process and kills the process after a while. ended is true if Create had finished by then.
 func killAfter(t *testing.T, request string, after time.Duration) (ended bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", createCommand, request)
@@ -159,7 +159,7 @@ func killSupervisor(t *testing.T, d *Driver, node string) {
 	t.Fatal("no supervisor")
 }
 
-// TestNodeComesBack kills a node's init behind the driver's back.
+// TestNodeComesBack kills the init of a node, which the supervisor must restart.
 func TestNodeComesBack(t *testing.T) {
 	machine(t)
 	d := connect(t, t.TempDir())
@@ -184,7 +184,7 @@ func TestNodeComesBack(t *testing.T) {
 		return now.Status == "running" && now.PID != before.PID, err
 	})
 	if err != nil {
-		t.Fatalf("it does not come back: %v", err)
+		t.Fatalf("the node was not restarted: %v", err)
 	}
 	nodes, err := d.List(ctx, "c")
 	if err != nil || len(nodes) != 1 || nodes[0].IP != n.IP {

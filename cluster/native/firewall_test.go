@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownNetwork moves the test to an empty network of its own. Its thread goes when the test ends, and the network with it.
+// ownNetwork moves the test to an empty network namespace, which is removed with the test's thread when the test ends.
 func ownNetwork(t *testing.T) {
 	t.Helper()
 	machine(t)
@@ -26,7 +26,7 @@ func ownNetwork(t *testing.T) {
 	}
 }
 
-// network tells all interfaces and rules of the test's network.
+// network describes all interfaces and rules of the test's network namespace.
 func network(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -55,7 +55,7 @@ func network(t *testing.T) string {
 	return b.String()
 }
 
-// dropAll makes a firewall that drops what is forwarded, as others do.
+// dropAll makes a firewall that drops forwarded packets.
 func dropAll(t *testing.T, family nftables.TableFamily, table string) {
 	t.Helper()
 	c, err := nftables.New()

@@ -25,7 +25,7 @@ import (
 // startWatchVariable makes supervisors watch a new node for that long.
 const startWatchVariable = "KL_TEST_START_WATCH"
 
-// TestMain lets the test binary be the supervisor of the nodes that tests make, as kl is of its own.
+// TestMain also runs the supervisors of nodes, which are processes of the test binary, as they are of kl.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == SuperviseCommand {
 		ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -42,11 +42,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == createCommand {
 		os.Exit(createAndReport(os.Args[2]))
 	}
-	os.Setenv("GORACE", "atexit_sleep_ms=0") // else every supervisor lingers for a second at its end
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else every supervisor waits for a second at its end
 	os.Exit(m.Run())
 }
 
-// machine skips the test, loudly, where nodes cannot be made.
+// machine skips the test where nodes cannot be made.
 func machine(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -156,7 +156,7 @@ func rulesLeft(t *testing.T, s scope) string {
 	return left.String()
 }
 
-// processesLeft names processes that were started for a directory, or live in a root below it.
+// processesLeft returns the supervisors of nodes below a directory.
 func processesLeft(dir string) string {
 	var left strings.Builder
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -169,7 +169,7 @@ func processesLeft(dir string) string {
 	return left.String()
 }
 
-// spec describes a node of cluster c, of which everything is removed when the test ends.
+// spec returns the spec of a node of cluster c, all of which is removed when the test ends.
 func spec(t *testing.T, d *Driver, name string) cluster.NodeSpec {
 	t.Helper()
 	dir := t.TempDir()

@@ -32,7 +32,7 @@ func run(t *testing.T, d *Driver, n cluster.Node, args ...string) (string, int) 
 	return out.String(), code
 }
 
-// TestNodesReachEachOther also counts on it where a firewall drops forwarded packets, as Docker's does.
+// TestNodesReachEachOther is most interesting on machines whose firewall drops forwarded packets, as Docker's does.
 func TestNodesReachEachOther(t *testing.T) {
 	machine(t)
 	d := connect(t, t.TempDir())
@@ -93,7 +93,7 @@ func TestPublishedPort(t *testing.T) {
 	}
 }
 
-// TestPublishedPacketPort has the node answer packets, to two clients whose answers must not be mixed up.
+// TestPublishedPacketPort has two clients, whose answers must not be mixed up.
 func TestPublishedPacketPort(t *testing.T) {
 	stop, port := echoPackets(t)
 	defer stop()
@@ -116,7 +116,7 @@ func TestPublishedPacketPort(t *testing.T) {
 	}
 }
 
-// echoPackets publishes a port of the loopback address, in the place of a node's, where packets are sent back.
+// echoPackets publishes a UDP port of the loopback address, in the place of a node's, that echoes packets.
 func echoPackets(t *testing.T) (stop func(), address string) {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")

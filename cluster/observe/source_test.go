@@ -90,9 +90,9 @@ func TestSourceSurvivesLostServer(t *testing.T) {
 	}
 	d := lost.Deployments[0].DeepCopy()
 	d.Status.ReadyReplicas = 3
-	srv.Set(d) // while nobody could see it
+	srv.Set(d) // while the server is down
 	srv.Up()
-	until(t, src, "what changed meanwhile", func(s *observe.Snapshot) bool {
+	until(t, src, "what changed while the server was down", func(s *observe.Snapshot) bool {
 		return s.Conn.State == observe.Live && s.Deployments[0].Status.ReadyReplicas == 3
 	})
 }
@@ -109,7 +109,7 @@ func TestSourceWithoutRights(t *testing.T) {
 	if len(snap.Deployments) != 1 || snap.Stale() {
 		t.Errorf("%d deployments, connection %+v", len(snap.Deployments), snap.Conn)
 	}
-	until(t, src, "a word about metrics", func(s *observe.Snapshot) bool { return s.Usage != nil && s.Usage.Err != "" })
+	until(t, src, "an error about metrics", func(s *observe.Snapshot) bool { return s.Usage != nil && s.Usage.Err != "" })
 }
 
 func TestSourceMeasuresTraffic(t *testing.T) {
@@ -136,7 +136,7 @@ func TestSourceMeasuresTraffic(t *testing.T) {
 		t.Errorf("note %q, pod of the host's network %v", snap.Traffic.Note, snap.Traffic.Pod("shop", "host"))
 	}
 	srv.Refuse("get", "nodes/proxy")
-	until(t, src, "the refusal in words", func(s *observe.Snapshot) bool { return strings.Contains(s.Traffic.Note, "not allowed") })
+	until(t, src, "the refusal", func(s *observe.Snapshot) bool { return strings.Contains(s.Traffic.Note, "not allowed") })
 }
 
 func TestSourceOfOneNamespace(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// oracle judges a connection straight from the objects, as the API's documentation reads: slow, and sharing no code
-// with the compiler, label matching included.
+// oracle judges a connection directly by the objects, as the API documents it. It is slow, and shares no code with the
+// compiler, not even label matching.
 type oracle struct {
 	policy.Objects
 	gateway string

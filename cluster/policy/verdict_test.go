@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// places are the ends that the cases below talk about.
+// places are the addresses of the ends named in the cases below.
 var places = map[string]string{
 	"web": "10.244.1.2", "web-new": "10.244.2.2", "db": "10.244.2.3", "probe": "10.244.1.4", "leaving": "10.244.1.5",
 	"job": "10.244.1.6", "n1": "172.18.0.2", "n1-bridge": "10.244.1.1", "n2": "172.18.0.3", "gateway": "10.245.0.1", "outside": "203.0.113.7",
@@ -154,7 +154,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// ask answers a line of TestVerdict.
+// ask returns a line of TestVerdict with the answer of the model.
 func ask(t *testing.T, m *Model, line string) string {
 	t.Helper()
 	question, _, _ := strings.Cut(line, ":")
@@ -171,7 +171,7 @@ func ask(t *testing.T, m *Model, line string) string {
 	return question + ": " + answer
 }
 
-// TestExplain pins the words, and which policy and rule they name.
+// TestExplain checks the text of decisions, and which policy and rule it names.
 func TestExplain(t *testing.T) {
 	m := exampleModel(t)
 	tests := []struct{ from, to, egress, ingress string }{

@@ -7,19 +7,19 @@ import (
 
 // Words returns what a rule allows as text: "pods with role=api in namespace shop, on TCP/5432, port \"metrics\" (TCP)".
 func (r *Rule) Words() string {
-	who := "any address"
+	peers := "any address"
 	if !r.AnyPeer {
-		var peers []string
+		var texts []string
 		for _, s := range r.Peers {
-			peers = append(peers, s.Text)
+			texts = append(texts, s.Text)
 		}
-		who = strings.Join(peers, "; ")
-		if peers == nil {
-			who = "nobody"
+		peers = strings.Join(texts, "; ")
+		if texts == nil {
+			peers = "nobody"
 		}
 	}
 	if r.AnyPort {
-		return who + ", on any port"
+		return peers + ", on any port"
 	}
 	var ports []string
 	for _, p := range r.Ports {
@@ -29,9 +29,9 @@ func (r *Rule) Words() string {
 		ports = append(ports, fmt.Sprintf("port %q (%s)", n.Name, n.Protocol))
 	}
 	if ports == nil {
-		return who + ", on no port"
+		return peers + ", on no port"
 	}
-	return who + ", on " + strings.Join(ports, ", ")
+	return peers + ", on " + strings.Join(ports, ", ")
 }
 
 // Words returns the range as text.

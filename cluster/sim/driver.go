@@ -1,12 +1,9 @@
-// Package sim is the driver of simulated nodes: Node objects that kwok's controllers, which run inside the control plane,
-// keep Ready and whose pods they play. A thousand cost less than one container.
+// Package sim is the driver of simulated nodes: Node objects without machines. kwok's controllers, which run in the control
+// plane, keep the nodes Ready and change the status of their pods as a kubelet would. A thousand of them need less than one
+// container.
 //
-//	d := sim.New(sim.Options{Connect: connect, Clusters: clusters})
-//	err := d.Scale(ctx, "lab", 1000, shape, nil)
-//
-// The backend is the cluster's own API: its control plane must run. Nodes carry the marks kwok users know: label
-// type=kwok, annotation kwok.x-k8s.io/node=fake and a NoSchedule taint of that name, so that only pods that ask for it
-// land on them.
+// The backend is the API of the cluster, so its control plane must run. The nodes have the label, the annotation and the
+// NoSchedule taint that kwok documents; only pods that tolerate the taint are scheduled to them.
 package sim
 
 import (
@@ -28,17 +25,17 @@ import (
 )
 
 const (
-	askedMark     = "dev.kl.spec" // annotation: what Create was given, see asked
-	podsPerNode   = "110"
-	defaultCPU    = 32_000    // thousandths of a processor
-	defaultMemory = 256 << 30 // bytes
+	specAnnotation = "dev.kl.spec" // what Create was given, see specNote
+	podsPerNode    = "110"
+	defaultCPU     = 32_000    // thousandths of a CPU
+	defaultMemory  = 256 << 30 // bytes
 )
 
-// Options are what a driver needs of its surroundings.
+// Options configures a Driver. Both functions are required.
 type Options struct {
 	// Connect returns a client for the API of a cluster, without a rate limit.
 	Connect func(ctx context.Context, cluster string) (kubernetes.Interface, error)
-	// Clusters names all clusters whose control plane runs.
+	// Clusters returns the names of all clusters whose control plane runs.
 	Clusters func(ctx context.Context) ([]string, error)
 }
 
@@ -47,17 +44,17 @@ type Driver struct{ opts Options }
 
 var _ cluster.Driver = (*Driver)(nil)
 
-// New returns a driver; it connects when first used.
+// New returns a driver. It connects when it is used.
 func New(opts Options) *Driver { return &Driver{opts} }
 
 // Name implements cluster.Driver.
 func (d *Driver) Name() cluster.DriverName { return cluster.DriverSimulated }
 
-// Create implements cluster.Driver. The node becomes Ready when kwok has seen it.
+// Create implements cluster.Driver. The node becomes Ready once kwok has noticed it.
 func (d *Driver) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
 	if len(spec.Mounts) > 0 {
 		return cluster.Node{}, &cluster.Error{Op: "create simulated node", Node: spec.Name,
-			Err: errors.New("it has no files to mount to"), Hint: "remove its mounts, or make it a real node"}
+			Err: errors.New("a simulated node has no file system to mount to"), Hint: "remove its mounts, or make it a real node"}
 	}
 	api, err := d.opts.Connect(ctx, spec.Cluster)
 	if err != nil {
@@ -113,11 +110,11 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	return nil
 }
 
-// Close implements cluster.Driver; there is nothing to release.
+// Close implements cluster.Driver. It does nothing.
 func (d *Driver) Close() error { return nil }
 
-// asked is the part of a NodeSpec that List tells and a Node object has no field for.
-type asked struct {
+// specNote is the part of a NodeSpec that List returns and that a Node object has no fields for.
+type specNote struct {
 	PayloadSHA  string            `json:"payloadSHA,omitempty"`
 	MilliCPUs   int64             `json:"milliCPUs,omitempty"`
 	MemoryBytes int64             `json:"memoryBytes,omitempty"`
@@ -126,13 +123,11 @@ type asked struct {
 }
 
 func object(spec cluster.NodeSpec) *corev1.Node {
-	labels := map[string]string{
-		cluster.SimulatedLabel: cluster.SimulatedValue, corev1.LabelHostname: spec.Name,
-		corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
-	}
+	labels := map[string]string{corev1.LabelHostname: spec.Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64"}
 	maps.Copy(labels, spec.Labels)
-	note, _ := json.Marshal(asked{spec.Payload.SHA, spec.MilliCPUs, spec.MemoryBytes, spec.Labels, spec.Ports}) // always marshals
-	annotations := map[string]string{cluster.SimulatedAnnotation: cluster.SimulatedMark, askedMark: string(note)}
+	labels[cluster.SimulatedLabel] = cluster.SimulatedValue                                                        // last: List finds the node by it
+	note, _ := json.Marshal(specNote{spec.Payload.SHA, spec.MilliCPUs, spec.MemoryBytes, spec.Labels, spec.Ports}) // always marshals
+	annotations := map[string]string{cluster.SimulatedAnnotation: cluster.SimulatedMark, specAnnotation: string(note)}
 	capacity := corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(orDefault(spec.MilliCPUs, defaultCPU), resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(orDefault(spec.MemoryBytes, defaultMemory), resource.BinarySI),
@@ -147,12 +142,12 @@ func object(spec cluster.NodeSpec) *corev1.Node {
 }
 
 func (d *Driver) node(name string, n *corev1.Node) cluster.Node {
-	var a asked
-	_ = json.Unmarshal([]byte(n.Annotations[askedMark]), &a) // somebody's edit costs the note, not the listing
+	var note specNote
+	_ = json.Unmarshal([]byte(n.Annotations[specAnnotation]), &note) // a damaged annotation must not hide the node
 	out := cluster.Node{
 		Cluster: name, Name: n.Name, Driver: d.Name(), ID: string(n.UID), State: cluster.NodeRunning,
-		Created: n.CreationTimestamp.Time, PayloadSHA: a.PayloadSHA,
-		MilliCPUs: a.MilliCPUs, MemoryBytes: a.MemoryBytes, Labels: a.Labels, Ports: a.Ports,
+		Created: n.CreationTimestamp.Time, PayloadSHA: note.PayloadSHA,
+		MilliCPUs: note.MilliCPUs, MemoryBytes: note.MemoryBytes, Labels: note.Labels, Ports: note.Ports,
 	}
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP {
@@ -162,8 +157,8 @@ func (d *Driver) node(name string, n *corev1.Node) cluster.Node {
 	return out
 }
 
-// address is a node's address, made of its names: nothing answers there. The range is the upper part of the shared address
-// space (RFC 6598) whose lower part kwok gives to pods; two nodes on one address do no harm.
+// address returns the address of a node, which is a hash of its names: nothing answers there, and it does no harm if two nodes
+// have the same one. It is in the upper part of the shared address space (RFC 6598); kwok gives the lower part to pods.
 func address(cluster, name string) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(cluster + "/" + name)) // never fails

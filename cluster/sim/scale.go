@@ -12,20 +12,20 @@ import (
 
 func nodeName(i int) string { return fmt.Sprintf("sim-%d", i) }
 
-// parallel is how many requests Scale has under way: enough to keep one API server busy, few enough to leave it room.
+// parallel is how many requests Scale makes at a time: enough to keep an API server busy, few enough not to overload it.
 const parallel = 16
 
-// Shape is what a node looks like; zero values mean kwok's usual large node.
+// Shape is the size and the labels of a node. Zero values mean 32 CPUs and 256 GiB.
 type Shape struct {
 	MilliCPUs   int64
 	MemoryBytes int64
 	Labels      map[string]string
 }
 
-// Scale creates or deletes nodes sim-1, sim-2, … until want of them exist; the highest numbers go first. shape
-// tells what node i, counted from 1, looks like; nodes that exist keep their own. progress, which
-// may be nil, is called after every node with how many of how many are done, from several goroutines. When it fails,
-// what was done stays, and calling it again finishes the job.
+// Scale creates or deletes nodes until want of them exist: sim-1, sim-2 and so on; the highest numbers are deleted first. shape
+// returns the shape of node i, counted from 1; existing nodes keep theirs. progress is called after every node with the number
+// of nodes done and the number to do, from several goroutines; nil is ignored. After an error some nodes may be done; calling
+// Scale again does the rest.
 func (d *Driver) Scale(ctx context.Context, name string, want int, shape func(i int) Shape, progress func(done, of int)) error {
 	if want < 0 {
 		return fmt.Errorf("scale simulated nodes: %d is negative", want)
