@@ -1,24 +1,20 @@
-// Package controlplane is the control plane of one cluster in one process: etcd, kube-apiserver,
-// kube-controller-manager and kube-scheduler as upstream wrote them, and kl's own parts around them: the tunnel to the
-// nodes, the first objects of the cluster, the approver of kubelets' serving certificates, and the status socket that
-// tells how all of it is doing.
+// Package controlplane runs the control plane of one cluster in one process: etcd, kube-apiserver, kube-controller-manager and
+// kube-scheduler from upstream, and kl's own components: the tunnel to the nodes, the first objects of the cluster, the
+// approver of kubelets' serving certificates, and the status socket.
 //
-//	plane := &controlplane.Plane{Layout: layout, Started: started, Logger: logger}
-//	err := plane.Run(ctx) // serves until ctx is done or somebody asks for a stop on the status socket
+// Feature gates, metric registries, klog and the garbage collector's settings are those of the process, so a process runs one
+// Plane, once. It listens on 127.0.0.1 and unix sockets only.
 //
-// Feature gates, metric registries, klog and the garbage collector's settings belong to the whole process, so a process
-// runs one Plane, once. Nothing listens on anything but 127.0.0.1 and unix sockets.
+// The components start in this order; when each began and was ready is in its [cluster.ComponentStatus]:
 //
-// What starts when (times are on the component status, see [cluster.ComponentStatus]):
+//	etcd ─► kube-apiserver ─► roles ─┬─► kube-controller-manager
+//	tunnel                           ├─► kube-scheduler
+//	egress                           ├─► node-ipam
+//	                                 ├─► bootstrap (first objects)
+//	                                 ├─► approver
+//	                                 └─► observer (nodes, DNS)
 //
-//	etcd ─► kube-apiserver ─┬─► kube-controller-manager
-//	tunnel                  ├─► kube-scheduler
-//	egress                  ├─► bootstrap (first objects)
-//	                        ├─► approver
-//	                        └─► observer (nodes, DNS)
-//
-// Logs go to one file a component below the cluster's logs directory: etcd.log, kube-controller-manager.log and
-// kube-scheduler.log hold what these log through the logger in their context. klog's global logger cannot be split by
-// caller, so kube-apiserver.log holds everything the API server logs and, among it, the few lines of other Kubernetes code
-// that still use the global logger. kl's own parts log to control-plane.log, the standard error of the process.
+// Each upstream component has a log file in the cluster's logs directory. Code that uses klog's global logger instead of the
+// one in its context cannot be told apart, and logs to kube-apiserver.log. kl's own components log to control-plane.log, which
+// is the standard error of the process.
 package controlplane

@@ -1,9 +1,6 @@
 // Package approver approves the serving certificates that kubelets request. Upstream leaves that to the operator, who knows
 // which names a node may have. In kl these are the names and addresses in the status of its Node.
 //
-//	a := &approver.Approver{Client: client, Logger: logger}
-//	err := a.Run(ctx, ready)
-//
 // The rules are in [Review], a pure function. kube-controller-manager signs what is approved.
 package approver
 

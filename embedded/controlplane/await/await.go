@@ -1,10 +1,6 @@
 // Package await holds the waits that components of the control plane share: for an answer of the API server, for a node,
 // for an operation that succeeds once something else has happened.
 //
-//	if err := await.Answer(ctx, config, "/readyz"); err != nil {
-//		return err // ctx ended; the server's last error is part of err
-//	}
-//
 // Every wait ends with its context and says then why it was still waiting.
 package await
 

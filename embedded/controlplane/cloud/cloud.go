@@ -1,9 +1,6 @@
 // Package cloud is the cloud of a cluster: an out-of-tree cloud provider, driven by the controllers of upstream's
 // cloud-controller-manager as one component of the control plane.
 //
-//	c := &cloud.Controller{Layout: layout, Spec: spec, Admin: config, Hub: hub, Requests: requests, Logger: log}
-//	err := c.Run(ctx, ready)
-//
 // Instances: a node starts with the taint node.cloudprovider.kubernetes.io/uninitialized and loses it once it has its
 // provider ID (kl://CLUSTER/NODE), instance type (the driver), region (the cluster) and zone (the node itself). Labels that a
 // node already has for the last three stay. A node that was stopped on purpose has the taint

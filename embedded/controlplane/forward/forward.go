@@ -1,9 +1,6 @@
 // Package forward publishes TCP ports of nodes on the host, through the tunnel. So it works with every driver, and ports can
 // change without a new node.
 //
-//	f := &forward.Forwarder{Layout: layout, Dial: dialer.Dial, Logger: log}
-//	err := f.Run(ctx, ready) // blocks; follows the ports in cluster.yaml
-//
 // A port of the host that another process has is reported and tried again, and the others are published.
 package forward
 

@@ -1,7 +1,5 @@
 // Package identity makes API users for components of the control plane, so that each has rights of its own and none acts as
 // the administrator.
-//
-//	own, err := identity.Config(admin, layout.PKI("ca.crt"), layout.PKI("ca.key"), identity.Request{User: "system:metrics-server"})
 package identity
 
 import (

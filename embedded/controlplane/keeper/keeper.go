@@ -1,9 +1,6 @@
 // Package keeper restarts nodes that stopped by themselves: after a crash, a `docker kill`, an out-of-memory kill. An engine
 // restarts containers that exit, but not those that are killed.
 //
-//	k := &keeper.Keeper{Layout: l, Open: openDriver, Connected: hub.Watch, Logger: log}
-//	err := k.Run(ctx, ready)
-//
 // A node that was stopped on purpose has the file cluster.Layout.NodeStoppedFile and stays off.
 package keeper
 

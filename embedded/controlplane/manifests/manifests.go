@@ -1,8 +1,5 @@
 // Package manifests holds the first objects of a cluster and applies them.
 //
-//	nodes, err := manifests.Nodes("abcdef", "0123456789abcdef") // what a node needs to join
-//	err = manifests.Apply(ctx, client, nodes, manifests.Force)
-//
 // Objects are applied by the server, so an object that is already as it should be costs one request and no change.
 package manifests
 

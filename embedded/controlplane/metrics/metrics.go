@@ -1,8 +1,5 @@
 // Package metrics is metrics-server as one component of the control plane: what `kubectl top` and the autoscaler read.
 //
-//	c := &metrics.Server{Layout: layout, Gateway: "10.245.0.1", Admin: config, Hub: hub, Logger: log}
-//	err := c.Run(ctx, ready)
-//
 // It serves metrics.k8s.io on 127.0.0.1. The API server reaches it through a Service whose endpoint is the gateway address, and
 // the tunnel, which publishes the port there. It reaches kubelets through the tunnel as well. Its user may read nodes, pods and
 // nodes/metrics and nothing else.

@@ -1,8 +1,5 @@
 // Package sim simulates nodes and their pods: it is kwok's controllers as one component of the control plane.
 //
-//	c := &sim.Simulator{Config: cfg, Kubeconfig: path, Logger: log}
-//	err := c.Run(ctx, ready)
-//
 // It costs one watch until the first simulated node appears (label type=kwok). Then it installs kwok's Stage resource with
 // the default stages and starts kwok. Stages are ordinary objects from then on: `kl kubectl edit stage pod-ready` changes how
 // pods start and end, and stages that a user changed or deleted are left alone.

@@ -1,9 +1,5 @@
 // Package balance keeps every load balancer address on a node that serves it.
 //
-//	addresses := balance.NewAddresses(nodes, services, changed) // Service → address
-//	b := balance.New(balance.Options{Layout: layout, Hub: hub, Addresses: addresses, …})
-//	err := b.Run(ctx) // address → node, until ctx ends
-//
 // It decides in four steps, each in a file: allocate (an address for a Service), assign (a node for an address), announcer
 // (agents are told, and health is probed), balancer (the loop over these). The first two are pure functions. [Handler] serves
 // the result on the status socket.
