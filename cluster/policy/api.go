@@ -9,16 +9,13 @@ import (
 
 // The node agent's HTTP API, reached through the control plane at /v1/nodes/{node}/v1/policy/…:
 //
-//	GET counters                                   → Counters
-//	GET denials[?watch=1]                          → Denial documents, a line each; with watch new ones as they happen
-//	GET explain?from=&to=&port=&protocol=          → Verdict; an end is namespace/name of a pod, node/name, gateway or an address
+//	GET counters           → Counters
+//	GET denials[?watch=1]  → Denial documents, a line each; with watch new ones as they happen
 //
-// Every agent knows the whole cluster, so any of them can explain a connection; counters and denials are about the pods of
-// its own node.
+// Both are those of the node's pods.
 const (
 	CountersPath = "/v1/policy/counters"
 	DenialsPath  = "/v1/policy/denials"
-	ExplainPath  = "/v1/policy/explain"
 )
 
 // Counters is what a node has counted since its agent started.

@@ -5,24 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/knftables"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// Config is what an agent is told. Node is required.
+// Config is the configuration of an Agent. Node is required.
 type Config struct {
 	Node         string              // name of the Node object
-	Gateway      netip.Addr          // address of the API on every node; the zero value: none
-	PodInterface string              // pattern of the node's ends of pod links; empty: veth*, as the ptp plugin names them
+	Gateway      netip.Addr          // address of the API server on every node; the zero value: none
+	PodInterface string              // pattern of the node's ends of the pods' links; empty: veth*, as the ptp plugin names them
 	LogGroup     uint16              // nflog group; 0: 6453
-	Denials      int                 // remembered; 0: 1000
+	Denials      int                 // how many are kept; 0: 1000
 	Socket       string              // unix socket for the CNI plugin: cni.Socket; empty: none
 	NFT          knftables.Interface // for tests; nil: the nft program
 	Logger       *slog.Logger        // nil: discarded
@@ -59,29 +62,29 @@ type Agent struct {
 	tableMu sync.Mutex // Table is used by the loop and by readers of counters
 	table   *Table
 
-	mu      sync.Mutex
-	since   time.Time // of the oldest change that is not enforced; zero: none
-	model   *policy.Model
-	applied chan struct{} // closed and replaced whenever model was enforced
-	stats   policy.TableStats
-	logs    bool // nflog works
+	enforced latest.Value[*policy.Model] // set after each round; nil before the first
+
+	mu    sync.Mutex
+	since time.Time // of the oldest change that is not enforced; zero: none
+	stats policy.TableStats
+	logs  bool // nflog works
 }
 
-// New returns an agent that has done nothing yet. connect is called by Run: a node has no credentials before it joined, but
-// must be closed by then.
+// New returns an agent that has not been started. connect is called by Run, and not earlier, since a node has no credentials
+// when Prepare is called.
 func New(connect func() (kubernetes.Interface, error), cfg Config) *Agent {
 	cfg = cfg.withDefaults()
 	return &Agent{
 		cfg: cfg, connect: connect, claims: newClaims(), journal: newJournal(cfg.Node, cfg.Denials, time.Now),
-		dirty: make(chan struct{}, 1), applied: make(chan struct{}),
+		dirty: make(chan struct{}, 1),
 	}
 }
 
-// Name makes Agent a component.
+// Name implements lifecycle.Component.
 func (a *Agent) Name() cluster.ComponentName { return "policy" }
 
-// Prepare closes the node for pods that are not known yet, unless the rules of an earlier agent are still there. Call it
-// before anything can start pods; Run does it otherwise.
+// Prepare programs rules that drop the traffic of every pod, unless the rules of an earlier agent are still there. It is
+// called before pods can start; otherwise Run does it.
 func (a *Agent) Prepare(ctx context.Context) error {
 	a.tableMu.Lock()
 	defer a.tableMu.Unlock()
@@ -138,7 +141,7 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	return a.loop(ctx, w, ready)
 }
 
-// touch asks for a new round.
+// touch requests a new round.
 func (a *Agent) touch() {
 	a.mu.Lock()
 	if a.since.IsZero() {
@@ -147,53 +150,53 @@ func (a *Agent) touch() {
 	a.mu.Unlock()
 	select {
 	case a.dirty <- struct{}{}:
-	default: // one is due anyway
+	default: // one is pending already
 	}
 }
 
-// maxRest bounds the pause between rounds.
-const maxRest = 50 * time.Millisecond
+// maxPause bounds the pause between rounds.
+const maxPause = 50 * time.Millisecond
 
-// loop does one round after another: all changes that come in during a round, and the rest after it, are the next one. It
-// rests as long as it worked, so that a cluster in which much happens does not spend all its time on rules; the first change
-// after a quiet time is enforced at once.
+// loop runs one round after another: each covers all changes that came in during the one before and the pause after it. The
+// pause is as long as the round took, so that a busy cluster does not spend all its time on rules; the first change after a
+// quiet time is enforced at once.
 func (a *Agent) loop(ctx context.Context, w *watcher, ready func()) error {
 	const checkEvery = 30 * time.Second
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
-	retry := newRetry()
-	defer retry.stop()
-	rested := time.After(0)
+	var retry <-chan time.Time
+	backoff := retryBackoff()
+	paused := time.After(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-check.C:
 			if !a.verify(ctx) {
-				a.cfg.Logger.Warn("table is gone, programming it again", "table", TableName)
+				a.cfg.Logger.Warn("table has been deleted, programming it again", "table", TableName)
 				a.touch()
 			}
 			continue
-		case <-retry.C():
+		case <-retry:
 		case <-a.dirty:
 		}
 		select {
-		case <-rested:
+		case <-paused:
 		case <-ctx.Done():
 			continue
 		}
 		began := time.Now()
 		err := a.round(ctx, w)
-		rested = time.After(min(time.Since(began), maxRest))
+		paused = time.After(min(time.Since(began), maxPause))
 		if err != nil {
 			if ctx.Err() != nil {
 				continue
 			}
-			a.cfg.Logger.Error("cannot program policies, the last rules stay in force", "err", err)
-			retry.later()
+			a.cfg.Logger.Error("cannot program policies, the previous rules stay in force", "err", err)
+			retry = time.After(backoff.Step())
 			continue
 		}
-		retry.done()
+		retry, backoff = nil, retryBackoff()
 		if ready != nil {
 			ready()
 			ready = nil
@@ -201,7 +204,12 @@ func (a *Agent) loop(ctx context.Context, w *watcher, ready func()) error {
 	}
 }
 
-// verify makes the next round replace the table if somebody else deleted it.
+// retryBackoff is the pauses between attempts after failures.
+func retryBackoff() wait.Backoff {
+	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Cap: 30 * time.Second, Steps: math.MaxInt}
+}
+
+// verify reports whether the table still exists. If not, the next round programs all of it.
 func (a *Agent) verify(ctx context.Context) bool {
 	a.tableMu.Lock()
 	defer a.tableMu.Unlock()
@@ -212,7 +220,7 @@ func (a *Agent) verify(ctx context.Context) bool {
 	return false
 }
 
-// round compiles what is known now and enforces it.
+// round compiles the current objects and programs the result.
 func (a *Agent) round(ctx context.Context, w *watcher) error {
 	a.mu.Lock()
 	since := a.since
@@ -227,7 +235,7 @@ func (a *Agent) round(ctx context.Context, w *watcher) error {
 	model := policy.Compile(objects, policy.Options{Gateway: a.cfg.Gateway})
 	rules := compile(model, a.cfg)
 	compiled := time.Since(start)
-	a.journal.setModel(model) // before packets are logged under its names
+	a.journal.setModel(model) // before packets are logged with its names
 	a.tableMu.Lock()
 	err = a.table.Apply(ctx, rules)
 	stats := a.table.stats
@@ -247,23 +255,14 @@ func (a *Agent) round(ctx context.Context, w *watcher) error {
 	if !since.IsZero() {
 		stats.LastLatency = time.Since(since).Seconds()
 	}
-	a.stats, a.model = stats, model
-	close(a.applied)
-	a.applied = make(chan struct{})
+	a.stats = stats
+	a.enforced.Set(model)
 	return nil
 }
 
-// enforced returns the model in force, nil if there is none yet, and a channel that is closed with the next round.
-func (a *Agent) enforced() (*policy.Model, <-chan struct{}) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.model, a.applied
-}
-
-// readLog feeds the journal. Without nflog, counters still count.
+// readLog feeds the journal. Counters work without nflog, too.
 func (a *Agent) readLog(ctx context.Context) {
-	retry := newRetry()
-	defer retry.stop()
+	backoff := retryBackoff()
 	for {
 		conn, err := listenLog(a.cfg.LogGroup)
 		if err == nil {
@@ -275,13 +274,12 @@ func (a *Agent) readLog(ctx context.Context) {
 			return
 		}
 		if !errors.Is(err, context.Canceled) {
-			a.cfg.Logger.Warn("denials cannot be shown, only counted", "err", err)
+			a.cfg.Logger.Warn("cannot read denied packets, they are only counted", "err", err)
 		}
-		retry.later()
 		select {
 		case <-ctx.Done():
 			return
-		case <-retry.C():
+		case <-time.After(backoff.Step()):
 		}
 	}
 }

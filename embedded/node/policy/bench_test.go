@@ -79,7 +79,7 @@ func measure(b *testing.B, before, after policy.Objects) {
 	b.ReportMetric(float64(table.stats.Elements), "elements")
 }
 
-// cpuTime is what this process and its children have used: on a busy machine, the wall clock says little.
+// cpuTime returns the CPU time of this process and its children, which depends less on other load than wall-clock time.
 func cpuTime(b *testing.B) (sum time.Duration) {
 	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
 		var u unix.Rusage

@@ -9,30 +9,33 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klkube/kl/cluster/policy"
 )
 
-// Claim is what the CNI plugin says about a pod: it got this address just now.
+// Claim is what the CNI plugin reports about a pod: the addresses that it has just been given.
 type Claim struct {
 	Namespace string       `json:"namespace"`
 	Name      string       `json:"name"`
-	UID       string       `json:"uid,omitempty"` // empty: any pod of that name
+	UID       string       `json:"uid,omitempty"` // empty: whichever pod has the name
 	Addrs     []netip.Addr `json:"addrs"`
 }
 
 func (c Claim) key() string { return c.Namespace + "/" + c.Name }
 
-// of tells whether the claim is this pod's. The runtime knows a static pod by the UID that its mirror in the API only notes.
+// of reports whether the claim is this pod's. The runtime knows a static pod by a UID that its mirror pod in the API has as an
+// annotation.
 func (c Claim) of(p *corev1.Pod) bool {
 	return c.UID == "" || c.UID == string(p.UID) || c.UID == p.Annotations[corev1.MirrorPodAnnotationKey]
 }
 
-// claims are the addresses that pods of this node have, as known before the API server knows. A claim beats what the
-// API says, until it is released or its pod is gone.
+// claims are the addresses of this node's pods, known before the API server has them. A claim overrides the pod's status in
+// the API until it is released or the pod is gone.
 type claims struct {
 	mu       *sync.Mutex
 	held     map[string]Claim // pod → its claim
-	released map[string]Claim // pod → addresses it lost though the API still shows them
-	seen     map[string]bool  // claims whose pod the API showed
+	released map[string]Claim // pod → addresses it has lost although the API still shows them
+	seen     map[string]bool  // pods with a claim that the API has shown
 }
 
 func newClaims() claims {
@@ -51,7 +54,7 @@ func (c *claims) release(claim Claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if held, ok := c.held[claim.key()]; ok && claim.UID != "" && held.UID != "" && held.UID != claim.UID {
-		return // an older pod of that name is going
+		return // of an older pod with the same name
 	} else if ok && len(claim.Addrs) == 0 {
 		claim.Addrs = held.Addrs
 	}
@@ -59,8 +62,8 @@ func (c *claims) release(claim Claim) {
 	c.released[claim.key()] = claim
 }
 
-// overlay returns the pods with claimed addresses instead of those the API shows, and forgets claims of pods that the
-// API has shown and shows no more. The given objects are not changed.
+// overlay returns the pods with their claimed addresses instead of those in the API, and drops the claims of pods that were in
+// the API and no longer are. The given objects are not modified.
 func (c *claims) overlay(pods []*corev1.Pod) []*corev1.Pod {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +111,7 @@ func apiAddrs(p *corev1.Pod) []netip.Addr {
 	return out
 }
 
-// withAddrs copies as much of a pod as is needed to give it other addresses.
+// withAddrs returns a shallow copy of a pod with other addresses.
 func withAddrs(p *corev1.Pod, addrs []netip.Addr) *corev1.Pod {
 	c := *p
 	c.Status.PodIP, c.Status.PodIPs = "", nil
@@ -118,32 +121,24 @@ func withAddrs(p *corev1.Pod, addrs []netip.Addr) *corev1.Pod {
 	return &c
 }
 
-// Claim says that a pod of this node got its addresses, and returns when the pod's policies are enforced. After ctx the
-// claim still holds: the pod's traffic is dropped, if there are policies at all, until it is programmed.
+// Claim records the addresses of a pod of this node, and returns when the pod's policies are enforced. If ctx ends earlier, the
+// claim stays: if there are policies, the pod's traffic is dropped until the pod is programmed.
 func (a *Agent) Claim(ctx context.Context, c Claim) error {
 	a.claims.hold(c)
 	a.touch()
-	for {
-		m, changed := a.enforced()
-		if m != nil {
-			programmed := true
-			for _, addr := range c.Addrs {
-				p := m.PodAt(addr)
-				programmed = programmed && (!addr.Is4() || p != nil && p.Key() == c.key())
-			}
-			if programmed {
-				return nil
-			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("program pod %s: %w", c.key(), ctx.Err())
-		}
+	_, err := a.enforced.Wait(ctx, func(m *policy.Model) bool {
+		return m != nil && !slices.ContainsFunc(c.Addrs, func(addr netip.Addr) bool {
+			p := m.PodAt(addr)
+			return addr.Is4() && (p == nil || p.Key() != c.key())
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("program pod %s: %w", c.key(), err)
 	}
+	return nil
 }
 
-// Release says that a pod of this node lost its addresses.
+// Release records that a pod of this node has lost its addresses.
 func (a *Agent) Release(c Claim) {
 	a.claims.release(c)
 	a.touch()

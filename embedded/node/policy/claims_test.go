@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestClaims follows an address through the lives of pods: what the plugin says beats what the API shows.
+// TestClaims: what the plugin reports overrides what the API shows.
 func TestClaims(t *testing.T) {
 	claim := func(name, uid, addr string) Claim {
 		return Claim{Namespace: "x", Name: name, UID: uid, Addrs: []netip.Addr{netip.MustParseAddr(addr)}}
@@ -36,13 +36,13 @@ func TestClaims(t *testing.T) {
 		{"an older pod of the same name is released", func() { c.release(claim("c", "older", "10.0.0.1")) },
 			[]*corev1.Pod{pod("c", "")}, "c[10.0.0.1]"},
 		{"released", func() { c.release(claim("c", "xc", "10.0.0.1")) }, []*corev1.Pod{pod("c", "10.0.0.1")}, "c[]"},
-		{"gone, and another pod of that name", func() {}, []*corev1.Pod{pod("d", "")}, "d[]"},
-		{"nothing is remembered", func() {}, []*corev1.Pod{pod("c", "10.0.0.1"), pod("b", "10.0.0.9")}, "c[10.0.0.1] b[10.0.0.9]"},
+		{"deleted, and a claim of it dropped", func() {}, []*corev1.Pod{pod("d", "")}, "d[]"},
+		{"no claims left", func() {}, []*corev1.Pod{pod("c", "10.0.0.1"), pod("b", "10.0.0.9")}, "c[10.0.0.1] b[10.0.0.9]"},
 		{"a claim waits for its pod", func() { c.hold(claim("e", "xe", "10.0.0.5")) }, nil, ""},
 		{"and finds it", func() {}, []*corev1.Pod{pod("e", "")}, "e[10.0.0.5]"},
-		{"a pod of another life is not meant", func() { c.hold(claim("f", "other", "10.0.0.6")) },
+		{"a claim of an earlier pod does not apply", func() { c.hold(claim("f", "other", "10.0.0.6")) },
 			[]*corev1.Pod{pod("f", "10.0.0.7")}, "f[10.0.0.7]"},
-		{"a static pod is claimed by its own UID, which its mirror notes", func() { c.hold(claim("g", "static", "10.0.0.8")) },
+		{"a static pod is claimed by its own UID, an annotation of its mirror", func() { c.hold(claim("g", "static", "10.0.0.8")) },
 			[]*corev1.Pod{mirror}, "g[10.0.0.8]"},
 	}
 	for _, s := range steps {

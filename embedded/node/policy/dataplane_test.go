@@ -28,22 +28,22 @@ var gateway = netip.MustParseAddr("10.245.0.1")
 
 // lab is a cluster of three namespaces x, y, z with pods a, b, c; c is on node n2, the others on n1, which is here.
 type lab struct {
-	t      *testing.T
-	client *fake.Clientset
-	agent  *Agent
-	stop   func()
-	pods   map[string]string // namespace/name → address
-	at     map[string]*helper
-	n2     *helper
-	world  *helper
-	node   *helper
+	t       *testing.T
+	client  *fake.Clientset
+	agent   *Agent
+	stop    func()
+	pods    map[string]string // namespace/name → address
+	at      map[string]*helper
+	n2      *helper
+	outside *helper // a host outside of the cluster
+	node    *helper
 }
 
 var labPorts = []string{"80", "81"}
 
 func newLab(t *testing.T) *lab {
 	l := &lab{t: t, client: fake.NewClientset(), pods: map[string]string{}, at: map[string]*helper{}}
-	l.n2, l.world, l.node = makeNode(t)
+	l.n2, l.outside, l.node = makeNode(t)
 	for i, cidr := range []string{"10.244.1.0/24", "10.244.2.0/24"} {
 		l.create(&corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i+1)}, Spec: corev1.NodeSpec{PodCIDR: cidr},
@@ -69,7 +69,7 @@ func newLab(t *testing.T) *lab {
 			l.create(labPod(ns, pod, node, l.pods[key]))
 		}
 	}
-	l.world.listen("tcp", "203.0.113.7:80")
+	l.outside.listen("tcp", "203.0.113.7:80")
 	l.n2.listen("tcp", "172.18.0.3:80")
 	for _, a := range []string{"10.245.0.1:6443", "172.18.0.2:10250"} {
 		l.node.listen("tcp", a)
@@ -134,7 +134,7 @@ func (l *lab) await(ok func(*policy.Model) bool) {
 	l.t.Helper()
 	timeout := time.After(20 * time.Second)
 	for {
-		m, changed := l.agent.enforced()
+		m, changed := l.agent.enforced.Get()
 		if m != nil && ok(m) {
 			return
 		}
@@ -175,10 +175,10 @@ func (l *lab) enforce(docs string) (remove func()) {
 	}
 }
 
-// check tries every connection between pods, the world, the gateway and nodes, and compares with the model.
+// check tries every connection between pods, the host outside, the gateway and nodes, and compares with the model.
 func (l *lab) check(protocol string) (allowed, denied int) {
 	l.t.Helper()
-	m, _ := l.agent.enforced()
+	m := l.agent.enforced.Load()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	try := func(h *helper, from, to, port string) {
@@ -188,7 +188,7 @@ func (l *lab) check(protocol string) (allowed, denied int) {
 		wg.Go(func() {
 			number, _ := net.LookupPort("tcp", port)
 			v := m.Verdict(netip.MustParseAddr(from), netip.MustParseAddr(to), corev1.Protocol(strings.ToUpper(protocol)), uint16(number))
-			// Pods of n2 are the business of the agent there.
+			// The agent of n2 would judge pods of n2.
 			want := (v.Egress.Allowed || strings.HasPrefix(from, "10.244.2.")) && (v.Ingress.Allowed || strings.HasPrefix(to, "10.244.2."))
 			got := h.reaches(protocol, from, net.JoinHostPort(to, port), want)
 			mu.Lock()
@@ -216,7 +216,7 @@ func (l *lab) check(protocol string) (allowed, denied int) {
 				try(h, l.pods[from], "172.18.0.2", "10250")
 				try(h, l.pods[from], "10.245.0.1", "6443")
 			}
-			try(l.world, "203.0.113.7", l.pods[from], "80")
+			try(l.outside, "203.0.113.7", l.pods[from], "80")
 			try(l.node, "172.18.0.2", l.pods[from], "80")
 			try(l.n2, "172.18.0.3", l.pods[from], "81")
 		}
@@ -225,7 +225,7 @@ func (l *lab) check(protocol string) (allowed, denied int) {
 	return allowed, denied
 }
 
-// labPolicies are a dozen of ways to isolate.
+// labPolicies are a dozen ways to isolate pods.
 var labPolicies = []struct{ name, docs string }{
 	{"deny all ingress of x", `spec: {podSelector: {}}`},
 	{"deny all egress of x", `spec: {podSelector: {}, policyTypes: [Egress]}`},
@@ -242,7 +242,7 @@ var labPolicies = []struct{ name, docs string }{
 	{"named ports on egress", `spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: serve-b}]}]}`},
 	{"a range of ports and a block with an exception", `spec: {podSelector: {},
   ingress: [{from: [{ipBlock: {cidr: 10.244.0.0/16, except: [10.244.1.20/31, 10.244.2.30/32]}}], ports: [{port: 79, endPort: 80}, {protocol: UDP, port: 81}]}]}`},
-	{"the world and the gateway as blocks", `spec: {podSelector: {}, policyTypes: [Egress],
+	{"an outside block and the gateway", `spec: {podSelector: {}, policyTypes: [Egress],
   egress: [{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}, {to: [{ipBlock: {cidr: 10.245.0.1/32}}], ports: [{port: 6443}]}]}`},
 	{"everything but the pods as a block", `spec: {podSelector: {matchLabels: {pod: b}}, policyTypes: [Ingress, Egress],
   ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.244.0.0/16]}}]}], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.244.0.0/16]}}]}]}`},
@@ -286,6 +286,6 @@ func TestTruthTable(t *testing.T) {
 		t.Errorf("%d connections denied after the last policy", denied)
 	}
 	if after := run(t, "nft list table inet other"); after != before {
-		t.Errorf("somebody else's table changed from\n%s\nto\n%s", before, after)
+		t.Errorf("another program's table changed from\n%s\nto\n%s", before, after)
 	}
 }

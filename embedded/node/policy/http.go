@@ -4,28 +4,22 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// Handler serves the paths of cluster/policy's API, below /v1/policy/.
+// Handler serves the API in cluster/policy, at /v1/policy/.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+policy.CountersPath, a.serveCounters)
 	mux.HandleFunc("GET "+policy.DenialsPath, a.serveDenials)
-	mux.HandleFunc("GET "+policy.ExplainPath, a.serveExplain)
 	return mux
 }
 
@@ -38,9 +32,9 @@ func (a *Agent) serveCounters(w http.ResponseWriter, r *http.Request) {
 	reply(w, c)
 }
 
-// Counters returns what was counted since the agent started.
+// Counters returns the counters since the agent started. It fails before the first round.
 func (a *Agent) Counters(ctx context.Context) (policy.Counters, error) {
-	m, _ := a.enforced()
+	m := a.enforced.Load()
 	if m == nil {
 		return policy.Counters{}, errors.New("policies are not synced yet")
 	}
@@ -109,48 +103,13 @@ func (a *Agent) serveDenials(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *Agent) serveExplain(w http.ResponseWriter, r *http.Request) {
-	m, _ := a.enforced()
-	if m == nil {
-		http.Error(w, "policies are not synced yet", http.StatusServiceUnavailable)
-		return
-	}
-	v, err := explain(m, r.URL.Query().Get("from"), r.URL.Query().Get("to"), r.URL.Query().Get("port"), r.URL.Query().Get("protocol"))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	reply(w, v)
-}
-
-func explain(m *policy.Model, from, to, port, protocol string) (policy.Verdict, error) {
-	src, err := m.Resolve(from)
-	if err != nil {
-		return policy.Verdict{}, fmt.Errorf("from: %w", err)
-	}
-	dst, err := m.Resolve(to)
-	if err != nil {
-		return policy.Verdict{}, fmt.Errorf("to: %w", err)
-	}
-	var number uint64
-	if port != "" {
-		if number, err = strconv.ParseUint(port, 10, 16); err != nil {
-			return policy.Verdict{}, fmt.Errorf("port %q is not a number from 0 to 65535", port)
-		}
-	}
-	if protocol == "" {
-		protocol = "TCP"
-	}
-	return m.Verdict(src, dst, corev1.Protocol(strings.ToUpper(protocol)), uint16(number)), nil
-}
-
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) // an error means that the reader has gone
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client has gone
 }
 
-// serveClaims answers the CNI plugin on a unix socket: POST /v1/pods holds a claim and answers when it is programmed,
-// DELETE /v1/pods releases it. Only root may connect.
+// serveClaims serves the CNI plugin on a unix socket: POST /v1/pods makes a claim and answers when the pod is programmed,
+// DELETE /v1/pods releases the claim. Only root may connect.
 func (a *Agent) serveClaims(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(a.cfg.Socket), 0o755); err != nil {
 		return err
@@ -177,7 +136,7 @@ func (a *Agent) serveClaims(ctx context.Context) error {
 func (a *Agent) serveClaim(w http.ResponseWriter, r *http.Request) {
 	var c Claim
 	if err := json.NewDecoder(r.Body).Decode(&c); err != nil || c.Namespace == "" || c.Name == "" {
-		http.Error(w, "a claim with namespace and name is wanted", http.StatusBadRequest)
+		http.Error(w, "the claim has no namespace or name", http.StatusBadRequest)
 		return
 	}
 	if r.Method == http.MethodDelete {
@@ -185,7 +144,7 @@ func (a *Agent) serveClaim(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(c.Addrs) == 0 || slices.Contains(c.Addrs, netip.Addr{}) {
-		http.Error(w, "a claim without an address", http.StatusBadRequest)
+		http.Error(w, "the claim has no address", http.StatusBadRequest)
 		return
 	}
 	if err := a.Claim(r.Context(), c); err != nil {

@@ -23,8 +23,8 @@ type conn struct {
 	iifPod, oifPod bool
 }
 
-// judge runs a connection through a ruleset from a chain on, as the kernel would: a small interpreter of the few
-// statements that program uses. It is "" when the chain ends without a verdict.
+// judge runs a connection through a ruleset, starting at a chain, as the kernel would: a small interpreter of the statements
+// that program uses. It returns "" if the chain ends without a verdict.
 func (r *ruleset) judge(t *testing.T, chain string, c conn) string {
 	t.Helper()
 	for _, rule := range r.chains[chain].rules {
@@ -176,7 +176,7 @@ func checkVerdicts(t *testing.T, m *policy.Model, r *ruleset, addrs []string) {
 	local := func(a netip.Addr) bool {
 		return netip.MustParsePrefix("10.244.0.0/24").Contains(a) && a != netip.MustParseAddr("10.244.0.1")
 	}
-	// side is what the node has to say about one end.
+	// side is the node's verdict for one end.
 	side := func(a netip.Addr, d policy.Direction, decision policy.Decision) bool {
 		switch p := m.PodAt(a); {
 		case !local(a):

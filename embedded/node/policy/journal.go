@@ -8,27 +8,28 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// journal remembers the last denials and counts connections by pair. It is safe for concurrent use.
+// journal keeps the last denials and counts connections by pair. It is safe for concurrent use.
 type journal struct {
 	node string
 	size int // denials kept
 	now  func() time.Time
 
+	seq latest.Value[uint64] // of the last denial
+
 	mu      sync.Mutex
 	names   names
 	denials []policy.Denial // oldest first
 	recent  map[flow]uint64 // Seq of denials kept, to recognize retries
-	seq     uint64
-	changed chan struct{} // closed and replaced with each new denial
 	pairs   map[pair]*count
-	old     map[pair]*count // pairs not seen since the last turn
-	lost    uint64
+	old     map[pair]*count // pairs from before pairs was full
+	lost    uint64          // log messages that the kernel dropped
 }
 
-// names is how addresses, policies and groups read in the model that is enforced.
+// names resolves addresses, policies and groups in the enforced model.
 type names struct {
 	model    *policy.Model
 	policies map[string]string // idHash → namespace/name
@@ -53,17 +54,17 @@ type count struct {
 	last            time.Time
 }
 
-// pairsKept bounds the memory for pairs: between one and two times as many are remembered.
+// pairsKept bounds the memory for pairs: between one and two times as many are kept.
 const pairsKept = 4096
 
 func newJournal(node string, size int, now func() time.Time) *journal {
 	return &journal{
-		node: node, size: size, now: now, recent: map[flow]uint64{}, changed: make(chan struct{}),
+		node: node, size: size, now: now, recent: map[flow]uint64{},
 		pairs: map[pair]*count{}, old: map[pair]*count{}, names: names{model: policy.Compile(policy.Objects{}, policy.Options{})},
 	}
 }
 
-// setModel tells the names that packets from now on are told with.
+// setModel sets the model whose names are used for packets from now on.
 func (j *journal) setModel(m *policy.Model) {
 	n := names{model: m, policies: make(map[string]string, len(m.Policies))}
 	for _, p := range m.Policies {
@@ -98,20 +99,19 @@ func (j *journal) add(p packet) {
 	c := j.count(x)
 	c.denied++
 	c.last = now
-	j.seq++
+	seq := j.seq.Load() + 1
 	j.denials = append(j.denials, policy.Denial{
-		Seq: j.seq, Time: now, Node: j.node, Direction: x.direction, From: x.from, To: x.to, FromAddr: p.from, ToAddr: p.to,
+		Seq: seq, Time: now, Node: j.node, Direction: x.direction, From: x.from, To: x.to, FromAddr: p.from, ToAddr: p.to,
 		Protocol: p.protocol, Port: p.port, Policies: policies, Reason: reason, Packets: 1,
 	})
-	j.recent[flow{x.direction, p}] = j.seq
+	j.recent[flow{x.direction, p}] = seq
 	if len(j.denials) > j.size {
 		j.trim()
 	}
-	close(j.changed)
-	j.changed = make(chan struct{})
+	j.seq.Set(seq)
 }
 
-// retry counts a packet to the denial of its connection, if that is known.
+// retry adds a packet to the denial of its connection and reports whether there is one.
 func (j *journal) retry(p packet) bool {
 	seq, ok := j.recent[flow{p.prefix.direction, p}]
 	if !ok {
@@ -125,7 +125,7 @@ func (j *journal) retry(p packet) bool {
 	return true
 }
 
-// trim forgets the oldest half at once, so that it is not done for each packet.
+// trim drops the older half at once, so that it does not have to run for each packet.
 func (j *journal) trim() {
 	j.denials = slices.Clone(j.denials[len(j.denials)-j.size/2-1:])
 	first := j.denials[0].Seq
@@ -142,7 +142,7 @@ func (j *journal) explain(p packet, x pair) (policies []string, reason string) {
 	}
 	g := j.names.model.Groups[p.prefix.id]
 	if g == nil {
-		return nil, "a policy that is gone by now"
+		return nil, "a policy that has been deleted since"
 	}
 	v := j.names.model.Verdict(p.from, p.to, p.protocol, p.port)
 	if d, decision, denied := v.Denied(); denied && d == x.direction {
@@ -175,10 +175,11 @@ func (j *journal) addLost() {
 
 // after returns the denials with a higher Seq, and a channel that is closed when there are more.
 func (j *journal) after(seq uint64) ([]policy.Denial, <-chan struct{}) {
+	_, changed := j.seq.Get() // before the denials are read, so that no change is missed
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	i, _ := slices.BinarySearchFunc(j.denials, seq+1, func(d policy.Denial, seq uint64) int { return int(d.Seq) - int(seq) })
-	return slices.Clone(j.denials[i:]), j.changed
+	return slices.Clone(j.denials[i:]), changed
 }
 
 // pairCounters returns all pairs, the last seen first.

@@ -29,7 +29,7 @@ func TestJournal(t *testing.T) {
 	select {
 	case <-more:
 	default:
-		t.Error("a watcher was not told of the first denial")
+		t.Error("a watcher was not notified of the first denial")
 	}
 	j.add(logged(logUnknown, "", 1))
 	denials, _ := j.after(0)
@@ -100,7 +100,7 @@ func TestParseLog(t *testing.T) {
 	}
 	for name, m := range map[string]netlink.Message{
 		"another type": {Header: netlink.Header{Type: ulogConfig}, Data: make([]byte, 8)}, "nothing": {Header: netlink.Header{Type: ulogPacket}},
-		"another prefix": message("somebody else: ", ip), "cut off": message(prefix.String(), ip[:19]), "IPv6": message(prefix.String(), append([]byte{0x60}, ip...)),
+		"another prefix": message("other program: ", ip), "cut off": message(prefix.String(), ip[:19]), "IPv6": message(prefix.String(), append([]byte{0x60}, ip...)),
 	} {
 		if p, ok := parseLog(m); ok {
 			t.Errorf("%s: understood as %+v", name, p)

@@ -22,7 +22,7 @@ import (
 
 // The tests with real packets run in network and mount namespaces of their own, which is the node; its pods are further
 // namespaces with a link to it, as the ptp plugin makes them. In each runs this test binary again, as a helper that
-// connects and listens when it is told to.
+// connects and listens on command.
 const (
 	envHelper = "KL_POLICY_HELPER" // set: be a helper
 	envInside = "KL_POLICY_NODE"   // set: already in the node's namespaces
@@ -64,7 +64,7 @@ func inNode(t *testing.T) bool {
 	return false
 }
 
-// order is one thing a helper is told to do; answer is what became of it.
+// order is a command for a helper; answer is its result.
 type order struct {
 	ID      int           `json:"id"`
 	Op      string        `json:"op"` // listen, dial, open, talk, sctp
@@ -287,14 +287,14 @@ func (h *helper) listen(network, addr string) {
 	}
 }
 
-// Patience: a connection that should succeed gets long, one that should not gets short. A slow machine cannot turn one
-// into the other in a way that fails the test.
+// Timeouts: a connection that should succeed gets long, one that should fail gets brief, so that a slow machine cannot make
+// the test fail.
 const (
 	brief = 400 * time.Millisecond
 	long  = 10 * time.Second
 )
 
-// reaches tries a connection. want says how patient to be.
+// reaches tries a connection. want decides the timeout.
 func (h *helper) reaches(network, from, addr string, want bool) bool {
 	o := order{Op: "dial", Network: network, From: from, Addr: addr, Timeout: brief}
 	if network == "sctp" {
@@ -329,9 +329,9 @@ func nft(t *testing.T, script string) {
 	}
 }
 
-// makeNode prepares the namespaces this process is in as a node: 172.18.0.2 on a link to node n2, 203.0.113.1 on a link to
-// the world, and the gateway address.
-func makeNode(t *testing.T) (n2, world, node *helper) {
+// makeNode turns the namespaces of this process into a node: 172.18.0.2 on a link to node n2, 203.0.113.1 on a link to a host
+// outside of the cluster, and the gateway address.
+func makeNode(t *testing.T) (n2, outside, node *helper) {
 	t.Helper()
 	run(t, "mount -t tmpfs tmpfs /run")
 	run(t, "mkdir -p /run/netns")
@@ -351,10 +351,10 @@ func makeNode(t *testing.T) (n2, world, node *helper) {
 		run(t, "ip -n %s route add default via %s", ns, strings.Split(here, "/")[0])
 	}
 	link("n2", "eth0", "172.18.0.2/24", "172.18.0.3/24")
-	link("world", "eth1", "203.0.113.1/24", "203.0.113.7/24")
+	link("outside", "eth1", "203.0.113.1/24", "203.0.113.7/24")
 	run(t, "ip route add 10.244.2.0/24 via 172.18.0.3")
-	n2, world, node = newHelper(t, "n2"), newHelper(t, "world"), newHelper(t, "")
-	return n2, world, node // all of it goes with the last process in these namespaces
+	n2, outside, node = newHelper(t, "n2"), newHelper(t, "outside"), newHelper(t, "")
+	return n2, outside, node // the kernel removes all of it with the last process in these namespaces
 }
 
 // makePod links a namespace to the node as the ptp plugin does.

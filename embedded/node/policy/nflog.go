@@ -20,11 +20,11 @@ type logKind byte
 
 const (
 	logAllowed logKind = 'A' // id is the hash of the policy that allowed it
-	logDenied  logKind = 'D' // id is the group whose policies did not
+	logDenied  logKind = 'D' // id is the group whose policies did not allow it
 	logUnknown logKind = 'U' // the pod was not programmed yet
 )
 
-// logPrefix is the text that rules attach to logged packets; it carries the decision to the agent.
+// logPrefix is the text that rules attach to logged packets; it tells the agent the decision.
 type logPrefix struct {
 	kind      logKind
 	direction policy.Direction
@@ -47,7 +47,7 @@ func parseLogPrefix(s string) (logPrefix, bool) {
 	return logPrefix{logKind(f[1][0]), d, f[3]}, true
 }
 
-// packet is a logged packet: the first of a connection, unless that was cut.
+// packet is a logged packet: the first of a connection, or one of a connection that is no longer allowed.
 type packet struct {
 	prefix   logPrefix
 	from, to netip.Addr
@@ -78,11 +78,11 @@ func listenLog(group uint16) (*netlink.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netfilter socket: %w", err)
 	}
-	c.SetReadBuffer(1 << 20) // best effort: a smaller buffer loses messages earlier
+	_ = c.SetReadBuffer(1 << 20) // with a smaller buffer, messages are lost earlier
 	for _, attrs := range [][]netlink.Attribute{
 		{{Type: ulogCfgCmd, Data: []byte{ulogBind}}},
 		{{Type: ulogCfgMode, Data: []byte{0, 0, 0, ulogSnap, ulogCopy, 0}}},
-		{ // at most 32 messages or a tenth of a second late
+		{ // deliver after 32 messages or a tenth of a second
 			{Type: ulogCfgTime, Data: binary.BigEndian.AppendUint32(nil, 10)},
 			{Type: ulogCfgThresh, Data: binary.BigEndian.AppendUint32(nil, 32)},
 		},
@@ -107,8 +107,8 @@ func configureLog(c *netlink.Conn, group uint16, attrs []netlink.Attribute) erro
 	return err
 }
 
-// readLog hands logged packets to visit until ctx is done or the socket fails, and closes the socket. lost is called
-// whenever the kernel says that it had to drop messages.
+// readLog passes logged packets to visit until ctx is done or the socket fails, and closes the socket. lost is called when the
+// kernel reports that it has dropped messages.
 func readLog(ctx context.Context, c *netlink.Conn, visit func(packet), lost func()) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer func() {
@@ -161,7 +161,7 @@ func parseLog(m netlink.Message) (packet, bool) {
 	return p, ok
 }
 
-// parseIPv4 reads addresses and ports of a packet of which at least the headers were logged.
+// parseIPv4 parses the addresses and ports of a packet; false if it is too short or not IPv4.
 func parseIPv4(b []byte) (packet, bool) {
 	if len(b) < 20 || b[0]>>4 != 4 {
 		return packet{}, false

@@ -11,11 +11,11 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// Names of sets and chains that are always there.
+// Names of the sets and chains that every ruleset has.
 const (
 	chainJudge    = "judge"
-	chainFresh    = "fresh"   // accepts what the current generation approved; written by Table
-	chainApprove  = "approve" // approves in the name of the current generation; written by Table
+	chainFresh    = "fresh"   // accepts connections approved in the current generation; written by Table
+	chainApprove  = "approve" // approves a connection in the current generation; written by Table
 	chainIngress  = "ingress"
 	chainStray    = "stray"
 	chainUnknownE = "unknown-egress"
@@ -26,22 +26,22 @@ const (
 	setSelf       = "self"
 )
 
-// Ends of a connection as rules see it: who began it, and the real peer behind a Service's address.
+// The ends of a connection in rules: the client, and the server behind a Service's address.
 const (
 	source = "ct original ip saddr"
 	target = "ct reply ip saddr"
 	port   = "ct reply proto-src"
 )
 
-// program translates the part of a model that concerns the pods of a node.
+// program translates the part of a model that concerns the pods of one node.
 type program struct {
 	cfg   Config
 	m     *policy.Model
 	r     *ruleset
-	ports map[*policy.NamedPort][][]string // conditions of named ports made so far
+	ports map[*policy.NamedPort][][]string // the conditions of named ports so far
 }
 
-// compile makes the ruleset of a node. A nil model stands for "nothing is known yet": every pod is unknown.
+// compile returns the ruleset of a node. With a nil model every pod is unknown.
 func compile(m *policy.Model, cfg Config) *ruleset {
 	p := &program{cfg: cfg, m: m, r: newRuleset(), ports: map[*policy.NamedPort][][]string{}}
 	p.frame(m == nil || m.Isolates(policy.Egress), m == nil || m.Isolates(policy.Ingress))
@@ -61,7 +61,7 @@ func compile(m *policy.Model, cfg Config) *ruleset {
 	return p.r
 }
 
-// frame adds what does not depend on pods but on whether unknown ones must be kept out.
+// frame adds the chains and sets that every ruleset has. strict means that the traffic of unknown pods is dropped.
 func (p *program) frame(strictEgress, strictIngress bool) {
 	veth := strconv.Quote(p.cfg.PodInterface)
 	p.r.sets[mapEgress] = set{keyType: "ipv4_addr : verdict", verdicts: true, elements: map[string]string{}}
@@ -91,7 +91,7 @@ func (p *program) frame(strictEgress, strictIngress bool) {
 		"goto "+chainApprove)
 	p.r.chain(chainFresh)
 	p.r.chain(chainApprove)
-	// What belongs to no connection cannot be judged by who began it. It is never needed where policies are.
+	// A packet that belongs to no connection cannot be judged by its client. With policies it is dropped.
 	p.r.chain(chainStray, "accept")
 	if strictEgress || strictIngress {
 		p.r.chain(chainStray, fmt.Sprintf("iifname %s drop", veth), fmt.Sprintf("oifname %s drop", veth), "accept")
@@ -112,7 +112,7 @@ func (p *program) pod(pod *policy.Pod, addr string) {
 	p.r.sets[mapIngress].elements[addr] = "goto " + p.group(pod.Ingress, chainApprove)
 }
 
-// group returns the chain of a group, made when first asked for; next is where pods without one go.
+// group returns the chain of a group, and adds it at first. next is the chain for pods without a group.
 func (p *program) group(g *policy.Group, next string) string {
 	if g == nil {
 		return next
@@ -174,7 +174,7 @@ func (p *program) peers(r *policy.Rule, d policy.Direction) [][]string {
 	return out
 }
 
-// peerSet adds a set of addresses; it is false if an IPv4 address can never be in it.
+// peerSet adds a set of addresses. It returns false for a block without IPv4 addresses, which no packet can match.
 func (p *program) peerSet(s *policy.PeerSet) bool {
 	if have, ok := p.r.sets[s.ID]; ok {
 		return !have.interval || len(have.elements) > 0
@@ -217,7 +217,7 @@ func (p *program) conditions(r *policy.Rule) [][]string {
 	return out
 }
 
-// protocol is the condition of the ranges of one protocol.
+// protocol returns the condition for port ranges of one protocol.
 func (p *program) protocol(ranges []policy.PortRange) []string {
 	proto := strings.ToLower(string(ranges[0].Protocol))
 	cond := []string{"meta l4proto", proto}
@@ -246,7 +246,7 @@ func (p *program) portSet(ranges []policy.PortRange) string {
 	return name
 }
 
-// named makes a set of the pods on which a named port is a certain number. There are as many as there are numbers.
+// named returns one condition for each port number that a named port has on some pod, with a set of those pods.
 func (p *program) named(n *policy.NamedPort) [][]string {
 	if out, ok := p.ports[n]; ok {
 		return out
@@ -271,7 +271,7 @@ func (p *program) named(n *policy.NamedPort) [][]string {
 	return out
 }
 
-// deny is how a chain ends that lets nothing through.
+// deny returns the rules that count, log and drop a packet.
 func (p *program) deny(counter string, kind logKind, d policy.Direction, id string) []string {
 	p.r.counters[counter] = true
 	return []string{
@@ -285,7 +285,7 @@ func (p *program) log(kind logKind, d policy.Direction, id string) string {
 	return fmt.Sprintf("log prefix %q group %d snaplen 64", logPrefix{kind, d, id}, p.cfg.LogGroup)
 }
 
-// short is the direction in names of chains.
+// short returns the direction as it is written in names of chains.
 func short(d policy.Direction) string {
 	if d == policy.Egress {
 		return "e"
@@ -293,7 +293,7 @@ func short(d policy.Direction) string {
 	return "i"
 }
 
-// idHash is the part of a policy's ID that identifies it.
+// idHash returns the part of a policy's ID that identifies it.
 func idHash(id string) string {
 	h, _, _ := strings.Cut(id, "-")
 	return h

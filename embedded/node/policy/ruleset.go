@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ruleset is what the table ought to contain, as nftables text. Chains with a hook are base chains.
+// ruleset is the wanted content of the table, as nftables text. Chains with a hook are base chains.
 type ruleset struct {
 	chains   map[string]chain
 	sets     map[string]set
@@ -22,9 +22,9 @@ type chain struct {
 // set is a set, or a verdict map if verdicts is true.
 type set struct {
 	keyType  string
-	interval bool // content never changes: the name is derived from it
+	interval bool // the elements never change, since the name is derived from them
 	verdicts bool
-	elements map[string]string // key → verdict, which is empty in a set
+	elements map[string]string // key → verdict; empty in a set
 }
 
 func newRuleset() *ruleset {
@@ -44,7 +44,7 @@ func (r *ruleset) size() (rules, elements int) {
 	return rules, elements
 }
 
-// String dumps the ruleset in a fixed order, for golden files and error messages.
+// String returns the ruleset in a fixed order, for golden files and error messages.
 func (r *ruleset) String() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(r.counters)) {

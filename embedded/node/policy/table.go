@@ -17,7 +17,7 @@ import (
 // TableName is the name of the inet table that the agent owns.
 const TableName = "kl-policy"
 
-// Remove deletes the table, if there is one: policies are not enforced any more.
+// Remove deletes the table if there is one. Policies are no longer enforced then.
 func Remove(ctx context.Context) error {
 	nft, err := knftables.New(knftables.InetFamily, TableName)
 	if err != nil {
@@ -32,31 +32,31 @@ func Remove(ctx context.Context) error {
 	return nil
 }
 
-// Table keeps the nftables table in step with a ruleset. It is not safe for concurrent use.
+// Table programs rulesets into the nftables table. It is not safe for concurrent use.
 type Table struct {
 	nft     knftables.Interface
-	current *ruleset // what is in the kernel; nil if that is not known
-	base    map[string]uint64
-	gen     uint32 // 24 bits
+	current *ruleset          // what is in the kernel; nil if that is unknown
+	base    map[string]uint64 // packets of counters that have been deleted, by name
+	gen     uint32            // 24 bits
 	stats   policy.TableStats
 }
 
-// NewTable returns a Table that knows nothing of what is in the kernel.
+// NewTable returns a Table whose first Apply replaces whatever is in the kernel.
 func NewTable(nft knftables.Interface) *Table {
 	var b [4]byte
-	rand.Read(b[:])
+	_, _ = rand.Read(b[:]) // never fails
 	return &Table{nft: nft, gen: binary.NativeEndian.Uint32(b[:]) & 0xffffff, base: map[string]uint64{}}
 }
 
-// Exists tells whether the table is in the kernel.
+// Exists reports whether the table is in the kernel. If that cannot be found out, it is taken to be missing.
 func (t *Table) Exists(ctx context.Context) bool {
 	chains, err := t.nft.List(ctx, "chains")
 	return err == nil && slices.Contains(chains, chainJudge)
 }
 
-// Apply makes the kernel's table equal to want, in one transaction: there is no moment at which only half of it holds.
-// If want is what is there already, nothing is done. After an error the next Apply replaces the whole table, again in one
-// transaction; until then the old rules hold.
+// Apply makes the kernel's table equal to want in one transaction, so that the rules are never in force in part. It does
+// nothing if want is there already. After an error the old rules stay in force, and the next Apply replaces the whole table,
+// again in one transaction.
 func (t *Table) Apply(ctx context.Context, want *ruleset) error {
 	start := time.Now()
 	tx := t.nft.NewTransaction()
@@ -84,7 +84,7 @@ func (t *Table) Apply(ctx context.Context, want *ruleset) error {
 	return t.collect(ctx, old)
 }
 
-// fill adds to tx what leads from current to want. It is false if that is nothing.
+// fill adds the changes from current to want to tx. It returns false if there are none.
 func (t *Table) fill(tx *knftables.Transaction, want *ruleset) bool {
 	tx.Add(&knftables.Table{Comment: knftables.PtrTo("NetworkPolicies of kl")})
 	header := tx.NumOperations()
@@ -113,7 +113,7 @@ func (t *Table) fill(tx *knftables.Transaction, want *ruleset) bool {
 	return true
 }
 
-// declare adds counters, sets and chains that are new, empty, so that what follows may refer to them in any order.
+// declare adds new counters, sets and chains without content, so that what follows may refer to them in any order.
 func (t *Table) declare(tx *knftables.Transaction, want *ruleset) {
 	for _, name := range slices.Sorted(maps.Keys(want.counters)) {
 		if !t.current.counters[name] {
@@ -146,7 +146,7 @@ func rewrite(tx *knftables.Transaction, chain string, rules []string) {
 	}
 }
 
-// fillSet deletes before it adds, because a verdict cannot be changed in place.
+// fillSet deletes and adds elements. It deletes first, because a verdict cannot be changed in place.
 func fillSet(tx *knftables.Transaction, name string, have, want set) {
 	for _, k := range missing(have.elements, want.elements) {
 		tx.Delete(have.element(name, k))
@@ -156,7 +156,7 @@ func fillSet(tx *knftables.Transaction, name string, have, want set) {
 	}
 }
 
-// missing returns the keys of a that b lacks or has another value for, ordered.
+// missing returns the keys of a that are not in b or have another value there, sorted.
 func missing(a, b map[string]string) []string {
 	var keys []string
 	for k, v := range a {
@@ -189,8 +189,8 @@ func (s set) element(name, key string) *knftables.Element {
 	return e
 }
 
-// collect deletes what nothing refers to any more. It is a transaction of its own: kernels before 6.2 refuse to delete
-// a chain in the transaction that removes the map element leading to it.
+// collect deletes what is no longer referred to. It is a transaction of its own: kernels before 6.2 refuse to delete a chain
+// in the transaction that removes the map element leading to it.
 func (t *Table) collect(ctx context.Context, old *ruleset) error {
 	tx := t.nft.NewTransaction()
 	for _, name := range slices.Sorted(maps.Keys(old.chains)) {
@@ -223,11 +223,11 @@ func (t *Table) collect(ctx context.Context, old *ruleset) error {
 	return nil
 }
 
-// keepCounters adds the values of counters that are about to go to what Counters reports; all of them if names is nil.
+// keepCounters adds counters that are about to be deleted to base, so that Counters still reports them; all if names is nil.
 func (t *Table) keepCounters(ctx context.Context, names []string) {
 	counters, err := t.nft.ListCounters(ctx)
 	if err != nil {
-		return // then a few counts are lost
+		return // then these counts are lost, which is better than not to program the rules
 	}
 	for _, c := range counters {
 		if c != nil && c.Packets != nil && (names == nil || slices.Contains(names, c.Name)) {
@@ -236,7 +236,7 @@ func (t *Table) keepCounters(ctx context.Context, names []string) {
 	}
 }
 
-// Counters returns the packets counted under each name, those of counters that are gone included.
+// Counters returns the packets counted by name, including those of deleted counters.
 func (t *Table) Counters(ctx context.Context) (map[string]uint64, error) {
 	out := maps.Clone(t.base)
 	counters, err := t.nft.ListCounters(ctx)
@@ -244,7 +244,7 @@ func (t *Table) Counters(ctx context.Context) (map[string]uint64, error) {
 		return nil, fmt.Errorf("list counters: %w", err)
 	}
 	for _, c := range counters {
-		if c != nil && c.Packets != nil { // knftables' Fake lists nils
+		if c != nil && c.Packets != nil { // knftables.Fake returns nils
 			out[c.Name] += *c.Packets
 		}
 	}

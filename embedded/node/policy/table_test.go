@@ -56,7 +56,7 @@ func TestRuleset(t *testing.T) {
 	}
 }
 
-// failing is an nftables that refuses a number of transactions.
+// failing is a fake nftables that refuses the next transactions.
 type failing struct {
 	*knftables.Fake
 	times int
@@ -83,7 +83,7 @@ func TestTableAfterFailure(t *testing.T) {
 	if diff := cmp.Diff(before, nft.Dump()); diff != "" {
 		t.Errorf("after the refusal (-before +after):\n%s", diff)
 	}
-	tx := nft.NewTransaction() // and meanwhile somebody tampers with the table
+	tx := nft.NewTransaction() // meanwhile another program changes the table
 	tx.Flush(&knftables.Chain{Name: chainJudge})
 	if err := nft.Run(t.Context(), tx); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestTableAfterFailure(t *testing.T) {
 	}
 }
 
-// TestCountersSurvive: what counters have counted is still reported when they are gone.
+// TestCountersSurvive: the packets of deleted counters are still reported.
 func TestCountersSurvive(t *testing.T) {
 	nft := knftables.NewFake(knftables.InetFamily, TableName)
 	table := NewTable(nft)

@@ -18,15 +18,15 @@ import (
 	"github.com/klkube/kl/cluster/policy"
 )
 
-// watcher keeps copies of the objects that policies are about.
+// watcher keeps copies of the objects that policies depend on.
 type watcher struct {
 	factory informers.SharedInformerFactory
 	cancel  context.CancelFunc
 	synced  []cache.InformerSynced
 }
 
-// newWatcher prepares informers that call touch when something changed that matters to a node. As long as there are no
-// policies, the pods of other nodes do not: thousands may come and go.
+// newWatcher prepares informers that call touch when something has changed that matters to the node. Without policies, pods
+// of other nodes do not matter: there may be thousands.
 func newWatcher(client kubernetes.Interface, node string, touch func(), log *slog.Logger) (*watcher, error) {
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(strip))
 	w := &watcher{factory: f, cancel: func() {}}
@@ -64,7 +64,7 @@ func newWatcher(client kubernetes.Interface, node string, touch func(), log *slo
 	return w, nil
 }
 
-// start returns when everything that exists was seen.
+// start starts the informers and returns when they have listed all objects.
 func (w *watcher) start(ctx context.Context) error {
 	ctx, w.cancel = context.WithCancel(ctx)
 	w.factory.StartWithContext(ctx)
@@ -80,7 +80,7 @@ func (w *watcher) stop() {
 	w.factory.Shutdown()
 }
 
-// objects returns what is known now. The objects are shared: read only.
+// objects returns the current objects. They are shared and must not be modified.
 func (w *watcher) objects() (o policy.Objects, err error) {
 	core, networking := w.factory.Core().V1(), w.factory.Networking().V1()
 	if o.Pods, err = core.Pods().Lister().List(labels.Everything()); err != nil {
@@ -98,7 +98,7 @@ func (w *watcher) objects() (o policy.Objects, err error) {
 	return o, nil
 }
 
-// strip drops what policies do not need, which is most of a pod.
+// strip removes the fields that policies do not need, which are most of a pod.
 func strip(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Pod:
@@ -134,7 +134,7 @@ func stripMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// stripContainers keeps containers that have a port with a name.
+// stripContainers returns the containers that have a named port.
 func stripContainers(containers []corev1.Container) []corev1.Container {
 	var out []corev1.Container
 	for _, c := range containers {
@@ -146,7 +146,7 @@ func stripContainers(containers []corev1.Container) []corev1.Container {
 	return out
 }
 
-// matters tells whether an update can change a verdict: most updates of pods and nodes are status that cannot.
+// matters reports whether an update can change a verdict. Most updates of pods and nodes are of status, which cannot.
 func matters(before, after any) bool {
 	switch a := after.(type) {
 	case *corev1.Pod:
