@@ -18,7 +18,7 @@ const (
 	PauseImage = "kl.local/pause:1"
 )
 
-// Config is the contents of ConfigFile.
+// Config returns the content of ConfigFile.
 func Config(facts boot.Facts) string {
 	return fmt.Sprintf(`version = 3
 root = "/var/lib/containerd"
@@ -49,8 +49,8 @@ state = "/run/containerd"
 `, PauseImage, CertsDir, facts.RestrictOOMScoreAdj)
 }
 
-// MirrorFiles are the files below CertsDir that have images of a registry pulled from its mirrors first, in the order
-// given: path relative to CertsDir → contents. The registry itself stays the last resort.
+// MirrorFiles returns the files in CertsDir, by relative path, that make containerd pull a registry's images from its mirrors,
+// in the given order, and from the registry itself last. The registry * stands for all others.
 func MirrorFiles(mirrors map[string][]string) (map[string]string, error) {
 	files := map[string]string{}
 	for _, registry := range slices.Sorted(maps.Keys(mirrors)) {

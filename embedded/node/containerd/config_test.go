@@ -49,7 +49,7 @@ func TestMirrorFiles(t *testing.T) {
 	}
 }
 
-func TestWriteConfigForgetsOldMirrors(t *testing.T) {
+func TestWriteConfigRemovesOldMirrors(t *testing.T) {
 	root := t.TempDir()
 	for _, registry := range []string{"old.test", "new.test"} {
 		if err := WriteConfig(root, boot.Facts{}, map[string][]string{registry: {"http://mirror:5000"}}); err != nil {

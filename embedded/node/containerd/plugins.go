@@ -1,10 +1,10 @@
 package containerd
 
-// The plugins of the daemon. Left out of upstream's list: snapshotters that need a disk of their own or a kernel feature
-// few have (btrfs, devmapper, zfs, blockfile, erofs), tracing, image verifiers, and the restart monitor, which is not
-// the kubelet's.
+// The plugins of the daemon. Those of upstream that are left out: snapshotters that need a disk of their own or a rare kernel
+// feature (btrfs, devmapper, zfs, blockfile, erofs), tracing, image verifiers, and the restart monitor, which the kubelet
+// does not use.
 import (
-	_ "github.com/containerd/containerd/api/types/runc/options" // a type that is sent over the wire
+	_ "github.com/containerd/containerd/api/types/runc/options" // registers a type for ttrpc
 	_ "github.com/containerd/containerd/v2/core/runtime/v2"
 	_ "github.com/containerd/containerd/v2/plugins/content/local/plugin"
 	_ "github.com/containerd/containerd/v2/plugins/cri"

@@ -12,20 +12,20 @@ import (
 	"github.com/klkube/kl/embedded/node/boot"
 )
 
-// The daemon idles most of its life: a small heap matters more than the time spent collecting it.
+// The daemon is idle most of the time: a small heap matters more than the time spent on garbage collection.
 const (
 	gcPercent   = 60
 	memoryLimit = 256 << 20 // bytes; beyond it the collector works harder, nothing fails
 )
 
-// WriteConfig writes ConfigFile and the registries' files below root, which is "/" but for tests.
+// WriteConfig writes ConfigFile and the files of MirrorFiles below root, which is "/" except in tests.
 func WriteConfig(root string, facts boot.Facts, mirrors map[string][]string) error {
 	files, err := MirrorFiles(mirrors)
 	if err != nil {
 		return err
 	}
 	certs := filepath.Join(root, CertsDir)
-	if err := os.RemoveAll(certs); err != nil { // mirrors that are no longer wanted
+	if err := os.RemoveAll(certs); err != nil { // removes mirrors that are no longer wanted
 		return err
 	}
 	all := map[string]string{filepath.Join(root, ConfigFile): Config(facts)}
@@ -42,8 +42,8 @@ func WriteConfig(root string, facts boot.Facts, mirrors map[string][]string) err
 	return errors.Join(errs...)
 }
 
-// Run is the daemon, with the arguments of its command line. It ends by SIGTERM or SIGINT, which it handles itself;
-// containers live on.
+// Run runs the daemon with the arguments of its command line until SIGTERM or SIGINT, which it handles itself. Containers keep
+// running.
 func Run(args []string) error {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)

@@ -1,9 +1,7 @@
 // Package dns is CoreDNS with the plugins that a cluster needs, run as `kl-engine dns` in the pods of kube-system/coredns.
 //
-//	err := dns.Run(ctx, "/etc/coredns/Corefile")
-//
 // The plugins are errors, log, health, ready, kubernetes, forward, cache, loadbalance, reload, hosts, rewrite, template and
-// bind. A Corefile that names another one is refused with its name.
+// bind. A Corefile with any other plugin is refused with an error that names the plugin.
 package dns
 
 import (
@@ -16,7 +14,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 
-	// The plugins; their order in a server is dnsserver.Directives'.
+	// The order of the plugins in a server is that of dnsserver.Directives.
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
@@ -32,8 +30,8 @@ import (
 	_ "github.com/coredns/coredns/plugin/template"
 )
 
-// Run serves the Corefile until ctx is done; then it stops as the Corefile says (the lameduck time of health). A process
-// calls it once.
+// Run serves the Corefile until ctx is done, then stops after the lameduck time of the plugin health. It can be called once in
+// a process.
 func Run(ctx context.Context, corefile string) error {
 	dnsserver.Quiet = true
 	caddy.Quiet = true
@@ -44,7 +42,7 @@ func Run(ctx context.Context, corefile string) error {
 		}
 		return caddy.CaddyfileInput{Contents: contents, Filepath: corefile, ServerTypeName: serverType}, nil
 	}
-	caddy.RegisterCaddyfileLoader("kl", caddy.LoaderFunc(load)) // also what the plugin reload reads
+	caddy.RegisterCaddyfileLoader("kl", caddy.LoaderFunc(load)) // the plugin reload uses it too
 	input, err := caddy.LoadCaddyfile("dns")
 	if err != nil {
 		return fmt.Errorf("read %s: %w", corefile, err)
@@ -60,8 +58,8 @@ func Run(ctx context.Context, corefile string) error {
 	return errors.Join(append(errs, caddy.Stop())...)
 }
 
-// StripFlags removes the flags that CoreDNS adds to Go's global flag set: the other components of this binary hand that
-// set to their own commands, where `version` and the like mean something else. Call it first in main.
+// StripFlags removes the flags that CoreDNS adds to Go's global flag set: other components of this binary pass that set to
+// their own commands, where flags such as version have another meaning. Call it first in main.
 func StripFlags() {
 	ours := map[string]bool{
 		"conf": true, "plugins": true, "pidfile": true, "version": true, "quiet": true, "log-format": true,

@@ -74,6 +74,6 @@ func TestStripFlags(t *testing.T) {
 		t.Error("CoreDNS' flags are still there")
 	}
 	if flag.Lookup("test.v") == nil {
-		t.Error("somebody else's flag is gone")
+		t.Error("a flag that is not CoreDNS' is gone")
 	}
 }

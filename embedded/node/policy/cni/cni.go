@@ -1,13 +1,14 @@
-// Package cni is a CNI plugin that makes a pod wait for its network policies. It is chained after the plugin that gives
-// the pod its address, does nothing to the network, and tells the node's policy agent the address before there is any
+// Package cni is a CNI plugin that makes a pod wait for its network policies. It is chained after the plugin that gives the
+// pod its address, does not change the network, and reports the address to the node's policy agent before there is any
 // container in the pod:
 //
 //	{"cniVersion": "1.0.0", "name": "kl", "plugins": [{"type": "ptp", …}, {"type": "kl-policy"}]}
 //
-// Without it a new pod is cut off, where policies exist, until the API server tells the agent its address. For the same
-// reason an agent that does not answer is no failure: the pod starts, and its traffic is dropped until the agent is back.
+// Without the plugin, where policies exist, a new pod is cut off until the agent learns its address from the API server. For
+// the same reason it is no failure if the agent does not answer: the pod starts, and its traffic is dropped until the agent
+// is back.
 //
-// It is a program of its own, started for every pod, and uses the standard library only.
+// The plugin is a program of its own that is started for every pod, so it uses the standard library only.
 package cni
 
 import (
@@ -27,17 +28,17 @@ import (
 // Socket is where the agent listens unless the configuration says otherwise.
 const Socket = "/run/kl/policy.sock"
 
-// patience is how long ADD waits for the agent. The kubelet waits minutes.
-const patience = 5 * time.Second
+// agentTimeout is how long ADD and DEL wait for the agent. The kubelet would wait for minutes.
+const agentTimeout = 5 * time.Second
 
-// config is the part of the network configuration that concerns this plugin.
+// config is the part of the network configuration that this plugin uses.
 type config struct {
 	CNIVersion string          `json:"cniVersion"`
 	Socket     string          `json:"socket"`
 	PrevResult json.RawMessage `json:"prevResult"`
 }
 
-// claim is policy.Claim as JSON.
+// claim is policy.Claim, which this package must not import.
 type claim struct {
 	Namespace string       `json:"namespace"`
 	Name      string       `json:"name"`
@@ -45,7 +46,7 @@ type claim struct {
 	Addrs     []netip.Addr `json:"addrs"`
 }
 
-// Run does what CNI_COMMAND says. The result, or the error as the specification wants it, goes to out.
+// Run executes CNI_COMMAND. The result, or the error in the format of the specification, is written to out.
 func Run(ctx context.Context, env func(string) string, in io.Reader, out io.Writer) error {
 	version := "1.0.0"
 	err := func() error {
@@ -73,18 +74,18 @@ func (c config) command(ctx context.Context, env func(string) string, out io.Wri
 	switch env("CNI_COMMAND") {
 	case "ADD":
 		if len(c.PrevResult) == 0 {
-			return errors.New("kl-policy must come after the plugin that gives the address")
+			return errors.New("kl-policy must come after the plugin that assigns the address")
 		}
 		pod, ok := c.claim(env("CNI_ARGS"))
 		if ok && len(pod.Addrs) > 0 {
-			// Without an answer the pod is cut off until the agent knows it from the API, which is safe.
+			// Without an answer the pod is cut off until the agent learns of it from the API server, which is safe.
 			_ = c.send(ctx, http.MethodPost, pod)
 		}
 		_, err := out.Write(append(c.PrevResult, '\n'))
 		return err
 	case "DEL":
 		if pod, ok := c.claim(env("CNI_ARGS")); ok {
-			_ = c.send(ctx, http.MethodDelete, pod) // an agent that is gone has no claims
+			_ = c.send(ctx, http.MethodDelete, pod) // an agent that does not run has no claims
 		}
 		return nil
 	case "CHECK", "STATUS", "GC":
@@ -93,8 +94,8 @@ func (c config) command(ctx context.Context, env func(string) string, out io.Wri
 	return fmt.Errorf("unknown CNI_COMMAND %q", env("CNI_COMMAND"))
 }
 
-// claim reads the pod's name from the runtime's arguments and its addresses from the previous plugin's result. It is
-// false if this is no pod.
+// claim reads the pod's name from the runtime's arguments and its addresses from the previous plugin's result. It returns
+// false if the arguments do not name a pod.
 func (c config) claim(args string) (claim, bool) {
 	var pod claim
 	for arg := range strings.SplitSeq(args, ";") {
@@ -122,9 +123,9 @@ func (c config) claim(args string) (claim, bool) {
 	return pod, pod.Namespace != "" && pod.Name != ""
 }
 
-// send tells the agent; of a POST it waits until the pod is programmed.
+// send sends the claim to the agent. The agent answers a POST when the pod is programmed.
 func (c config) send(ctx context.Context, method string, pod claim) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	body, err := json.Marshal(pod)
 	if err != nil {
