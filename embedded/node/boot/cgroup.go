@@ -11,7 +11,7 @@ import (
 
 const cgroupMount = "/sys/fs/cgroup"
 
-// prepareCgroups makes CgroupRoot usable and returns the version of the hierarchy, 1 or 2.
+// prepareCgroups makes CgroupRoot usable and returns the version of cgroups, 1 or 2.
 func (m *Machine) prepareCgroups() (int, error) {
 	if _, err := os.Stat(m.path(cgroupMount + "/cgroup.controllers")); err == nil {
 		return 2, m.prepareUnified()
@@ -19,8 +19,8 @@ func (m *Machine) prepareCgroups() (int, error) {
 	return 1, m.prepareHierarchies()
 }
 
-// prepareHierarchies makes the kubelet's root in every hierarchy of cgroup v1: the kubelet asks for it in all of them
-// before it starts, and makes none.
+// prepareHierarchies creates the kubelet's root in every hierarchy of cgroup v1: the kubelet requires all of them when it
+// starts, and creates none.
 func (m *Machine) prepareHierarchies() error {
 	entries, err := os.ReadDir(m.path(cgroupMount))
 	if err != nil {
@@ -36,7 +36,7 @@ func (m *Machine) prepareHierarchies() error {
 		if err := os.MkdirAll(root, 0o755); err != nil {
 			return err
 		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // empty in a new cpuset: no process may enter
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // empty in a new cpuset, which no process may enter then
 			if err := inherit(hierarchy, root, file); err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ func (m *Machine) prepareHierarchies() error {
 	return nil
 }
 
-// inherit copies a setting of a cgroup to its child if the child has none; hierarchies without the file are left alone.
+// inherit copies a setting of a cgroup to its child if the child has none. A hierarchy without the file is skipped.
 func inherit(parent, child, file string) error {
 	value, err := os.ReadFile(filepath.Join(parent, file))
 	if errors.Is(err, os.ErrNotExist) {
@@ -64,8 +64,8 @@ func inherit(parent, child, file string) error {
 	return os.WriteFile(filepath.Join(child, file), value, 0o644)
 }
 
-// prepareUnified follows the rule of cgroup v2 that only leaves hold processes: this process moves to a leaf, then the
-// controllers are enabled for the kubelet's root and below.
+// prepareUnified prepares cgroup v2, where only leaves may have processes: all processes are moved to a leaf, then the
+// controllers are enabled for the kubelet's root and its children.
 func (m *Machine) prepareUnified() error {
 	root := m.path(cgroupMount)
 	leaf, pods := filepath.Join(root, "kl"), filepath.Join(root, CgroupRoot)
@@ -78,7 +78,7 @@ func (m *Machine) prepareUnified() error {
 	if err != nil {
 		return err
 	}
-	// A process that is forked while the list is read is missed: then enabling answers EBUSY, and the move is repeated.
+	// A process that is forked while the list is read is missed. Then enabling fails with EBUSY, and the move is repeated.
 	for attempt := 0; ; attempt++ {
 		if err := moveProcesses(root, leaf); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (m *Machine) prepareUnified() error {
 	return enable(pods, string(controllers))
 }
 
-// moveProcesses moves all processes of a cgroup to another one; those that are gone meanwhile do not matter.
+// moveProcesses moves all processes of a cgroup to another one. Those that end meanwhile are ignored.
 func moveProcesses(from, to string) error {
 	pids, err := os.ReadFile(filepath.Join(from, "cgroup.procs"))
 	if err != nil {
@@ -102,7 +102,7 @@ func moveProcesses(from, to string) error {
 	}
 	for _, pid := range strings.Fields(string(pids)) {
 		if pid == "0" {
-			continue // of another PID namespace
+			continue // a process of another PID namespace
 		}
 		err := writeExisting(filepath.Join(to, "cgroup.procs"), pid)
 		if err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -112,7 +112,7 @@ func moveProcesses(from, to string) error {
 	return nil
 }
 
-// enable turns the controllers on for the children of a cgroup, one by one: a kernel may list one it cannot delegate.
+// enable enables the controllers for the children of a cgroup, one by one: the kernel may list one that it cannot delegate.
 func enable(dir, controllers string) error {
 	var errs []error
 	for _, c := range strings.Fields(controllers) {
@@ -127,7 +127,7 @@ func enable(dir, controllers string) error {
 	return errors.Join(errs...)
 }
 
-// required tells the controllers without which the kubelet refuses to start.
+// required reports whether the kubelet refuses to start without the controller.
 func required(controller string) bool {
 	switch controller {
 	case "cpu", "cpuset", "memory", "pids":

@@ -17,18 +17,18 @@ const (
 	ResolvConf = "/run/kl/resolv.conf" // what the kubelet gives to pods
 )
 
-// Facts is what was found out about the machine.
+// Facts are properties of the machine that the node's other programs need.
 type Facts struct {
 	CgroupVersion int `json:"cgroupVersion"` // 1 or 2
-	// RestrictOOMScoreAdj is set where no process may lower its OOM score: without CAP_SYS_RESOURCE runc dies with
-	// "can't get final child's PID" unless containerd restricts the scores it asks for.
+	// RestrictOOMScoreAdj is set if no process may lower its OOM score: without CAP_SYS_RESOURCE runc fails with "can't get
+	// final child's PID" unless containerd restricts the scores it requests.
 	RestrictOOMScoreAdj bool `json:"restrictOOMScoreAdj"`
-	// DNSUpstream is the resolver (ip) that the DNS relay on the gateway address forwards to; empty if pods reach the
-	// resolvers of the host directly.
+	// DNSUpstream is the address of the resolver that the DNS relay on the gateway address forwards to; empty if pods can use
+	// the node's resolvers directly.
 	DNSUpstream string `json:"dnsUpstream,omitempty"`
 }
 
-// ReadFacts reads what Prepare found out.
+// ReadFacts reads the file that Prepare has written.
 func ReadFacts(file string) (Facts, error) {
 	var f Facts
 	data, err := os.ReadFile(file)
@@ -49,7 +49,8 @@ func (f Facts) write(file string) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-// hasSysResource reads the effective capabilities; unknown counts as missing, which costs nothing but OOM scores.
+// hasSysResource reports whether CAP_SYS_RESOURCE is effective. If that is unknown it returns false, which affects only OOM
+// scores.
 func (m *Machine) hasSysResource() bool {
 	const capSysResource = 24
 	data, err := os.ReadFile(m.path("/proc/self/status"))
@@ -65,8 +66,8 @@ func (m *Machine) hasSysResource() bool {
 	return false
 }
 
-// writeMachineID gives the node an identity of its own that survives restarts: kept in /var, which outlives the
-// container's writable layer, and shown in /etc.
+// writeMachineID gives the node a machine ID that survives restarts. It is stored in /var, which outlives the container's
+// writable layer, and copied to /etc.
 func (m *Machine) writeMachineID() error {
 	kept := m.path("/var/lib/kl/machine-id")
 	id, err := os.ReadFile(kept)

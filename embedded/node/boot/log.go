@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Log is a file that keeps between max and twice max bytes of what was written last: when the file is full it becomes
-// path.1 and a new one is begun. Writes never fail for their writer: a full disk loses lines, not programs.
+// Log is a file that keeps between max and twice max of the last bytes: when the file is full, it is renamed to path.1 and a
+// new one is started. Write never returns an error: with a full disk, lines are lost and programs keep running.
 type Log struct {
 	path string
 	max  int64
@@ -18,7 +18,7 @@ type Log struct {
 	size int64
 }
 
-// OpenLog appends to the file.
+// OpenLog opens the file for appending. max is in bytes.
 func OpenLog(path string, max int64) (*Log, error) {
 	l := &Log{path: path, max: max}
 	return l, l.open()
@@ -47,22 +47,22 @@ func (l *Log) Write(p []byte) (int, error) {
 	if l.file == nil && l.open() != nil {
 		return len(p), nil
 	}
-	n, _ := l.file.Write(p)
+	n, _ := l.file.Write(p) // a full disk loses lines
 	l.size += int64(n)
 	return len(p), nil
 }
 
 func (l *Log) rotate() {
 	if l.file != nil {
-		_ = l.file.Close()
+		_ = l.file.Close() // there is nowhere to report it
 		l.file = nil
 	}
-	_ = os.Rename(l.path, l.path+".1")
+	_ = os.Rename(l.path, l.path+".1") // if it fails, the log goes on in the same file
 	l.size = 0
 }
 
-// Pipe returns the writing end of a pipe that is copied into the log, for a child's output. The copy goes on for as long
-// as any process holds the end: close it, and wait for done, to have all of it written.
+// Pipe returns the write end of a pipe that is copied into the log, for a child's output. done is closed when all output is
+// written, which is after every process has closed the end; the caller has to close it too.
 func (l *Log) Pipe() (end *os.File, done <-chan struct{}, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestLogKeepsTheLastOfIt(t *testing.T) {
+func TestLogKeepsTheLastBytes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "node.log")
 	log, err := OpenLog(path, 10)
 	if err != nil {

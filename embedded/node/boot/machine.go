@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// Kernel is what Machine needs from the operating system beside files.
+// Kernel is what Machine needs from the operating system besides files.
 type Kernel interface {
 	Mount(source, target, fstype string, flags uintptr, data string) error
 	Unmount(target string, flags int) error
@@ -37,17 +37,17 @@ const CgroupRoot = "/kubelet"
 
 // Machine prepares the container it runs in.
 type Machine struct {
-	Root    string // "/", or a directory standing for it
+	Root    string // "/", or a directory in its place in tests
 	Kernel  Kernel
-	Gateway string // address of the node's own DNS relay, used for pods when the only resolver is Docker's; may be empty
+	Gateway string // address of the node's DNS relay, which pods use if Docker's is the only resolver; may be empty
 	Logger  *slog.Logger
 }
 
 func (m *Machine) path(p string) string { return filepath.Join(m.Root, p) }
 
-// Prepare makes the container a machine. It is idempotent: a restarted container keeps its /var and its writable layer,
-// and everything that only made sense to the processes of the last run is removed. The facts are also written to
-// [FactsFile]. An error means that a kubelet cannot run here.
+// Prepare prepares the container for containerd and the kubelet, and writes the facts to [FactsFile] too. It is called at each
+// start: a restarted container keeps its /var and its writable layer, and what belonged to processes of the last run is
+// removed. An error means that a kubelet cannot run in the container.
 func (m *Machine) Prepare() (Facts, error) {
 	if err := m.shareMounts(); err != nil {
 		return Facts{}, fmt.Errorf("share mounts: %w", err)
@@ -82,8 +82,8 @@ func (m *Machine) Prepare() (Facts, error) {
 	return facts, nil
 }
 
-// leftovers only mean something to processes and mounts of an earlier run. Address leases are among them: the pods that
-// held them are gone with their namespaces, so a crash cannot exhaust the pod range.
+// leftovers are directories that belong to processes and mounts of an earlier run. Among them are the addresses of pods that
+// no longer exist, so that crashes cannot exhaust the pod range.
 func leftovers() []string {
 	return []string{"/run/containerd", "/run/runc", "/run/netns", "/run/cni", "/run/kl", "/run/kubelet", "/var/lib/cni"}
 }
@@ -110,8 +110,8 @@ func (m *Machine) makeDirs() error {
 	return os.Chmod(m.path("/tmp"), 0o777|os.ModeSticky)
 }
 
-// makeKmsg gives the kubelet the kernel log, where it looks for OOM kills. Some engines hide it. Where a device may not
-// be made (user namespaces) an empty log stands in: pods run, but OOM events name no process.
+// makeKmsg creates the device of the kernel log, where the kubelet looks for OOM kills, because some engines hide it. If the
+// device cannot be created (in user namespaces), an empty log takes its place: pods run, but OOM events name no process.
 func (m *Machine) makeKmsg() {
 	kmsg := m.path("/dev/kmsg")
 	if _, err := os.Stat(kmsg); err == nil {
@@ -122,15 +122,15 @@ func (m *Machine) makeKmsg() {
 	if err == nil {
 		return
 	}
-	m.Logger.Warn("make /dev/kmsg, use an empty one", "err", err)
-	_ = os.Remove(kmsg) // a dangling link of an earlier run
+	m.Logger.Warn("cannot create /dev/kmsg, using an empty one", "err", err)
+	_ = os.Remove(kmsg) // a dangling link of an earlier run, which may not exist
 	if err := os.Symlink("/dev/null", kmsg); err != nil {
 		m.Logger.Warn("link /dev/kmsg", "err", err)
 	}
 }
 
-// setSysctls lets the node route for its pods. Reverse path filtering is loose: a pod's packet may leave through the
-// route of another interface than the one answers come from.
+// setSysctls lets the node route for its pods. Reverse path filtering is loose, because answers may arrive on another
+// interface than the one requests leave by.
 func (m *Machine) setSysctls() error {
 	settings := []struct {
 		name, value string
@@ -154,7 +154,7 @@ func (m *Machine) setSysctls() error {
 	return nil
 }
 
-// writeExisting writes a file of the kernel: it must exist, and takes the value in one write.
+// writeExisting writes a value to a file of the kernel, which must exist, in one write.
 func writeExisting(path, value string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {

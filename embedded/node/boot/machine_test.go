@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fakeKernel notes calls, with the fake root cut off their paths.
+// fakeKernel records calls, with paths relative to the fake root.
 type fakeKernel struct {
 	root     string
 	calls    []string
@@ -50,7 +50,7 @@ const (
 	noSysResource = "Name:\tkl-init\nCapInh:\t0000000000000000\nCapEff:\t000001fffeffffff\n"
 )
 
-// files of a container as an engine makes it, for both versions of cgroups.
+// container returns the files of a container as an engine makes it, with a version of cgroups.
 func container(version int) map[string]string {
 	files := map[string]string{
 		"/proc/self/mounts":                          "overlay / overlay rw 0 0\n",
@@ -218,7 +218,7 @@ func TestMachineIDSurvivesRestarts(t *testing.T) {
 	if len(first) != 33 {
 		t.Errorf("machine-id = %q, want 32 digits", first)
 	}
-	// another image version brings an /etc of its own; /var stays
+	// another version of the image has its own /etc; /var stays
 	if err := os.WriteFile(m.path("/etc/machine-id"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}

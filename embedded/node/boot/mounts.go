@@ -16,7 +16,7 @@ type mountPoint struct {
 	options []string
 }
 
-// parseMounts reads the format of /proc/self/mounts: fields separated by blanks, special characters as octal escapes.
+// parseMounts parses /proc/self/mounts: fields separated by blanks, with special characters as octal escapes.
 func parseMounts(data string) []mountPoint {
 	var mounts []mountPoint
 	for line := range strings.Lines(data) {
@@ -29,7 +29,7 @@ func parseMounts(data string) []mountPoint {
 	return mounts
 }
 
-// unescape undoes the kernel's \ooo escapes of blanks, tabs, newlines and backslashes.
+// unescape decodes the kernel's \ooo escapes of blanks, tabs, newlines and backslashes.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -53,14 +53,14 @@ func (m *Machine) mounts() ([]mountPoint, error) {
 	return parseMounts(string(data)), nil
 }
 
-// shareMounts makes the whole tree shared, so that mounts propagate between the node and its pods as they do on a
-// machine (mountPropagation: Bidirectional). Nothing leaks to the host: the container's tree is a peer group of its own.
+// shareMounts makes all mounts shared, so that mounts propagate between the node and its pods (mountPropagation:
+// Bidirectional). They do not propagate to the host: the container's mounts are a peer group of their own.
 func (m *Machine) shareMounts() error {
 	return m.Kernel.Mount("", m.path("/"), "", syscall.MS_REC|syscall.MS_SHARED, "")
 }
 
-// writableKernelFiles undoes read-only mounts below /proc and /sys, which an engine puts there when the container is not
-// privileged. A single one may stay read-only; if a file that is needed is among them, whoever writes it says so.
+// writableKernelFiles remounts read-only mounts in /proc and /sys read-write; engines make them if the container is not
+// privileged. Failures are only logged: if a file is needed, writing it fails later.
 func (m *Machine) writableKernelFiles() error {
 	mounts, err := m.mounts()
 	if err != nil {
@@ -78,7 +78,7 @@ func (m *Machine) writableKernelFiles() error {
 	return nil
 }
 
-// keptFlags are the flags of a mount that a remount must repeat: in a user namespace they may not be dropped.
+// keptFlags returns the flags of a mount that a remount must repeat: in a user namespace they may not be dropped.
 func keptFlags(options []string) uintptr {
 	flags := uintptr(0)
 	for name, flag := range map[string]uintptr{
@@ -92,7 +92,7 @@ func keptFlags(options []string) uintptr {
 	return flags
 }
 
-// Release unmounts what pods and their volumes left behind. It is called when no process but this one runs any more.
+// Release unmounts what pods and their volumes have left mounted. It is called when all other processes have ended.
 func (m *Machine) Release() error {
 	mounts, err := m.mounts()
 	if err != nil {
@@ -110,5 +110,5 @@ func (m *Machine) Release() error {
 	return errors.Join(errs...)
 }
 
-// below tells whether path is dir or inside it.
+// below reports whether path is dir or inside of it.
 func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }

@@ -8,18 +8,18 @@ import (
 	"syscall"
 )
 
-// Children is [Processes] of the running system. It takes over all waiting: os/exec must not be used beside it, since
-// the end of its children would be stolen.
+// Children is the [Processes] of the running system. It waits for all children of the process, so that os/exec must not be used
+// at the same time.
 type Children struct {
 	exits chan Exit
 }
 
 var _ Processes = (*Children)(nil)
 
-// NewChildren starts reaping; it stops when ctx is done. ctx must outlive the supervisor's Run.
+// NewChildren starts to reap children, until ctx is done. ctx must outlive the supervisor's Run.
 func NewChildren(ctx context.Context) *Children {
 	c := &Children{exits: make(chan Exit)}
-	signals := make(chan os.Signal, 1) // signals coalesce: each round reaps all there are
+	signals := make(chan os.Signal, 1) // signals coalesce, so each one makes reap collect all children
 	signal.Notify(signals, syscall.SIGCHLD)
 	go func() {
 		defer signal.Stop(signals)
@@ -37,7 +37,7 @@ func NewChildren(ctx context.Context) *Children {
 	return c
 }
 
-// reap collects every child that has ended; false if ctx ended meanwhile.
+// reap collects every child that has ended. It returns false if ctx ends meanwhile.
 func (c *Children) reap(ctx context.Context) bool {
 	for {
 		var status syscall.WaitStatus

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// TestChildren starts real programs. Waiting for any child would take those of other tests, so it does not run parallel
-// to anything.
+// TestChildren starts real programs. It must not run in parallel to other tests with children, because it waits for any child.
 func TestChildren(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -42,7 +41,7 @@ func TestChildren(t *testing.T) {
 			t.Errorf("exit = %+v, want pid %d and code 7", exit, pid)
 		}
 	case <-ctx.Done():
-		t.Fatal("the end of the child was not told")
+		t.Fatal("the end of the child was not reported")
 	}
 	if _, err := children.Start(Program{Path: filepath.Join(t.TempDir(), "missing"), Output: os.Stderr}); err == nil {
 		t.Error("no error for a program that does not exist")

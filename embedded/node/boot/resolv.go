@@ -7,14 +7,13 @@ import (
 	"strings"
 )
 
-// dockerDNS is where Docker answers names in networks that users make. It exists in the container's own network
-// namespace only.
+// dockerDNS is the address of Docker's resolver in user-defined networks. It exists only in the container's network namespace.
 const dockerDNS = "127.0.0.11"
 
-// podResolvConf rewrites the node's resolv.conf for pods. Resolvers on the node's loopback address do not exist in a
-// pod's namespace and are dropped. If nothing is left, pods ask the relay on the gateway address, and upstream tells what
-// the relay forwards to; that works for Docker's resolver alone, since another loopback address is the host's, not ours.
-// With no gateway the result has no nameserver at all: names outside the cluster then fail at once, not after a timeout.
+// podResolvConf returns the node's resolv.conf without resolvers on a loopback address, which do not exist in a pod's network
+// namespace. If Docker's is the only resolver, pods use the relay on the gateway address, and upstream is the resolver that
+// the relay forwards to; any other loopback resolver belongs to the host and cannot be reached by the node either. Without a
+// gateway the result has no nameserver: names outside of the cluster fail at once instead of after a timeout.
 func podResolvConf(node, gateway string) (conf, upstream string) {
 	var keep, servers []string
 	loopback := ""
@@ -50,7 +49,7 @@ func podResolvConf(node, gateway string) (conf, upstream string) {
 	return strings.Join(lines, "\n") + "\n", upstream
 }
 
-// writeResolvConf writes ResolvConf and returns the relay's upstream, if it is needed.
+// writeResolvConf writes ResolvConf and returns the upstream of the relay; empty if no relay is needed.
 func (m *Machine) writeResolvConf() (upstream string, err error) {
 	node, err := os.ReadFile(m.path("/etc/resolv.conf"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -25,29 +25,29 @@ type Exit struct {
 	Status syscall.WaitStatus
 }
 
-// Processes is the operating system as PID 1 sees it.
+// Processes starts, signals and reaps processes.
 type Processes interface {
 	Start(p Program) (pid int, err error)
-	// Signal is kill(2): pid -1 means every process but this one, and ESRCH then that there is none.
+	// Signal is kill(2): pid -1 means all other processes; the error is ESRCH if there are none.
 	Signal(pid int, sig syscall.Signal) error
-	// Exits tells the end of every child, orphans of others included, each once.
+	// Exits delivers the end of each child once, including that of orphans.
 	Exits() <-chan Exit
 }
 
-// How a program is restarted and the machine stopped. The sum of the stop times is below the 10 s that engines grant.
+// Times of restarts and of the stop. The stop must take less than 10 s, after which engines kill the container.
 const (
 	firstBackoff = 100 * time.Millisecond
 	maxBackoff   = 10 * time.Second
-	stableAfter  = 10 * time.Second // running this long forgives earlier failures
+	stableAfter  = 10 * time.Second // a program that has run for this long is restarted after firstBackoff again
 
 	stopPrograms = 3 * time.Second // for the last program to end after SIGTERM
-	stopPods     = 2 * time.Second // for everything else to end after SIGTERM
-	stopAll      = 2 * time.Second // for the kernel to end what was killed
+	stopPods     = 2 * time.Second // for all others to end after SIGTERM
+	stopAll      = 2 * time.Second // for all to end after SIGKILL
 	stopPoll     = 20 * time.Millisecond
 )
 
-// Supervisor runs programs for as long as the machine is on. A program that ends is started again, after a pause that
-// doubles with every failure; it never gives up, since a node may wait for its control plane for days.
+// Supervisor runs programs until the node stops. A program that ends is started again, after a pause that doubles with every
+// failure. It never gives up, since a node may have to wait for its control plane for days.
 type Supervisor struct {
 	Processes Processes
 	Programs  []Program // in order of start
@@ -62,23 +62,23 @@ type job struct {
 	backoff time.Duration
 }
 
-// Run starts the programs and returns once ctx is done and every other process of the machine has ended. It returns an
-// error only if some process could not be ended.
+// Run starts the programs and returns once ctx is done and all other processes have ended. It returns an error only if some
+// process did not end.
 func (s *Supervisor) Run(ctx context.Context) error {
 	jobs := make([]*job, len(s.Programs))
-	due := make(chan *job)
+	restarts := make(chan *job)
 	for i, p := range s.Programs {
 		jobs[i] = &job{Program: p, backoff: firstBackoff}
-		s.start(ctx, jobs[i], due)
+		s.start(ctx, jobs[i], restarts)
 	}
 	for {
 		select {
 		case exit := <-s.Processes.Exits():
-			if j := find(jobs, exit.PID); j != nil { // others are orphans, reaped by having been waited for
-				s.ended(ctx, j, exit.Status, due)
+			if j := find(jobs, exit.PID); j != nil { // others are orphans, which need nothing more
+				s.ended(ctx, j, exit.Status, restarts)
 			}
-		case j := <-due:
-			s.start(ctx, j, due)
+		case j := <-restarts:
+			s.start(ctx, j, restarts)
 		case <-ctx.Done():
 			return s.stop(jobs)
 		}
@@ -94,29 +94,29 @@ func find(jobs []*job, pid int) *job {
 	return nil
 }
 
-func (s *Supervisor) start(ctx context.Context, j *job, due chan<- *job) {
+func (s *Supervisor) start(ctx context.Context, j *job, restarts chan<- *job) {
 	pid, err := s.Processes.Start(j.Program)
 	if err != nil {
 		s.Logger.Error("start program", "program", j.Name, "err", err)
-		s.schedule(ctx, j, due)
+		s.schedule(ctx, j, restarts)
 		return
 	}
 	j.pid, j.started = pid, time.Now()
 	s.Logger.Info("started program", "program", j.Name, "pid", pid)
 }
 
-func (s *Supervisor) ended(ctx context.Context, j *job, status syscall.WaitStatus, due chan<- *job) {
+func (s *Supervisor) ended(ctx context.Context, j *job, status syscall.WaitStatus, restarts chan<- *job) {
 	ran := time.Since(j.started)
 	if ran >= stableAfter {
 		j.backoff = firstBackoff
 	}
 	s.Logger.Warn("program ended", "program", j.Name, "pid", j.pid, "status", describe(status), "after", ran, "restart", j.backoff)
 	j.pid = 0
-	s.schedule(ctx, j, due)
+	s.schedule(ctx, j, restarts)
 }
 
-// schedule has the job started after its pause.
-func (s *Supervisor) schedule(ctx context.Context, j *job, due chan<- *job) {
+// schedule sends the job to restarts after its pause.
+func (s *Supervisor) schedule(ctx context.Context, j *job, restarts chan<- *job) {
 	pause := j.backoff
 	j.backoff = min(2*j.backoff, maxBackoff)
 	go func() {
@@ -128,14 +128,14 @@ func (s *Supervisor) schedule(ctx context.Context, j *job, due chan<- *job) {
 			return
 		}
 		select {
-		case due <- j:
+		case restarts <- j:
 		case <-ctx.Done():
 		}
 	}()
 }
 
-// stop ends everything: the programs in reverse order of start, so that the kubelet does not bring back what is being
-// stopped, then the pods, by asking first.
+// stop ends all processes: first the last program, the kubelet's, so that it does not restart the pods that are being stopped;
+// then all others, with SIGTERM before SIGKILL.
 func (s *Supervisor) stop(jobs []*job) error {
 	s.Logger.Info("stopping")
 	if n := len(jobs); n > 0 && jobs[n-1].pid != 0 {
@@ -158,10 +158,10 @@ func (s *Supervisor) stop(jobs []*job) error {
 	return fmt.Errorf("stop processes: some did not end %s after being killed", stopAll)
 }
 
-// alone tells whether no other process is left.
+// alone reports whether no other process is left.
 func (s *Supervisor) alone() bool { return errors.Is(s.Processes.Signal(-1, 0), syscall.ESRCH) }
 
-// await reaps until done or until the time is over, and returns whether it was done.
+// await reaps until done returns true or the time is over, and reports whether done did.
 func (s *Supervisor) await(limit time.Duration, done func() bool, jobs []*job) bool {
 	deadline, tick := time.NewTimer(limit), time.NewTicker(stopPoll)
 	defer deadline.Stop()
@@ -172,7 +172,7 @@ func (s *Supervisor) await(limit time.Duration, done func() bool, jobs []*job) b
 			if j := find(jobs, exit.PID); j != nil {
 				j.pid = 0
 			}
-		case <-tick.C: // a process that is not our child ends without telling us
+		case <-tick.C: // the end of a process that is not our child is not reported
 		case <-deadline.C:
 			return done()
 		}

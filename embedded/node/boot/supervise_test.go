@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fakeProcesses is a machine whose processes live as they are told: PID 1 is the supervisor, not listed.
+// fakeProcesses is a fake machine. The supervisor is PID 1 and not among its processes.
 type fakeProcesses struct {
 	exits chan Exit
 	begin time.Time
@@ -60,7 +60,7 @@ func (f *fakeProcesses) Signal(pid int, sig syscall.Signal) error {
 		return syscall.ESRCH
 	}
 	if sig != 0 {
-		who := "everybody"
+		who := "all"
 		if pid != -1 {
 			who = f.alive[pid]
 		}
@@ -74,7 +74,7 @@ func (f *fakeProcesses) Signal(pid int, sig syscall.Signal) error {
 	return nil
 }
 
-// end ends a process; the supervisor learns of it when it next looks. f.mu is held.
+// end ends a process and queues its exit for the supervisor. f.mu is held.
 func (f *fakeProcesses) end(pid int, status syscall.WaitStatus) {
 	delete(f.alive, pid)
 	f.exits <- Exit{PID: pid, Status: status}
@@ -108,7 +108,7 @@ func (f *fakeProcesses) drain() []string {
 	return lines
 }
 
-// supervise runs a supervisor over the fake for the time of a test; stop ends it and returns Run's error.
+// supervise runs a supervisor with the fake; stop ends it and returns Run's error.
 func supervise(t *testing.T, f *fakeProcesses) (stop func() error) {
 	s := Supervisor{
 		Processes: f, Programs: []Program{{Name: "containerd"}, {Name: "node"}}, Logger: slog.New(slog.DiscardHandler),
@@ -147,7 +147,7 @@ func TestRestartWithBackoff(t *testing.T) {
 	})
 }
 
-func TestStableProgramStartsAnewAtOnce(t *testing.T) {
+func TestBackoffIsResetForAStableProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeProcesses()
 		stop := supervise(t, f)
@@ -201,7 +201,7 @@ func TestOrphansAreReapedAndIgnored(t *testing.T) {
 		f.crash("shim", 0)
 		synctest.Wait()
 		if n := len(f.exits); n > 0 {
-			t.Errorf("%d ends were not taken notice of", n)
+			t.Errorf("%d exits were not received", n)
 		}
 		time.Sleep(time.Minute)
 		for _, line := range f.drain() {
@@ -222,12 +222,12 @@ func TestStop(t *testing.T) {
 		orphans  []string
 		want     []string
 	}{
-		{"nothing else runs", nil, nil, []string{"0s terminated to node", "0s terminated to everybody"}},
-		{"pods end when asked", nil, []string{"shim", "pod"}, []string{"0s terminated to node", "0s terminated to everybody"}},
-		{"a pod does not listen", []string{"pod"}, []string{"pod"},
-			[]string{"0s terminated to node", "0s terminated to everybody", "2s killed to everybody"}},
-		{"the kubelet hangs", []string{"node"}, nil,
-			[]string{"0s terminated to node", "3s terminated to everybody", "5s killed to everybody"}},
+		{"nothing else runs", nil, nil, []string{"0s terminated to node", "0s terminated to all"}},
+		{"pods end when asked", nil, []string{"shim", "pod"}, []string{"0s terminated to node", "0s terminated to all"}},
+		{"a pod ignores SIGTERM", []string{"pod"}, []string{"pod"},
+			[]string{"0s terminated to node", "0s terminated to all", "2s killed to all"}},
+		{"the kubelet ignores SIGTERM", []string{"node"}, nil,
+			[]string{"0s terminated to node", "3s terminated to all", "5s killed to all"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -265,6 +265,6 @@ func TestStopDuringBackoff(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
-		expect(t, f, "0s start containerd", "0s start node", "0s crash node", "0s terminated to everybody")
+		expect(t, f, "0s start containerd", "0s start node", "0s crash node", "0s terminated to all")
 	})
 }

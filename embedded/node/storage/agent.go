@@ -13,28 +13,28 @@ import (
 	"time"
 )
 
-// Paths of the node's API, which Agent asks and package driver serves:
+// Paths of the node's API, which package driver serves and Agent calls:
 //
-//	PUT    /v1/storage/volumes/{kind}/{id}  a Volume in the body, made or grown; the Volume as it is now
-//	DELETE /v1/storage/volumes/{kind}/{id}  with all that is in it; nothing if it is gone
-//	DELETE /v1/storage/disks/{name}/files   all that is on a disk of the discovery directory
-//	GET    /v1/storage                      State
+//	PUT    /v1/storage/volumes/{kind}/{id}  creates or grows the Volume in the body; answers with the resulting Volume
+//	DELETE /v1/storage/volumes/{kind}/{id}  deletes a volume with its data; succeeds if there is none
+//	DELETE /v1/storage/disks/{name}/files   deletes all files on a disk of the discovery directory
+//	GET    /v1/storage                      answers with the State
 const (
 	StatePath  = "/v1/storage"
 	VolumePath = "/v1/storage/volumes/{kind}/{id}"
 	FilesPath  = "/v1/storage/disks/{name}/files"
 )
 
-// maxAnswer is far more than any answer has.
+// maxAnswer is more bytes than any answer has.
 const maxAnswer = 4 << 20
 
-// Agent asks one node.
+// Agent is a client of one node.
 type Agent struct {
 	Node      string
-	Transport http.RoundTripper // of the tunnel
+	Transport http.RoundTripper // through the tunnel
 }
 
-// Put makes a volume if it is missing and grows it if it is smaller; it never shrinks.
+// Put creates a volume, or grows it if it is smaller; it never shrinks a volume.
 func (a Agent) Put(ctx context.Context, v Volume) (Volume, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -44,17 +44,17 @@ func (a Agent) Put(ctx context.Context, v Volume) (Volume, error) {
 	return got, a.do(ctx, http.MethodPut, volumePath(v.Kind, v.ID), body, &got)
 }
 
-// Delete removes a volume and its data; nil if it is gone, ErrInUse if a pod of the node has it.
+// Delete deletes a volume and its data. It returns nil if there is none, and ErrInUse if a pod of the node uses it.
 func (a Agent) Delete(ctx context.Context, kind Kind, id string) error {
 	return a.do(ctx, http.MethodDelete, volumePath(kind, id), nil, nil)
 }
 
-// Clean removes all files of a disk; ErrGone if it is no longer mounted, ErrInUse if a pod has it.
+// Clean deletes all files on a disk. It returns ErrGone if the disk is not mounted, and ErrInUse if a pod uses it.
 func (a Agent) Clean(ctx context.Context, disk string) error {
 	return a.do(ctx, http.MethodDelete, strings.Replace(FilesPath, "{name}", url.PathEscape(disk), 1), nil, nil)
 }
 
-// State tells what the node has.
+// State returns the node's pools and disks.
 func (a Agent) State(ctx context.Context) (State, error) {
 	var s State
 	return s, a.do(ctx, http.MethodGet, StatePath, nil, &s)
@@ -64,7 +64,7 @@ func volumePath(kind Kind, id string) string {
 	return strings.NewReplacer("{kind}", url.PathEscape(string(kind)), "{id}", url.PathEscape(id)).Replace(VolumePath)
 }
 
-// statuses are how errors travel.
+// statuses maps HTTP statuses to errors, for both sides.
 func statuses() map[int]error {
 	return map[int]error{http.StatusConflict: ErrInUse, http.StatusNotFound: ErrGone, http.StatusUnprocessableEntity: ErrInvalid}
 }
@@ -77,12 +77,12 @@ func (a Agent) do(ctx context.Context, method, path string, body []byte, answer 
 	client := http.Client{Transport: a.Transport, Timeout: time.Minute}
 	resp, err := client.Do(r)
 	if err != nil {
-		return fmt.Errorf("ask node %s: %w", a.Node, err)
+		return fmt.Errorf("call node %s: %w", a.Node, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("ask node %s: %w", a.Node, err)
+		return fmt.Errorf("call node %s: %w", a.Node, err)
 	}
 	if resp.StatusCode >= 300 {
 		return &AgentError{Node: a.Node, Text: strings.TrimSpace(string(text)), Err: statuses()[resp.StatusCode]}
@@ -96,7 +96,7 @@ func (a Agent) do(ctx context.Context, method, path string, body []byte, answer 
 	return nil
 }
 
-// AgentError is a node's refusal: it was asked, and did not do it.
+// AgentError is an error that the node answered with.
 type AgentError struct {
 	Node string
 	Text string
@@ -107,7 +107,7 @@ func (e *AgentError) Error() string { return "node " + e.Node + ": " + e.Text }
 
 func (e *AgentError) Unwrap() error { return e.Err }
 
-// Status is the HTTP status that tells an error to Agent.
+// Status returns the HTTP status for an error, from which Agent gets the error back.
 func Status(err error) int {
 	for code, is := range statuses() {
 		if errors.Is(err, is) {

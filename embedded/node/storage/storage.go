@@ -1,11 +1,6 @@
-// Package storage is what the two halves of kl's storage say to each other. Package driver is the node's: it keeps
-// volumes as directories, mounts them into pods as a CSI driver, and does what the control plane asks of it through the
-// tunnel. Package controller is the control plane's: it decides where volumes are and asks the nodes.
-//
-//	agent := storage.Agent{Node: "n1", Transport: hub.AgentTransport("n1")}
-//	v, err := agent.Put(ctx, storage.Volume{Kind: storage.NodeLocal, ID: "pvc-1234", Size: 1 << 30})
-//	err = agent.Delete(ctx, storage.NodeLocal, "pvc-1234")
-//	state, err := agent.State(ctx) // room, and the disks in the discovery directory
+// Package storage is the protocol between the two halves of kl's storage. Package driver is the node's half: it keeps volumes
+// as directories, mounts them into pods as a CSI driver, and serves the control plane's requests. The control plane's half,
+// embedded/controlplane/storage, decides where volumes are and calls the nodes through [Agent].
 package storage
 
 import (
@@ -26,7 +21,7 @@ const (
 	TopologyKey = "kubernetes.io/hostname"
 )
 
-// Kind says where a volume is.
+// Kind is where a volume is.
 type Kind string
 
 // The kinds of volumes.
@@ -39,15 +34,15 @@ const (
 type Volume struct {
 	Kind Kind   `json:"kind"`
 	ID   string `json:"id"`   // the name of its PersistentVolume
-	Size int64  `json:"size"` // bytes asked for
-	// Limit tells whether more than Size can be written. It is only told, never asked for.
+	Size int64  `json:"size"` // requested, in bytes
+	// Limit is set by the node: whether more than Size can be written.
 	Limit Limit `json:"limit"`
 }
 
-// Limit is whether the file system keeps volumes within their size.
+// Limit is whether the file system enforces the size of volumes.
 type Limit struct {
 	Enforced bool   `json:"enforced"`
-	Reason   string `json:"reason,omitempty"` // why it is not
+	Reason   string `json:"reason,omitempty"` // why not
 }
 
 func (l Limit) String() string {
@@ -57,18 +52,18 @@ func (l Limit) String() string {
 	return "not enforced: " + l.Reason
 }
 
-// State is what a node has for volumes.
+// State is a node's storage.
 type State struct {
 	Pools map[Kind]Pool `json:"pools"`
 	Disks []Disk        `json:"disks"`
 }
 
-// Pool is where volumes of a kind are made.
+// Pool is the file system for volumes of one kind. Sizes are in bytes.
 type Pool struct {
 	Capacity  int64 `json:"capacity"`
 	Available int64 `json:"available"`
 	Limit     Limit `json:"limit"`
-	// Missing says why there is none on this node; empty if there is.
+	// Missing is why the node has no such pool; empty if it has one.
 	Missing string `json:"missing,omitempty"`
 }
 
@@ -76,19 +71,19 @@ type Pool struct {
 type Disk struct {
 	Name     string `json:"name"`
 	Path     string `json:"path"`
-	Capacity int64  `json:"capacity"`
+	Capacity int64  `json:"capacity"` // bytes
 }
 
-// ErrInUse is returned for volumes and disks that are to be deleted while a pod of the node has them mounted.
+// ErrInUse is returned when a volume or the files of a disk cannot be deleted because a pod of the node has it mounted.
 var ErrInUse = errors.New("still mounted by a pod")
 
-// ErrGone is returned for what a node does not have.
+// ErrGone is returned for a volume or disk that the node does not have.
 var ErrGone = errors.New("there is no such volume")
 
-// ErrInvalid is returned for a volume that cannot be: another attempt cannot cure it.
+// ErrInvalid is returned for a request that can never succeed.
 var ErrInvalid = errors.New("invalid volume")
 
-// CheckID returns an error for what cannot be the name of a directory.
+// CheckID returns ErrInvalid unless id can be the name of a volume's directory.
 func CheckID(id string) error {
 	if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,252}$`).MatchString(id) {
 		return fmt.Errorf("%w: %q cannot be its name", ErrInvalid, id)

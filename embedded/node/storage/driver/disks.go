@@ -17,10 +17,10 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// Disks is the discovery directory: whatever is mounted on an entry of it, and can be written to, is a disk.
+// Disks is the discovery directory: each entry that is a writable mount point is a disk.
 type Disks struct{ Dir string }
 
-// List returns the disks by name.
+// List returns the disks, sorted by name.
 func (d Disks) List() ([]storage.Disk, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return filepath.Dir(m.Mountpoint) != d.Dir || slices.Contains(strings.Split(m.Options, ","), "ro"), false
@@ -33,7 +33,7 @@ func (d Disks) List() ([]storage.Disk, error) {
 		name := filepath.Base(m.Mountpoint)
 		var fs unix.Statfs_t
 		if storage.CheckID(name) != nil || unix.Statfs(m.Mountpoint, &fs) != nil ||
-			slices.ContainsFunc(disks, func(d storage.Disk) bool { return d.Name == name }) { // mounted over
+			slices.ContainsFunc(disks, func(d storage.Disk) bool { return d.Name == name }) { // another mount on top
 			continue
 		}
 		disks = append(disks, storage.Disk{Name: name, Path: m.Mountpoint, Capacity: int64(fs.Blocks) * int64(fs.Bsize)})
@@ -42,7 +42,7 @@ func (d Disks) List() ([]storage.Disk, error) {
 	return disks, nil
 }
 
-// Clean removes all files of a disk: see storage.Agent.
+// Clean deletes all files on a disk: see storage.Agent.
 func (d Disks) Clean(ctx context.Context, name string) error {
 	disks, err := d.List()
 	if err != nil {
@@ -70,7 +70,7 @@ func (d Disks) Clean(ctx context.Context, name string) error {
 	return nil
 }
 
-// usedByPods tells whether what is mounted at path is mounted for a pod too.
+// usedByPods reports whether the file system mounted at path is also mounted for a pod.
 func usedByPods(path string) (bool, error) {
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {

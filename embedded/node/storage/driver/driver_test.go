@@ -23,7 +23,7 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// fakeQuota limits directories, or says that it cannot.
+// fakeQuota records limits, or refuses them.
 type fakeQuota struct {
 	refuses error
 	limits  map[string]int64
@@ -39,7 +39,7 @@ func (q *fakeQuota) Forget(dir string) error {
 	return nil
 }
 
-// volumeOf is the volume of a data directory, also before it has its name.
+// volumeOf returns the volume of a data directory, also while it is being created.
 func volumeOf(dir string) string {
 	return strings.TrimPrefix(filepath.Base(filepath.Dir(dir)), newPrefix)
 }
@@ -117,13 +117,15 @@ func TestRegistration(t *testing.T) {
 func TestVolumes(t *testing.T) {
 	s, _, agent := serve(t)
 	v := storage.Volume{Kind: storage.NodeLocal, ID: "pvc-1", Size: 1 << 20}
-	for _, size := range []int64{1 << 20, 1 << 20, 2 << 20, 1 << 20} { // made, there already, grown, never shrunk
-		v.Size = size
+	for _, step := range []struct{ size, want int64 }{ // created, unchanged, grown, never shrunk
+		{1 << 20, 1 << 20}, {1 << 20, 1 << 20}, {2 << 20, 2 << 20}, {1 << 20, 2 << 20},
+	} {
+		v.Size = step.size
 		got, err := agent.Put(t.Context(), v)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := storage.Volume{Kind: storage.NodeLocal, ID: "pvc-1", Size: max(size, got.Size), Limit: storage.Limit{Enforced: true}}
+		want := storage.Volume{Kind: storage.NodeLocal, ID: "pvc-1", Size: step.want, Limit: storage.Limit{Enforced: true}}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("volume (-want +got):\n%s", d)
 		}
@@ -139,7 +141,7 @@ func TestVolumes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(data, "f"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // gone is gone
+	for range 2 { // the second time there is none
 		if err := agent.Delete(t.Context(), storage.NodeLocal, "pvc-1"); err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +171,7 @@ func TestRefusedVolumes(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(s.Local.Dir), "b")); err == nil {
-		t.Error("made a volume outside")
+		t.Error("a volume was created outside of the store")
 	}
 	state, err := agent.State(t.Context())
 	if err != nil {
@@ -183,7 +185,7 @@ func TestRefusedVolumes(t *testing.T) {
 	}
 }
 
-// A removal that was cut short is finished by the next start, and an unfinished volume is made anew.
+// The next start finishes a removal that was interrupted, and a volume that was not finished is created again.
 func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	s := &Store{Kind: storage.NodeLocal, Dir: dir, Mode: 0o755, Quota: &fakeQuota{refuses: errors.New("none"), limits: map[string]int64{}}}
@@ -248,7 +250,7 @@ func TestPublishRefusals(t *testing.T) {
 	}
 }
 
-// What a process that was killed has left is in nobody's way: neither of the next one, nor of a kubelet without the driver.
+// Sockets of a killed process do not stop the next one from listening, and are removed if there is no driver any more.
 func TestStaleSockets(t *testing.T) {
 	s, _, _ := serve(t)
 	for _, socket := range []string{s.Socket(), s.registrationSocket()} {

@@ -10,10 +10,10 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// maxBody is far more than a volume's description.
+// maxBody is more bytes than a Volume has as JSON.
 const maxBody = 1 << 16
 
-// Handler answers what storage.Agent asks.
+// Handler serves the requests of storage.Agent.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+storage.StatePath, func(w http.ResponseWriter, r *http.Request) {
@@ -64,10 +64,10 @@ func (s *Server) store(kind string) (*Store, error) {
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, value any, err error) {
 	if err != nil {
-		s.Logger.WarnContext(r.Context(), "answer the control plane", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.Logger.WarnContext(r.Context(), "request of the control plane failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		http.Error(w, err.Error(), storage.Status(err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // the asker is gone
+	_ = json.NewEncoder(w).Encode(value) // fails only if the client has gone
 }

@@ -22,7 +22,7 @@ func (i identity) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*cs
 	return &csi.GetPluginInfoResponse{Name: storage.Driver, VendorVersion: i.server.Version}, nil
 }
 
-// GetPluginCapabilities implements CSI. The controller is not a CSI one: it is in the control plane, and no sidecar asks it.
+// GetPluginCapabilities implements CSI. There is no CSI controller service: the control plane's half needs no sidecars.
 func (i identity) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
 	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{{
 		Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{

@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// TestMounts mounts for real: it needs a user who may.
+// TestMounts uses real mounts, which need root.
 func TestMounts(t *testing.T) {
 	probe := t.TempDir()
 	if err := unix.Mount(probe, probe, "", unix.MS_BIND, ""); err != nil {
@@ -52,7 +52,7 @@ func TestMounts(t *testing.T) {
 				},
 			}
 			node := csi.NewNodeClient(conn)
-			for range 2 { // the kubelet may ask again
+			for range 2 { // the kubelet may repeat the call
 				if _, err := node.NodePublishVolume(t.Context(), r); err != nil {
 					t.Fatal(err)
 				}
@@ -81,7 +81,7 @@ func TestMounts(t *testing.T) {
 			}
 			_, err = node.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: "a", VolumePath: target})
 			if status.Code(err) != codes.NotFound {
-				t.Errorf("stats of what is not mounted: %v", err)
+				t.Errorf("stats of a volume that is not mounted: %v", err)
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func TestDisks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(state.Disks) != 1 || state.Disks[0] != (storage.Disk{Name: "disk", Path: disk, Capacity: 8 << 20}) {
-		t.Errorf("disks are %+v, want the one that is mounted and can be written to", state.Disks)
+		t.Errorf("disks are %+v, want the only writable mount point", state.Disks)
 	}
 	if err := os.MkdirAll(filepath.Join(disk, "dir", "file"), 0o755); err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestDisks(t *testing.T) {
 	if left, err := os.ReadDir(disk); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
-	for _, name := range []string{"plain", "other", "sealed"} { // never what is not a disk
+	for _, name := range []string{"plain", "other", "sealed"} { // none of which is a disk
 		if err := agent.Clean(t.Context(), name); !errors.Is(err, storage.ErrGone) {
 			t.Errorf("clean %s: %v", name, err)
 		}

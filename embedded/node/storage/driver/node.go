@@ -41,13 +41,13 @@ func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequ
 	return &csi.NodeGetCapabilitiesResponse{Capabilities: list}, nil
 }
 
-// NodePublishVolume implements CSI.
+// NodePublishVolume implements CSI: it mounts a volume for a pod.
 func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	if r.GetVolumeId() == "" || r.GetTargetPath() == "" || r.GetVolumeCapability() == nil {
 		return nil, status.Error(codes.InvalidArgument, "volume, target path and capability are required")
 	}
 	if r.GetVolumeCapability().GetMount() == nil {
-		return nil, status.Error(codes.InvalidArgument, "volumeMode Block is not possible: volumes are directories")
+		return nil, status.Error(codes.InvalidArgument, "volumeMode Block is not supported: volumes are directories")
 	}
 	flags, err := mountFlags(r)
 	if err != nil {
@@ -59,7 +59,7 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	}
 	mount := bind
 	if r.GetVolumeCapability().GetAccessMode().GetMode() == csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY {
-		mount = seal
+		mount = mountReadOnly
 	}
 	if err := mount(data, r.GetTargetPath(), flags); err != nil {
 		return nil, status.Errorf(codes.Internal, "mount volume %s: %v", r.GetVolumeId(), err)
@@ -67,7 +67,7 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-// dataOf finds a volume of this node.
+// dataOf returns the data directory of a volume of this node.
 func (n *node) dataOf(id, kind string) (string, error) {
 	store, err := n.store(kind)
 	if err != nil {
@@ -88,7 +88,7 @@ func (n *node) dataOf(id, kind string) (string, error) {
 	return store.data(id), nil
 }
 
-// mountFlags are those of a bind mount, as mount(2) takes them. A volume that many read is read-only for all.
+// mountFlags returns the flags of the bind mount for mount(2). A volume with a read-only access mode is mounted read-only.
 func mountFlags(r *csi.NodePublishVolumeRequest) (uintptr, error) {
 	known := map[string]uintptr{
 		"ro": unix.MS_RDONLY, "rw": 0, "noexec": unix.MS_NOEXEC, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
@@ -98,7 +98,7 @@ func mountFlags(r *csi.NodePublishVolumeRequest) (uintptr, error) {
 	for _, option := range r.GetVolumeCapability().GetMount().GetMountFlags() {
 		flag, ok := known[option]
 		if !ok {
-			return 0, status.Errorf(codes.InvalidArgument, "mount option %q is not known for a directory", option)
+			return 0, status.Errorf(codes.InvalidArgument, "mount option %q is not supported for a directory", option)
 		}
 		flags |= flag
 	}
@@ -114,23 +114,23 @@ func mountFlags(r *csi.NodePublishVolumeRequest) (uintptr, error) {
 	return flags, nil
 }
 
-// seal mounts a directory at target so that nobody can make it writable again. A read-only bind mount is not enough: the
-// runtime mounts it anew for the container, read-write unless the pod itself says readOnly.
-func seal(source, target string, flags uintptr) error {
+// mountReadOnly mounts a directory at target so that it cannot be made writable again. A read-only bind mount is not enough:
+// the runtime mounts it again for the container, read-write unless the pod says readOnly.
+func mountReadOnly(source, target string, flags uintptr) error {
 	if err := os.MkdirAll(target, 0o750); err != nil {
 		return err
 	}
 	if mounted, err := mountinfo.Mounted(target); err != nil || mounted {
 		return err
 	}
-	empty, err := os.MkdirTemp("", "kl-empty") // an overlay without a writable layer needs two others
+	empty, err := os.MkdirTemp("", "kl-empty") // an overlay without a writable layer needs two lower ones
 	if err != nil {
 		return err
 	}
 	return errors.Join(unix.Mount("overlay", target, "overlay", flags, "lowerdir="+source+":"+empty), os.Remove(empty))
 }
 
-// bind mounts a directory at target unless it is there.
+// bind mounts a directory at target unless something is mounted there.
 func bind(source, target string, flags uintptr) error {
 	if err := os.MkdirAll(target, 0o750); err != nil {
 		return err
@@ -144,7 +144,7 @@ func bind(source, target string, flags uintptr) error {
 	if flags == 0 {
 		return nil
 	}
-	var fs unix.Statfs_t // flags of the file system's own mount stay
+	var fs unix.Statfs_t // a remount must repeat the flags of the source's mount
 	err := unix.Statfs(target, &fs)
 	if err == nil {
 		const kept = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
@@ -165,7 +165,7 @@ func (n *node) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolume
 		mounted, err := mountinfo.Mounted(r.GetTargetPath())
 		if err == nil && mounted {
 			if err = unix.Unmount(r.GetTargetPath(), 0); err == nil {
-				continue // it may be mounted twice
+				continue // there may be another mount below
 			}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -189,8 +189,11 @@ func (n *node) NodeGetVolumeStats(ctx context.Context, r *csi.NodeGetVolumeStats
 	}
 	for _, store := range n.stores() {
 		v, err := store.Volume(r.GetVolumeId())
-		if err != nil {
+		if errors.Is(err, storage.ErrGone) {
 			continue
+		}
+		if err != nil {
+			return nil, status.Errorf(codes.Internal, "read volume %s: %v", r.GetVolumeId(), err)
 		}
 		usage, err := store.usage(ctx, v)
 		if err != nil {

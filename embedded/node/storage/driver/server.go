@@ -22,7 +22,7 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// Server is the node's component. All fields are required.
+// Server is the component of the node. All fields are required. Run may be called again once it has returned.
 type Server struct {
 	Node    string
 	Version string // of kl
@@ -35,26 +35,27 @@ type Server struct {
 
 var _ lifecycle.Component = (*Server)(nil)
 
-// Name implements the component contract.
+// Name implements lifecycle.Component.
 func (s *Server) Name() cluster.ComponentName { return "storage" }
 
-// Socket is where the driver serves the kubelet.
+// Socket returns the path of the driver's CSI socket.
 func (s *Server) Socket() string {
 	return filepath.Join(s.Kubelet, "plugins", storage.Driver, "csi.sock")
 }
 
-// registrationSocket is what the kubelet finds the driver by.
+// registrationSocket returns the path of the socket by which the kubelet discovers the driver.
 func (s *Server) registrationSocket() string {
 	return filepath.Join(s.Kubelet, "plugins_registry", storage.Driver+"-reg.sock")
 }
 
-// Forget removes what a killed process left of a driver that is not to be any more: the kubelet would call it for ever.
+// Forget removes the sockets that a killed process left behind when storage has been disabled since: the kubelet would keep
+// calling them.
 func Forget(kubelet string) error {
 	s := &Server{Kubelet: kubelet}
 	return errors.Join(os.RemoveAll(s.registrationSocket()), os.RemoveAll(filepath.Dir(s.Socket())))
 }
 
-// Run implements the component contract: ready when the sockets listen. The kubelet may come later.
+// Run implements lifecycle.Component. It is ready when the sockets listen; the kubelet may start later.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(s.Disks.Dir, 0o755); err != nil {
 		return err
@@ -65,7 +66,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	registrar := grpc.NewServer()
 	registration.RegisterRegistrationServer(registrar, registrant{server: s})
 	group, ctx := errgroup.WithContext(ctx)
-	// The driver first: the kubelet calls it as soon as it sees the registration.
+	// The driver listens first: the kubelet calls it as soon as it sees the registration socket.
 	for _, server := range []struct {
 		socket string
 		grpc   *grpc.Server
@@ -82,7 +83,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	group.Go(func() error {
 		for _, store := range s.stores() {
 			if err := store.sweep(ctx); err != nil && ctx.Err() == nil {
-				s.Logger.WarnContext(ctx, "volumes that were being removed are left", "dir", store.Dir, "err", err)
+				s.Logger.WarnContext(ctx, "cannot finish deleting volumes", "dir", store.Dir, "err", err)
 			}
 		}
 		<-ctx.Done()
@@ -92,7 +93,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	return group.Wait()
 }
 
-// listen makes a socket anew: one of an earlier run means nothing.
+// listen creates a unix socket and replaces that of an earlier run.
 func listen(ctx context.Context, socket string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {
 		return nil, err
@@ -110,30 +111,30 @@ func listen(ctx context.Context, socket string) (net.Listener, error) {
 func (s *Server) log(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	answer, err := handler(ctx, request)
 	if err != nil {
-		s.Logger.WarnContext(ctx, "answer the kubelet", "call", filepath.Base(info.FullMethod), "err", err)
+		s.Logger.WarnContext(ctx, "CSI call failed", "call", filepath.Base(info.FullMethod), "err", err)
 	}
 	return answer, err
 }
 
-// registrant tells the kubelet about the driver.
+// registrant is the kubelet's plugin registration service.
 type registrant struct {
 	registration.UnsafeRegistrationServer
 	server *Server
 }
 
-// GetInfo is the kubelet's question.
+// GetInfo implements the registration service.
 func (r registrant) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
 	return &registration.PluginInfo{
 		Type: registration.CSIPlugin, Name: storage.Driver, Endpoint: r.server.Socket(), SupportedVersions: []string{"1.0.0"},
 	}, nil
 }
 
-// NotifyRegistrationStatus is its answer.
+// NotifyRegistrationStatus implements the registration service.
 func (r registrant) NotifyRegistrationStatus(ctx context.Context, status *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
 	if status.PluginRegistered {
-		r.server.Logger.InfoContext(ctx, "the kubelet knows the driver", "driver", storage.Driver)
+		r.server.Logger.InfoContext(ctx, "registered with the kubelet", "driver", storage.Driver)
 	} else {
-		r.server.Logger.ErrorContext(ctx, "the kubelet refuses the driver", "err", status.Error)
+		r.server.Logger.ErrorContext(ctx, "the kubelet has refused the driver", "err", status.Error)
 	}
 	return &registration.RegistrationStatusResponse{}, nil
 }

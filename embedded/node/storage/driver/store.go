@@ -16,10 +16,11 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// limiter is what a Store asks of quotas: package quota's Limiter.
+// limiter is the part of quota.Limiter that a Store uses.
 type limiter interface {
 	Enforced() error
 	Limit(dir string, bytes int64) error
@@ -30,13 +31,13 @@ type limiter interface {
 // Store keeps the volumes of one kind. It is safe for concurrent use.
 type Store struct {
 	Kind  storage.Kind
-	Dir   string      // made if missing, unless Mount is set
-	Mode  fs.FileMode // of new volumes: who but root may write without an fsGroup
+	Dir   string      // created if missing, unless Mount is set
+	Mode  fs.FileMode // of new volumes: whether others than root may write without an fsGroup
 	Quota limiter
-	// Mount is set for a Dir that must be a mount point; it tells what to do if it is not.
+	// Mount is set if Dir must be a mount point: the error if it is not, with what to do.
 	Mount string
 
-	mu sync.Mutex // while volumes are made or renamed
+	mu sync.Mutex // held while volumes are created or renamed
 }
 
 const (
@@ -51,19 +52,22 @@ type record struct {
 	Size int64 `json:"size"`
 }
 
-// ready makes Dir, or says why there cannot be one.
+// ready creates Dir, or returns why it is not available.
 func (s *Store) ready() error {
 	if s.Mount == "" {
 		return os.MkdirAll(s.Dir, 0o711)
 	}
 	mounted, err := mountinfo.Mounted(s.Dir)
-	if err != nil || !mounted {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", s.Mount, err)
+	}
+	if !mounted {
 		return errors.New(s.Mount)
 	}
 	return nil
 }
 
-// Put makes a volume, or grows it: see storage.Agent.
+// Put creates or grows a volume: see storage.Agent.
 func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
 	if err := storage.CheckID(v.ID); err != nil {
 		return storage.Volume{}, err
@@ -79,7 +83,7 @@ func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
 	have, err := s.Volume(v.ID)
 	if errors.Is(err, storage.ErrGone) {
 		if err := s.make(v); err != nil {
-			return storage.Volume{}, fmt.Errorf("make volume: %w", err)
+			return storage.Volume{}, fmt.Errorf("create volume: %w", err)
 		}
 		return s.Volume(v.ID)
 	}
@@ -119,14 +123,10 @@ func writeRecord(dir string, r record) error {
 	if err != nil {
 		return err
 	}
-	temp := filepath.Join(dir, newPrefix+recordFile)
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, filepath.Join(dir, recordFile))
+	return statefile.Write(filepath.Join(dir, recordFile), text, 0o600)
 }
 
-// Volume reads a volume; ErrGone if there is none.
+// Volume returns a volume; the error is ErrGone if there is none.
 func (s *Store) Volume(id string) (storage.Volume, error) {
 	if err := storage.CheckID(id); err != nil {
 		return storage.Volume{}, err
@@ -145,7 +145,7 @@ func (s *Store) Volume(id string) (storage.Volume, error) {
 	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Limit: s.limit()}, nil
 }
 
-// limit tells whether new volumes are kept within their size.
+// limit reports whether the size of new volumes is enforced.
 func (s *Store) limit() storage.Limit {
 	if err := s.Quota.Enforced(); err != nil {
 		return storage.Limit{Reason: err.Error()}
@@ -153,10 +153,10 @@ func (s *Store) limit() storage.Limit {
 	return storage.Limit{Enforced: true}
 }
 
-// data is what pods see of a volume.
+// data returns the directory of a volume that pods see.
 func (s *Store) data(id string) string { return filepath.Join(s.Dir, id, dataDir) }
 
-// Delete removes a volume: see storage.Agent. It may take long.
+// Delete deletes a volume: see storage.Agent. It may take long.
 func (s *Store) Delete(ctx context.Context, id string) error {
 	if err := storage.CheckID(id); err != nil {
 		return err
@@ -171,7 +171,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	return removeAll(ctx, old)
 }
 
-// retire makes a volume unknown. It returns what remains to be removed, empty for nothing.
+// retire renames a volume so that it no longer exists. It returns the directory to remove; empty if there is none.
 func (s *Store) retire(id string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,13 +185,15 @@ func (s *Store) retire(id string) (string, error) {
 		}
 		return old, os.Rename(dir, old)
 	}
-	if _, err := os.Lstat(old); err != nil {
+	if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
+	} else if err != nil {
+		return "", err
 	}
-	return old, nil // an earlier removal was cut short
+	return old, nil // an earlier removal was interrupted
 }
 
-// sweep removes what was being removed when the node went off.
+// sweep finishes removals that were interrupted when the node stopped.
 func (s *Store) sweep(ctx context.Context) error {
 	entries, err := os.ReadDir(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -206,7 +208,7 @@ func (s *Store) sweep(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// removeAll is os.RemoveAll, a part at a time while ctx lasts.
+// removeAll is os.RemoveAll that stops between entries when ctx is done.
 func removeAll(ctx context.Context, dir string) error {
 	for _, part := range []string{filepath.Join(dir, dataDir), dir} {
 		entries, err := os.ReadDir(part)
@@ -225,7 +227,7 @@ func removeAll(ctx context.Context, dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// mountedFrom tells whether a mount of the node shows a directory whose path ends so: see bind and seal.
+// mountedFrom reports whether a directory whose path has this suffix is mounted somewhere on the node, by bind or mountReadOnly.
 func mountedFrom(end string) (bool, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		found := strings.HasSuffix(m.Root, "/"+end) || m.FSType == "overlay" && strings.Contains(m.VFSOptions, "/"+end+":")
@@ -234,7 +236,7 @@ func mountedFrom(end string) (bool, error) {
 	return len(mounts) > 0, err
 }
 
-// Pool tells what room there is.
+// Pool returns the size and the free space of the store's file system.
 func (s *Store) Pool() storage.Pool {
 	if err := s.ready(); err != nil {
 		return storage.Pool{Missing: err.Error()}

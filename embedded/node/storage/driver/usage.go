@@ -13,7 +13,7 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// usage is a volume's size, what is in it, and what still fits: no more than the file system has.
+// usage returns a volume's size, use and free space, which is not more than that of the file system.
 func (s *Store) usage(ctx context.Context, v storage.Volume) ([]*csi.VolumeUsage, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.data(v.ID), &fs); err != nil {
@@ -30,8 +30,8 @@ func (s *Store) usage(ctx context.Context, v storage.Volume) ([]*csi.VolumeUsage
 	}, nil
 }
 
-// measure adds up a directory as du does, a hard link once. The kubelet asks once a minute, and measures emptyDirs the same
-// way.
+// measure adds up a directory as du does, with each hard link once. The kubelet asks once a minute, and measures emptyDirs in
+// the same way.
 func (s *Store) measure(ctx context.Context, dir string) (bytes, files int64, err error) {
 	seen := map[uint64]bool{}
 	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -40,7 +40,7 @@ func (s *Store) measure(ctx context.Context, dir string) (bytes, files int64, er
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil, unix.Lstat(path, &st) != nil:
-			return nil // gone meanwhile
+			return nil // deleted meanwhile
 		case st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR:
 			if seen[st.Ino] {
 				return nil

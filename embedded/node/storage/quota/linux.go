@@ -68,7 +68,8 @@ type limits struct {
 	_                                    [8]byte
 }
 
-// quotactl asks about the file system that fd is on, without the name of its device, which a container may not have.
+// quotactl is quotactl_fd(2) for the file system of fd. Unlike quotactl(2) it does not need the path of the device, which may
+// not exist in a container.
 func quotactl(fd int, command int, id uint32, data unsafe.Pointer) error {
 	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, uintptr(fd), uintptr(uint32(command)<<8|projectQuota), uintptr(id), uintptr(data), 0, 0)
 	if errno != 0 {
@@ -90,7 +91,7 @@ func (Linux) Enforced(dir string) error {
 		case s.flags&stateCounted == 0:
 			return fmt.Errorf("%w: it is not mounted with prjquota", ErrUnsupported)
 		case s.flags&stateEnforced == 0:
-			return fmt.Errorf("%w: it counts only", ErrUnsupported)
+			return fmt.Errorf("%w: it counts usage without enforcing limits", ErrUnsupported)
 		}
 		return nil
 	})
@@ -135,7 +136,7 @@ func (Linux) Quota(dir string, id uint32) (limit, used int64, err error) {
 	err = withDir(dir, func(fd int) error {
 		var q limits
 		err := quotactl(fd, xGetQuota, id, unsafe.Pointer(&q))
-		if errors.Is(err, unix.ENOENT) { // xfs knows nothing of the project
+		if errors.Is(err, unix.ENOENT) { // xfs has no record of the project
 			return nil
 		}
 		limit, used = int64(q.hardBlocks)*block, int64(q.blocks)*block

@@ -1,14 +1,10 @@
 //go:build linux
 
-// Package quota keeps directories within a size with project quotas, where the file system has them: ext4 with the
-// features project and quota, or xfs, mounted with prjquota.
+// Package quota limits the size of directories with project quotas, on file systems that have them: ext4 with the features
+// project and quota, or xfs, mounted with prjquota. On others [Limiter.Limit] returns [ErrUnsupported] with the reason.
 //
-//	limiter := quota.Of("/var/lib/kl/volumes")
-//	err := limiter.Limit(dir, 1<<30) // ErrUnsupported with the reason where nothing enforces it
-//	used, err := limiter.Used(dir)
-//
-// A directory's project is stored in the directory, so that nothing is to be remembered elsewhere. Limits hold for
-// everybody without CAP_SYS_RESOURCE, which pods do not have unless they ask for it.
+// The file system stores a directory's project with the directory, so that no other record is needed. Limits apply to every
+// process without CAP_SYS_RESOURCE, which pods do not have unless they ask for it.
 package quota
 
 import (
@@ -20,38 +16,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnsupported is wrapped by what a file system cannot do; its text says what it lacks.
+// ErrUnsupported is wrapped by the errors of file systems that cannot enforce limits; their text says what is missing.
 var ErrUnsupported = errors.New("the file system enforces no project quota")
 
-// Kernel is what a Limiter asks of the operating system.
+// Kernel is what a Limiter needs from the operating system.
 type Kernel interface {
 	// Enforced returns nil if the file system of dir enforces project quotas.
 	Enforced(dir string) error
-	// Project is the project of dir, 0 for none; SetProject has what is made in dir inherit it.
+	// Project returns the project of dir, 0 for none. SetProject sets it; what is created in dir inherits it.
 	Project(dir string) (uint32, error)
 	SetProject(dir string, id uint32) error
-	// Quota is a project's hard limit and use in bytes on the file system of dir; SetLimit sets the limit, 0 for none.
+	// Quota returns a project's hard limit and use in bytes on the file system of dir. SetLimit sets the limit, 0 for none.
 	Quota(dir string, id uint32) (limit, used int64, err error)
 	SetLimit(dir string, id uint32, limit int64) error
 }
 
 // Limiter limits directories of one file system.
 type Limiter struct {
-	Dir    string // any directory of it
+	Dir    string // any directory of the file system
 	Kernel Kernel
 }
 
-// Of is the limiter of dir's file system.
+// Of returns the limiter of dir's file system.
 func Of(dir string) Limiter { return Limiter{Dir: dir, Kernel: Linux{}} }
 
-// Enforced returns nil if limits hold, and otherwise what is missing.
+// Enforced returns nil if limits are enforced, and otherwise what is missing.
 func (l Limiter) Enforced() error { return l.Kernel.Enforced(l.Dir) }
 
-// firstProject keeps away from the small numbers that people give in /etc/projid.
+// firstProject is larger than the numbers that administrators use in /etc/projid.
 const firstProject = 1 << 30
 
-// Limit makes bytes the most that dir and all below it may hold; what is in it already must have been made after the first
-// Limit. It is rounded up to whole KiB.
+// Limit sets the maximum size of dir and all in it, in bytes, rounded up to whole KiB. Files from before the first call are
+// not counted.
 func (l Limiter) Limit(dir string, bytes int64) error {
 	if err := l.Enforced(); err != nil {
 		return err
@@ -74,7 +70,7 @@ func (l Limiter) Limit(dir string, bytes int64) error {
 	return nil
 }
 
-// free finds a project that nobody uses: other nodes and clusters may keep volumes on the same file system.
+// free returns an unused project. Other nodes and clusters may have volumes on the same file system.
 func (l Limiter) free(dir string) (uint32, error) {
 	h := fnv.New32a()
 	h.Write([]byte(dir))
@@ -87,22 +83,28 @@ func (l Limiter) free(dir string) (uint32, error) {
 			return id, nil
 		}
 	}
-	return 0, errors.New("find a free project: a thousand are taken")
+	return 0, errors.New("find a free project: a thousand are in use")
 }
 
-// Forget lifts the limit of a directory that is about to be removed.
+// Forget removes the limit of a directory that is about to be deleted.
 func (l Limiter) Forget(dir string) error {
 	if l.Enforced() != nil {
 		return nil
 	}
 	id, err := l.Kernel.Project(dir)
-	if errors.Is(err, os.ErrNotExist) || id < firstProject {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read project of %s: %w", dir, err)
+	}
+	if id < firstProject {
 		return nil
 	}
 	return l.Kernel.SetLimit(dir, id, 0)
 }
 
-// Used is what a limited directory holds; false if the file system does not count it.
+// Used returns the bytes in a limited directory; false if the file system does not count them.
 func (l Limiter) Used(dir string) (int64, bool) {
 	if l.Enforced() != nil {
 		return 0, false
@@ -120,7 +122,7 @@ type Linux struct{}
 
 var _ Kernel = Linux{}
 
-// withDir calls f with a descriptor of dir.
+// withDir calls f with a file descriptor of dir.
 func withDir(dir string, f func(fd int) error) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {

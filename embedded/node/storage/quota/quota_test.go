@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel is a file system with project quotas.
+// kernel is a fake file system with project quotas.
 type kernel struct {
 	refuses  error
+	unread   error // of Project
 	projects map[string]uint32
 	limits   map[uint32]int64
 	used     map[uint32]int64
@@ -22,7 +23,7 @@ type kernel struct {
 
 func (k *kernel) Enforced(string) error { return k.refuses }
 func (k *kernel) Project(dir string) (uint32, error) {
-	return k.projects[dir], nil
+	return k.projects[dir], k.unread
 }
 func (k *kernel) SetProject(dir string, id uint32) error { k.projects[dir] = id; return nil }
 func (k *kernel) Quota(_ string, id uint32) (int64, int64, error) {
@@ -59,7 +60,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// Directories of several nodes may share a file system, so a project that another one has must not be taken.
+// Volumes of several nodes may share a file system, so a project in use must not be taken.
 func TestProjectsAreNotShared(t *testing.T) {
 	k := newKernel()
 	l := Limiter{Dir: "/", Kernel: k}
@@ -71,13 +72,27 @@ func TestProjectsAreNotShared(t *testing.T) {
 		clear(k.limits)
 		clear(k.used)
 		delete(k.projects, "/a")
-		how[taken] = 1 // the same directory's name, seen from another node
+		how[taken] = 1 // by a directory of the same name on another node
 		if err := l.Limit("/a", 1<<20); err != nil {
 			t.Fatal(err)
 		}
 		if k.projects["/a"] == taken {
 			t.Error("took a project that is in use")
 		}
+	}
+}
+
+// An error must not look like a directory without a limit, whose limit would then stay in the file system forever.
+func TestForgetReportsErrors(t *testing.T) {
+	k := newKernel()
+	l := Limiter{Dir: "/", Kernel: k}
+	k.unread = os.ErrNotExist
+	if err := l.Forget("/a"); err != nil {
+		t.Errorf("forget a missing directory: %v", err)
+	}
+	k.unread = os.ErrPermission
+	if err := l.Forget("/a"); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("forget: %v, want %v", err, os.ErrPermission)
 	}
 }
 
@@ -92,11 +107,11 @@ func TestUnsupported(t *testing.T) {
 		t.Errorf("forget: %v", err)
 	}
 	if _, ok := l.Used("/a"); ok {
-		t.Error("counts what nobody counts")
+		t.Error("use is reported without quotas")
 	}
 }
 
-// The kernel's structures have these sizes, which are part of the numbers of the calls.
+// The sizes of the kernel's structures.
 func TestLayout(t *testing.T) {
 	for name, size := range map[string][2]uintptr{
 		"fsxattr":       {unsafe.Sizeof(attributes{}), 28},
@@ -109,7 +124,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestLinux asks the machine it runs on: either limits hold, for everybody but who may break them, or it says why not.
+// TestLinux uses the file system of the machine: limits are either enforced or unsupported.
 func TestLinux(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "v")
 	if err := os.Mkdir(dir, 0o755); err != nil {
