@@ -88,7 +88,7 @@ func TestErrors(t *testing.T) {
 
 // ADD tells the agent the pod and its address, waits for the answer, and passes on the result of the plugin before it.
 func TestAddAndDel(t *testing.T) {
-	dir, err := os.MkdirTemp("", "klp") //nolint:usetesting // sockets need a shorter path than t.TempDir gives
+	dir, err := os.MkdirTemp("", "klp") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
