@@ -79,7 +79,7 @@ func schedulable(n *corev1.Node) bool {
 	return await.Ready(n) && !tainted
 }
 
-// apply applies objects, and leaves those alone whose fields somebody has changed if mode is Yield.
+// apply applies objects. In mode Yield it leaves those alone that a user has changed.
 func (b *bootstrap) apply(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured, mode manifests.Mode) error {
 	err := manifests.ApplyWithin(ctx, applyTimeout, client, objects, mode)
 	if manifests.OnlyConflicts(err) {

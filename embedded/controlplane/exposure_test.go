@@ -74,7 +74,7 @@ func TestExposure(t *testing.T) {
 		c.Impersonate = rest.ImpersonationConfig{UserName: "system:node:n1", Groups: []string{"system:nodes", "system:authenticated"}}
 		checkNode(t, c, adminClient(t, l, spec))
 	})
-	t.Run("the audit log tells who did what, without bodies", func(t *testing.T) {
+	t.Run("the audit log has metadata and no bodies", func(t *testing.T) {
 		checkAudit(t, l, adminClient(t, l, spec))
 	})
 
@@ -84,7 +84,7 @@ func TestExposure(t *testing.T) {
 	p.end(t)
 }
 
-// checkNoSecrets makes sure that a client is refused, and not for want of a connection.
+// checkNoSecrets checks that the API server refuses a client, and not that the connection fails.
 func checkNoSecrets(t *testing.T, c rest.Config) {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(&c)

@@ -53,7 +53,10 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 				note()
 			},
 			DeleteFunc: func(n any) {
-				if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(n); err == nil {
+				name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(n)
+				if err != nil {
+					o.logger.WarnContext(ctx, "remove routes of a node", "error", err)
+				} else {
 					o.routes.Set(name)
 				}
 				note()

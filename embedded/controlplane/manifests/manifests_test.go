@@ -69,7 +69,7 @@ func TestDNS(t *testing.T) {
 }
 
 func TestMetricsServer(t *testing.T) {
-	m := MetricsServer{User: "system:somebody", Gateway: "10.1.2.3", Port: 4711, CA: "-----BEGIN\n"}
+	m := MetricsServer{User: "system:test", Gateway: "10.1.2.3", Port: 4711, CA: "-----BEGIN\n"}
 	objects, err := m.Objects()
 	if err != nil {
 		t.Fatal(err)
@@ -108,13 +108,13 @@ func TestMetricsServer(t *testing.T) {
 }
 
 func TestStorage(t *testing.T) {
-	s := Storage{User: "system:somebody", Driver: "csi.test", KindKey: "csi.test/kind", Standard: "a", Shared: "b", Local: "c", DisksDir: "/disks"}
+	s := Storage{User: "system:test", Driver: "csi.test", KindKey: "csi.test/kind", Standard: "a", Shared: "b", Local: "c", DisksDir: "/disks"}
 	objects, err := s.Objects()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"ClusterRole system:somebody", "ClusterRoleBinding system:somebody", "Role system:somebody", "RoleBinding system:somebody",
+		"ClusterRole system:test", "ClusterRoleBinding system:test", "Role system:test", "RoleBinding system:test",
 		"CSIDriver csi.test", "StorageClass a", "StorageClass b", "StorageClass c",
 	}
 	if d := cmp.Diff(want, names(objects)); d != "" {
@@ -156,7 +156,7 @@ func TestOnlyConflicts(t *testing.T) {
 
 // TestApplyWithin answers the first patches as an API server does that is not ready yet.
 func TestApplyWithin(t *testing.T) {
-	objects, err := Cloud("system:somebody")
+	objects, err := Cloud("system:test")
 	if err != nil {
 		t.Fatal(err)
 	}

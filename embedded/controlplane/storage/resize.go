@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -120,7 +122,9 @@ func (r *resizer) grow(ctx context.Context, pv *corev1.PersistentVolume, want re
 	if have := pv.Spec.Capacity[corev1.ResourceStorage]; have.Cmp(want) >= 0 {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"capacity": map[string]string{"storage": want.String()}}})
+	grown := pv.DeepCopy()
+	grown.Spec.Capacity[corev1.ResourceStorage] = want
+	patch, err := mergePatch(pv, grown)
 	if err != nil {
 		return err
 	}
@@ -130,19 +134,30 @@ func (r *resizer) grow(ctx context.Context, pv *corev1.PersistentVolume, want re
 
 // finish sets the claim's capacity and removes its resizing conditions.
 func (r *resizer) finish(ctx context.Context, claim *corev1.PersistentVolumeClaim, have resource.Quantity) error {
-	conditions := []corev1.PersistentVolumeClaimCondition{}
-	for _, c := range claim.Status.Conditions {
-		if c.Type != corev1.PersistentVolumeClaimResizing && c.Type != corev1.PersistentVolumeClaimFileSystemResizePending {
-			conditions = append(conditions, c)
-		}
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]string{"resourceVersion": claim.ResourceVersion},
-		"status":   map[string]any{"capacity": map[string]string{"storage": have.String()}, "conditions": conditions},
+	grown := claim.DeepCopy()
+	grown.Status.Capacity[corev1.ResourceStorage] = have
+	grown.Status.Conditions = slices.DeleteFunc(grown.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
+		return c.Type == corev1.PersistentVolumeClaimResizing || c.Type == corev1.PersistentVolumeClaimFileSystemResizePending
 	})
+	before := claim.DeepCopy()
+	before.ResourceVersion = "" // so that the patch has it, and conflicts with a concurrent change
+	patch, err := mergePatch(before, grown)
 	if err != nil {
 		return err
 	}
 	_, err = r.client.CoreV1().PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
+}
+
+// mergePatch returns the JSON merge patch that changes one object into another.
+func mergePatch(before, after any) ([]byte, error) {
+	from, err := json.Marshal(before)
+	if err != nil {
+		return nil, err
+	}
+	to, err := json.Marshal(after)
+	if err != nil {
+		return nil, err
+	}
+	return jsonpatch.CreateMergePatch(from, to)
 }

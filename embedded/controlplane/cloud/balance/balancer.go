@@ -135,7 +135,7 @@ func (b *Balancer) complete(connected []string) (bool, error) {
 	return true, nil
 }
 
-// reconcile assigns the addresses anew and tells the nodes. It returns when to do so again at the latest.
+// reconcile assigns the addresses and tells the nodes. It returns the time until the next call at the latest.
 func (b *Balancer) reconcile(ctx context.Context, connected []string) (time.Duration, error) {
 	nodes, err := b.Nodes.List(labels.Everything())
 	if err != nil {
