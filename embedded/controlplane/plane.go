@@ -93,7 +93,7 @@ func lock(path string) (unlock func(), err error) {
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return func() {
-		_ = l.Write(nil) // a stale process ID does no harm: whoever reads it asks for the lock first
+		_ = l.Write(nil) // a stale process ID does no harm: readers check the lock first
 		l.Unlock()
 	}, nil
 }

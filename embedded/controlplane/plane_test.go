@@ -22,7 +22,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/pki"
@@ -99,11 +98,7 @@ func newCluster(t *testing.T, home string, edit func(*cluster.Spec)) (cluster.La
 	if err := pki.Ensure(l, spec.Networking, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	data, err := yaml.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(l.SpecFile(), data, 0o600); err != nil {
+	if err := cluster.WriteSpec(l, spec); err != nil {
 		t.Fatal(err)
 	}
 	return l, spec
@@ -368,14 +363,17 @@ func TestPlaneFails(t *testing.T) {
 		}, "cluster.yaml"},
 		{"flag unknown", func(t *testing.T, l cluster.Layout, s *cluster.Spec) {
 			s.Kubernetes.ExtraArgs = map[string]map[string]string{string(cluster.KubeAPIServer): {"no-such-flag": "1"}}
-			data, err := yaml.Marshal(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(l.SpecFile(), data, 0o600); err != nil {
+			if err := cluster.WriteSpec(l, *s); err != nil {
 				t.Fatal(err)
 			}
 		}, "no-such-flag"},
+		// The controller manager runs once a process: a second run would hide this error behind one of its own.
+		{"controller fails", func(t *testing.T, l cluster.Layout, s *cluster.Spec) {
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{string(cluster.KubeControllerManager): {"cluster-signing-key-file": "/no/such/key"}}
+			if err := cluster.WriteSpec(l, *s); err != nil {
+				t.Fatal(err)
+			}
+		}, "/no/such/key"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
