@@ -17,25 +17,25 @@ import (
 func TestHandle(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.18.0.2"}}}}
-	foreign := right()
+	foreign := validRequest()
 	foreign.ips = []string{"10.0.0.1"}
-	forged := right()
+	forged := validRequest()
 	forged.corrupt = true
 	tests := []struct {
-		name  string
-		asked asked
-		age   time.Duration
-		retry bool
-		want  certsv1.RequestConditionType // none if empty
+		name    string
+		request request
+		age     time.Duration
+		retry   bool
+		want    certsv1.RequestConditionType // none if empty
 	}{
-		{"right", right(), 0, false, certsv1.CertificateApproved},
+		{"valid", validRequest(), 0, false, certsv1.CertificateApproved},
 		{"forged", forged, 0, false, certsv1.CertificateDenied},
 		{"address not known yet", foreign, 0, true, ""},
 		{"address never known", foreign, 2 * nodeTimeout, false, certsv1.CertificateDenied},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			csr := tt.asked.csr(t)
+			csr := tt.request.csr(t)
 			csr.Name = "csr"
 			csr.CreationTimestamp = metav1.NewTime(time.Now().Add(-tt.age))
 			client := fake.NewClientset(node, csr)
