@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -77,19 +78,21 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubel
 	return k, nil
 }
 
-// decodeKubelet merges the user's patch into the configuration and decodes it strictly: an unknown field is an error, where
-// the kubelet itself would only log a warning.
+// decodeKubelet merges the user's patch (RFC 7386) into the configuration and decodes it strictly: an unknown field is an
+// error, where the kubelet itself would only log a warning.
 func decodeKubelet(k *kubeletv1beta1.KubeletConfiguration, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
 	data, err := json.Marshal(k)
 	if err != nil {
 		return nil, err
 	}
-	var doc map[string]any
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, err
-	}
-	if data, err = json.Marshal(mergePatch(doc, patch)); err != nil {
-		return nil, err
+	if len(patch) > 0 {
+		patchData, err := json.Marshal(patch)
+		if err != nil {
+			return nil, err
+		}
+		if data, err = jsonpatch.MergePatch(data, patchData); err != nil {
+			return nil, fmt.Errorf("merge patch: %w", err)
+		}
 	}
 	_, codecs, err := kubeletscheme.NewSchemeAndCodecs(serializer.EnableStrict)
 	if err != nil {
@@ -104,25 +107,6 @@ func decodeKubelet(k *kubeletv1beta1.KubeletConfiguration, patch map[string]any)
 		return nil, fmt.Errorf("unexpected %T", obj)
 	}
 	return config, nil
-}
-
-// mergePatch is RFC 7386: objects are merged, null deletes, everything else replaces.
-func mergePatch(doc, patch map[string]any) map[string]any {
-	if doc == nil {
-		doc = map[string]any{}
-	}
-	for key, value := range patch {
-		switch v := value.(type) {
-		case nil:
-			delete(doc, key)
-		case map[string]any:
-			inner, _ := doc[key].(map[string]any)
-			doc[key] = mergePatch(inner, v)
-		default:
-			doc[key] = v
-		}
-	}
-	return doc
 }
 
 // nodeLabels splits the wanted labels into those that a kubelet may set on its own node, in the format of --node-labels, and

@@ -73,6 +73,8 @@ func TestKubeletConfiguration(t *testing.T) {
 			func(e *essentials) { e.Eviction["memory.available"] = "1Gi" }},
 		{"a list replaced", map[string]any{"clusterDNS": []any{"10.0.0.1"}}, func(e *essentials) { e.DNS = []string{"10.0.0.1"} }},
 		{"an entry removed", map[string]any{"systemReserved": nil}, func(e *essentials) { e.Reserved = nil }},
+		{"a map of a new entry", map[string]any{"systemReserved": map[string]any{"memory": "1Gi"}},
+			func(e *essentials) { e.Reserved = map[string]string{"cpu": "500m", "memory": "1Gi"} }},
 		{"a map within a map", map[string]any{"authentication": map[string]any{"anonymous": map[string]any{"enabled": true}}},
 			func(e *essentials) { e.Anonymous = true }},
 	} {

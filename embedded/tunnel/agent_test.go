@@ -175,7 +175,7 @@ func TestDialAPIWaits(t *testing.T) {
 
 // A frozen node (docker pause) acknowledges nothing: a dial must still end with its context.
 func TestDialToFrozenPeer(t *testing.T) {
-	ours, theirs := net.Pipe() // nobody reads theirs
+	ours, theirs := net.Pipe() // theirs is never read
 	defer theirs.Close()
 	session, err := yamux.Server(ours, yamuxConfig(loggerOr(nil)), nil)
 	if err != nil {

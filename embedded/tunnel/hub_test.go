@@ -21,7 +21,7 @@ import (
 func TestDialNode(t *testing.T) {
 	p := newPair(t, nil)
 	target := serveTCP(t, echo)
-	free := func() string { // an address at which nobody listens
+	free := func() string { // an address without a listener
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -37,7 +37,7 @@ func TestDialNode(t *testing.T) {
 		{name: "connects", node: "n1", network: "tcp", address: target},
 		{name: "unknown node", node: "n9", network: "tcp", address: target, wantErr: ErrNotConnected},
 		{name: "node without a session", node: "n2", network: "tcp", address: target, wantErr: ErrNotConnected},
-		{name: "nobody listens", node: "n1", network: "tcp", address: free, wantText: "connection refused"},
+		{name: "no listener", node: "n1", network: "tcp", address: free, wantText: "connection refused"},
 		{name: "other network", node: "n1", network: "unix", address: "/run/containerd.sock", wantText: "network"},
 		{name: "host name", node: "n1", network: "tcp", address: "localhost:80", wantText: "not an IP"},
 	}

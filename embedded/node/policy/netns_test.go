@@ -189,7 +189,7 @@ func listen(network, addr string) error {
 	return nil
 }
 
-// dialSCTP sends an INIT to a port on which nobody listens: an ABORT comes back if the packet was let through.
+// dialSCTP sends an INIT to a port without a listener: an ABORT comes back if the packet was let through.
 func dialSCTP(addr string, timeout time.Duration) error {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
