@@ -75,7 +75,7 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 	if err != nil {
 		return nil, fmt.Errorf("lease content: %w", err)
 	}
-	defer done(ctx)
+	defer func() { _ = done(ctx) }() // if it fails, the lease expires after a day
 	imported, err := s.client.Import(ctx, archive,
 		containerd.WithAllPlatforms(true), containerd.WithSkipMissing(),
 		containerd.WithImageRefTranslator(normalize),

@@ -224,7 +224,7 @@ func TestVerdictsAreVisible(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l.enforce(denyX + "\n---\n" + `{metadata: {name: web}, spec: {podSelector: {matchLabels: {pod: a}}, ingress: [{ports: [{port: 80}]}]}}`)
-	stream := bufio.NewReader(get(t, ctx, srv.URL+policy.DenialsPath+"?watch=1").Body)
+	stream := bufio.NewReader(get(ctx, t, srv.URL+policy.DenialsPath+"?watch=1").Body)
 
 	l.try("allowed", "y/a", "tcp", l.pods["x/a"]+":80", true)
 	l.try("denied", "y/a", "tcp", l.pods["x/b"]+":81", false)
@@ -242,7 +242,7 @@ func TestVerdictsAreVisible(t *testing.T) {
 	}
 
 	var c policy.Counters
-	decode(t, get(t, ctx, srv.URL+policy.CountersPath), &c)
+	decode(t, get(ctx, t, srv.URL+policy.CountersPath), &c)
 	found := map[string]policy.PolicyCounter{}
 	for _, p := range c.Policies {
 		found[p.Policy+" "+string(p.Direction)] = p
@@ -273,7 +273,7 @@ func TestVerdictsAreVisible(t *testing.T) {
 	}
 }
 
-func get(t *testing.T, ctx context.Context, url string) *http.Response {
+func get(ctx context.Context, t *testing.T, url string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

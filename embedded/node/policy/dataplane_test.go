@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -122,7 +123,7 @@ func (l *lab) start() {
 	}
 	l.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != context.Canceled {
+		if err := <-done; !errors.Is(err, context.Canceled) {
 			l.t.Errorf("agent returned %v", err)
 		}
 	})

@@ -58,7 +58,7 @@ type packet struct {
 
 // Numbers of the nfnetlink_log protocol: linux/netfilter/nfnetlink_log.h.
 const (
-	ulogPacket    = unix.NFNL_SUBSYS_ULOG<<8 | 0
+	ulogPacket    = unix.NFNL_SUBSYS_ULOG << 8
 	ulogConfig    = unix.NFNL_SUBSYS_ULOG<<8 | 1
 	ulogPayload   = 9
 	ulogPrefix    = 10
