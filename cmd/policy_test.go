@@ -232,8 +232,8 @@ func TestDenialPrinter(t *testing.T) {
 
 func TestCounterRows(t *testing.T) {
 	got := counterRows([]policy.Counters{
-		{Policies: []policy.PolicyCounter{{Policy: "b/x", Direction: policy.Egress, Allowed: 1, Denied: 2}}},
-		{Policies: []policy.PolicyCounter{
+		{Policies: []policy.Counter{{Policy: "b/x", Direction: policy.Egress, Allowed: 1, Denied: 2}}},
+		{Policies: []policy.Counter{
 			{Policy: "b/x", Direction: policy.Egress, Allowed: 10, Denied: 20}, {Policy: "b/x", Direction: policy.Ingress}, {Policy: "a/x", Direction: policy.Egress},
 		}},
 	})

@@ -59,7 +59,7 @@ func policed(t *testing.T, news <-chan policy.Denial) *machine {
 	})
 	plane.HandleFunc("GET /v1/nodes/{node}"+policy.CountersPath, func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(policy.Counters{
-			Policies: []policy.PolicyCounter{{Policy: "shop/db", Direction: policy.Ingress, Allowed: 3, Denied: 1}},
+			Policies: []policy.Counter{{Policy: "shop/db", Direction: policy.Ingress, Allowed: 3, Denied: 1}},
 		})
 	})
 	serveStatus(t, m.env.Home.Cluster("kl"), plane)

@@ -82,7 +82,7 @@ func fixture() observe.Snapshot {
 		RequestsPerSecond: []float64{10, 12, 9, 30, 22, 13}, ScheduledHistory: []float64{0, 0, 2, 7, 1, 0.3}, FsyncHistory: []float64{0.002, -1, 0.009, 0.003, 0.004}, Inflight: 2, EtcdBytes: 3 << 20, FsyncP99: 0.004, SchedulerPending: 1, ScheduledPerSec: 0.3, SchedulerP99: math.NaN()}
 	s.Verdicts = &observe.Verdicts{Denials: []policy.Denial{{Seq: 1, Time: fixtureNow().Add(-2 * time.Second), Node: "node-0001", Direction: policy.Ingress, From: "shop/pay-5f00001-00000",
 		To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Policies: []string{"shop/only-api"}, Packets: 3}},
-		Counters: map[string]policy.Counters{"node-0001": {Policies: []policy.PolicyCounter{{Policy: "shop/only-api", Allowed: 41, Denied: 3}},
+		Counters: map[string]policy.Counters{"node-0001": {Policies: []policy.Counter{{Policy: "shop/only-api", Allowed: 41, Denied: 3}},
 			Pairs: []policy.PairCounter{{Direction: policy.Ingress, From: "shop/pay-5f00001-00000", To: "shop/cart-5f00001-00000", Protocol: corev1.ProtocolTCP, Port: 80, Denied: 3}}}}}
 	s.KL = &cluster.Status{Cluster: "dev", Phase: cluster.PhaseReady, Started: fixtureNow().Add(-3 * time.Hour), Components: []cluster.ComponentStatus{
 		{Name: "etcd", State: cluster.ComponentServing, Ready: 0.11}, {Name: "kube-apiserver", State: cluster.ComponentServing, Began: 0.11, Ready: 2.4},

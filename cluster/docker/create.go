@@ -74,7 +74,9 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 	subnet, err := d.ensureNetwork(ctx, spec.Cluster, netip.Prefix{}, spec.Avoid)
 	if err != nil {
 		cancel()
-		<-image
+		if imageErr := <-image; !errors.Is(imageErr, context.Canceled) {
+			err = errors.Join(err, imageErr)
+		}
 		return cluster.Node{}, err
 	}
 	if err := <-image; err != nil {

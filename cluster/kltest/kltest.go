@@ -92,7 +92,7 @@ func (a *API) start(ctx context.Context, o Options) error {
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", a.Kubeconfig)
 	if err != nil {
-		return errors.Join(fmt.Errorf("read kubeconfig: %w", err), a.down())
+		return errors.Join(fmt.Errorf("read kubeconfig: %w", err), a.down(context.WithoutCancel(ctx)))
 	}
 	config.QPS = -1 // no rate limit: the API server belongs to this test
 	a.Config = config
@@ -117,10 +117,10 @@ func (o Options) arguments(a *API) []string {
 }
 
 // Stop stops the control plane and removes its data.
-func (a *API) Stop() error { return errors.Join(a.down(), os.RemoveAll(a.dir)) }
+func (a *API) Stop() error { return errors.Join(a.down(context.Background()), os.RemoveAll(a.dir)) }
 
-func (a *API) down() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+func (a *API) down(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	if err := a.run(ctx, "down", "--name", a.Name); err != nil {
 		return fmt.Errorf("stop control plane: %w", err)

@@ -69,8 +69,7 @@ func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
 		case c.Status != "running":
 			return errors.New("the node is stopped")
 		}
-		_, err = r.runc(b.scope()).run(ctx, "pause", b.name())
-		return err
+		return r.runc(b.scope()).run(ctx, "pause", b.name())
 	})
 }
 
@@ -81,8 +80,7 @@ func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 		if err != nil || c.Status != "paused" {
 			return err
 		}
-		_, err = r.runc(b.scope()).run(ctx, "resume", b.name())
-		return err
+		return r.runc(b.scope()).run(ctx, "resume", b.name())
 	})
 }
 
@@ -153,8 +151,7 @@ func (r runc) signal(ctx context.Context, c container, signal unix.Signal) error
 	if c.Status != "paused" {
 		return nil
 	}
-	_, err := r.run(ctx, "resume", c.ID)
-	return err
+	return r.run(ctx, "resume", c.ID)
 }
 
 // waitExitUntil is waitExit with a deadline, which is no error.

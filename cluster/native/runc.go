@@ -24,21 +24,21 @@ func (r runc) command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, r.path, append([]string{"--root", r.root}, args...)...)
 }
 
-// run runs runc and returns its output. What runc writes to stderr becomes the error.
-func (r runc) run(ctx context.Context, args ...string) ([]byte, error) {
-	var stdout, stderr bytes.Buffer
+// run runs runc. What runc writes to stderr becomes the error.
+func (r runc) run(ctx context.Context, args ...string) error {
+	var stderr bytes.Buffer
 	cmd := r.command(ctx, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		if text := strings.TrimSpace(stderr.String()); text != "" {
 			err = errors.New(text)
 		}
-		return nil, fmt.Errorf("runc %s: %w", args[0], err)
+		return fmt.Errorf("runc %s: %w", args[0], err)
 	}
-	return stdout.Bytes(), nil
+	return nil
 }
 
 // remove kills what is left of a container and removes its state and cgroup. It returns nil if there is no container.
@@ -46,6 +46,5 @@ func (r runc) remove(ctx context.Context, name string) error {
 	if _, err := os.Stat(r.root + "/" + name); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	_, err := r.run(ctx, "delete", "--force", name)
-	return err
+	return r.run(ctx, "delete", "--force", name)
 }

@@ -190,7 +190,7 @@ func (s *supervisor) boot(ctx context.Context) (pid int, err error) {
 	if s.isOff() {
 		return pid, errors.New("the node was stopped while it started")
 	}
-	_, err = r.run(ctx, "start", s.name())
+	err = r.run(ctx, "start", s.name())
 	return pid, err
 }
 

@@ -175,7 +175,7 @@ func TestSourceFollowsVerdicts(t *testing.T) {
 		<-r.Context().Done()
 	})
 	mux.HandleFunc("GET /v1/nodes/n1"+policy.CountersPath, func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(policy.Counters{Node: "n1", Policies: []policy.PolicyCounter{{Policy: "a/p", Denied: 2}}})
+		_ = json.NewEncoder(w).Encode(policy.Counters{Node: "n1", Policies: []policy.Counter{{Policy: "a/p", Denied: 2}}})
 	})
 	mux.HandleFunc("GET /v1/nodes/n1"+policy.DenialsPath, func(w http.ResponseWriter, r *http.Request) { stream(w, r, denial) })
 	l, _ := statusSocket(t, mux)

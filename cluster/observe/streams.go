@@ -3,6 +3,7 @@ package observe
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -149,7 +150,9 @@ func (a *Actions) Forward(ctx context.Context, namespace, pod string, local, por
 		select {
 		case <-ctx.Done():
 			close(stop)
-			<-ended
+			if err := <-ended; err != nil {
+				return errors.Join(ctx.Err(), err)
+			}
 			return ctx.Err()
 		case err := <-ended:
 			if err != nil {

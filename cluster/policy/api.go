@@ -20,16 +20,16 @@ const (
 
 // Counters is what a node has counted since its agent started.
 type Counters struct {
-	Node     string          `json:"node"`
-	Policies []PolicyCounter `json:"policies"`
-	Pairs    []PairCounter   `json:"pairs"`
-	Unknown  uint64          `json:"unknownPackets"` // dropped packets of pods that had no rules yet
-	Table    TableStats      `json:"table"`
-	Problems []string        `json:"problems,omitempty"` // see Model.Problems
+	Node     string        `json:"node"`
+	Policies []Counter     `json:"policies"`
+	Pairs    []PairCounter `json:"pairs"`
+	Unknown  uint64        `json:"unknownPackets"` // dropped packets of pods that had no rules yet
+	Table    TableStats    `json:"table"`
+	Problems []string      `json:"problems,omitempty"` // see Model.Problems
 }
 
-// PolicyCounter counts what a policy did. Denied packets are counted for every policy that isolates the pod.
-type PolicyCounter struct {
+// Counter counts what a policy did. Denied packets are counted for every policy that isolates the pod.
+type Counter struct {
 	Policy    string    `json:"policy"` // namespace/name
 	Direction Direction `json:"direction"`
 	Allowed   uint64    `json:"allowedConnections"`

@@ -13,12 +13,11 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "answer:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "answer:", run(os.Args[1:]))
+	os.Exit(1)
 }
 
+// run answers until it fails.
 func run(args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "tcp":

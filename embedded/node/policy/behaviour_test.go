@@ -243,7 +243,7 @@ func TestVerdictsAreVisible(t *testing.T) {
 
 	var c policy.Counters
 	decode(t, get(ctx, t, srv.URL+policy.CountersPath), &c)
-	found := map[string]policy.PolicyCounter{}
+	found := map[string]policy.Counter{}
 	for _, p := range c.Policies {
 		found[p.Policy+" "+string(p.Direction)] = p
 	}

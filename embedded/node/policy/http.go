@@ -57,14 +57,14 @@ func (a *Agent) Counters(ctx context.Context) (policy.Counters, error) {
 }
 
 // policyCounters adds up the counters of groups for each policy in them.
-func policyCounters(m *policy.Model, packets map[string]uint64) []policy.PolicyCounter {
-	out := []policy.PolicyCounter{}
+func policyCounters(m *policy.Model, packets map[string]uint64) []policy.Counter {
+	out := []policy.Counter{}
 	for _, p := range m.Policies {
 		for _, d := range []policy.Direction{policy.Ingress, policy.Egress} {
 			if d == policy.Ingress && !p.IsolatesIngress || d == policy.Egress && !p.IsolatesEgress {
 				continue
 			}
-			c := policy.PolicyCounter{Policy: p.Key(), Direction: d, Allowed: packets["allow-"+short(d)+"-"+p.ID]}
+			c := policy.Counter{Policy: p.Key(), Direction: d, Allowed: packets["allow-"+short(d)+"-"+p.ID]}
 			for _, g := range m.Groups {
 				if g.Direction == d && slices.Contains(g.Policies, p) {
 					c.Denied += packets["deny-"+short(d)+"-"+g.ID]
