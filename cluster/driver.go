@@ -38,7 +38,7 @@ type Driver interface {
 	List(ctx context.Context, cluster string) ([]Node, error)
 	// Delete stops and removes a node and its volumes. It returns nil if the node is already gone.
 	Delete(ctx context.Context, n Node) error
-	// Close releases the driver's connection; nodes live on.
+	// Close releases the driver's connection; nodes keep running.
 	Close() error
 }
 
@@ -67,9 +67,9 @@ type Cleaner interface {
 	DeleteCluster(ctx context.Context, cluster string) error
 }
 
-// Purger is a Driver that keeps something for clusters to come (images). `kl down --all` calls it.
+// Purger is a Driver that keeps something for future clusters (images). `kl down --all` calls it.
 type Purger interface {
-	// Purge removes what no node uses any more.
+	// Purge removes what no node uses.
 	Purge(ctx context.Context) error
 }
 
@@ -120,7 +120,7 @@ type NodeSpec struct {
 	Mounts      []Mount
 	Ports       []Port
 	Avoid       []netip.Prefix    // ranges that the nodes' network must not overlap: pods, services, gateway
-	Labels      map[string]string // Kubernetes labels, kept by the backend so that List can tell them
+	Labels      map[string]string // Kubernetes labels, kept by the backend so that List returns them
 }
 
 // NodeState is the state of a node as its backend sees it.

@@ -33,7 +33,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Damaged is the error for a file of the cluster's state that is missing or makes no sense. It names the file.
+// Damaged is the error for a file of the cluster's state that is missing or cannot be read. It names the file.
 func Damaged(l Layout, file string, err error) error {
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
@@ -42,6 +42,6 @@ func Damaged(l Layout, file string, err error) error {
 	return &Error{
 		Op:   "read " + file,
 		Err:  err,
-		Hint: fmt.Sprintf("restore the file, or remove the cluster with 'kl down --name %s' and make it anew", l.Name),
+		Hint: fmt.Sprintf("restore the file, or remove the cluster with 'kl down --name %s' and make it again", l.Name),
 	}
 }

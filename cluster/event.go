@@ -4,8 +4,8 @@ import "time"
 
 // Autostart is how a cluster starts at boot.
 type Autostart struct {
-	Path string // the file that says so
-	Note string // one line: what stands in the way, and what to do about it; empty if nothing does
+	Path string // the unit file
+	Note string // one line: what prevents a start at boot, and what to do about it; empty if nothing does
 }
 
 // StepState is how far a step is.

@@ -27,7 +27,7 @@ func (l Layout) path(elem ...string) string {
 	return filepath.Join(append([]string{l.Dir()}, elem...)...)
 }
 
-// LockFile is locked by whoever changes the cluster. It is outside of Dir, so that Dir can be removed under the lock.
+// LockFile is locked while a process changes the cluster. It is outside of Dir, so that Dir can be removed under the lock.
 func (l Layout) LockFile() string { return filepath.Join(string(l.Home), "locks", l.Name) }
 
 // FailedFile holds the reason why the last control plane could not go on. It is gone while one runs.
@@ -54,7 +54,7 @@ func (l Layout) EtcdDir() string { return l.path("etcd") }
 // RunDir holds sockets, pid and locks. No node sees it: whoever reaches the status socket reaches every node's agent.
 func (l Layout) RunDir() string { return l.path("run") }
 
-// StatusSocket is where the control plane tells its Status and takes requests (HTTP).
+// StatusSocket is where the control plane serves its Status and takes requests (HTTP).
 func (l Layout) StatusSocket() string { return l.path("run", "status.sock") }
 
 // TunnelDir holds the tunnel's socket alone; it is shown to every node at /kl/run.
@@ -66,7 +66,7 @@ func (l Layout) TunnelSocket() string { return l.path("run", "nodes", "tunnel.so
 // PrivateDir holds sockets and files of the control plane's parts, for each other. No node sees it.
 func (l Layout) PrivateDir() string { return l.path("private") }
 
-// EtcdSocket is where etcd listens: for the API server, and with its metrics for whoever watches (HTTP, /metrics).
+// EtcdSocket is where etcd listens: for the API server, and for clients that read its metrics (HTTP, /metrics).
 func (l Layout) EtcdSocket() string { return filepath.Join(l.PrivateDir(), "etcd.sock") }
 
 // PIDFile holds the control plane's process ID; the process holds a lock on it for as long as it lives.
@@ -97,10 +97,10 @@ func (l Layout) AuditLog() string { return l.path("audit.log") }
 // EncryptionConfig configures encryption of Secrets at rest.
 func (l Layout) EncryptionConfig() string { return l.path("encryption.yaml") }
 
-// NodeStoppedFile exists while a node is off on purpose: nothing turns it on again but who removes the file.
+// NodeStoppedFile exists while a node is off on purpose: it stays off until the file is removed.
 func (l Layout) NodeStoppedFile(node string) string { return l.path("nodes", node, "stopped") }
 
-// NodePartitionFile exists while a node is cut from the control plane and from its peers; its agent watches for it.
+// NodePartitionFile exists while a node is cut off from the control plane and from its peers; its agent watches for it.
 func (l Layout) NodePartitionFile(node string) string { return l.path("nodes", node, "partitioned") }
 
 // ContextName is the name of the cluster's context, cluster and user in a kubeconfig.

@@ -17,7 +17,7 @@ const (
 	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host
 )
 
-// NodeConfig is node.json: all that a node is told before it starts. The node finds its own address on its default
+// NodeConfig is node.json: what a node is configured with before it starts. The node finds its own address on its default
 // route's interface and its pod range on its Node object.
 type NodeConfig struct {
 	Cluster      string              `json:"cluster"`

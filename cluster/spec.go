@@ -78,7 +78,7 @@ type Port struct {
 	Address  string `json:"address,omitempty"`  // 127.0.0.1 by default
 }
 
-// Forwarded tells whether the control plane publishes the port, and not the driver.
+// Forwarded reports whether the control plane publishes the port, and not the driver.
 func (p Port) Forwarded() bool { return p.Protocol == "" || p.Protocol == "tcp" }
 
 // HostAddress is where the host listens, as net.Listen takes it.
@@ -120,7 +120,7 @@ const (
 	ClusterDomain      = "cluster.local"
 )
 
-// DefaultSpec is the cluster that `kl up` makes when nothing is said: one node, any driver.
+// DefaultSpec is the cluster that `kl up` makes without flags: one node, any driver.
 func DefaultSpec() Spec {
 	return Spec{
 		APIVersion: APIVersion, Kind: Kind, Name: DefaultName, Driver: DriverAuto,
@@ -154,7 +154,7 @@ func (s Spec) SimulatedCount() int {
 	return n
 }
 
-// NameNodes gives every real node a name, so that a node keeps its own when others come and go. Names that are there stay.
+// NameNodes gives every real node a name, so that a node keeps its own when others come and go. Existing names stay.
 func (s *Spec) NameNodes() {
 	taken := map[string]bool{}
 	for _, g := range s.Nodes {
@@ -181,7 +181,7 @@ func (s *Spec) NameNodes() {
 }
 
 // Names gives the nodes of want the names that the cluster's nodes have, group by group, and names the rest. gone are
-// the nodes that want has no place for.
+// the nodes that are not in want.
 func (s Spec) Names(want Spec) (named Spec, gone []string) {
 	want.Nodes = slices.Clone(want.Nodes)
 	s.Nodes = slices.Clone(s.Nodes)

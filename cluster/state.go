@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Default fills in what the spec leaves to kl, but for the API server's port, which the first up chooses.
+// Default fills in the fields that are zero, except for the API server's port, which the first up chooses.
 func (s Spec) Default() Spec {
 	d := DefaultSpec()
 	s.APIVersion, s.Kind = cmp.Or(s.APIVersion, d.APIVersion), cmp.Or(s.Kind, d.Kind)

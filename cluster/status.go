@@ -12,8 +12,8 @@ const (
 	PhaseDegraded Phase = "Degraded" // it was ready, and a component is being restarted
 	PhaseFailed   Phase = "Failed"   // it cannot go on: see Reason
 	PhaseStopping Phase = "Stopping"
-	PhasePaused   Phase = "Paused"  // frozen by kl pause: made up by the reader of the socket
-	PhaseStopped  Phase = "Stopped" // no process: made up by the reader of the socket
+	PhasePaused   Phase = "Paused"  // frozen by kl pause: never in the stream: readers of the socket derive it
+	PhaseStopped  Phase = "Stopped" // no process: never in the stream: readers of the socket derive it
 )
 
 // Status is what a control plane says about itself: GET /v1/status on Layout.StatusSocket is one as JSON;

@@ -69,14 +69,14 @@ func LoadBalancerRange(subnet netip.Prefix) (first, last netip.Addr) {
 // NodeSubnet is the range of which a node has an address.
 func NodeSubnet(node netip.Addr) netip.Prefix { return netip.PrefixFrom(node, nodeBits).Masked() }
 
-// DynamicRange is the part of a nodes' range from which a backend may give addresses to others by itself.
+// DynamicRange is the part of a nodes' range from which a backend may assign addresses on its own.
 func DynamicRange(subnet netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(subnet.Masked().Addr(), subnet.Bits()+1)
 }
 
 // NodeAddress returns a free address of a subnet for a node. The first one is the bridge's, the last are for load
 // balancers (see LoadBalancerRange). A node called n<i> gets the
-// i-th of the rest if it is free, so that addresses tell which node it is; any other node gets the first free one.
+// i-th of the rest if it is free, so that an address shows whose it is; any other node gets the first free one.
 func NodeAddress(subnet netip.Prefix, name string, taken func(netip.Addr) bool) (netip.Addr, error) {
 	bridge := subnet.Masked().Addr().Next()
 	last, _ := LoadBalancerRange(subnet)

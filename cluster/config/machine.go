@@ -15,7 +15,7 @@ type Machine struct {
 	Exists func(path string) bool
 }
 
-// ThisMachine is the machine kl runs on. Memory is 0 where /proc/meminfo is not to be had.
+// ThisMachine is the machine kl runs on. Memory is 0 on systems without /proc/meminfo.
 func ThisMachine() Machine {
 	return Machine{CPUs: runtime.NumCPU(), Memory: memTotal(), Exists: func(p string) bool {
 		_, err := os.Stat(p)

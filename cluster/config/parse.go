@@ -47,8 +47,7 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 	return spec, nil
 }
 
-// plain tells whether a tree is no larger than its text: nested in bounds, and without aliases. Below unknown fields, the
-// walker does not look.
+// plain reports whether a tree is nested within bounds and without aliases. The walker does not look below unknown fields.
 func plain(n *yaml.Node, depth int) bool {
 	if depth == 0 || n.Kind == yaml.AliasNode {
 		return false
@@ -56,8 +55,8 @@ func plain(n *yaml.Node, depth int) bool {
 	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !plain(c, depth-1) })
 }
 
-// judgeWritten adds what is wrong with values of a file whose form is wrong, too: with those that are in the file, for
-// what is not may have been meant by a misspelt field.
+// judgeWritten also validates the values of a file with wrong fields. It keeps problems of values that are in the file: a
+// missing one may have been meant by a misspelt field.
 func judgeWritten(spec cluster.Spec, m Machine, w *walker) {
 	form := w.problems
 	w.problems = nil

@@ -231,7 +231,7 @@ func (v *validator) quantity(path, s string, limit int64, unit func(resource.Qua
 	case err != nil:
 		v.bad(path, "%q is not a quantity: write 2, 500m, 512Mi or 4Gi", s)
 	case q.Sign() <= 0:
-		v.bad(path, "%s is not more than nothing", s)
+		v.bad(path, "%s must be greater than zero", s)
 	case !simulated && limit > 0 && unit(q) > limit:
 		v.bad(path, "%s is more than this machine has (%s)", s, v.has(path))
 	}

@@ -90,7 +90,7 @@ func (w *walker) walkScalar(n *yaml.Node, t reflect.Type, path string) {
 	}
 }
 
-// numbersAllowed says whether a string field reads as one without quotes even where YAML sees a number or a boolean:
+// numbersAllowed reports whether a string field reads as one without quotes even where YAML sees a number or a boolean:
 // quantities and flags do, labels do not (Kubernetes refuses them, and "on" would turn into true).
 func numbersAllowed(path string) bool {
 	return strings.HasSuffix(path, ".cpus") || strings.HasSuffix(path, ".memory") ||
@@ -195,7 +195,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// describe says what a node is, in the words of somebody who wrote it.
+// describe says what a YAML node is, in terms of the file.
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:

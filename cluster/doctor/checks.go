@@ -16,7 +16,7 @@ func ok(format string, args ...any) Result {
 
 func engine(ctx context.Context, s System) Result {
 	if s.Engine == nil {
-		return Result{Level: Warn, Detail: "not looked for", Fix: "install Docker, or use --driver embedded as root"}
+		return Result{Level: Warn, Detail: "not checked", Fix: "install Docker, or use --driver embedded as root"}
 	}
 	what, err := s.Engine(ctx)
 	switch {
@@ -31,7 +31,7 @@ func engine(ctx context.Context, s System) Result {
 }
 
 // kernel looks for what pods and Services need. A module that is not loaded but can be is as good as there, so only
-// what the kernel tells for certain fails.
+// what is known for certain fails.
 func kernel(_ context.Context, s System) Result {
 	release := s.read("/proc/sys/kernel/osrelease")
 	var major, minor int
@@ -157,7 +157,7 @@ func memory(_ context.Context, s System) Result {
 	return Result{Level: Warn, Detail: "unknown", Fix: "check /proc/meminfo"}
 }
 
-// subnets compares the cluster's ranges with the machine's own addresses: pods could not reach what they overlap.
+// subnets compares the cluster's ranges with the machine's own addresses: pods cannot reach networks that overlap.
 func subnets(_ context.Context, s System) Result {
 	own, err := s.Interfaces()
 	if err != nil {

@@ -15,9 +15,11 @@ import (
 	"strings"
 
 	"github.com/klkube/kl/cluster"
+
+	"github.com/distribution/reference"
 )
 
-// ArchiveImage is one image of a docker-archive or OCI tar, as far as its index tells.
+// ArchiveImage is one image of a docker-archive or OCI tar, as far as its index describes it.
 type ArchiveImage struct {
 	Names   []string // as a container runtime spells them: docker.io/library/app:1
 	Digests []string // of the manifest or of the configuration, whichever the archive names
@@ -99,7 +101,11 @@ func dockerImages(r io.Reader) ([]ArchiveImage, error) {
 	for _, m := range list {
 		image := ArchiveImage{Digests: []string{"sha256:" + strings.TrimPrefix(strings.TrimSuffix(path.Base(m.Config), ".json"), "sha256:")}}
 		for _, tag := range m.RepoTags {
-			image.Names = append(image.Names, fullName(tag))
+			name, err := fullName(tag)
+			if err != nil {
+				return nil, err
+			}
+			image.Names = append(image.Names, name)
 		}
 		images = append(images, image)
 	}
@@ -125,7 +131,11 @@ func ociImages(r io.Reader) ([]ArchiveImage, error) {
 			name = ref // else it is a tag without a name, which no runtime can use
 		}
 		if name != "" {
-			image.Names = []string{fullName(name)}
+			full, err := fullName(name)
+			if err != nil {
+				return nil, err
+			}
+			image.Names = []string{full}
 		}
 		images = append(images, image)
 	}
@@ -152,21 +162,13 @@ func merge(images, found []ArchiveImage) []ArchiveImage {
 	return images
 }
 
-// fullName spells a name out as container runtimes do: app becomes docker.io/library/app:latest.
-func fullName(name string) string {
-	first, rest, ok := strings.Cut(name, "/")
-	switch {
-	case !ok:
-		name = "docker.io/library/" + name
-	case !strings.ContainsAny(first, ".:") && first != "localhost":
-		name = "docker.io/" + name
-	case first == "docker.io" && !strings.Contains(rest, "/"):
-		name = "docker.io/library/" + rest
+// fullName returns a name as container runtimes write it: app becomes docker.io/library/app:latest.
+func fullName(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", fmt.Errorf("parse image name %q: %w", name, err)
 	}
-	if base := path.Base(name); !strings.ContainsAny(base, ":@") {
-		name += ":latest"
-	}
-	return name
+	return reference.TagNameOnly(named).String(), nil
 }
 
 // onNode reports whether a node has the image under all its names.

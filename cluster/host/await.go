@@ -18,19 +18,18 @@ type watcher struct {
 	names   []string
 	last    cluster.Status
 	seen    bool // last holds a status
-	tenths  int  // of the simulated nodes, already said to be ready
+	tenths  int  // of the simulated nodes that have been reported ready
 }
 
 func newWatcher(u *upRun, running bool) *watcher {
 	return &watcher{up: u, running: running, names: u.spec.NodeNames()}
 }
 
-// wait returns nil once everything is ready, and otherwise an error that says what is not and shows the log that may
-// tell why.
+// wait returns nil once everything is ready, else an error that names what is not ready, with the log that may explain it.
 func (w *watcher) wait(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var exited chan struct{} // nil, never closed, for a control plane that someone else started
+	var exited chan struct{} // nil, never closed, for a control plane that another process started
 	if p := w.up.plane; p != nil {
 		exited = p.exited
 		go func() {
@@ -61,12 +60,12 @@ func (w *watcher) wait(ctx context.Context) error {
 			return failure(w.up.layout, errors.Join(errExited, w.up.plane.err))
 		case ctx.Err() != nil:
 			return w.explain(context.Cause(ctx))
-		case w.running || w.seen: // the socket was there, and is not any more
+		case w.running || w.seen: // the socket existed before, and is gone
 			if pid, _ := ControlPlanePID(w.up.layout); pid == 0 && exited == nil {
 				return failure(w.up.layout, fmt.Errorf("it went away: %w", err))
 			}
 		}
-		select { // the socket is not there yet; nothing announces it
+		select { // the socket does not exist yet; no event announces it
 		case <-tick.C:
 		case <-ctx.Done():
 		}
@@ -118,7 +117,7 @@ func (w *watcher) note(s cluster.Status) (ready bool) {
 	return ready
 }
 
-// ownCNI tells whether the user brings the pod network: nodes are not ready, and no pod of DNS runs, until then.
+// ownCNI reports whether the user installs a pod network: until then nodes are not ready and DNS does not run.
 func (w *watcher) ownCNI() bool { return w.up.spec.Networking.CNI == "none" }
 
 // noteFlag turns one condition into a step that begins when it can.
@@ -132,7 +131,7 @@ func (w *watcher) noteFlag(step string, done, begun bool) bool {
 	return done
 }
 
-// finish ends a step; one that never began needs no mention.
+// finish ends a step, if it has begun.
 func (w *watcher) finish(step string) {
 	w.up.steps.mu.Lock()
 	_, begun := w.up.steps.open[step]
@@ -142,7 +141,7 @@ func (w *watcher) finish(step string) {
 	}
 }
 
-// noteComponents tells which components the control plane's step is waiting for.
+// noteComponents reports which components the control plane's step is waiting for.
 func (w *watcher) noteComponents(s cluster.Status) {
 	if s.Ready.API {
 		return

@@ -16,7 +16,7 @@ func (h *Host) driverFor(ctx context.Context, s cluster.Spec) (cluster.Driver, e
 	return d, err
 }
 
-// chooseFor is driverFor that also tells, in a few words, why it is that driver; nothing if the Spec names it.
+// chooseFor is driverFor that also returns why auto became that driver; empty if the Spec names the driver.
 func (h *Host) chooseFor(ctx context.Context, s cluster.Spec) (d cluster.Driver, why string, err error) {
 	switch {
 	case s.Driver == cluster.DriverSimulated:
@@ -35,7 +35,7 @@ func (h *Host) chooseFor(ctx context.Context, s cluster.Spec) (d cluster.Driver,
 			continue
 		}
 		if len(passed) == 0 {
-			return d, "auto: it comes first, and works here", nil
+			return d, "auto: the first that is tried, and it works", nil
 		}
 		return d, "auto: not " + strings.Join(passed, "; not "), nil
 	}
@@ -45,7 +45,7 @@ func (h *Host) chooseFor(ctx context.Context, s cluster.Spec) (d cluster.Driver,
 	}
 }
 
-// noteDriver keeps why a cluster has its driver; nothing to say keeps what was said before.
+// noteDriver records why a cluster has its driver. An empty reason leaves the previous one in place.
 func noteDriver(l cluster.Layout, why string) error {
 	if why == "" {
 		return nil
@@ -53,7 +53,7 @@ func noteDriver(l cluster.Layout, why string) error {
 	return statefile.Write(l.DriverFile(), []byte(why+"\n"), 0o600)
 }
 
-// driverReason is what noteDriver kept: empty for a driver that was asked for.
+// driverReason returns what noteDriver recorded; empty for a driver that the Spec names.
 func driverReason(l cluster.Layout) string {
 	text, err := os.ReadFile(l.DriverFile())
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package host does to the clusters of a machine what a person asks for: up, down, stop, start, add a node, load an image.
 //
 // Each verb is a method of Host. A verb that changes a cluster holds that cluster's lock from its first look to its last
-// write, so that two commands never work on one cluster at a time. What happens on the way is told as cluster.Events.
+// write, so that two commands never work on one cluster at a time. Progress is reported as cluster.Events.
 //
 //	h := &host.Host{Home: home, OpenDriver: open, Drivers: []cluster.DriverName{cluster.DriverDocker}, Payload: unpack}
 //	result, err := h.Up(ctx, cluster.Spec{Name: "demo"}, host.UpOptions{})

@@ -8,8 +8,8 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// checkHostPorts warns of host ports that somebody else has. The control plane goes on without them, and tries again.
-// The ports of published are taken by the control plane that runs.
+// checkHostPorts warns of host ports that are in use. The control plane runs without them and keeps trying to listen. The
+// ports of published belong to the control plane that is running.
 func checkHostPorts(s, published cluster.Spec, warn func(string)) {
 	ours := published.Forwarded()
 	for _, p := range s.Forwarded() {
@@ -25,6 +25,6 @@ func checkHostPorts(s, published cluster.Spec, warn func(string)) {
 		if pid, name := listener(p.Host); pid != 0 {
 			who = fmt.Sprintf(": process %d (%s) has it", pid, name)
 		}
-		warn(fmt.Sprintf("port %d of a node is not to be had at %s%s (%v); it will be as soon as that is free", p.Node, p.HostAddress(), who, err))
+		warn(fmt.Sprintf("port %d of a node is not published at %s%s (%v); it will be once the address is free", p.Node, p.HostAddress(), who, err))
 	}
 }

@@ -25,7 +25,7 @@ func TestCheckHostPorts(t *testing.T) {
 		spec, published cluster.Spec
 		want            string
 	}{
-		{name: "taken", spec: publishing(taken), want: "port 80 of a node is not to be had at " + taken.HostAddress()},
+		{name: "taken", spec: publishing(taken), want: "port 80 of a node is not published at " + taken.HostAddress()},
 		{name: "ours already", spec: publishing(taken), published: publishing(taken)},
 		{name: "the driver's", spec: publishing(udp)},
 		{name: "none", spec: publishing()},

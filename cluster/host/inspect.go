@@ -14,14 +14,14 @@ import (
 type Info struct {
 	Name       string             `json:"name"`
 	Driver     cluster.DriverName `json:"driver"`
-	DriverWhy  string             `json:"driverReason,omitempty"` // how auto came to it; empty for one that was asked for
+	DriverWhy  string             `json:"driverReason,omitempty"` // how auto became this driver; empty if the Spec names it
 	Phase      cluster.Phase      `json:"phase"`
 	Reason     string             `json:"reason,omitempty"`
 	Kubernetes string             `json:"kubernetes,omitempty"`
 	Server     string             `json:"server,omitempty"`
 	Dir        string             `json:"dir"`
 	Nodes      []cluster.Node     `json:"nodes"`            // as the driver sees them
-	Status     *cluster.Status    `json:"status,omitempty"` // as the control plane sees itself, if it runs
+	Status     *cluster.Status    `json:"status,omitempty"` // what the control plane reports, if it runs
 	Problems   []string           `json:"problems,omitempty"`
 }
 
@@ -55,7 +55,7 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	return info, nil
 }
 
-// ask fills in what the control plane says, or why it does not run.
+// ask fills in what the control plane reports, or why it does not run.
 func (i *Info) ask(ctx context.Context, l cluster.Layout) error {
 	pid, err := ControlPlanePID(l)
 	if err != nil {

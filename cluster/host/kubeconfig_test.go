@@ -8,10 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
 	"github.com/klkube/kl/cluster"
 )
 
@@ -44,82 +40,6 @@ users:
       provideClusterInfo: false
 `
 
-func TestKubeconfig(t *testing.T) {
-	const empty = "kind: Config\napiVersion: v1\nclusters: []\ncontexts: null\n"
-	tests := []struct {
-		name   string
-		before string // "" means there is no file
-		kept   []string
-	}{
-		{name: "no file"},
-		{name: "an empty file", before: "\n"},
-		{name: "an empty kubeconfig", before: empty},
-		{name: "somebody's", before: foreign, kept: []string{"# do not touch", "tool: other", "namespace: web", "command: get-token"}},
-		{name: "JSON", before: `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"j","cluster":{"server":"https://j"}}]}`, kept: []string{"https://j"}},
-		{
-			name: "an older entry of the same name", kept: []string{"https://prod.example:6443"},
-			before: strings.Replace(foreign, "contexts:\n", "contexts:\n- context:\n    cluster: gone\n    user: gone\n  name: kl-demo\n", 1),
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t)
-			if tt.before != "" {
-				write(t, b.kubeconfig, tt.before)
-			}
-			b.mustUp(t, request(0))
-			config, err := clientcmd.LoadFromFile(b.kubeconfig)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if config.CurrentContext != "kl-demo" {
-				t.Errorf("current context is %q", config.CurrentContext)
-			}
-			rest, err := clientcmd.NewDefaultClientConfig(*config, nil).ClientConfig()
-			if err != nil {
-				t.Fatal(err)
-			}
-			spec, err := cluster.ReadSpec(b.Home.Cluster("demo"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := fmt.Sprintf("https://127.0.0.1:%d", spec.Kubernetes.APIServerPort); rest.Host != want || len(rest.CAData) == 0 || len(rest.KeyData) == 0 {
-				t.Errorf("server is %s, want %s", rest.Host, want)
-			}
-			checkKept(t, b.kubeconfig, tt.kept)
-			if info, err := os.Stat(b.kubeconfig); err != nil || info.Mode().Perm() != 0o600 {
-				t.Errorf("mode is %v, %v", info.Mode(), err)
-			}
-			if _, err := b.Down(t.Context(), "demo"); err != nil {
-				t.Fatal(err)
-			}
-			after := read(t, b.kubeconfig)
-			if strings.Contains(after, "kl-demo") {
-				t.Errorf("entries are left:\n%s", after)
-			}
-			checkKept(t, b.kubeconfig, tt.kept)
-			if tt.before == foreign {
-				want := strings.Replace(foreign, "current-context: prod", `current-context: ""`, 1)
-				if diff := cmp.Diff(parseConfig(t, want), parseConfig(t, after)); diff != "" {
-					t.Error(diff)
-				}
-			}
-			if left, _ := filepath.Glob(b.kubeconfig + "*"); len(left) != 1 {
-				t.Errorf("files are %q", left)
-			}
-		})
-	}
-}
-
-func parseConfig(t *testing.T, text string) *clientcmdapi.Config {
-	t.Helper()
-	config, err := clientcmd.Load([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return config
-}
-
 func checkKept(t *testing.T, path string, kept []string) {
 	t.Helper()
 	text := read(t, path)
@@ -144,18 +64,6 @@ func write(t *testing.T, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// A user who has moved on to another context keeps it when the cluster goes.
-func TestDownKeepsAnotherCurrentContext(t *testing.T) {
-	b := newBench(t)
-	write(t, b.kubeconfig, foreign)
-	b.mustUp(t, request(0))
-	write(t, b.kubeconfig, strings.Replace(read(t, b.kubeconfig), "current-context: kl-demo", "current-context: prod", 1))
-	if _, err := b.Down(t.Context(), "demo"); err != nil {
-		t.Fatal(err)
-	}
-	checkKept(t, b.kubeconfig, []string{"current-context: prod"})
 }
 
 func TestKubeconfigFiles(t *testing.T) {

@@ -23,7 +23,7 @@ const (
 	lastPort          = 29999 // below NodePorts and the kernel's own choices
 )
 
-// preflight finds what would make up fail later and less clearly. warn gets what might.
+// preflight finds what would make up fail later and with a less clear error. warn is called with what might.
 func (h *Host) preflight(ctx context.Context, l cluster.Layout, nodes int, warn func(string)) error {
 	if n := len(l.RunDir()) + 1 + longestSocketName; n >= socketPathLimit {
 		return &cluster.Error{
@@ -67,7 +67,7 @@ func portFree(port int) error {
 	return ln.Close()
 }
 
-// checkPort returns an error that says who has the API server's port.
+// checkPort returns an error that names the process that listens on the API server's port.
 func checkPort(l cluster.Layout, port int) error {
 	err := portFree(port)
 	if err == nil {
@@ -86,7 +86,7 @@ func checkPort(l cluster.Layout, port int) error {
 	}
 }
 
-// listener finds the process that listens on a port of 127.0.0.1 or of every address, as far as /proc tells.
+// listener finds the process that listens on a port of 127.0.0.1 or of every address, as far as /proc shows it; 0 if unknown.
 func listener(port int) (pid int, name string) {
 	inodes := listeningInodes(port)
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")

@@ -7,16 +7,16 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// emptyCommand removes all volumes of the shared tree. It tries again what a pod has just written; what is removed, a pod
-// cannot write to any more.
+// emptyCommand removes all volumes of the shared tree. It repeats for files that a pod
+// writes meanwhile.
 const emptyCommand = `cd ` + cluster.SharedMountDir + ` || exit 1
 for i in 1 2 3; do
 	rm -rf ./* ./.[!.]* && exit
 done
 exit 1`
 
-// emptyShared has a node remove what pods have left in shared volumes: it may belong to anybody, and who runs kl need not
-// be root. Where no node can, removing the directory tells.
+// emptyShared has a node remove what pods left in shared volumes: the files may belong to any user, and kl may not run as
+// root. If no node can do it, removing the directory fails later, with the reason.
 func emptyShared(ctx context.Context, l cluster.Layout, found []driverNodes) {
 	if entries, err := os.ReadDir(l.SharedDir()); err != nil || len(entries) == 0 {
 		return
@@ -34,12 +34,12 @@ func emptyShared(ctx context.Context, l cluster.Layout, found []driverNodes) {
 	}
 }
 
-// turnedOn turns a node on if its help is needed.
+// turnedOn reports whether a node runs. Without root privileges it turns the node on.
 func turnedOn(ctx context.Context, d cluster.Driver, n cluster.Node) bool {
 	if n.State == cluster.NodeRunning {
 		return true
 	}
-	if os.Geteuid() == 0 { // who may remove anything needs no help
+	if os.Geteuid() == 0 { // root can remove the files without a node
 		return false
 	}
 	if p, ok := d.(cluster.Pauser); ok && n.State == cluster.NodePaused {

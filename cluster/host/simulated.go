@@ -9,7 +9,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// nodeless makes no real nodes, and needs no engine for that.
+// nodeless is the driver of clusters without real nodes. It needs no engine.
 type nodeless struct{}
 
 var _ cluster.Driver = nodeless{}
@@ -25,15 +25,15 @@ func (nodeless) Create(context.Context, cluster.NodeSpec) (cluster.Node, error) 
 	}
 }
 
-// checkSimulated refuses what this host cannot make.
+// checkSimulated returns an error if the Spec has simulated nodes and this Host cannot make them.
 func (h *Host) checkSimulated(s cluster.Spec) error {
 	if s.SimulatedCount() > 0 && h.Simulate == nil {
-		return &cluster.Error{Op: "make cluster " + s.Name, Err: errors.New("simulated nodes are not to be had here")}
+		return &cluster.Error{Op: "make cluster " + s.Name, Err: errors.New("simulated nodes are not available")}
 	}
 	return nil
 }
 
-// grow adds real nodes: to the last group that can take them as they are, else as a group of their own.
+// grow adds real nodes: to the last group that they fit in unchanged, else as a group of their own.
 func grow(groups []cluster.NodeGroup, more int) []cluster.NodeGroup {
 	groups = slices.Clone(groups)
 	for i := len(groups) - 1; i >= 0; i-- {
@@ -45,7 +45,7 @@ func grow(groups []cluster.NodeGroup, more int) []cluster.NodeGroup {
 	return append(groups, cluster.NodeGroup{Count: more})
 }
 
-// simulated makes n the number of simulated nodes: the first group takes what there is to take or to lose.
+// simulated makes n the number of simulated nodes: groups shrink from the last, and the first grows.
 func simulated(groups []cluster.NodeGroup, n int) []cluster.NodeGroup {
 	groups = slices.Clone(groups)
 	for i := range groups {
@@ -78,7 +78,7 @@ func (u *upRun) simulate(ctx context.Context) error {
 	return u.host.Simulate(ctx, u.layout, u.spec, counting(u.steps))
 }
 
-// counting tells how far simulated nodes are, often enough to see that it goes on.
+// counting returns a callback that reports progress of simulated nodes, about ten times.
 func counting(steps *recorder) func(done, of int) {
 	return func(done, of int) {
 		if done == of || done%max(of/10, 1) == 0 {

@@ -174,7 +174,7 @@ func TestUpNamesDamage(t *testing.T) {
 		{"unknown field", "cluster.yaml", appendLine("nods: 3"), `unknown field "nods"`},
 		{"not YAML", "cluster.yaml", appendLine("\t{"), "yaml"},
 		{"missing key", "pki/apiserver.key", os.Remove, "no such file"},
-		{"truncated certificate", "pki/ca.crt", func(p string) error { return os.Truncate(p, 25) }, "no PEM block"},
+		{"truncated certificate", "pki/ca.crt", func(p string) error { return os.Truncate(p, 25) }, "does not contain any valid"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// checkNodes refuses a name that an unknown cluster of the backend has: it would be removed as if it were ours.
+// checkNodes refuses a new cluster whose name has nodes on the backend: cleaning up would remove them as well.
 func (u *upRun) checkNodes(have []cluster.Node) error {
 	if !u.fresh || len(have) == 0 {
 		return nil

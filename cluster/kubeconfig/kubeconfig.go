@@ -1,14 +1,19 @@
 // Package kubeconfig writes the cluster's own kubeconfig, and merges its context into the kubeconfig files that kubectl
 // reads, leaving every other entry and comment as it is.
 //
+// Files are edited as YAML trees: clientcmd would write them back without comments and without fields that it does not
+// know. What clientcmd refuses to read is not touched, and its lock is taken.
+//
 //	err := kubeconfig.Merge(ctx, layout, kubeconfig.Target(files))
 package kubeconfig
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,9 +24,12 @@ import (
 	"github.com/klkube/kl/cluster/statefile"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
-// kubeconfigLockTimeout is how long another program may hold a kubeconfig file: kubectl does for milliseconds.
+// How long another program may hold the lock of a kubeconfig file, and the pause between attempts. kubectl holds it for
+// milliseconds.
 const (
 	kubeconfigLockTimeout = 5 * time.Second
 	lockRetry             = 20 * time.Millisecond
@@ -180,7 +188,7 @@ func encodeYAML(doc *yaml.Node) ([]byte, error) {
 	return []byte(b.String()), enc.Close()
 }
 
-// Target is the file that kubectl would write a new context to: the first of the list that exists, else the last.
+// Target returns the file that kubectl would write a new context to: the first that exists, else the last; empty for none.
 func Target(files []string) string {
 	for _, file := range files {
 		if _, err := os.Stat(file); err == nil {
@@ -247,7 +255,26 @@ func rememberMerged(l cluster.Layout, path string) error {
 	return statefile.Write(l.MergedFile(), []byte(strings.Join(append(files, path), "\n")+"\n"), 0o600)
 }
 
-// editKubeconfig rewrites a file if edit says it changed something.
+// check returns an error for data that kubectl would not read, and for what an edit could not keep: duplicate keys, which
+// clientcmd lets pass, and further documents.
+func check(data []byte) error {
+	if _, err := clientcmd.Load(data); err != nil {
+		return fmt.Errorf("not a kubeconfig: %w", err)
+	}
+	documents := yaml.NewDecoder(bytes.NewReader(data))
+	for i := 0; ; i++ {
+		switch err := documents.Decode(new(any)); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("not a kubeconfig: %w", err)
+		case i > 0:
+			return errors.New("not a kubeconfig: more than one document")
+		}
+	}
+}
+
+// editKubeconfig rewrites a file if edit reports that it changed something.
 func editKubeconfig(ctx context.Context, path string, edit func(*yaml.Node) bool) error {
 	fail := func(err error) error { return &cluster.Error{Op: "edit kubeconfig " + path, Err: err} }
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -282,6 +309,9 @@ func editKubeconfig(ctx context.Context, path string, edit func(*yaml.Node) bool
 	if !edit(&doc) {
 		return nil
 	}
+	if err := check(data); err != nil {
+		return fail(err)
+	}
 	if data, err = encodeYAML(&doc); err != nil {
 		return fail(err)
 	}
@@ -291,29 +321,26 @@ func editKubeconfig(ctx context.Context, path string, edit func(*yaml.Node) bool
 	return nil
 }
 
-// lockKubeconfig takes the lock of client-go's clientcmd: a file that must not exist.
+// lockKubeconfig takes the lock that clientcmd takes: it creates a file that must not exist yet.
 func lockKubeconfig(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + ".lock"
-	ctx, cancel := context.WithTimeout(ctx, kubeconfigLockTimeout)
-	defer cancel()
-	tick := time.NewTicker(lockRetry)
-	defer tick.Stop()
-	for {
+	err = wait.PollUntilContextTimeout(ctx, lockRetry, kubeconfigLockTimeout, true, func(context.Context) (bool, error) {
 		f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, 0)
-		if err == nil {
-			f.Close()
-			return func() { os.Remove(name) }, nil
+		if errors.Is(err, fs.ErrExist) {
+			return false, nil
 		}
-		if !errors.Is(err, fs.ErrExist) {
-			return nil, &cluster.Error{Op: "lock kubeconfig " + path, Err: err}
+		if err != nil {
+			return false, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, &cluster.Error{
-				Op: "lock kubeconfig " + path, Err: err,
-				Hint: "if no kubectl is running, remove " + name,
-			}
-		case <-tick.C:
-		}
+		return true, f.Close()
+	})
+	switch {
+	case err == nil:
+		return func() { os.Remove(name) }, nil
+	case ctx.Err() != nil:
+		return nil, &cluster.Error{Op: "lock kubeconfig " + path, Err: context.Cause(ctx)}
+	case wait.Interrupted(err):
+		return nil, &cluster.Error{Op: "lock kubeconfig " + path, Err: fs.ErrExist, Hint: "if no kubectl is running, remove " + name}
 	}
+	return nil, &cluster.Error{Op: "lock kubeconfig " + path, Err: err}
 }

@@ -1,32 +1,58 @@
 package kubeconfig_test
 
 import (
-	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/kubeconfig"
+	"github.com/klkube/kl/cluster/pki"
 )
 
-// newCluster makes a cluster of which only the files exist that a kubeconfig is made from.
+// foreign is somebody's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does not know.
+const foreign = `apiVersion: v1
+clusters:
+- cluster:
+    server: https://prod.example:6443
+    extensions:
+    - name: made-by
+      extension:
+        tool: other
+  name: prod # do not touch
+contexts:
+- context:
+    cluster: prod
+    namespace: web
+    user: prod
+  name: prod
+current-context: prod
+kind: Config
+preferences: {}
+users:
+- name: prod
+  user:
+    exec:
+      apiVersion: client.authentication.k8s.io/v1
+      command: get-token
+      interactiveMode: Never
+      provideClusterInfo: false
+`
+
+// newCluster returns a cluster that has what a kubeconfig is made of.
 func newCluster(t *testing.T) cluster.Layout {
 	t.Helper()
 	l := cluster.Home(t.TempDir()).Cluster("demo")
 	spec := cluster.DefaultSpec()
-	spec.Name = l.Name
-	spec.Kubernetes.APIServerPort = 6443
-	if err := os.MkdirAll(filepath.Dir(l.PKI("ca.crt")), 0o700); err != nil {
+	spec.Name, spec.Kubernetes.APIServerPort = "demo", 20443
+	if err := pki.Ensure(l, spec.Networking, time.Now()); err != nil {
 		t.Fatal(err)
-	}
-	for _, name := range []string{"ca.crt", "admin.crt", "admin.key"} {
-		write(t, l.PKI(name), "content of "+name)
 	}
 	if err := cluster.WriteSpec(l, spec); err != nil {
 		t.Fatal(err)
@@ -34,126 +60,137 @@ func newCluster(t *testing.T) cluster.Layout {
 	return l
 }
 
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-func TestWrite(t *testing.T) {
-	l := newCluster(t)
-	if err := kubeconfig.Write(l, 6443); err != nil {
-		t.Fatal(err)
-	}
-	config, err := clientcmd.LoadFromFile(l.Kubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := config.CurrentContext
-	if server := config.Clusters[name]; name != "kl-demo" || server == nil || server.Server != "https://127.0.0.1:6443" ||
-		string(server.CertificateAuthorityData) != "content of ca.crt" {
-		t.Errorf("context %q has cluster %+v", name, server)
-	}
-	if user := config.AuthInfos[name]; user == nil || string(user.ClientCertificateData) != "content of admin.crt" ||
-		string(user.ClientKeyData) != "content of admin.key" {
-		t.Errorf("context %q has the wrong user", name)
-	}
-	if err := os.Remove(l.PKI("admin.key")); err != nil {
-		t.Fatal(err)
-	}
-	if err := kubeconfig.Write(l, 6443); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "admin.key") {
-		t.Errorf("without a key: %v, want an error that names it", err)
-	}
-}
-
-// Merging twice is merging once, and Forget leaves what was there before, whether it is told the file or not.
 func TestMergeAndForget(t *testing.T) {
-	const before = "apiVersion: v1\nkind: Config\nclusters: [] # mine\ncurrent-context: \"\"\n"
-	l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
-	write(t, path, before)
-	if err := os.Chmod(path, 0o640); err != nil {
-		t.Fatal(err)
+	const empty = "kind: Config\napiVersion: v1\nclusters: []\ncontexts: null\n"
+	tests := []struct {
+		name   string
+		before string // empty means there is no file
+		kept   []string
+	}{
+		{name: "no file"},
+		{name: "an empty file", before: "\n"},
+		{name: "an empty kubeconfig", before: empty},
+		{name: "a kubeconfig with comments", before: foreign, kept: []string{"# do not touch", "tool: other", "namespace: web", "command: get-token"}},
+		{name: "JSON", before: `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"j","cluster":{"server":"https://j"}}]}`, kept: []string{"https://j"}},
+		{
+			name: "an older entry of the same name", kept: []string{"https://prod.example:6443"},
+			before: strings.Replace(foreign, "contexts:\n", "contexts:\n- context:\n    cluster: gone\n    user: gone\n  name: kl-demo\n", 1),
+		},
 	}
-	var merged [2]string
-	for i := range merged {
-		if err := kubeconfig.Merge(t.Context(), l, path); err != nil {
-			t.Fatal(err)
-		}
-		merged[i] = read(t, path)
-	}
-	if merged[0] != merged[1] || strings.Count(merged[0], "name: kl-demo") != 3 {
-		t.Errorf("merged once:\n%s\ntwice:\n%s", merged[0], merged[1])
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("mode is %v, %v; want it as it was", info.Mode(), err)
-	}
-	for range 2 {
-		if err := kubeconfig.Forget(t.Context(), l, []string{filepath.Join(t.TempDir(), "none")}); err != nil {
-			t.Fatal(err)
-		}
-		if after := read(t, path); strings.Contains(after, "kl-demo") || !strings.Contains(after, "# mine") {
-			t.Errorf("after Forget:\n%s", after)
-		}
-	}
-}
-
-func TestMergeRefuses(t *testing.T) {
-	for name, text := range map[string]string{"a list": "- a\n", "damaged": "clusters: [", "a word": "hello\n"} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "config")
-			write(t, path, text)
-			var e *cluster.Error
-			if err := kubeconfig.Merge(t.Context(), newCluster(t), path); !errors.As(err, &e) || !strings.Contains(e.Op, path) {
-				t.Errorf("merge: %v, want an error that names the file", err)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
+			if tt.before != "" {
+				write(t, path, tt.before)
 			}
-			if got := read(t, path); got != text {
-				t.Errorf("the file is %q now", got)
+			if err := kubeconfig.Merge(t.Context(), l, path); err != nil {
+				t.Fatal(err)
+			}
+			config := parseConfig(t, read(t, path))
+			if config.CurrentContext != "kl-demo" {
+				t.Errorf("current context is %q", config.CurrentContext)
+			}
+			rest, err := clientcmd.NewDefaultClientConfig(*config, nil).ClientConfig()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rest.Host != kubeconfig.ServerURL(20443) || len(rest.CAData) == 0 || len(rest.KeyData) == 0 {
+				t.Errorf("server is %s", rest.Host)
+			}
+			checkKept(t, path, tt.kept)
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("mode is %v, %v", info.Mode(), err)
+			}
+			if err := kubeconfig.Forget(t.Context(), l, nil); err != nil {
+				t.Fatal(err)
+			}
+			after := read(t, path)
+			if strings.Contains(after, "kl-demo") {
+				t.Errorf("entries are left:\n%s", after)
+			}
+			checkKept(t, path, tt.kept)
+			if tt.before == foreign {
+				want := strings.Replace(foreign, "current-context: prod", `current-context: ""`, 1)
+				if diff := cmp.Diff(parseConfig(t, want), parseConfig(t, after)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			if left, _ := filepath.Glob(path + "*"); len(left) != 1 {
+				t.Errorf("files are %q", left)
 			}
 		})
 	}
 }
 
-// A lock that nobody gives back ends with the context, says what to remove, and leaves the file alone.
-func TestMergeGivesUpOnALock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "config")
-	write(t, path, "kind: Config\n")
-	write(t, path+".lock", "")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	var e *cluster.Error
-	if err := kubeconfig.Merge(ctx, newCluster(t), path); !errors.As(err, &e) || !strings.Contains(e.Hint, path+".lock") {
-		t.Errorf("merge: %v, want a hint at the lock", err)
-	}
-	if got := read(t, path); got != "kind: Config\n" {
-		t.Errorf("the file is %q now", got)
+// What kubectl refuses to read stays as it is, byte for byte.
+func TestMergeLeavesOtherFilesAlone(t *testing.T) {
+	for name, text := range map[string]string{
+		"clusters is a mapping": "apiVersion: v1\nkind: Config\nclusters: {}\n",
+		"clusters is a string":  "apiVersion: v1\nkind: Config\nclusters: hello\n",
+		"a user is a string":    "apiVersion: v1\nkind: Config\nusers: [a-string]\n",
+		"another kind":          "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n",
+		"duplicate keys":        "apiVersion: v1\nkind: Config\nkind: Config\n",
+		"two documents":         foreign + "---\n" + foreign,
+		"not YAML":              "\t{",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
+			write(t, path, text)
+			if err := kubeconfig.Merge(t.Context(), l, path); err == nil {
+				t.Error("merged without an error")
+			}
+			if after := read(t, path); after != text {
+				t.Errorf("the file was changed:\n%s", after)
+			}
+		})
 	}
 }
 
-func TestTarget(t *testing.T) {
-	dir := t.TempDir()
-	here, none, last := filepath.Join(dir, "here"), filepath.Join(dir, "none"), filepath.Join(dir, "last")
-	write(t, here, "")
-	for _, tt := range []struct {
-		name  string
-		files []string
-		want  string
-	}{
-		{"the first that exists", []string{none, here, last}, here},
-		{"none exists", []string{none, last}, last},
-		{"no files", nil, ""},
-	} {
-		if got := kubeconfig.Target(tt.files); got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+// A user who has switched to another context keeps it when the cluster goes.
+func TestForgetKeepsAnotherCurrentContext(t *testing.T) {
+	l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
+	write(t, path, foreign)
+	if err := kubeconfig.Merge(t.Context(), l, path); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, strings.Replace(read(t, path), "current-context: kl-demo", "current-context: prod", 1))
+	if err := kubeconfig.Forget(t.Context(), l, nil); err != nil {
+		t.Fatal(err)
+	}
+	checkKept(t, path, []string{"current-context: prod"})
+}
+
+func parseConfig(t *testing.T, text string) *clientcmdapi.Config {
+	t.Helper()
+	config, err := clientcmd.Load([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func checkKept(t *testing.T, path string, kept []string) {
+	t.Helper()
+	text := read(t, path)
+	for _, want := range kept {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is lost from:\n%s", want, text)
 		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

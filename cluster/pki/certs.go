@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -14,12 +13,15 @@ import (
 	"math/big"
 	"net"
 	"time"
+
+	certutil "k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
 )
 
 const (
 	caLifetime   = 10 * 365 * 24 * time.Hour
 	leafLifetime = 365 * 24 * time.Hour
-	renewBefore  = 30 * 24 * time.Hour // a leaf with less to live is reissued by the next up
+	renewBefore  = 30 * 24 * time.Hour // a leaf that expires sooner is reissued by the next up
 	clockSkew    = 5 * time.Minute     // certificates begin this much in the past
 )
 
@@ -50,7 +52,7 @@ func newCA(commonName string, now time.Time) (identity, error) {
 	return identity{cert, key}, err
 }
 
-// leaf says what a certificate below a CA is for.
+// leaf describes a certificate that a CA issues.
 type leaf struct {
 	name   string // file name without extension
 	ca     string // file name of the authority without extension
@@ -79,7 +81,7 @@ func (l leaf) issue(ca identity, public *ecdsa.PublicKey, now time.Time) (*x509.
 	}, ca.cert, public, ca.key)
 }
 
-// covers reports whether a certificate still says all that the leaf asks for.
+// covers reports whether a certificate has the names and addresses that the leaf asks for.
 func (l leaf) covers(cert *x509.Certificate) bool {
 	for _, name := range l.dns {
 		if cert.VerifyHostname(name) != nil {
@@ -107,67 +109,47 @@ func sign(template, parent *x509.Certificate, public *ecdsa.PublicKey, key crypt
 	return x509.ParseCertificate(der)
 }
 
-func encodeCert(cert *x509.Certificate) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
-}
-
-func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
-}
-
 func encodePublic(key *ecdsa.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: keyutil.PublicKeyBlockType, Bytes: der}), nil
 }
 
+// parseCert reads a file of one certificate.
 func parseCert(data []byte) (*x509.Certificate, error) {
-	der, err := decodePEM(data, "CERTIFICATE")
-	if err != nil {
+	certs, err := certutil.ParseCertsPEM(data)
+	switch {
+	case err != nil:
 		return nil, err
+	case len(certs) != 1:
+		return nil, fmt.Errorf("%d certificates in one file", len(certs))
 	}
-	return x509.ParseCertificate(der)
+	return certs[0], nil
 }
 
 func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
-	der, err := decodePEM(data, "EC PRIVATE KEY")
+	key, err := keyutil.ParsePrivateKeyPEM(data)
 	if err != nil {
 		return nil, err
 	}
-	return x509.ParseECPrivateKey(der)
-}
-
-func parsePublic(data []byte) (*ecdsa.PublicKey, error) {
-	der, err := decodePEM(data, "PUBLIC KEY")
-	if err != nil {
-		return nil, err
-	}
-	key, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return nil, err
-	}
-	public, ok := key.(*ecdsa.PublicKey)
+	private, ok := key.(*ecdsa.PrivateKey)
 	if !ok {
 		return nil, errors.New("not an ECDSA key")
 	}
-	return public, nil
+	return private, nil
 }
 
-func decodePEM(data []byte, kind string) ([]byte, error) {
-	block, rest := pem.Decode(data)
-	switch {
-	case block == nil:
-		return nil, errors.New("no PEM block (empty or truncated file)")
-	case block.Type != kind:
-		return nil, fmt.Errorf("PEM block is %q, not %q", block.Type, kind)
-	case len(bytes.TrimSpace(rest)) > 0:
-		return nil, errors.New("more than one PEM block")
+// parsePublic reads a file of one public key.
+func parsePublic(data []byte) (*ecdsa.PublicKey, error) {
+	keys, err := keyutil.ParsePublicKeysPEM(data)
+	if err != nil {
+		return nil, err
 	}
-	return block.Bytes, nil
+	public, ok := keys[0].(*ecdsa.PublicKey)
+	if !ok || len(keys) != 1 {
+		return nil, errors.New("not one ECDSA key")
+	}
+	return public, nil
 }

@@ -19,6 +19,9 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
+
+	certutil "k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
 )
 
 // Ensure makes the certificates, keys and the bootstrap token of a cluster, named as kubeadm names them, every file
@@ -138,12 +141,16 @@ func makePKI(dir string, leaves []leaf, now time.Time) error {
 }
 
 func writeIdentity(dir, name string, id identity) error {
-	key, err := encodeKey(id.key)
+	key, err := keyutil.MarshalPrivateKeyToPEM(id.key)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
+		return fmt.Errorf("encode key %s: %w", name, err)
+	}
+	cert, err := certutil.EncodeCertificates(id.cert)
+	if err != nil {
+		return fmt.Errorf("encode certificate %s: %w", name, err)
 	}
 	return errors.Join(
-		statefile.Create(filepath.Join(dir, name+".crt"), encodeCert(id.cert), 0o600),
+		statefile.Create(filepath.Join(dir, name+".crt"), cert, 0o600),
 		statefile.Create(filepath.Join(dir, name+".key"), key, 0o600))
 }
 
@@ -152,7 +159,7 @@ func writeServiceAccountKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	private, err := encodeKey(key)
+	private, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
 		return err
 	}

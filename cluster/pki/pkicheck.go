@@ -11,6 +11,8 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
+
+	certutil "k8s.io/client-go/util/cert"
 )
 
 // checkPKI verifies an existing PKI file by file and reissues the certificates that need it.
@@ -49,7 +51,11 @@ func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
 	if err != nil {
 		return &cluster.Error{Op: "renew certificate " + want.name, Err: err}
 	}
-	if err := statefile.Write(l.PKI(want.name+".crt"), encodeCert(cert), 0o600); err != nil {
+	data, err := certutil.EncodeCertificates(cert)
+	if err == nil {
+		err = statefile.Write(l.PKI(want.name+".crt"), data, 0o600)
+	}
+	if err != nil {
 		return &cluster.Error{Op: "renew certificate " + want.name, Err: err}
 	}
 	return nil

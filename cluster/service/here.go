@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// Here is the systemd of who runs this process: the system's for root, and else their own. environ is what kl was
-// started with.
+// Here returns the systemd of the user who runs this process: the system's for root, else the user's own. environ is the
+// environment that kl was started with.
 func Here(program string, environ []string) (Manager, error) {
 	who, err := user.Current()
 	if err != nil {
-		return Manager{}, fmt.Errorf("find out who runs kl: %w", err)
+		return Manager{}, fmt.Errorf("find the current user: %w", err)
 	}
 	m := Manager{Program: program, Environ: kept(environ), Root: "/"}
 	if runtime.GOOS == "linux" {
@@ -35,7 +35,7 @@ func Here(program string, environ []string) (Manager, error) {
 	return m, nil
 }
 
-// kept is what kl start goes by beside KL_HOME: which engine, and which kubeconfig.
+// kept returns the variables that kl start depends on beside KL_HOME: which engine, and which kubeconfig.
 func kept(environ []string) []string {
 	var keep []string
 	for _, e := range environ {
@@ -49,7 +49,7 @@ func kept(environ []string) []string {
 	return keep
 }
 
-// systemctl is nil where there is no such program.
+// systemctl returns nil on systems without that program.
 func systemctl() func(context.Context, ...string) error {
 	path, err := exec.LookPath("systemctl")
 	if err != nil {

@@ -34,7 +34,7 @@ type Manager struct {
 	Systemctl func(ctx context.Context, args ...string) error
 }
 
-// Set makes the cluster start at boot, or no longer. It returns where the unit is and what a person has to know or do;
+// Set makes the cluster start at boot, or no longer. It returns where the unit is and what the user has to know or do;
 // without a unit that could be removed it does nothing.
 func (m Manager) Set(ctx context.Context, l cluster.Layout, on bool) (cluster.Autostart, error) {
 	if on {
@@ -55,7 +55,7 @@ func (m Manager) install(ctx context.Context, l cluster.Layout) (cluster.Autosta
 	path, link := m.unit(l), m.link(l)
 	fail := func(err error) (cluster.Autostart, error) {
 		return cluster.Autostart{}, &cluster.Error{Op: "write " + path, Err: err,
-			Hint: fmt.Sprintf("have '%s start --name %s' run at boot by other means", m.Program, l.Name)}
+			Hint: fmt.Sprintf("run '%s start --name %s' at boot in another way", m.Program, l.Name)}
 	}
 	if mine, err := m.owns(l); err != nil {
 		return fail(err)
@@ -74,11 +74,11 @@ func (m Manager) install(ctx context.Context, l cluster.Layout) (cluster.Autosta
 	return cluster.Autostart{Path: path, Note: m.reload(ctx, l, path)}, nil
 }
 
-// reload tells a running systemd of the unit and returns what stands in the way of a start at boot.
+// reload has a running systemd read the unit, and returns what prevents a start at boot.
 func (m Manager) reload(ctx context.Context, l cluster.Layout, path string) string {
 	self := fmt.Sprintf("'%s start --name %s'", m.Program, l.Name)
 	if !m.booted() {
-		return fmt.Sprintf("systemd does not run on this machine: until it does, have %s run at boot by other means (%s is written)",
+		return fmt.Sprintf("systemd does not run on this machine: until it does, run %s at boot in another way (%s is written)",
 			self, path)
 	}
 	if err := m.systemctl(ctx, "daemon-reload"); err != nil {
@@ -103,7 +103,7 @@ func (m Manager) systemctl(ctx context.Context, args ...string) error {
 	return m.Systemctl(ctx, args...)
 }
 
-// owns tells whether the cluster's unit is of this cluster, or is not there at all.
+// owns reports whether the unit belongs to this cluster or does not exist.
 func (m Manager) owns(l cluster.Layout) (bool, error) {
 	text, err := os.ReadFile(m.unit(l))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +127,7 @@ func (m Manager) remove(ctx context.Context, l cluster.Layout) error {
 			return &cluster.Error{Op: "remove " + path, Err: err, Hint: "remove the file yourself, as root if need be"}
 		}
 	}
-	_ = os.Remove(filepath.Dir(m.link(l))) // if that was the last unit
+	_ = os.Remove(filepath.Dir(m.link(l))) // fails, as it should, unless that was the last unit
 	if m.booted() {
 		_ = m.systemctl(ctx, "daemon-reload") // it forgets the unit at the next boot in any case
 	}
