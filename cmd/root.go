@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -106,8 +107,7 @@ func newRootCmd(e *env) *cobra.Command {
 	root.SetCompletionCommandGroupID("settings")
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
-	// Commands that only hold others can be run, to reject an unknown subcommand, but take no flags of their own.
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	hideGroupUsage(root)
 	addMissingHelp(root)
 	wrapArgs(root)
 	return root
@@ -120,6 +120,28 @@ func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command)
 		c.GroupID = id
 		root.AddCommand(c)
 	}
+}
+
+// hideGroupUsage drops the line "kl node [flags]" from the usage of commands that only hold others: they can be run, to
+// reject an unknown subcommand, but take no flags of their own. A usage template would say so in one line, but templates
+// find methods by name, so the linker could drop none: kl would grow by 22 MB.
+func hideGroupUsage(root *cobra.Command) {
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		out := cmd.OutOrStderr()
+		var text bytes.Buffer
+		cmd.SetOut(&text)
+		defer cmd.SetOut(out)
+		if err := usage(cmd); err != nil {
+			return err
+		}
+		shown := text.String()
+		if cmd.HasAvailableSubCommands() {
+			shown = strings.Replace(shown, "\n  "+cmd.UseLine()+"\n", "\n", 1)
+		}
+		_, err := io.WriteString(out, shown)
+		return err
+	})
 }
 
 // addMissingHelp completes the help of the commands that cobra adds itself.
