@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Machine is what capacities are checked against. The zero value checks none.
+// Machine holds the capacities that a Spec is checked against. The zero value checks nothing.
 type Machine struct {
 	CPUs   int   // logical processors
 	Memory int64 // bytes

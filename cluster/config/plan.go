@@ -15,7 +15,7 @@ type Effect string
 
 // The effects, cheapest first.
 const (
-	EffectLive         Effect = "live"               // taken up by what runs
+	EffectLive         Effect = "live"               // applied to the running cluster
 	EffectNodes        Effect = "nodes"              // nodes are added or removed
 	EffectControlPlane Effect = "control plane"      // the control plane restarts over its data; pods run on
 	EffectNodeRestart  Effect = "restarts the nodes" // each node's programs restart; containers run on

@@ -13,7 +13,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// The words some fields are limited to.
+// The values that some fields are limited to.
 func drivers() []string  { return words(cluster.DriverNames()) }
 func features() []string { return words(cluster.Features()) }
 
@@ -36,8 +36,8 @@ func Components() []string {
 }
 
 const (
-	maxNodes     = 250   // of the /24 ranges in a /16, and more than one machine bears
-	maxSimulated = 20000 // what one etcd bears
+	maxNodes     = 250   // of the /24 ranges in a /16, and more than one machine can run
+	maxSimulated = 20000 // what one etcd can hold
 )
 
 // validator collects what is wrong with the meaning of a Spec.
@@ -93,7 +93,7 @@ func (v *validator) networking(n cluster.Networking) {
 	pods, podsOK := v.prefix("networking.podCIDR", n.PodCIDR, 8, 23)
 	services, servicesOK := v.prefix("networking.serviceCIDR", n.ServiceCIDR, 12, 28)
 	if podsOK && servicesOK && pods.Overlaps(services) {
-		if v.w.positions["networking.serviceCIDR"] == nil { // it is the default: the other one is to blame
+		if v.w.positions["networking.serviceCIDR"] == nil { // a default: the field that was set is at fault
 			v.bad("networking.podCIDR", "%s overlaps serviceCIDR %s", pods, services)
 		} else {
 			v.bad("networking.serviceCIDR", "%s overlaps podCIDR %s", services, pods)
@@ -165,7 +165,7 @@ func (v *validator) nodes(s cluster.Spec) {
 		v.bad("nodes", "%d simulated nodes are more than the %d that are supported", simulated, maxSimulated)
 	}
 	if p, err := netip.ParsePrefix(s.Networking.PodCIDR); err == nil && p.Bits() <= 24 {
-		if ranges := 1 << (24 - p.Bits()); real > ranges { // simulated nodes own no range
+		if ranges := 1 << (24 - p.Bits()); real > ranges { // simulated nodes have no pod range
 			v.bad("networking.podCIDR", "%s holds %d ranges of /24, one a node, but %d nodes are asked for", p, ranges, real)
 		}
 	}
@@ -200,7 +200,7 @@ func (v *validator) group(path string, g cluster.NodeGroup) {
 	}
 }
 
-// names checks the names of a group's nodes; taken maps those of earlier groups to where they stand.
+// names checks the names of a group's nodes; taken maps the names of earlier groups to their positions.
 func (v *validator) names(path string, g cluster.NodeGroup, taken map[string]string) {
 	if len(g.Names) > g.Count {
 		v.bad(path+".names", "%d names for %d nodes", len(g.Names), g.Count)

@@ -1,4 +1,4 @@
-// Package doctor looks at the machine the way a cluster will use it and says what is in the way, and what to do.
+// Package doctor checks whether the machine can run clusters, and says what to do about each problem.
 //
 // Every check is a function of a [System], which is the real machine or, in tests, a directory that looks like one.
 //
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Level is how a check ended.
+// Level is the outcome of a check.
 type Level string
 
 // The levels, from good to bad.
@@ -31,18 +31,18 @@ type Result struct {
 	Fix    string `json:"fix,omitempty"` // what to do; empty if OK
 }
 
-// Check is one question about the machine.
+// Check is one check of the machine.
 type Check struct {
 	Name  string
-	Cheap bool // takes milliseconds: kl up asks it too
-	Nodes bool // matters to real nodes alone
+	Cheap bool // takes milliseconds, so kl up runs it as well
+	Nodes bool // matters only for real nodes
 	Run   func(ctx context.Context, s System) Result
 }
 
 // checkTimeout bounds one check: an engine that hangs is a finding, not a reason to hang.
 const checkTimeout = 5 * time.Second
 
-// Run asks all checks side by side and returns the results in the order of the checks.
+// Run runs all checks side by side and returns the results in the order of the checks.
 func Run(ctx context.Context, s System, checks []Check) []Result {
 	results := make([]Result, len(checks))
 	var wg sync.WaitGroup
@@ -59,7 +59,7 @@ func Run(ctx context.Context, s System, checks []Check) []Result {
 	return results
 }
 
-// All is every check, in the order a person reads them.
+// All returns every check, in the order of the report.
 func All() []Check {
 	return []Check{
 		{Name: "engine", Nodes: true, Run: engine},
@@ -76,7 +76,7 @@ func All() []Check {
 	}
 }
 
-// Cheap is the part of the checks that kl up asks before it starts a cluster of so many real nodes.
+// Cheap returns the checks that kl up runs before it starts a cluster of so many real nodes.
 func Cheap(checks []Check, nodes int) []Check {
 	var out []Check
 	for _, c := range checks {

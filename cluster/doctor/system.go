@@ -14,14 +14,14 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// System is the machine as the checks see it. Host fills it from the real one.
+// System is what the checks know about the machine. Host fills it in for the real one.
 type System struct {
 	Root       string                          // prefix of /proc and /sys; "" is the real root
 	Home       cluster.Home                    // where kl keeps its files
 	Now        func() time.Time                // the clock
 	DiskFree   func(dir string) (int64, error) // bytes an unprivileged user may still write
 	UID        int
-	Nodes      int                                       // to be expected at the same time
+	Nodes      int                                       // expected at the same time
 	LongName   string                                    // longest cluster name expected: sizes socket paths
 	Engine     func(ctx context.Context) (string, error) // describes the engine that answers, or why none does
 	Interfaces func() ([]netip.Prefix, error)            // addresses of this machine
@@ -56,7 +56,7 @@ func (s System) exists(path string) bool {
 	return err == nil
 }
 
-// diskFree asks the nearest parent that exists, since KL_HOME may not be there yet.
+// diskFree looks at the nearest parent that exists, because KL_HOME may not exist yet.
 func diskFree(dir string) (int64, error) {
 	var st syscall.Statfs_t
 	for {

@@ -16,10 +16,10 @@ type Host struct {
 	OpenDriver func(ctx context.Context, name cluster.DriverName) (cluster.Driver, error)
 	// Drivers are the names that driver auto tries, in this order.
 	Drivers []cluster.DriverName
-	// Payload returns what nodes and the control plane are made of, unpacked.
+	// Payload returns the unpacked payload, from which nodes and the control plane are made.
 	Payload func(ctx context.Context) (cluster.Payload, error)
-	// Preflight looks at the machine before up starts anything: what would fail is an error, warn gets what might. Nil
-	// looks at nothing.
+	// Preflight checks the machine before up starts anything. What would fail is an error; warn is called with what might.
+	// Nil checks nothing.
 	Preflight func(ctx context.Context, cluster string, nodes int, warn func(string)) error
 	// Simulate makes the cluster have as many simulated nodes as its Spec asks for, and reports how many of how many it
 	// has done; the API answers by then. Nil refuses clusters with simulated nodes.
@@ -31,7 +31,7 @@ type Host struct {
 	Kubectl func(ctx context.Context, l cluster.Layout, out io.Writer, args ...string) error
 	// Events is told what happens, one call at a time; nil discards.
 	Events func(cluster.Event)
-	// Logger gets what a person need not see; nil discards.
+	// Logger gets details for debugging; nil discards.
 	Logger *slog.Logger
 	// Kubeconfigs are the files kubectl reads ($KUBECONFIG or ~/.kube/config), in its order.
 	Kubeconfigs []string

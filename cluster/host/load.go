@@ -24,8 +24,8 @@ type Loaded struct {
 	Seconds float64  `json:"seconds"`
 }
 
-// LoadImages gives the images of an archive file to every node of a running cluster, all at once. A node that has all of
-// them already is left alone.
+// LoadImages loads the images of an archive file into every node of a running cluster at once. A node that already has all
+// of them is skipped.
 func (h *Host) LoadImages(ctx context.Context, name, file string) ([]Loaded, error) {
 	images, err := ReadArchive(file)
 	if err != nil {
