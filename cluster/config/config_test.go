@@ -131,7 +131,7 @@ func TestDescriptions(t *testing.T) {
 			visit(rt.Elem(), path+"[]")
 		}
 	}
-	visit(specType, "")
+	visit(specType(), "")
 	for p := range descriptions() {
 		if !fields[p] {
 			t.Errorf("description of %s, which is no field", p)

@@ -3,10 +3,6 @@
 // It is strict in three steps, and each step reports all it finds: the YAML itself, the fields (unknown names, wrong
 // types), and what the values mean together (overlapping ranges, a port twice, more memory than the machine has).
 //
-//	spec, err := config.Parse("kl.yaml", data, config.ThisMachine())
-//	// kl.yaml:7:3: unknown field "podCidr" in networking; did you mean "podCIDR"?
-//	// kl.yaml:9:10: nodes[0].memory: 64Gi is more than the 15.6Gi of this machine
-//
 // [Schema] is the same format as a JSON Schema, [View] writes a Spec back, and [Plan] says what it takes to bring a
 // running cluster from one Spec to another.
 package config

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 	k8syaml "sigs.k8s.io/yaml"
@@ -26,7 +26,7 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 		return cluster.Spec{}, err
 	}
 	w := &walker{file: file, positions: map[string]*yaml.Node{}}
-	w.walk(doc, specType, "")
+	w.walk(doc, specType(), "")
 	spec := cluster.DefaultSpec()
 	spec.APIVersion, spec.Kind, spec.Nodes = "", "", nil
 	if len(w.problems) > 0 {
@@ -99,15 +99,17 @@ func document(file string, data []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-var lineOf = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-
+// syntaxProblem takes the line out of an error of the YAML parser: "yaml: line 3: did not find …".
 func syntaxProblem(file string, err error) Problems {
-	m := lineOf.FindStringSubmatch(err.Error())
-	if m == nil {
-		return Problems{{File: file, Message: err.Error()}}
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	p := Problem{File: file}
+	if number, rest, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok {
+		if line, err := strconv.Atoi(number); err == nil {
+			text, p.Line, p.Column = rest, line, 1
+		}
 	}
-	line, _ := strconv.Atoi(m[1]) // "" is 0: unknown
-	return Problems{{File: file, Line: line, Column: min(line, 1), Message: "not valid YAML: " + m[2]}}
+	p.Message = "not valid YAML: " + text
+	return Problems{p}
 }
 
 // decode goes through JSON because Spec carries json tags only.

@@ -9,7 +9,7 @@ import (
 
 // Schema is the format as a JSON Schema (draft 2020-12), for editors: every field with its type and meaning.
 func Schema() ([]byte, error) {
-	s := schemaOf(specType, "")
+	s := schemaOf(specType(), "")
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "kl Cluster"
 	s["required"] = []string{"apiVersion", "kind"}

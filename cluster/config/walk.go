@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-var specType = reflect.TypeFor[cluster.Spec]()
+func specType() reflect.Type { return reflect.TypeFor[cluster.Spec]() }
 
 // maxDepth bounds nesting: aliases are refused, so depth is all an author can spend.
 const maxDepth = 64

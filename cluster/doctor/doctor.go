@@ -1,10 +1,6 @@
 // Package doctor checks whether the machine can run clusters, and says what to do about each problem.
 //
 // Every check is a function of a [System], which is the real machine or, in tests, a directory that looks like one.
-//
-//	for _, r := range doctor.Run(ctx, doctor.Host(home), doctor.All()) {
-//		fmt.Println(r.Level, r.Name, r.Detail, r.Fix)
-//	}
 package doctor
 
 import (

@@ -3,8 +3,6 @@
 //
 // Files are edited as YAML trees: clientcmd would write them back without comments and without fields that it does not
 // know. What clientcmd refuses to read is not touched, and its lock is taken.
-//
-//	err := kubeconfig.Merge(ctx, layout, kubeconfig.Target(files))
 package kubeconfig
 
 import (

@@ -1,7 +1,5 @@
 // Package pki makes, checks and renews the certificates and keys of a cluster, named and laid out as kubeadm does
 // (https://kubernetes.io/docs/setup/best-practices/certificates/).
-//
-//	err := pki.Ensure(layout, spec.Networking, time.Now())
 package pki
 
 import (

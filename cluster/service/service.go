@@ -1,9 +1,5 @@
 // Package service has systemd start a cluster when the machine boots.
 //
-//	m := service.Manager{Program: "/usr/local/bin/kl", UnitDir: "/etc/systemd/system", Target: "multi-user.target"}
-//	installed, err := m.Set(ctx, layout, true) // writes and enables kl-<name>.service
-//	fmt.Println(installed.Path, installed.Note) // Note: what a person has to know or do, if anything
-//
 // A unit is enabled by the link that `systemctl enable` would make, so that it can be put down before systemd runs, as
 // in an image that is being built. The unit file is the only memory of it.
 package service
