@@ -13,7 +13,7 @@ import (
 // Apply makes a cluster be what a Spec says, as [config.Parse] returns it, and returns when it is ready. A cluster that
 // does not exist is made as by Up. On one that exists, nodes that the Spec has no place for are drained and removed, the
 // control plane restarts if it must, nodes are added, and nodes' programs, labels and taints are brought up to date. The
-// first phase that fails ends Apply. The cluster's lock is held throughout. Each change is told as an event before the first
+// first phase that fails ends Apply. The cluster's lock is held throughout. Each change is reported as an event before the first
 // is made. The timeout of o also bounds the draining of each node that is removed.
 //
 // The error is a [config.Problems], and nothing has changed, if the Spec needs a new cluster.

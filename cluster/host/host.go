@@ -29,7 +29,7 @@ type Host struct {
 	// Kubectl runs kubectl as the cluster's administrator and writes what it prints to out. Nil refuses what needs it:
 	// draining nodes, deleting Node objects, changing labels and taints.
 	Kubectl func(ctx context.Context, l cluster.Layout, out io.Writer, args ...string) error
-	// Events is told what happens, one call at a time; nil discards.
+	// Events is called with what happens, one call at a time; nil discards.
 	Events func(cluster.Event)
 	// Logger gets details for debugging; nil discards.
 	Logger *slog.Logger

@@ -75,7 +75,7 @@ func quantity(text string) (resource.Quantity, error) {
 	return resource.ParseQuantity(text)
 }
 
-// nodeConfig is what the node is told in node.json.
+// nodeConfig returns the content of node.json.
 func nodeConfig(s cluster.Spec, n cluster.NodeSpec) cluster.NodeConfig {
 	var taints []string
 	s.Nodes = slices.Clone(s.Nodes)

@@ -16,7 +16,7 @@ import (
 	"github.com/klkube/kl/cluster/pki"
 )
 
-// foreign is somebody's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does not know.
+// foreign is another tool's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does not know.
 const foreign = `apiVersion: v1
 clusters:
 - cluster:
