@@ -152,10 +152,10 @@ func (p Plane) serve(ctx context.Context, l cluster.Layout) error {
 func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 	s := cluster.Status{
 		Cluster: l.Name, PID: os.Getpid(), Started: started, Kubernetes: "v1.36.3", Phase: cluster.PhaseReady,
-		Ready:  cluster.Readiness{API: p.Hang == "" && p.Sick == "", DefaultServiceAccount: true, DNS: !p.NoDNS},
+		Ready:  cluster.Readiness{API: (p.Hang == "" || p.Hang == cluster.KubeScheduler) && p.Sick == "", DefaultServiceAccount: true, DNS: !p.NoDNS},
 		Memory: 200_000_000,
 	}
-	for i, name := range []cluster.ComponentName{cluster.Etcd, cluster.KubeAPIServer} {
+	for i, name := range []cluster.ComponentName{cluster.Etcd, cluster.KubeAPIServer, cluster.KubeScheduler} {
 		c := cluster.ComponentStatus{
 			Name: name, State: cluster.ComponentServing, Since: started, Began: float64(i), Ready: float64(i) + 0.5,
 			LogFile: l.LogFile(name),

@@ -82,10 +82,10 @@ func (w *watcher) note(s cluster.Status) (ready bool) {
 		w.finish(cluster.StepControlPlane)
 		w.up.apiOnce.Do(func() { close(w.up.apiReady) })
 	}
-	ready = s.Ready.API
 	if w.up.opts.NoWait {
-		return ready
+		return s.Ready.API
 	}
+	ready = s.Ready.API && s.Phase != cluster.PhaseStarting // the scheduler may take longer than the rest
 	nodes := map[string]cluster.NodeStatus{}
 	for _, n := range s.Nodes {
 		nodes[n.Name] = n
@@ -165,7 +165,7 @@ func (w *watcher) explain(cause error) error {
 		e.Op = "wait for control plane"
 		return e
 	}
-	if !w.last.Ready.API {
+	if !w.last.Ready.API || w.last.Phase == cluster.PhaseStarting {
 		for _, c := range w.last.Components {
 			if c.State == cluster.ComponentServing || c.State == cluster.ComponentWaiting {
 				continue
@@ -173,10 +173,12 @@ func (w *watcher) explain(cause error) error {
 			return &cluster.Error{
 				Op: "wait for " + string(c.Name), Err: fmt.Errorf("%s: %w", strings.ToLower(string(c.State)), orError(c.Error, cause)),
 				Hint: fmt.Sprintf("'kl logs --name %s %s' shows the whole log, if --retain was given", l.Name, c.Name),
-				Log:  tail(cmp.Or(c.LogFile, l.LogFile(c.Name)), logLines),
+				Log:  tail(cmp.Or(c.LogFile, l.LogFile(c.Name))),
 			}
 		}
-		return &cluster.Error{Op: "wait for the API", Err: cause, Log: tail(l.LogFile(cluster.KubeAPIServer), logLines)}
+	}
+	if !w.last.Ready.API {
+		return &cluster.Error{Op: "wait for the API", Err: cause, Log: tail(l.LogFile(cluster.KubeAPIServer))}
 	}
 	nodes := map[string]cluster.NodeStatus{}
 	for _, n := range w.last.Nodes {
@@ -188,13 +190,13 @@ func (w *watcher) explain(cause error) error {
 		}
 	}
 	if !w.last.Ready.DefaultServiceAccount {
-		return &cluster.Error{Op: "wait for the default service account", Err: cause, Log: tail(l.LogFile(cluster.KubeControllerManager), logLines)}
+		return &cluster.Error{Op: "wait for the default service account", Err: cause, Log: tail(l.LogFile(cluster.KubeControllerManager))}
 	}
 	if want, have := w.up.spec.SimulatedCount(), w.last.Simulated; have.Ready < want {
 		return &cluster.Error{
 			Op: "wait for simulated nodes", Err: fmt.Errorf("%d of %d are there, %d ready: %w", have.Nodes, want, have.Ready, cause),
 			Hint: "they are Ready once a Stage makes them so: 'kl kubectl get stages'; or give it more time with --timeout",
-			Log:  tail(l.LogFile(cluster.ControlPlane), logLines),
+			Log:  tail(l.LogFile(cluster.ControlPlane)),
 		}
 	}
 	return &cluster.Error{Op: "wait for cluster DNS", Err: cause, Hint: "the coredns pods of kube-system tell more, if --retain is given"}
@@ -209,10 +211,10 @@ func (w *watcher) explainNode(name string, n cluster.NodeStatus, cause error) er
 	case n.Connected:
 		state = "it does not register"
 	}
-	lines := tail(l.NodeLogFile(name, program), logLines)
+	lines := tail(l.NodeLogFile(name, program))
 	if lines == nil {
 		program = "containerd"
-		lines = tail(l.NodeLogFile(name, program), logLines)
+		lines = tail(l.NodeLogFile(name, program))
 	}
 	if n.Reason != "" {
 		state += ": " + n.Reason

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -161,10 +160,4 @@ func (c *change) stopNode(ctx context.Context, n cluster.Node) error {
 		return &cluster.Error{Op: "stop node", Node: n.Name, Err: err}
 	}
 	return nil
-}
-
-// stoppedOnPurpose reports whether a node is off because a user turned it off.
-func stoppedOnPurpose(l cluster.Layout, node string) bool {
-	_, err := os.Stat(l.NodeStoppedFile(node))
-	return !errors.Is(err, fs.ErrNotExist)
 }

@@ -11,8 +11,8 @@ const (
 	tailBytes = 256 << 10 // that many lines are looked for in
 )
 
-// tail returns the last n lines of a file, none if it cannot be read.
-func tail(path string, n int) []string {
+// tail returns the last logLines lines of a file, none if it cannot be read.
+func tail(path string) []string {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
@@ -29,5 +29,5 @@ func tail(path string, n int) []string {
 		return nil
 	}
 	lines := strings.Split(text, "\n")
-	return lines[max(0, len(lines)-n):]
+	return lines[max(0, len(lines)-logLines):]
 }

@@ -60,7 +60,7 @@ func choosePort(h cluster.Home) (int, error) {
 }
 
 func portFree(port int) error {
-	ln, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	ln, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // a local call that does not wait
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func failure(l cluster.Layout, err error) *cluster.Error {
 	return &cluster.Error{
 		Op: "run control plane", Err: reason,
 		Hint: "the whole log: " + l.LogFile(cluster.ControlPlane),
-		Log:  tail(l.LogFile(cluster.ControlPlane), logLines),
+		Log:  tail(l.LogFile(cluster.ControlPlane)),
 	}
 }
 

@@ -27,6 +27,7 @@ func TestFailedUp(t *testing.T) {
 			want: "run control plane: etcd: database is corrupt", log: "fake control plane starts",
 		},
 		{name: "component hangs", plane: clustertest.Plane{Hang: "kube-apiserver"}, want: "wait for kube-apiserver: starting: not done within LIMIT"},
+		{name: "scheduler does not come up", plane: clustertest.Plane{Hang: cluster.KubeScheduler}, want: "wait for kube-scheduler: starting: not done within LIMIT"},
 		{name: "component fails for good", plane: clustertest.Plane{Sick: "etcd"}, want: "run control plane: etcd: it is sick"},
 		{name: "node is not ready", plane: clustertest.Plane{Lacking: []string{"n2"}}, want: "wait for node on node n2: it is not ready: container runtime is down"},
 		{name: "DNS does not answer", plane: clustertest.Plane{NoDNS: true}, want: "wait for cluster DNS: not done within LIMIT"},
