@@ -124,7 +124,7 @@ func writeEvent(w http.ResponseWriter, r *http.Request, info runtime.SerializerI
 	if isTable(r) {
 		raw, err = json.Marshal(tableOf([]runtime.Object{e.Object}))
 	} else {
-		raw, err = runtime.Encode(scheme.Codecs.EncoderForVersion(info.Serializer, gv), e.Object)
+		raw, err = runtime.Encode(scheme.Codecs.EncoderForVersion(info.Serializer, gv), e.Object.DeepCopyObject()) // see serveGet
 	}
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)

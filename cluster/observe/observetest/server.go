@@ -259,7 +259,7 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request, t target) {
 		notFound(w, t)
 		return
 	}
-	encode(w, r, t.resource.gv, o)
+	encode(w, r, t.resource.gv, o.DeepCopyObject()) // an encoder sets the kind in the object, which watches share
 }
 
 func (s *Server) servePatch(w http.ResponseWriter, r *http.Request, t target) {
