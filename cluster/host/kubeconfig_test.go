@@ -11,34 +11,12 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// foreign is another tool's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does not know.
-const foreign = `apiVersion: v1
-clusters:
-- cluster:
-    server: https://prod.example:6443
-    extensions:
-    - name: made-by
-      extension:
-        tool: other
-  name: prod # do not touch
-contexts:
-- context:
-    cluster: prod
-    namespace: web
-    user: prod
-  name: prod
-current-context: prod
-kind: Config
-preferences: {}
-users:
-- name: prod
-  user:
-    exec:
-      apiVersion: client.authentication.k8s.io/v1
-      command: get-token
-      interactiveMode: Never
-      provideClusterInfo: false
-`
+// readForeign returns another tool's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does
+// not know.
+func readForeign(t *testing.T) string {
+	t.Helper()
+	return read(t, "../../testdata/kubeconfig/foreign.yaml")
+}
 
 func checkKept(t *testing.T, path string, kept []string) {
 	t.Helper()
@@ -67,6 +45,7 @@ func write(t *testing.T, path, text string) {
 }
 
 func TestKubeconfigFiles(t *testing.T) {
+	foreign := readForeign(t)
 	b := newBench(t)
 	dir := filepath.Dir(b.kubeconfig)
 	first, second, link := filepath.Join(dir, "first"), filepath.Join(dir, "second"), filepath.Join(dir, "link")
@@ -93,6 +72,7 @@ func TestKubeconfigFiles(t *testing.T) {
 }
 
 func TestKubeconfigLock(t *testing.T) {
+	foreign := readForeign(t)
 	b := newBench(t)
 	write(t, b.kubeconfig, foreign)
 	write(t, b.kubeconfig+".lock", "")

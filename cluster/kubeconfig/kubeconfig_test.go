@@ -16,34 +16,12 @@ import (
 	"github.com/klkube/kl/cluster/pki"
 )
 
-// foreign is another tool's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does not know.
-const foreign = `apiVersion: v1
-clusters:
-- cluster:
-    server: https://prod.example:6443
-    extensions:
-    - name: made-by
-      extension:
-        tool: other
-  name: prod # do not touch
-contexts:
-- context:
-    cluster: prod
-    namespace: web
-    user: prod
-  name: prod
-current-context: prod
-kind: Config
-preferences: {}
-users:
-- name: prod
-  user:
-    exec:
-      apiVersion: client.authentication.k8s.io/v1
-      command: get-token
-      interactiveMode: Never
-      provideClusterInfo: false
-`
+// readForeign returns another tool's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does
+// not know.
+func readForeign(t *testing.T) string {
+	t.Helper()
+	return read(t, "../../testdata/kubeconfig/foreign.yaml")
+}
 
 // newCluster returns a cluster that has what a kubeconfig is made of.
 func newCluster(t *testing.T) cluster.Layout {
@@ -61,6 +39,7 @@ func newCluster(t *testing.T) cluster.Layout {
 }
 
 func TestMergeAndForget(t *testing.T) {
+	foreign := readForeign(t)
 	const empty = "kind: Config\napiVersion: v1\nclusters: []\ncontexts: null\n"
 	tests := []struct {
 		name   string
@@ -124,6 +103,7 @@ func TestMergeAndForget(t *testing.T) {
 
 // What kubectl refuses to read stays as it is, byte for byte.
 func TestMergeLeavesOtherFilesAlone(t *testing.T) {
+	foreign := readForeign(t)
 	for name, text := range map[string]string{
 		"clusters is a mapping": "apiVersion: v1\nkind: Config\nclusters: {}\n",
 		"clusters is a string":  "apiVersion: v1\nkind: Config\nclusters: hello\n",
@@ -148,6 +128,7 @@ func TestMergeLeavesOtherFilesAlone(t *testing.T) {
 
 // A user who has switched to another context keeps it when the cluster goes.
 func TestForgetKeepsAnotherCurrentContext(t *testing.T) {
+	foreign := readForeign(t)
 	l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
 	write(t, path, foreign)
 	if err := kubeconfig.Merge(t.Context(), l, path); err != nil {
