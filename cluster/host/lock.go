@@ -38,8 +38,13 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fail(err, "")
 	}
-	lock, err := statefile.WaitLock(ctx, path, func() {
-		steps.say(cluster.StepLock, cluster.StepWarning, fmt.Sprintf("%s is working on cluster %s: waiting for it to finish", readHolder(path), l.Name))
+	lock, err := statefile.WaitLock(ctx, path, func() bool {
+		who := readHolder(path)
+		if who.PID == 0 { // it has just taken the lock, and is about to write this
+			return false
+		}
+		steps.say(cluster.StepLock, cluster.StepWarning, fmt.Sprintf("%s is working on cluster %s: waiting for it to finish", who, l.Name))
+		return true
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -43,9 +43,9 @@ func TryLockDir(path string) (*Lock, error) {
 	return lock(f, path)
 }
 
-// WaitLock is TryLock that waits for whoever holds the lock until ctx ends. waiting is called once, before the first
-// wait; nil is ignored.
-func WaitLock(ctx context.Context, path string, waiting func()) (*Lock, error) {
+// WaitLock is TryLock that waits for whoever holds the lock until ctx ends. waiting is called before each wait
+// until it returns true; nil is ignored.
+func WaitLock(ctx context.Context, path string, waiting func() (done bool)) (*Lock, error) {
 	return wait(ctx, path, TryLock, waiting)
 }
 
@@ -54,7 +54,7 @@ func WaitLockDir(ctx context.Context, path string) (*Lock, error) {
 	return wait(ctx, path, TryLockDir, nil)
 }
 
-func wait(ctx context.Context, path string, try func(string) (*Lock, error), waiting func()) (*Lock, error) {
+func wait(ctx context.Context, path string, try func(string) (*Lock, error), waiting func() (done bool)) (*Lock, error) {
 	tick := time.NewTicker(lockRetry)
 	defer tick.Stop()
 	for {
@@ -62,8 +62,7 @@ func wait(ctx context.Context, path string, try func(string) (*Lock, error), wai
 		if !errors.Is(err, ErrLocked) {
 			return l, err
 		}
-		if waiting != nil {
-			waiting()
+		if waiting != nil && waiting() {
 			waiting = nil
 		}
 		select {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/klkube/kl/cluster/statefile"
 )
@@ -86,15 +85,20 @@ func TestWaitLockWaitsAndGivesUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Millisecond, errors.New("too slow"))
-	defer cancel()
-	asked := 0
-	if _, err := statefile.WaitLock(ctx, path, func() { asked++ }); err == nil || asked != 1 {
-		t.Errorf("WaitLock returned %v after %d calls of waiting, want an error and one call", err, asked)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause, asked := errors.New("too slow"), 0
+	_, err = statefile.WaitLock(ctx, path, func() bool {
+		if asked++; asked == 3 {
+			cancel(cause)
+		}
+		return asked == 3
+	})
+	if !errors.Is(err, cause) || asked != 3 {
+		t.Errorf("WaitLock returned %v after %d calls of waiting, want the cause after three", err, asked)
 	}
 	got := make(chan error)
 	go func() {
-		l, err := statefile.WaitLock(t.Context(), path, func() { got <- nil })
+		l, err := statefile.WaitLock(t.Context(), path, func() bool { got <- nil; return true })
 		if err == nil {
 			l.Remove()
 		}
