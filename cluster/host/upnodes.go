@@ -35,6 +35,9 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 	if err := os.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
 		return &cluster.Error{Op: "make directory of shared volumes", Err: err}
 	}
+	if err := os.MkdirAll(u.layout.TunnelDir(), 0o700); err != nil { // the control plane may not have started yet
+		return &cluster.Error{Op: "make directory of the tunnel", Err: err}
+	}
 	missing := 0
 	for _, spec := range specs {
 		if _, ok := existing[spec.Name]; !ok {
