@@ -12,7 +12,8 @@ import (
 )
 
 // Exec runs a command of Commands, or one of the built-in ones: true, false, echo, hostname, cat [FILE], tee FILE
-// (both of which reach TunnelDir, NodeDir and SharedDir on the host), stty size, and sh -c "exit N". An unknown one exits with 127.
+// (both of which reach TunnelDir, NodeDir and SharedDir on the host), sh -c "exit N", and a script for a terminal that prints
+// two sizes with stty. An unknown one exits with 127.
 func (f *Fake) Exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec) (int, error) {
 	now, err := f.machine.find(n)
 	if err != nil {
@@ -70,14 +71,8 @@ func (f *Fake) builtin(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec
 		return 0
 	case name == "cat" || name == "tee" && len(args) == 1:
 		return f.file(n, cmd, name == "tee")
-	case name == "stty" && cmd.TTY:
-		select {
-		case size := <-cmd.Resize:
-			fmt.Fprintf(cmd.Stdout, "%d %d\r\n", size.Height, size.Width)
-			return 0
-		case <-ctx.Done():
-			return 1
-		}
+	case name == "sh" && cmd.TTY && strings.Contains(args[len(args)-1], "stty size"):
+		return sizes(ctx, cmd)
 	case name == "sh" && len(args) == 2 && args[0] == "-c":
 		var code int
 		if _, err := fmt.Sscanf(args[1], "exit %d", &code); err == nil {
@@ -86,6 +81,19 @@ func (f *Fake) builtin(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec
 	}
 	fmt.Fprintf(cmd.Stderr, "%s: not found\n", cmd.Cmd[0])
 	return 127
+}
+
+// sizes prints the first two sizes of the terminal.
+func sizes(ctx context.Context, cmd cluster.ExecSpec) int {
+	for range 2 {
+		select {
+		case size := <-cmd.Resize:
+			fmt.Fprintf(cmd.Stdout, "%d %d\r\n", size.Height, size.Width)
+		case <-ctx.Done():
+			return 1
+		}
+	}
+	return 0
 }
 
 // file is cat and tee.

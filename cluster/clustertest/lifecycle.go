@@ -153,18 +153,37 @@ func (b *bench) execTerminal(t *testing.T) {
 	n := b.create(t, "n1")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	// The size is set before the command starts, but takes effect asynchronously, so the test asks until it has.
-	for want := "33 121\r\n"; ; {
-		sizes := make(chan cluster.TermSize, 1)
-		sizes <- cluster.TermSize{Width: 121, Height: 33}
-		var out bytes.Buffer
-		code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"stty", "size"}, Stdin: strings.NewReader(""), Stdout: &out, TTY: true, Resize: sizes})
-		if err != nil {
-			t.Fatalf("exec with a terminal: %v (last output %q)", err, &out)
+	sizes := make(chan cluster.TermSize, 1)
+	sizes <- cluster.TermSize{Width: 121, Height: 33}
+	out := &lines{each: func(line string) {
+		if line == "33 121" { // the first size has taken effect
+			sizes <- cluster.TermSize{Width: 90, Height: 40}
 		}
-		if code == 0 && out.String() == want {
-			return
+	}}
+	// An engine may apply a size a moment after the command has started, so the command waits for each.
+	script := `for want in "33 121" "40 90"; do until [ "$(stty size 2>&1)" = "$want" ]; do sleep 0.01; done; stty size; done`
+	code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"sh", "-c", script}, Stdin: strings.NewReader(""), Stdout: out, TTY: true, Resize: sizes})
+	if err != nil || code != 0 || out.all.String() != "33 121\r\n40 90\r\n" {
+		t.Errorf("exec with a terminal: output %q, exit code %d, error %v", &out.all, code, err)
+	}
+}
+
+// lines keeps all that is written and calls each with every whole line.
+type lines struct {
+	all  bytes.Buffer
+	rest string
+	each func(line string)
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest += string(p)
+	for {
+		line, rest, whole := strings.Cut(l.rest, "\r\n")
+		if !whole {
+			return l.all.Write(p)
 		}
+		l.rest = rest
+		l.each(line)
 	}
 }
 
