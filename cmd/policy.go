@@ -56,8 +56,8 @@ func newPolicyExplainCmd(e *env) *cobra.Command {
 			"be allowed and which policy and rule decide that at either end. The answer comes from the model that kl's nodes\n" +
 			"enforce; for other clusters (--context) it is what the policies mean, whatever enforces them.\n\n" +
 			"The other end is a pod (NAME or NAMESPACE/NAME), svc/NAME[.NAMESPACE], node/NAME, gateway (the address that\n" +
-			"pods reach the API server at) or an IP address. For a Service, each pod behind it is checked. Without --port,\n" +
-			"all ports that the destination declares are checked.",
+			"pods reach the API server at) or an IP address. For a Service, named or by its address, each pod behind it is\n" +
+			"checked. Without --port, all ports that the destination declares are checked.",
 		Example: "  kl policy explain web -n shop\n  kl policy explain web --to db --port 5432\n" +
 			"  kl policy explain shop/web --to svc/kube-dns.kube-system --port 53/UDP\n  kl policy explain db --from 192.0.2.7 --port metrics",
 		Args: cobra.ExactArgs(1),

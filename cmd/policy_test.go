@@ -42,7 +42,10 @@ objects:
       policyTypes: [Ingress, Egress]
       ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: sql}]}]
 services:
-- {metadata: {name: db, namespace: shop}, spec: {ports: [{name: sql, port: 54, protocol: TCP}]}}
+- metadata: {name: db, namespace: shop}
+  spec: {clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7], externalIPs: [192.0.2.7], ports: [{name: sql, port: 54, protocol: TCP}]}
+  status: {loadBalancer: {ingress: [{ip: 172.18.255.200}]}}
+- {metadata: {name: headless, namespace: shop}, spec: {clusterIP: None, clusterIPs: [None], ports: [{port: 54}]}}
 - {metadata: {name: idle, namespace: shop}, spec: {ports: [{port: 80}]}}
 endpoints:
 - metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
@@ -87,6 +90,12 @@ func TestPolicyExplainConnection(t *testing.T) {
 		{"all ports", "default/client", explainFlags{to: "web-0"}, []string{"default/client → shop/web-0 TCP 8080: true"}},
 		{"by address", "web-0", explainFlags{to: "10.244.0.3", port: "sql"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
 		{"a Service stands for its ready pods", "web-0", explainFlags{to: "svc/db.shop", port: "54"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
+		{"a Service's address", "web-0", explainFlags{to: "10.96.0.7", port: "54"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
+		{"a Service's address, denied", "default/client", explainFlags{to: "10.96.0.7", port: "54"}, []string{"default/client → shop/db-0 TCP 5432: false"}},
+		{"an external address", "default/client", explainFlags{to: "192.0.2.7"}, []string{"default/client → shop/db-0 TCP 5432: false"}},
+		{"a load balancer's address", "web-0", explainFlags{to: "172.18.255.200"}, []string{"shop/web-0 → shop/db-0 TCP 5432: true"}},
+		{"a port that the Service lacks", "web-0", explainFlags{to: "10.96.0.7", port: "5432"},
+			[]string{"find port 5432 of svc/db.shop: not found; ports are: 54 = sql = 5432/TCP"}},
 		{"from a Service's pods", "web-0", explainFlags{from: "svc/db", port: "http"}, []string{"shop/db-0 → shop/web-0 TCP 8080: false"}},
 		{"from outside", "db-0", explainFlags{from: "192.0.2.1", port: "sql"}, []string{"192.0.2.1 → shop/db-0 TCP 5432: false"}},
 		{"from its node", "db-0", explainFlags{from: "node/n1", port: "sql"}, []string{"node/n1 → shop/db-0 TCP 5432: true"}},
@@ -96,14 +105,14 @@ func TestPolicyExplainConnection(t *testing.T) {
 		{"no such pod", "nobody", explainFlags{}, []string{"find pod shop/nobody: not found; in namespace shop there are db-0, job, new, proxy, web-0"}},
 		{"no such namespace", "nowhere/x", explainFlags{}, []string{"find pod nowhere/x: not found; there are no pods in namespace nowhere; use NAMESPACE/NAME or -n"}},
 		{"no such node", "web-0", explainFlags{to: "node/n9", port: "1"}, []string{"find node/n9: the cluster has no such node; see 'kl kubectl get nodes'"}},
-		{"no such Service", "web-0", explainFlags{to: "svc/x"}, []string{"find Service shop/x: not found; there are svc/db.shop, svc/idle.shop"}},
+		{"no such Service", "web-0", explainFlags{to: "svc/x"}, []string{"find Service shop/x: not found; there are svc/db.shop, svc/headless.shop, svc/idle.shop"}},
 		{"a Service without pods", "web-0", explainFlags{to: "svc/idle"},
 			[]string{"check Service shop/idle: the Service has no ready pods; see 'kl kubectl describe service -n shop idle'"}},
 		{"a pod that has ended", "web-0", explainFlags{to: "job", port: "1"}, []string{"check pod shop/job: the pod has ended (Succeeded)"}},
 		{"a pod without an address", "web-0", explainFlags{to: "new", port: "1"}, []string{"check pod shop/new: the pod has no address yet (Pending)"}},
 		{"no such port", "web-0", explainFlags{to: "db-0", port: "https"},
 			[]string{"find port https of shop/db-0: not found; ports are: sql = 5432/TCP, gossip = 5432/UDP"}},
-		{"no such port of a Service", "web-0", explainFlags{to: "svc/db", port: "5432"}, []string{"find port 5432 of svc/db: not found; ports are: 54 = sql = 5432/TCP"}},
+		{"no such port of a Service", "web-0", explainFlags{to: "svc/db", port: "5432"}, []string{"find port 5432 of svc/db.shop: not found; ports are: 54 = sql = 5432/TCP"}},
 		{"no port known", "web-0", explainFlags{to: "192.0.2.1"},
 			[]string{"check a connection to 192.0.2.1: no ports are declared; use --port with a number, such as 8080 or 53/UDP"}},
 		{"a wrong protocol", "web-0", explainFlags{to: "db-0", port: "80/icmp"}, []string{"--port 80/icmp: the protocol is not TCP, UDP or SCTP"}},

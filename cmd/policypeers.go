@@ -63,6 +63,9 @@ func (r *resolver) peers(text string) ([]peer, error) {
 				return []peer{{name: at.Key(), addr: addr, ports: declared(p)}}, nil
 			}
 		}
+		if i := slices.IndexFunc(r.services, func(s corev1.Service) bool { return slices.Contains(serviceAddrs(s), addr) }); i >= 0 {
+			return r.behind(r.services[i])
+		}
 		return []peer{{name: text, addr: addr}}, nil
 	}
 	p, err := r.pod(text)
@@ -152,24 +155,43 @@ func (r *resolver) service(text string) ([]peer, error) {
 		}
 		return nil, &cluster.Error{Op: "find Service " + namespace + "/" + name, Err: errors.New("not found"), Hint: "there are " + some(names)}
 	}
+	return r.behind(r.services[i])
+}
+
+// behind returns the ready endpoints of a Service.
+func (r *resolver) behind(s corev1.Service) ([]peer, error) {
 	var out []peer
 	for _, slice := range r.endpoints {
-		if slice.Namespace != namespace || slice.Labels[discoveryv1.LabelServiceName] != name {
+		if slice.Namespace != s.Namespace || slice.Labels[discoveryv1.LabelServiceName] != s.Name {
 			continue
 		}
-		ports := servicePorts(r.services[i], slice)
+		ports := servicePorts(s, slice)
 		for _, e := range slice.Endpoints {
 			addr, err := netip.ParseAddr(e.Addresses[0])
 			if err == nil && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
-				out = append(out, peer{name: "svc/" + text, addr: addr, ports: ports})
+				out = append(out, peer{name: "svc/" + s.Name + "." + s.Namespace, addr: addr, ports: ports})
 			}
 		}
 	}
 	if out == nil {
-		return nil, &cluster.Error{Op: "check Service " + namespace + "/" + name, Err: errors.New("the Service has no ready pods"),
-			Hint: fmt.Sprintf("see 'kl kubectl describe service -n %s %s'", namespace, name)}
+		return nil, &cluster.Error{Op: "check Service " + s.Namespace + "/" + s.Name, Err: errors.New("the Service has no ready pods"),
+			Hint: fmt.Sprintf("see 'kl kubectl describe service -n %s %s'", s.Namespace, s.Name)}
 	}
 	return out, nil
+}
+
+// serviceAddrs returns the addresses that kube-proxy replaces by those of a Service's pods before any policy applies.
+func serviceAddrs(s corev1.Service) (out []netip.Addr) {
+	texts := slices.Concat(s.Spec.ClusterIPs, s.Spec.ExternalIPs)
+	for _, in := range s.Status.LoadBalancer.Ingress {
+		texts = append(texts, in.IP)
+	}
+	for _, text := range texts {
+		if addr, err := netip.ParseAddr(text); err == nil { // "None" and "" are no addresses
+			out = append(out, addr.Unmap())
+		}
+	}
+	return out
 }
 
 // servicePorts returns the ports of endpoints, with the names and numbers of the Service's ports that lead to them.
