@@ -4,6 +4,7 @@ package images
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -76,6 +77,10 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 		return nil, fmt.Errorf("lease content: %w", err)
 	}
 	defer func() { _ = done(ctx) }() // if it fails, the lease expires after a day
+	before, err := s.client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
 	imported, err := s.client.Import(ctx, archive,
 		containerd.WithAllPlatforms(true), containerd.WithSkipMissing(),
 		containerd.WithImageRefTranslator(normalize),
@@ -85,12 +90,71 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 	if err != nil {
 		return nil, fmt.Errorf("import archive: %w", err)
 	}
+	all, err := s.finish(ctx, imported)
+	if err != nil {
+		return nil, errors.Join(err, s.restore(context.WithoutCancel(ctx), before, imported))
+	}
+	return s.describe(ctx, all), nil
+}
+
+// finish unpacks imported images and adds the names by digest with which a pod may ask for them. It returns all names.
+func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]coreimages.Image, error) {
 	for _, image := range imported {
+		if err := runnable(ctx, s.client.ContentStore(), image); err != nil {
+			return nil, err
+		}
 		if err := containerd.NewImage(s.client, image).Unpack(ctx, ""); err != nil {
 			return nil, fmt.Errorf("unpack %s: %w", image.Name, err)
 		}
 	}
-	return s.describe(ctx, imported), nil
+	named := map[string]bool{}
+	for _, image := range slices.Clone(imported) {
+		name := byDigest(image)
+		if name == "" || named[name] {
+			continue
+		}
+		named[name] = true
+		image.Name = name
+		if _, err := s.client.ImageService().Create(ctx, image); err != nil && !errdefs.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("name image %s: %w", name, err)
+		}
+		imported = append(imported, image)
+	}
+	return imported, nil
+}
+
+// byDigest returns the name of an image's repository with the digest of the image, "" if its name has a digest already. The
+// kubelet asks for name@digest, and for name:tag@digest, under this name.
+func byDigest(image coreimages.Image) string {
+	ref, err := reference.ParseNormalizedNamed(image.Name)
+	if err != nil {
+		return ""
+	}
+	if _, has := ref.(reference.Digested); has {
+		return ""
+	}
+	return reference.TrimNamed(ref).Name() + "@" + image.Target.Digest.String()
+}
+
+// restore gives the names of imported images back to what had them before: what cannot run must not take the name of what can.
+func (s *Store) restore(ctx context.Context, before, imported []coreimages.Image) error {
+	was := map[string]coreimages.Image{}
+	for _, image := range before {
+		was[image.Name] = image
+	}
+	var errs []error
+	for _, image := range imported {
+		for _, name := range []string{image.Name, byDigest(image)} {
+			var err error
+			if old, found := was[name]; found {
+				_, err = s.client.ImageService().Update(ctx, old)
+			} else if err = s.client.ImageService().Delete(ctx, name); errdefs.IsNotFound(err) || name == "" {
+				err = nil
+			}
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // normalize returns the full name for an image's name in an archive. It is empty for a bare tag, which OCI archives may have

@@ -136,6 +136,12 @@ func archive(t *testing.T, files ...file) []byte {
 // dockerArchive is what `docker save` writes for an image with one file, and the digest of its configuration.
 func dockerArchive(t *testing.T, content string, names ...string) (data []byte, config digest.Digest) {
 	t.Helper()
+	return archiveFor(t, runtime.GOARCH, content, names...)
+}
+
+// archiveFor is a docker-archive with an image for an architecture.
+func archiveFor(t *testing.T, arch, content string, names ...string) (data []byte, config digest.Digest) {
+	t.Helper()
 	encode := func(v any) []byte {
 		data, err := json.Marshal(v)
 		if err != nil {
@@ -145,7 +151,7 @@ func dockerArchive(t *testing.T, content string, names ...string) (data []byte, 
 	}
 	layer := archive(t, file{"hello", []byte(content)})
 	image := encode(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux",
+		"architecture": arch, "os": "linux",
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest.FromBytes(layer).String()}},
 	})
 	manifest := encode([]map[string]any{{"Config": "config.json", "RepoTags": names, "Layers": []string{"layer.tar"}}})
@@ -164,7 +170,10 @@ func TestImport(t *testing.T) {
 		t.Fatalf("imported %+v, want one image", imported)
 	}
 	want := []cluster.Image{{
-		Names:  []string{"docker.io/library/busybox:1", "example.com/b:1"},
+		Names: []string{
+			"docker.io/library/busybox:1", "docker.io/library/busybox@" + imported[0].Digest,
+			"example.com/b:1", "example.com/b@" + imported[0].Digest,
+		},
 		Digest: imported[0].Digest, Config: config.String(), Size: imported[0].Size,
 	}}
 	if d := cmp.Diff(want, imported); d != "" {
@@ -191,9 +200,13 @@ func TestImport(t *testing.T) {
 	}
 	var names []string
 	for _, image := range list {
-		names = append(names, strings.Join(image.Names, " "))
+		for _, name := range image.Names {
+			if !strings.Contains(name, "@") {
+				names = append(names, name)
+			}
+		}
 	}
-	if d := cmp.Diff([]string{"docker.io/library/busybox:1 example.com/b:1", "example.com/a:1"}, names); d != "" {
+	if d := cmp.Diff([]string{"docker.io/library/busybox:1", "example.com/b:1", "example.com/a:1"}, names); d != "" {
 		t.Errorf("list (-want +got):\n%s", d)
 	}
 }
@@ -208,6 +221,51 @@ func TestImportWithoutName(t *testing.T) {
 	}
 	if len(imported) != 1 || len(imported[0].Names) != 1 || imported[0].Names[0] != "kl.local/imported@"+imported[0].Digest {
 		t.Errorf("imported %+v, want one image named after its digest", imported)
+	}
+}
+
+// TestImportForAnotherPlatform imports what cannot run here under the name of what can, which keeps it.
+func TestImportForAnotherPlatform(t *testing.T) {
+	needRoot(t)
+	ctx, s, _ := newStore(t)
+	good, _ := dockerArchive(t, "one", "app:dev")
+	imported, err := s.Import(ctx, bytes.NewReader(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, _ := archiveFor(t, "riscv64", "two", "app:dev", "app:new")
+	_, err = s.Import(ctx, bytes.NewReader(bad))
+	want := "docker.io/library/app:dev cannot run here: the image is for linux/riscv64, the node is linux/" + runtime.GOARCH
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error is %v, want %q", err, want)
+	}
+	list, err := s.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(imported, list); d != "" {
+		t.Errorf("images before and after (-before +after):\n%s", d)
+	}
+}
+
+// TestImportOfMissingPlatform imports an index that names this platform, but whose archive holds another alone.
+func TestImportOfMissingPlatform(t *testing.T) {
+	ctx, s, _ := newStore(t)
+	config := []byte(`{"architecture":"riscv64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)
+	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%d},"layers":[]}`,
+		digest.FromBytes(config), len(config))
+	entry := func(arch string, d digest.Digest, size int) string {
+		return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":%d,"platform":{"os":"linux","architecture":"%s"}}`, d, size, arch)
+	}
+	index := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` +
+		entry(runtime.GOARCH, digest.FromString("not in the archive"), 100) + "," + entry("riscv64", digest.FromBytes(manifest), len(manifest)) + `]}`)
+	layout := fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"%s","size":%d,"annotations":{"io.containerd.image.name":"example.com/app:1"}}]}`,
+		digest.FromBytes(index), len(index))
+	blob := func(data []byte) file { return file{"blobs/sha256/" + digest.FromBytes(data).Encoded(), data} }
+	data := archive(t, file{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, blob(config), blob(manifest), blob(index), file{"index.json", layout})
+	_, err := s.Import(ctx, bytes.NewReader(data))
+	if want := "example.com/app:1 cannot run here: the image is for linux/riscv64,"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error is %v, want %q", err, want)
 	}
 }
 
