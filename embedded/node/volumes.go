@@ -26,11 +26,9 @@ func volumeUnits(c cluster.NodeConfig, version string, handler *http.ServeMux, l
 	}
 	volumes := &driver.Server{
 		Node: c.Name, Version: version, Kubelet: kubeletDir, Disks: driver.Disks{Dir: cluster.DisksDir}, Logger: log,
-		// Like a cloud provider's new disk: only root may write, unless the pod has an fsGroup.
-		Local: &driver.Store{Kind: storage.NodeLocal, Dir: volumesDir, Mode: 0o755, Quota: quota.Of(volumesDir)},
-		// Like an export of a file server: everyone who mounts it may write.
+		Local: &driver.Store{Kind: storage.NodeLocal, Dir: volumesDir, Quota: quota.Of(volumesDir)},
 		Shared: &driver.Store{
-			Kind: storage.Shared, Dir: cluster.SharedMountDir, Mode: 0o777, Quota: quota.Of(cluster.SharedMountDir),
+			Kind: storage.Shared, Dir: cluster.SharedMountDir, Quota: quota.Of(cluster.SharedMountDir),
 			Mount: "the node was made by an older kl and does not see " + cluster.SharedMountDir +
 				": replace it with 'kl node add' and 'kl node remove " + c.Name + "'",
 		},

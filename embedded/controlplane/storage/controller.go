@@ -57,6 +57,7 @@ type Controller struct {
 	informers informers.SharedInformerFactory
 	provision *provision.ProvisionController
 	resizer   *resizer
+	assigner  *assigner
 	survey    *survey
 
 	report func(error) // nil without a supervisor
@@ -89,7 +90,7 @@ func (c *Controller) logging(ctx context.Context) context.Context {
 	return klog.NewContext(ctx, logr.FromSlogHandler(c.Logger.Handler()))
 }
 
-// build makes the four loops over c.client.
+// build makes the loops over c.client.
 func (c *Controller) build(ctx context.Context) (err error) {
 	c.informers = informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
 	claims, volumes := c.informers.Core().V1().PersistentVolumeClaims(), c.informers.Core().V1().PersistentVolumes()
@@ -105,6 +106,9 @@ func (c *Controller) build(ctx context.Context) (err error) {
 	c.provision = newProvisioner(ctx, c.client, &provisioner{
 		agents: agents, events: events, requests: c.Requests, changed: c.survey.request, log: c.Logger,
 	}, c.Collect, claims.Informer(), volumes.Informer(), classes.Informer())
+	if c.assigner, err = newAssigner(c.client, claims, classes.Lister(), c.Logger); err != nil {
+		return err
+	}
 	c.resizer, err = newResizer(c.client, agents, claims, volumes.Lister(), events, c.Requests, c.Logger)
 	return err
 }
@@ -159,6 +163,7 @@ func (c *Controller) work(ctx context.Context) error {
 		return ctx.Err()
 	})
 	group.Go(func() error { return c.resizer.run(ctx) })
+	group.Go(func() error { return c.assigner.run(ctx) })
 	group.Go(func() error { return c.survey.run(ctx) })
 	return group.Wait()
 }

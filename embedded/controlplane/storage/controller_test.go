@@ -2,14 +2,18 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	provision "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/klkube/kl/embedded/node/storage"
 )
@@ -53,6 +57,72 @@ func TestProvision(t *testing.T) {
 				return slices.ContainsFunc(s.events(t, "c"), func(e string) bool { return strings.HasPrefix(e, "SizeNotEnforced: ") })
 			})
 		})
+	}
+}
+
+// TestProvisionForPodWithNode makes volumes for pods that name their node themselves, which the scheduler never sees.
+func TestProvisionForPodWithNode(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default", UID: "uid-p"}, Spec: corev1.PodSpec{NodeName: "n1"}}
+	named, ephemeral, other := pod.DeepCopy(), pod.DeepCopy(), pod.DeepCopy()
+	named.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}}
+	ephemeral.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}}
+	other.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "another"}}}}
+	unscheduled := named.DeepCopy()
+	unscheduled.Spec.NodeName = ""
+	owned := claim("standard", corev1.ReadWriteOnce)
+	owned.Name, owned.OwnerReferences = "p-d", []metav1.OwnerReference{*metav1.NewControllerRef(pod, corev1.SchemeGroupVersion.WithKind("Pod"))}
+	stolen := claim("standard", corev1.ReadWriteOnce)
+	stolen.Name = "p-d"
+	for name, test := range map[string]struct {
+		claim *corev1.PersistentVolumeClaim
+		pod   *corev1.Pod
+		made  bool
+	}{
+		"a claim":                      {claim("standard", corev1.ReadWriteOnce), named, true},
+		"an ephemeral volume":          {owned, ephemeral, true},
+		"a claim of an ephemeral name": {stolen, ephemeral, false},
+		"another claim":                {claim("standard", corev1.ReadWriteOnce), other, false},
+		"a pod for the scheduler":      {claim("standard", corev1.ReadWriteOnce), unscheduled, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, newFakeNodes("n1"), test.claim, test.pod)
+			if !test.made {
+				eventually(t, "the claim and its class in the caches", func() bool {
+					_, missing := s.assigner.claims.PersistentVolumeClaims("default").Get(test.claim.Name)
+					_, classless := s.assigner.classes.Get("standard")
+					return missing == nil && classless == nil
+				})
+				if waiting, err := s.assigner.sync(t.Context(), cache.NewObjectName("default", test.claim.Name)); !waiting || err != nil {
+					t.Errorf("sync: waiting %v, %v", waiting, err)
+				}
+				if c, err := s.api.CoreV1().PersistentVolumeClaims("default").Get(t.Context(), test.claim.Name, metav1.GetOptions{}); err != nil || c.Annotations[selectedNode] != "" {
+					t.Errorf("node %q was selected, %v", c.Annotations[selectedNode], err)
+				}
+				return
+			}
+			eventually(t, "a volume on the pod's node", func() bool {
+				pv, err := s.api.CoreV1().PersistentVolumes().Get(t.Context(), pvName, metav1.GetOptions{})
+				return err == nil && nodeOf(pv) == "n1"
+			})
+		})
+	}
+}
+
+func TestCheckMode(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "777", "0755": "755", "700": "700", "1777": "refused", "0": "refused", "rwx": "refused", "-1": "refused",
+	} {
+		class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Parameters: map[string]string{storage.KindKey: "shared", storage.ModeKey: text}}
+		_, mode, err := check(provision.ProvisionOptions{StorageClass: class, PVC: claim("mine", corev1.ReadWriteMany)})
+		got := fmt.Sprintf("%o", mode)
+		if err != nil {
+			got = "refused"
+		}
+		if got != want {
+			t.Errorf("mode %q: %s (%v), want %s", text, got, err, want)
+		}
 	}
 }
 

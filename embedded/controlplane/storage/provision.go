@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"time"
@@ -64,12 +65,12 @@ var _ provision.Provisioner = (*provisioner)(nil)
 // Provision implements provision.Provisioner. Upstream reports an error in an event of the claim.
 func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOptions) (_ *corev1.PersistentVolume, state provision.ProvisioningState, err error) {
 	defer func(end func(*error)) { end(&err) }(p.requests.Time("create_volume"))
-	kind, err := check(o)
+	kind, mode, err := check(o)
 	if err != nil {
 		return nil, provision.ProvisioningFinished, err
 	}
 	size := o.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
-	want := storage.Volume{Kind: kind, ID: o.PVName, Size: size.Value()}
+	want := storage.Volume{Kind: kind, ID: o.PVName, Size: size.Value(), Mode: mode}
 	pv := newPV(o, want)
 	var made storage.Volume
 	put := func(a storage.Agent) (err error) { made, err = a.Put(ctx, want); return err }
@@ -103,36 +104,41 @@ func unlessRefused(err error) provision.ProvisioningState {
 	return provision.ProvisioningInBackground
 }
 
-// check returns the kind of the claim's volume, or what is wrong with the claim.
-func check(o provision.ProvisionOptions) (storage.Kind, error) {
+// check returns the kind of the claim's volume and its permissions, or what is wrong with the claim or its class.
+func check(o provision.ProvisionOptions) (storage.Kind, fs.FileMode, error) {
 	spec, class := o.PVC.Spec, o.StorageClass.Name
 	kind := storage.Kind(o.StorageClass.Parameters[storage.KindKey])
 	for name := range o.StorageClass.Parameters {
-		if name != storage.KindKey {
-			return "", fmt.Errorf("class %s: parameter %q is not known; there is %s: local or shared", class, name, storage.KindKey)
+		if name != storage.KindKey && name != storage.ModeKey {
+			return "", 0, fmt.Errorf("class %s: parameter %q is not known; there are %s: local or shared, and %s: 0777 or less",
+				class, name, storage.KindKey, storage.ModeKey)
 		}
 	}
+	mode, err := storage.ParseMode(o.StorageClass.Parameters[storage.ModeKey])
+	if err != nil {
+		return "", 0, fmt.Errorf("class %s: %w", class, err)
+	}
 	if spec.Selector != nil {
-		return "", fmt.Errorf("class %s makes volumes, it does not select them: remove the claim's selector", class)
+		return "", 0, fmt.Errorf("class %s makes volumes, it does not select them: remove the claim's selector", class)
 	}
 	if spec.DataSource != nil || spec.DataSourceRef != nil {
-		return "", fmt.Errorf("class %s makes empty volumes only: remove the claim's dataSource", class)
+		return "", 0, fmt.Errorf("class %s makes empty volumes only: remove the claim's dataSource", class)
 	}
 	switch kind {
 	case storage.Shared:
-		return kind, nil
+		return kind, mode, nil
 	case storage.NodeLocal:
 		for _, mode := range spec.AccessModes {
 			if mode != corev1.ReadWriteOnce && mode != corev1.ReadWriteOncePod {
-				return "", fmt.Errorf("class %s is on one node and cannot be %s: use class %s", class, mode, storage.SharedClass)
+				return "", 0, fmt.Errorf("class %s is on one node and cannot be %s: use class %s", class, mode, storage.SharedClass)
 			}
 		}
 		if o.SelectedNodeName == "" {
-			return "", fmt.Errorf("class %s is on one node, which a pod chooses: it needs volumeBindingMode WaitForFirstConsumer", class)
+			return "", 0, fmt.Errorf("class %s is on one node, which a pod chooses: it needs volumeBindingMode WaitForFirstConsumer", class)
 		}
-		return kind, nil
+		return kind, mode, nil
 	}
-	return "", fmt.Errorf("class %s: parameter %s is %q, neither local nor shared", class, storage.KindKey, kind)
+	return "", 0, fmt.Errorf("class %s: parameter %s is %q, neither local nor shared", class, storage.KindKey, kind)
 }
 
 // newPV returns the PersistentVolume for a claim, without what depends on the node.

@@ -6,13 +6,16 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
+	"strconv"
 )
 
 // Names of the driver and of its objects in the API.
 const (
 	Driver        = "csi.kl.dev"
 	KindKey       = "csi.kl.dev/kind" // parameter of a StorageClass, attribute of a volume: a Kind
+	ModeKey       = "csi.kl.dev/mode" // parameter of a StorageClass: permissions of new volumes, in octal as chmod takes them
 	LimitKey      = "csi.kl.dev/size-limit"
 	StandardClass = "standard"
 	SharedClass   = "shared"
@@ -30,11 +33,16 @@ const (
 	Shared    Kind = "shared" // in the tree that all nodes mount
 )
 
+// DefaultMode lets every user write, as the volumes of other local clusters do, so that a pod with runAsUser needs no fsGroup.
+const DefaultMode fs.FileMode = 0o777
+
 // Volume is a directory that pods mount.
 type Volume struct {
 	Kind Kind   `json:"kind"`
 	ID   string `json:"id"`   // the name of its PersistentVolume
 	Size int64  `json:"size"` // requested, in bytes
+	// Mode is the permission bits of a new volume's directory, which belongs to root. Zero is DefaultMode.
+	Mode fs.FileMode `json:"mode,omitempty"`
 	// Limit is set by the node: whether more than Size can be written.
 	Limit Limit `json:"limit"`
 }
@@ -89,4 +97,16 @@ func CheckID(id string) error {
 		return fmt.Errorf("%w: %q cannot be its name", ErrInvalid, id)
 	}
 	return nil
+}
+
+// ParseMode returns the permission bits that a class's parameter ModeKey stands for, DefaultMode if it is not set.
+func ParseMode(text string) (fs.FileMode, error) {
+	if text == "" {
+		return DefaultMode, nil
+	}
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mode == 0 || mode > uint64(fs.ModePerm) {
+		return 0, fmt.Errorf("%w: mode %q is not permissions in octal such as 0755", ErrInvalid, text)
+	}
+	return fs.FileMode(mode), nil
 }

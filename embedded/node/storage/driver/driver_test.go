@@ -5,6 +5,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -57,8 +58,8 @@ func serve(t *testing.T) (*Server, *grpc.ClientConn, storage.Agent) {
 	quota := &fakeQuota{limits: map[string]int64{}}
 	s := &Server{
 		Node: "n1", Version: "v1", Kubelet: filepath.Join(dir, "k"), Disks: Disks{Dir: filepath.Join(dir, "disks")},
-		Local:  &Store{Kind: storage.NodeLocal, Dir: filepath.Join(dir, "local"), Mode: 0o755, Quota: quota},
-		Shared: &Store{Kind: storage.Shared, Dir: filepath.Join(dir, "shared"), Mode: 0o777, Quota: quota, Mount: "no shared tree here"},
+		Local:  &Store{Kind: storage.NodeLocal, Dir: filepath.Join(dir, "local"), Quota: quota},
+		Shared: &Store{Kind: storage.Shared, Dir: filepath.Join(dir, "shared"), Quota: quota, Mount: "no shared tree here"},
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,14 +131,23 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("volume (-want +got):\n%s", d)
 		}
 	}
+	private := storage.Volume{Kind: storage.NodeLocal, ID: "pvc-private", Size: 1, Mode: 0o700}
+	if _, err := agent.Put(t.Context(), private); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]fs.FileMode{"pvc-1": storage.DefaultMode, "pvc-private": 0o700} {
+		if info, err := os.Stat(s.Local.data(id)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("directory of %s: %v, %v, want mode %v", id, info.Mode(), err, want)
+		}
+	}
+	if err := agent.Delete(t.Context(), storage.NodeLocal, private.ID); err != nil {
+		t.Fatal(err)
+	}
 	quota := s.Local.Quota.(*fakeQuota)
 	if quota.limits["pvc-1"] != 2<<20 {
 		t.Errorf("limits are %v", quota.limits)
 	}
 	data := s.Local.data("pvc-1")
-	if info, err := os.Stat(data); err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("data: %v, %v", info, err)
-	}
 	if err := os.WriteFile(filepath.Join(data, "f"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +198,7 @@ func TestRefusedVolumes(t *testing.T) {
 // The next start finishes a removal that was interrupted, and a volume that was not finished is created again.
 func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
-	s := &Store{Kind: storage.NodeLocal, Dir: dir, Mode: 0o755, Quota: &fakeQuota{refuses: errors.New("none"), limits: map[string]int64{}}}
+	s := &Store{Kind: storage.NodeLocal, Dir: dir, Quota: &fakeQuota{refuses: errors.New("none"), limits: map[string]int64{}}}
 	for _, name := range []string{oldPrefix + "a", newPrefix + "b"} {
 		if err := os.MkdirAll(filepath.Join(dir, name, dataDir, "x"), 0o755); err != nil {
 			t.Fatal(err)

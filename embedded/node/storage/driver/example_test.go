@@ -18,8 +18,8 @@ func Example() {
 	ctx := context.Background()
 	s := &driver.Server{
 		Node: "n1", Version: "v1.0.0", Kubelet: "/var/lib/kubelet", Disks: driver.Disks{Dir: "/mnt/disks"},
-		Local:  &driver.Store{Kind: storage.NodeLocal, Dir: "/var/lib/kl/volumes", Mode: 0o755, Quota: quota.Of("/var/lib/kl/volumes")},
-		Shared: &driver.Store{Kind: storage.Shared, Dir: "/mnt/shared", Mode: 0o777, Quota: quota.Of("/mnt/shared")},
+		Local:  &driver.Store{Kind: storage.NodeLocal, Dir: "/var/lib/kl/volumes", Quota: quota.Of("/var/lib/kl/volumes")},
+		Shared: &driver.Store{Kind: storage.Shared, Dir: "/mnt/shared", Quota: quota.Of("/mnt/shared")},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	mux := http.NewServeMux()

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,8 +32,7 @@ type limiter interface {
 // Store keeps the volumes of one kind. It is safe for concurrent use.
 type Store struct {
 	Kind  storage.Kind
-	Dir   string      // created if missing, unless Mount is set
-	Mode  fs.FileMode // of new volumes: whether others than root may write without an fsGroup
+	Dir   string // created if missing, unless Mount is set
 	Quota limiter
 	// Mount is set if Dir must be a mount point: the error if it is not, with what to do.
 	Mount string
@@ -103,8 +103,9 @@ func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
 }
 
 func (s *Store) make(v storage.Volume) error {
+	mode := cmp.Or(v.Mode, storage.DefaultMode) & fs.ModePerm
 	temp, data := filepath.Join(s.Dir, newPrefix+v.ID), filepath.Join(s.Dir, newPrefix+v.ID, dataDir)
-	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o711), os.Mkdir(data, 0o700), os.Chmod(data, s.Mode)); err != nil {
+	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o711), os.Mkdir(data, 0o700), os.Chmod(data, mode)); err != nil {
 		return err
 	}
 	if s.Quota.Enforced() == nil {
