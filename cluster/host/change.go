@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -85,12 +86,12 @@ func (c *change) unable(op string, n cluster.Node) error {
 	return &cluster.Error{Op: op, Node: n.Name, Err: fmt.Errorf("driver %s cannot do that", c.driver.Name())}
 }
 
-// mark creates an empty file, which tells other processes something by existing.
+// mark creates an empty file, which tells other processes something by existing. Nodes can write to the directory.
 func mark(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := statefile.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(path, nil, 0o600)
+	return statefile.Replace(path, nil, 0o600)
 }
 
 // unmark removes a file made by mark; nil if it is missing.

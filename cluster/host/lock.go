@@ -35,7 +35,7 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 		return nil, &cluster.Error{Op: "lock cluster " + l.Name, Err: err, Hint: hint}
 	}
 	path := l.LockFile()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := statefile.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fail(err, "")
 	}
 	lock, err := statefile.WaitLock(ctx, path, func() bool {

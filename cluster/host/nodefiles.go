@@ -97,9 +97,9 @@ func nodeConfig(s cluster.Spec, n cluster.NodeSpec) cluster.NodeConfig {
 	}
 }
 
-// writeNodeFiles fills a node's directory. A tunnel token that is there is kept: the node may be running.
+// writeNodeFiles fills a node's directory, which the node can write to. A tunnel token that is there is kept: the node may be running.
 func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec) error {
-	if err := os.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700); err != nil {
+	if err := statefile.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700); err != nil {
 		return err
 	}
 	config, err := json.MarshalIndent(nodeConfig(s, n), "", "  ")
@@ -116,14 +116,14 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec) error 
 	}
 	tunnel := filepath.Join(n.NodeDir, filepath.Base(cluster.NodeTunnelToken))
 	if _, err := os.Stat(tunnel); errors.Is(err, fs.ErrNotExist) {
-		if err := statefile.Write(tunnel, []byte(rand.Text()), 0o600); err != nil {
+		if err := statefile.Replace(tunnel, []byte(rand.Text()), 0o600); err != nil {
 			return err
 		}
 	}
 	return errors.Join(
-		statefile.Write(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeConfigFile)), config, 0o600),
-		statefile.Write(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCAFile)), ca, 0o600),
-		statefile.Write(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeBootstrap)),
+		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeConfigFile)), config, 0o600),
+		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCAFile)), ca, 0o600),
+		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeBootstrap)),
 			bootstrapKubeconfig(s, ca, strings.TrimSpace(string(token))), 0o600))
 }
 

@@ -33,7 +33,7 @@ type process struct {
 func spawn(l cluster.Layout, engine string) (*process, error) {
 	path := l.LogFile(cluster.ControlPlane)
 	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := statefile.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/kubeconfig"
 	"github.com/klkube/kl/cluster/pki"
+	"github.com/klkube/kl/cluster/statefile"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -250,7 +251,7 @@ func adopt(have, want cluster.Spec, replace bool) (cluster.Spec, error) {
 // writeState makes the cluster's directory and writes down what was decided.
 func (u *upRun) writeState(running bool) error {
 	u.wrote = true
-	if err := os.MkdirAll(u.layout.Dir(), 0o700); err != nil {
+	if err := statefile.MkdirAll(u.layout.Dir(), 0o700); err != nil {
 		return &cluster.Error{Op: "make " + u.layout.Dir(), Err: err}
 	}
 	port := &u.spec.Kubernetes.APIServerPort

@@ -3,9 +3,9 @@ package host
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -32,10 +32,10 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 	for _, n := range have {
 		existing[n.Name] = n
 	}
-	if err := os.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
+	if err := statefile.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
 		return &cluster.Error{Op: "make directory of shared volumes", Err: err}
 	}
-	if err := os.MkdirAll(u.layout.TunnelDir(), 0o700); err != nil { // the control plane may not have started yet
+	if err := statefile.MkdirAll(u.layout.TunnelDir(), 0o700); err != nil { // the control plane may not have started yet
 		return &cluster.Error{Op: "make directory of the tunnel", Err: err}
 	}
 	missing := 0

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // bundle is the directory of a node: config.json for runc, and the node's own files. It holds all there is to know about a
@@ -59,7 +60,7 @@ func (b bundle) writeTo(file string, r record) error {
 	if err != nil {
 		return fmt.Errorf("encode bundle: %w", err)
 	}
-	return os.WriteFile(file, data, 0o600)
+	return statefile.Create(file, data, 0o600)
 }
 
 // read returns errNoNode if there is no such node.

@@ -87,7 +87,7 @@ func checkPaths(spec cluster.NodeSpec) error {
 
 // makeBundle makes the node's directory and returns the lock on it.
 func (d *Driver) makeBundle(ctx context.Context, b bundle, spec cluster.NodeSpec) (lock *statefile.Lock, r record, err error) {
-	if err := os.MkdirAll(d.root, 0o711); err != nil {
+	if err := statefile.MkdirAll(d.root, 0o711); err != nil {
 		return nil, r, err
 	}
 	temp, err := os.MkdirTemp(d.root, ".new-")
@@ -163,10 +163,13 @@ func (d *Driver) commit(ctx context.Context, b bundle, temp string, spec cluster
 	if err := b.writeTo(filepath.Join(temp, "config.json"), r); err != nil {
 		return record{}, err
 	}
-	if err := os.MkdirAll(b.clusterDir(), 0o711); err != nil {
+	if err := statefile.MkdirAll(b.clusterDir(), 0o711); err != nil {
 		return record{}, err
 	}
-	return r, os.Rename(temp, b.dir)
+	if err := os.Rename(temp, b.dir); err != nil {
+		return record{}, err
+	}
+	return r, statefile.SyncDir(b.clusterDir())
 }
 
 // subnet returns the range of the cluster's nodes, else of its bridge, else a free one.

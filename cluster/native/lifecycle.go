@@ -115,7 +115,7 @@ func (b bundle) halt(ctx context.Context, gracePeriod time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(b.offFile(), nil, 0o600); err != nil { // first of all: the supervisor must not restart the node
+	if err := statefile.Write(b.offFile(), nil, 0o600); err != nil { // first of all: the supervisor must not restart the node
 		return err
 	}
 	rc := r.runc(b.scope())

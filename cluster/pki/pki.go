@@ -94,10 +94,7 @@ func leavesOf(n cluster.Networking) ([]leaf, error) {
 
 // makePKI writes a whole PKI beside dir and moves it into place.
 func makePKI(dir string, leaves []leaf, now time.Time) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return err
-	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), ".pki-")
+	temp, err := statefile.MkdirTemp(filepath.Dir(dir), ".pki-")
 	if err != nil {
 		return err
 	}

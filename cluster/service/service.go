@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // Manager writes units of one systemd: the system's, or a user's own.
@@ -58,10 +59,10 @@ func (m Manager) install(ctx context.Context, l cluster.Layout) (cluster.Autosta
 	} else if !mine {
 		return fail(errors.New("the unit belongs to a cluster of that name in another KL_HOME"))
 	}
-	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+	if err := statefile.MkdirAll(filepath.Dir(link), 0o755); err != nil {
 		return fail(err)
 	}
-	if err := os.WriteFile(path, []byte(m.Text(l)), 0o644); err != nil { //nolint:gosec // systemd and people read it
+	if err := statefile.Write(path, []byte(m.Text(l)), 0o644); err != nil { //nolint:gosec // systemd and people read it
 		return fail(err)
 	}
 	if err := os.Symlink(path, link); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -1,50 +1,149 @@
-// Package statefile writes and locks the files that hold state. What it writes survives a power failure: a reader sees the
-// old content or the new one, never a part of it.
+// Package statefile reads, writes and locks the files that hold state and configuration. What it writes survives a power
+// failure: a reader sees the old content or the new one, never a part of it. Files keep their owner, group and mode, and
+// whatever is not a regular file is left as it is.
 //
 //	err := statefile.Write(layout.SpecFile(), data, 0o600)
 package statefile
 
 import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
-// Create creates a file and syncs it to disk.
+// Create creates a file that must not exist yet and syncs it to disk: for a directory that is renamed when it is complete.
 func Create(path string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	dir, err := os.Stat(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
-		f.Close()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
+	if err := own(f, dir); err != nil {
+		return errors.Join(err, f.Close())
 	}
-	return f.Close()
+	return fill(f, data)
 }
 
-// Write makes path hold data: a reader, and a machine that loses power, see the old content or the new one.
+// Write makes path hold data: a reader, and a machine that loses power, see the old content or the new one. A symbolic
+// link is followed, and its target made if it is missing. A file that exists keeps its owner, group and mode; a new one
+// gets mode and, if root writes into the directory of another user, that user as its owner. The error names the path.
 func Write(path string, data []byte, mode os.FileMode) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	target, err := follow(path)
+	if err == nil {
+		err = replace(target, data, mode)
+	}
+	return named("write", path, err)
+}
+
+// Replace is Write for a directory that others can write to, such as one that is mounted into a node: a symbolic link there
+// is not followed, because it could lead anywhere, but replaced.
+func Replace(path string, data []byte, mode os.FileMode) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return named("write", path, replace(path, data, mode))
+}
+
+// Check returns the error that Write would return because of what is at path now, or because of its directory, and changes
+// nothing. Missing directories do not count, if MkdirAll could make them.
+func Check(path string) error {
+	target, err := follow(path)
+	if err == nil {
+		err = check(target)
+	}
+	return named("write", path, err)
+}
+
+func check(target string) error {
+	old, err := existing(target, os.Lstat)
+	if err == nil && old != nil {
+		err = syscall.Access(target, mayWrite) // also fails for an immutable file, and for one that is mounted read-only
+	}
 	if err != nil {
 		return err
 	}
-	name := temp.Name()
-	temp.Close()
-	defer os.Remove(name) // gone after the rename
-	if err := os.Chmod(name, mode); err != nil {
+	dir, _ := split(target)
+	for {
+		_, err := os.Stat(dir)
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return errors.Join(err, CheckDir(dir))
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// replace replaces a regular file, or makes it. It works through the open directory, which stays the same one if somebody
+// renames or replaces it meanwhile.
+func replace(path string, data []byte, mode os.FileMode) error {
+	parent, name := split(path)
+	if err := CheckDir(parent); err != nil {
 		return err
 	}
-	if err := Create(name, data, mode); err != nil {
+	dir, err := os.OpenRoot(parent)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(name, path); err != nil {
+	defer dir.Close()
+	old, err := existing(name, dir.Lstat)
+	if err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	if old != nil {
+		mode = old.Mode().Perm()
+	} else if old, err = dir.Stat("."); err != nil {
+		return err
+	}
+	temp := "." + name[:min(len(name), maxName)] + "-" + rand.Text()
+	f, err := dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = own(f, old)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err != nil {
+		f.Close()
+	} else {
+		err = fill(f, data)
+	}
+	if err == nil {
+		err = dir.Rename(temp, name)
+	}
+	if err != nil {
+		_ = dir.Remove(temp) // what went wrong first is what counts
+		return err
+	}
+	return sync(dir)
+}
+
+// maxName leaves room for what a temporary file's name has more: names have at most 255 bytes.
+const maxName = 200
+
+// fill writes an open file, syncs it to disk and closes it.
+func fill(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func sync(dir *os.Root) error {
+	d, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // SyncDir makes renames in a directory durable.
@@ -55,4 +154,69 @@ func SyncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// MkdirAll makes a directory and those above it that are missing. What root makes below the directory of another user
+// belongs to that user.
+func MkdirAll(path string, mode os.FileMode) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return &fs.PathError{Op: "make directory", Path: path, Err: notRegular{info.Mode(), "directory"}}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := MkdirAll(filepath.Dir(path), mode); err != nil {
+		return err
+	}
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	name := filepath.Base(path)
+	if err := dir.Mkdir(name, mode); errors.Is(err, fs.ErrExist) {
+		return nil // another process was faster
+	} else if err != nil {
+		return &fs.PathError{Op: "make directory", Path: path, Err: cause(err)}
+	}
+	above, err := dir.Stat(".")
+	if err != nil {
+		return err
+	}
+	made, err := dir.Open(name)
+	if err != nil {
+		return err
+	}
+	defer made.Close()
+	return own(made, above)
+}
+
+// MkdirTemp makes a directory with a name of its own in dir, which it makes, too, if it is missing.
+func MkdirTemp(dir, prefix string) (string, error) {
+	path := filepath.Join(dir, prefix+rand.Text())
+	return path, MkdirAll(path, 0o700)
+}
+
+// named returns err as the failure of op on path; nil if it is nil.
+func named(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: cause(err)}
+}
+
+// cause strips operation and path from an error of package os.
+func cause(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
 }

@@ -24,35 +24,6 @@ func ExampleTryLock() {
 	// locked by another process
 }
 
-func TestWriteKeepsTheOldFileIfItFails(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "state")
-	if err := statefile.Write(path, []byte("old"), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	if err := statefile.Write(path, []byte("new"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil || string(data) != "new" {
-		t.Fatalf("file holds %q (%v), want new", data, err)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode is %v (%v), want 0600", info.Mode(), err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "taken"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := statefile.Write(filepath.Join(dir, "taken"), []byte("x"), 0o600); err == nil {
-		t.Error("a directory was replaced by a file")
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
-		t.Errorf("%d entries are left (%v), want the file and the directory alone", len(entries), err)
-	}
-}
-
 func TestLockOfFileAndDirectory(t *testing.T) {
 	dir := t.TempDir()
 	for name, c := range map[string]struct {

@@ -67,7 +67,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	}
 	err = p.run(ctx)
 	if err != nil {
-		if werr := os.WriteFile(p.Layout.FailedFile(), []byte(err.Error()+"\n"), 0o600); werr != nil {
+		if werr := statefile.Write(p.Layout.FailedFile(), []byte(err.Error()+"\n"), 0o600); werr != nil {
 			err = errors.Join(err, fmt.Errorf("write reason of failure: %w", werr))
 		}
 	}

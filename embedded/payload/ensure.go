@@ -75,7 +75,7 @@ func (s Store) ensure(ctx context.Context, src source) (cluster.Payload, error) 
 
 func (s Store) unpackLocked(ctx context.Context, src source, dir string) (err error) {
 	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := statefile.MkdirAll(parent, 0o700); err != nil {
 		return err
 	}
 	lock, err := statefile.WaitLock(ctx, filepath.Join(parent, lockName), nil)
