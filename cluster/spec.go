@@ -21,7 +21,7 @@ type Spec struct {
 	Kind       string      `json:"kind"`
 	Name       string      `json:"name"` // DNS label, at most 32 characters
 	Driver     DriverName  `json:"driver,omitempty"`
-	Nodes      []NodeGroup `json:"nodes,omitempty"`
+	Nodes      []NodeGroup `json:"nodes,omitzero"` // none is a choice, which cluster.yaml must keep apart from no choice
 	Networking Networking  `json:"networking,omitzero"`
 	Kubernetes Kubernetes  `json:"kubernetes,omitzero"`
 	Containerd Containerd  `json:"containerd,omitzero"`
