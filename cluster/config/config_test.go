@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,7 +18,10 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func testMachine() Machine {
-	return Machine{CPUs: 4, Memory: 16 << 30, Exists: func(p string) bool { return p == "/tmp" }}
+	return Machine{
+		CPUs: 4, Memory: 16 << 30, Exists: func(p string) bool { return p == "/tmp" },
+		HasIP: func(ip netip.Addr) bool { return ip == netip.MustParseAddr("192.0.2.7") },
+	}
 }
 
 // TestSpecs reads every testdata/spec file: valid-* must parse and survive a round trip, invalid-* must report exactly
@@ -95,6 +99,67 @@ func TestParseKeepsWhatIsSaid(t *testing.T) {
 	}
 	if got.Kubernetes.KubeletPatch["maxPods"] == nil {
 		t.Errorf("kubelet patch lost: %+v", got.Kubernetes)
+	}
+}
+
+// A key or value that looks like something else in YAML 1.1 is what is written, and what is inside Kubernetes' own fields is
+// what kubectl makes of it.
+func TestParseKeepsWords(t *testing.T) {
+	got, err := Parse("f", []byte(`apiVersion: kl.dev/v1alpha1
+kind: Cluster
+kubernetes:
+  featureGates: {No: true, "on": false, 12: true}
+  runtimeConfig: {api/all: off}
+  extraArgs: {kube-apiserver: {event-ttl: 1h, v: 07}}
+  kubeletPatch: {failSwapOn: no, memoryManagerPolicy: "No", podPidsLimit: 9007199254740993, evictionHard: {memory.available: 5}}
+`), testMachine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := cluster.Kubernetes{
+		FeatureGates: map[string]bool{"No": true, "on": false, "12": true}, RuntimeConfig: map[string]string{"api/all": "off"},
+		ExtraArgs: map[string]map[string]string{"kube-apiserver": {"event-ttl": "1h", "v": "07"}},
+		KubeletPatch: map[string]any{"failSwapOn": false, "memoryManagerPolicy": "No", "podPidsLimit": float64(9007199254740993),
+			"evictionHard": map[string]any{"memory.available": 5.0}},
+	}
+	if diff := cmp.Diff(want, got.Kubernetes); diff != "" {
+		t.Errorf("kubernetes (-want +got):\n%s", diff)
+	}
+}
+
+// A scheduler's configuration is found from the file that names it, wherever kl is started.
+func TestSchedulerConfigIsRelativeToTheFile(t *testing.T) {
+	dir := t.TempDir()
+	m := testMachine()
+	m.Exists = func(p string) bool { return p == filepath.Join(dir, "sched.yaml") }
+	head := "apiVersion: kl.dev/v1alpha1\nkind: Cluster\nkubernetes:\n  schedulerConfig: "
+	for _, tt := range []struct{ file, value, want, problem string }{
+		{file: filepath.Join(dir, "kl.yaml"), value: "sched.yaml", want: filepath.Join(dir, "sched.yaml")},
+		{file: filepath.Join(dir, "sub", "kl.yaml"), value: "../sched.yaml", want: filepath.Join(dir, "sched.yaml")},
+		{file: "elsewhere/kl.yaml", value: filepath.Join(dir, "sched.yaml"), want: filepath.Join(dir, "sched.yaml")},
+		{file: filepath.Join(dir, "sub", "kl.yaml"), value: "sched.yaml", problem: ":4:20: kubernetes.schedulerConfig: " + dir + "/sub/sched.yaml does not exist"},
+		{file: "-", value: "sched.yaml", problem: `-:4:20: kubernetes.schedulerConfig: "sched.yaml" is not an absolute path`},
+		{file: "-", value: "\"kind: KubeSchedulerConfiguration\\n\"", want: "kind: KubeSchedulerConfiguration\n"},
+	} {
+		got, err := Parse(tt.file, []byte(head+tt.value+"\n"), m)
+		switch {
+		case tt.problem != "" && (err == nil || !strings.Contains(err.Error(), tt.problem)):
+			t.Errorf("%s in %s: %v, want %q", tt.value, tt.file, err, tt.problem)
+		case tt.problem == "" && (err != nil || got.Kubernetes.Scheduler != tt.want):
+			t.Errorf("%s in %s = %q, %v, want %q", tt.value, tt.file, got.Kubernetes.Scheduler, err, tt.want)
+		}
+	}
+}
+
+// The API server's port may have been chosen before the file was written.
+func TestPortClashes(t *testing.T) {
+	s := cluster.DefaultSpec()
+	s.Nodes[0].Ports = []cluster.Port{{Host: 20001, Node: 80}, {Host: 20000, Node: 80, Address: "0.0.0.0"}, {Host: 20000, Node: 80, Protocol: "udp"}}
+	if ps := PortClashes(s, 20000); len(ps) != 1 || !strings.Contains(ps.Error(), "nodes[0].ports[1].host: tcp port 20000 is taken by kubernetes.apiServerPort") {
+		t.Errorf("clashes: %v", ps)
+	}
+	if ps := PortClashes(s, 30000); len(ps) != 0 {
+		t.Errorf("clashes: %v", ps)
 	}
 }
 

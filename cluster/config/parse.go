@@ -25,26 +25,37 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 	if err != nil {
 		return cluster.Spec{}, err
 	}
-	w := &walker{file: file, positions: map[string]*yaml.Node{}}
+	w := newWalker(file)
 	w.walk(doc, specType(), "")
 	spec := cluster.DefaultSpec()
 	spec.APIVersion, spec.Kind, spec.Nodes = "", "", nil
-	if len(w.problems) > 0 {
-		if plain(doc, maxDepth) && decode(doc, &spec) == nil { // values of a wrong type cannot be judged
-			judgeWritten(spec, m, w)
-		}
-		return cluster.Spec{}, w.problems.sorted()
+	form := w.problems
+	w.problems = nil
+	if len(form) > 0 && !plain(doc, maxDepth) { // too deep to be looked at any further
+		return cluster.Spec{}, form.sorted()
 	}
-	if err := decode(doc, &spec); err != nil {
-		return cluster.Spec{}, fmt.Errorf("decode %s: %w", file, err)
+	if err := w.decode(doc, &spec); err != nil {
+		if len(form) > 0 {
+			return cluster.Spec{}, form.sorted()
+		}
+		return cluster.Spec{}, Problems{{File: file, Message: err.Error()}}
 	}
 	if spec.Nodes == nil {
 		spec.Nodes = cluster.DefaultSpec().Nodes
 	}
-	if ps := validate(spec, m, w); len(ps) > 0 {
+	w.schedulerFile(&spec)
+	if ps := append(form, form.others(validate(spec, m, w))...); len(ps) > 0 {
 		return cluster.Spec{}, ps.sorted()
 	}
 	return spec, nil
+}
+
+// others returns the problems that do not follow from those of form: a value that is missing may have been meant by a field
+// that is wrong, and one of a wrong type has no meaning.
+func (form Problems) others(meaning Problems) Problems {
+	return slices.DeleteFunc(meaning, func(p Problem) bool {
+		return len(form) > 0 && p.Line == 0 || slices.ContainsFunc(form, func(f Problem) bool { return f.Line == p.Line && f.Column == p.Column })
+	})
 }
 
 // plain reports whether a tree is nested within bounds and without aliases. The walker does not look below unknown fields.
@@ -55,22 +66,9 @@ func plain(n *yaml.Node, depth int) bool {
 	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !plain(c, depth-1) })
 }
 
-// judgeWritten also validates the values of a file with wrong fields. It keeps problems of values that are in the file: a
-// missing one may have been meant by a misspelt field.
-func judgeWritten(spec cluster.Spec, m Machine, w *walker) {
-	form := w.problems
-	w.problems = nil
-	for _, p := range validate(spec, m, w) {
-		if p.Line > 0 {
-			form = append(form, p)
-		}
-	}
-	w.problems = form
-}
-
 // Check judges a Spec that did not come from a file (flags), as Parse does; the problems have no position.
 func Check(spec cluster.Spec, m Machine) error {
-	if ps := validate(spec, m, &walker{file: "flags", positions: map[string]*yaml.Node{}}); len(ps) > 0 {
+	if ps := validate(spec, m, newWalker("flags")); len(ps) > 0 {
 		return ps
 	}
 	return nil
@@ -110,15 +108,6 @@ func syntaxProblem(file string, err error) Problems {
 	}
 	p.Message = "not valid YAML: " + text
 	return Problems{p}
-}
-
-// decode goes through JSON because Spec carries json tags only.
-func decode(n *yaml.Node, into *cluster.Spec) error {
-	b, err := yaml.Marshal(n)
-	if err != nil {
-		return err
-	}
-	return k8syaml.Unmarshal(b, into) // the walker is the strict one
 }
 
 // View writes a Spec as the YAML that Parse reads.

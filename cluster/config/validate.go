@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"path"
 	"slices"
@@ -55,7 +56,7 @@ func validate(s cluster.Spec, m Machine, w *walker) Problems {
 	v.header(s)
 	v.networking(s.Networking)
 	v.nodes(s)
-	v.kubernetes(s.Kubernetes)
+	v.kubernetes(s)
 	for _, host := range sortedKeys(s.Containerd.Mirrors) {
 		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
 	}
@@ -144,7 +145,7 @@ func (v *validator) address(path, s string) (netip.Addr, bool) {
 
 func (v *validator) nodes(s cluster.Spec) {
 	real, simulated := 0, 0
-	hostPorts, names := map[string]string{}, map[string]string{}
+	ports, names := newPorts(s.Kubernetes), map[string]string{}
 	for i, g := range s.Nodes {
 		path := fmt.Sprintf("nodes[%d]", i)
 		v.group(path, g)
@@ -155,7 +156,7 @@ func (v *validator) nodes(s cluster.Spec) {
 			real += max(g.Count, 0)
 		}
 		for j, p := range g.Ports {
-			v.port(fmt.Sprintf("%s.ports[%d]", path, j), g, p, hostPorts)
+			v.port(fmt.Sprintf("%s.ports[%d]", path, j), g, p, ports)
 		}
 	}
 	if real > maxNodes {
@@ -178,8 +179,8 @@ func (v *validator) group(path string, g cluster.NodeGroup) {
 	if g.Count < 0 {
 		v.bad(path+".count", "%d is negative", g.Count)
 	}
-	v.quantity(path+".cpus", g.CPUs, int64(v.m.CPUs)*1000, func(q resource.Quantity) int64 { return q.MilliValue() }, g.Simulated)
-	v.quantity(path+".memory", g.Memory, v.m.Memory, func(q resource.Quantity) int64 { return q.Value() }, g.Simulated)
+	v.quantity(path+".cpus", g.CPUs, resource.NewQuantity(int64(v.m.CPUs), resource.DecimalSI), g.Simulated)
+	v.quantity(path+".memory", g.Memory, resource.NewQuantity(v.m.Memory, resource.BinarySI), g.Simulated)
 	for _, k := range sortedKeys(g.Labels) {
 		if msgs := validation.IsQualifiedName(k); len(msgs) > 0 {
 			v.bad(path+".labels."+k, "%q is not a label name: %s", k, msgs[0])
@@ -221,20 +222,33 @@ func (v *validator) names(path string, g cluster.NodeGroup, taken map[string]str
 	}
 }
 
-// quantity checks a capacity; limit is what the machine has in the quantity's smallest unit, 0 if unknown.
-func (v *validator) quantity(path, s string, limit int64, unit func(resource.Quantity) int64, simulated bool) {
+// quantity checks a capacity; limit is what the machine has, 0 if unknown. Quantities are compared as such: as a number, one
+// that is too large would wrap around.
+func (v *validator) quantity(path, s string, limit *resource.Quantity, simulated bool) {
 	if s == "" {
 		return
 	}
-	q, err := resource.ParseQuantity(s)
+	q, err := resource.Quantity{}, resource.ErrFormatWrong
+	if len(s) <= 32 && !endlessExponent(s) {
+		q, err = resource.ParseQuantity(s)
+	}
 	switch {
 	case err != nil:
 		v.bad(path, "%q is not a quantity: write 2, 500m, 512Mi or 4Gi", s)
 	case q.Sign() <= 0:
 		v.bad(path, "%s must be greater than zero", s)
-	case !simulated && limit > 0 && unit(q) > limit:
+	case !simulated && limit.Sign() > 0 && q.Cmp(*limit) > 0:
 		v.bad(path, "%s is more than this machine has (%s)", s, v.has(path))
+	case q.CmpInt64(math.MaxInt64/1000) > 0: // Kubernetes counts in thousandths
+		v.bad(path, "%s is more than Kubernetes can count", s)
 	}
+}
+
+// endlessExponent reports whether a number is written with an exponent of three digits or more: apimachinery writes such a
+// number out, which takes seconds to forever.
+func endlessExponent(s string) bool {
+	at := strings.LastIndexAny(s, "eE")
+	return at >= 0 && len(strings.Trim(s[at+1:], "+-")) > 2
 }
 
 func (v *validator) has(path string) string {
@@ -274,54 +288,6 @@ func (v *validator) mount(p string, m cluster.Mount, targets map[string]bool) {
 		v.bad(p+".node", "%s is mounted twice", m.Node)
 	default:
 		targets[target] = true
-	}
-}
-
-func (v *validator) port(path string, g cluster.NodeGroup, p cluster.Port, taken map[string]string) {
-	for _, end := range []struct {
-		name string
-		port int
-	}{{"host", p.Host}, {"node", p.Node}} {
-		if end.port < 1 || end.port > 65535 {
-			v.bad(path+"."+end.name, "%d is not a port: use 1 to 65535", end.port)
-		}
-	}
-	proto := p.Protocol
-	if proto == "" {
-		proto = "tcp"
-	}
-	v.oneOf(path+".protocol", proto, []string{"tcp", "udp", "sctp"})
-	addr := p.Address
-	if addr == "" {
-		addr = "127.0.0.1"
-	}
-	if _, err := netip.ParseAddr(addr); err != nil {
-		v.bad(path+".address", "%q is not an IP address", addr)
-	}
-	if g.Count > 1 {
-		v.bad(path, "a host port leads to one node, but this group has %d: give one node a group of its own", g.Count)
-	}
-	key := fmt.Sprintf("%s/%s:%d", proto, addr, p.Host)
-	if first, ok := taken[key]; ok {
-		v.bad(path+".host", "port %d is published twice, first by %s", p.Host, first)
-	}
-	taken[key] = path
-}
-
-func (v *validator) kubernetes(k cluster.Kubernetes) {
-	if p := k.APIServerPort; p != 0 && (p < 1 || p > 65535) {
-		v.bad("kubernetes.apiServerPort", "%d is not a port: use 1 to 65535", p)
-	}
-	for _, c := range sortedKeys(k.ExtraArgs) {
-		v.oneOf("kubernetes.extraArgs."+c, c, Components())
-		for _, flag := range sortedKeys(k.ExtraArgs[c]) {
-			if strings.HasPrefix(flag, "-") {
-				v.bad("kubernetes.extraArgs."+c+"."+flag, "write the flag without dashes: %s", strings.TrimLeft(flag, "-"))
-			}
-		}
-	}
-	if f := k.Scheduler; f != "" && v.m.Exists != nil && !v.m.Exists(f) {
-		v.bad("kubernetes.schedulerConfig", "%s does not exist", f)
 	}
 }
 

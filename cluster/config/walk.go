@@ -21,14 +21,20 @@ const maxDepth = 64
 type walker struct {
 	file      string
 	positions map[string]*yaml.Node // path → value
+	faulty    map[*yaml.Node]bool   // keys and values that have no use
 	problems  Problems
 	depth     int
+}
+
+func newWalker(file string) *walker {
+	return &walker{file: file, positions: map[string]*yaml.Node{}, faulty: map[*yaml.Node]bool{}}
 }
 
 func (w *walker) add(n *yaml.Node, path, format string, args ...any) {
 	p := Problem{File: w.file, Path: path, Message: fmt.Sprintf(format, args...)}
 	if n != nil {
 		p.Line, p.Column = n.Line, n.Column
+		w.faulty[n] = true
 	}
 	w.problems = append(w.problems, p)
 }
@@ -136,6 +142,7 @@ func (w *walker) walkMap(n *yaml.Node, t reflect.Type, path string) {
 }
 
 func (w *walker) walkAny(n *yaml.Node, path string) {
+	untyped(n)
 	switch n.Kind {
 	case yaml.MappingNode:
 		w.eachKey(n, path, func(key, value *yaml.Node) { w.walk(value, reflect.TypeFor[any](), join(path, key.Value)) })
@@ -151,17 +158,12 @@ func (w *walker) eachKey(n *yaml.Node, path string, f func(key, value *yaml.Node
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
-		switch {
-		case key.Tag == "!!merge":
-			w.add(key, path, "merge keys are not supported: write the fields out")
-		case key.Kind != yaml.ScalarNode:
-			w.add(key, path, "want a name as key, found %s", describe(key))
-		case seen[key.Value] > 0:
-			w.add(key, path, "%q stands twice, first on line %d", key.Value, seen[key.Value])
-		default:
-			seen[key.Value] = key.Line
-			f(key, n.Content[i+1])
+		if wrong := wrongKey(key, seen[key.Value]); wrong != "" {
+			w.add(key, path, "%s", wrong)
+			continue
 		}
+		seen[key.Value] = key.Line
+		f(key, n.Content[i+1])
 	}
 }
 

@@ -26,10 +26,16 @@ const (
 // args are the flags of a component, by name.
 type args map[string]string
 
-// with returns a copy with the extra arguments that the spec has for a component, which take precedence.
+// with returns a copy with the extra arguments that the spec has for a component. They take precedence, but for lists that
+// they add to. Those that are kl's alone are refused before they get here: see cluster.OwnFlags.
 func (a args) with(spec cluster.Spec, component cluster.ComponentName) args {
 	out := maps.Clone(a)
-	maps.Copy(out, spec.Kubernetes.ExtraArgs[string(component)])
+	for name, value := range spec.Kubernetes.ExtraArgs[string(component)] {
+		if kls, ok := cluster.JoinedFlag(component, name); ok {
+			value = cluster.Join(kls, value)
+		}
+		out[name] = value
+	}
 	delete(out, "v") // klog's verbosity is that of the process: see openLogs
 	return out
 }
