@@ -26,8 +26,9 @@ func DriverNames() []DriverName {
 	return []DriverName{DriverAuto, DriverDocker, DriverEmbedded, DriverSimulated}
 }
 
-// Driver makes nodes. List reads the backend, never a state file: labels on the container are the database.
-// A Driver is safe for concurrent use.
+// Driver makes nodes. List reads the backend, never a state file: labels on the container are the database. A Driver works
+// for one owner, see Home.Owner: what others have on the same backend it neither lists nor touches, whatever its name, and
+// names that others have are free for it. A Driver is safe for concurrent use.
 type Driver interface {
 	// Name is what the driver is asked for by; never DriverAuto.
 	Name() DriverName

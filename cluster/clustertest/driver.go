@@ -28,6 +28,9 @@ type Subject struct {
 	Network func(t *testing.T, cluster string) netip.Prefix
 	// Image names the image of a payload in the backend, for a [cluster.ImageSource].
 	Image func(p cluster.Payload) string
+	// Stranger returns a new driver on the same backend for another owner, such as another home directory. It is nil if the
+	// backend has one owner.
+	Stranger func(t *testing.T) cluster.Driver
 	// Purge replaces Purge of a [cluster.Purger] that would also remove what the test has not made: it purges one payload
 	// alone. If it is nil, Purge itself is called.
 	Purge func(ctx context.Context, d cluster.Driver, p cluster.Payload) error
@@ -57,6 +60,7 @@ func hasNetwork(_ cluster.Driver, s Subject) bool { return s.Network != nil }
 func promises() []promise {
 	execer, starter, pauser := has[cluster.Execer], has[cluster.Starter], has[cluster.Pauser]
 	purger := both(has[cluster.Purger], has[cluster.Preparer])
+	shared := func(_ cluster.Driver, s Subject) bool { return s.Stranger != nil }
 	return []promise{
 		{"Name is docker, embedded or simulated", (*bench).named, nil},
 		{"Create makes and starts a node", (*bench).creates, nil},
@@ -72,6 +76,12 @@ func promises() []promise {
 		{"Create refuses a protocol that it cannot publish", (*bench).refusesProtocol, hasNetwork},
 		{"List orders by name and returns all of the spec", (*bench).lists, nil},
 		{"List of no cluster is of all clusters", (*bench).listsAll, nil},
+		{"List leaves out what another owner has", (*bench).listsOwn, shared},
+		{"Create makes a node whose name another owner has", (*bench).createsBesideStranger, shared},
+		{"Create leaves what another owner has when it fails", (*bench).failsBesideStranger, shared},
+		{"Delete and DeleteCluster leave what another owner has", (*bench).deletesOwn, shared},
+		{"Stop, Start, Kill, Pause, Resume and Exec refuse what another owner has", (*bench).refusesStranger, both(shared, both(starter, both(pauser, execer)))},
+		{"Purge leaves what another owner has", (*bench).purgesOwn, both(shared, purger)},
 		{"Delete removes a node and is nil if it is gone", (*bench).deletes, nil},
 		{"Close lets nodes live on", (*bench).closes, nil},
 		{"Stop and Start keep identity, address and data", (*bench).stopsAndStarts, both(starter, execer)},

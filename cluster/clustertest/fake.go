@@ -46,12 +46,17 @@ var (
 
 // NewFake returns a Fake on an empty machine.
 func NewFake() *Fake {
-	return &Fake{DriverName: cluster.DriverDocker, Clock: time.Now, machine: newMachine()}
+	return &Fake{DriverName: cluster.DriverDocker, Clock: time.Now, machine: new(backend).machine("")}
 }
 
 // Connect returns another Fake on the same machine, as another process would see it.
 func (f *Fake) Connect() *Fake {
 	return &Fake{DriverName: f.DriverName, Clock: f.Clock, machine: f.machine}
+}
+
+// As returns a Fake on the same backend for another owner: neither sees what the other has.
+func (f *Fake) As(owner string) *Fake {
+	return &Fake{DriverName: f.DriverName, Clock: f.Clock, machine: f.machine.backend.machine(owner)}
 }
 
 // Name is DriverName.
@@ -240,7 +245,7 @@ func (f *Fake) after(op string, n cluster.Node) {
 	}
 }
 
-// Dump describes what is on the machine, one line for each thing, ordered: images, networks, nodes with their files.
+// Dump describes what the Fake's owner has on the machine, one line for each thing, ordered: images, networks, nodes with their files.
 func (f *Fake) Dump() string { return f.machine.dump("") }
 
 // History returns every operation that took effect, oldest first: "create demo/n1", "stop demo/n1".

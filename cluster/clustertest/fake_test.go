@@ -16,10 +16,11 @@ import (
 func TestFakeMeetsTheContract(t *testing.T) {
 	fake := clustertest.NewFake()
 	clustertest.Driver(t, clustertest.Subject{
-		Connect: func(*testing.T) cluster.Driver { return fake.Connect() },
-		Payload: cluster.Payload{SHA: "abc", Rootfs: t.TempDir()},
-		Prefix:  "fake",
-		Image:   fake.Image,
+		Connect:  func(*testing.T) cluster.Driver { return fake.Connect() },
+		Payload:  cluster.Payload{SHA: "abc", Rootfs: t.TempDir()},
+		Prefix:   "fake",
+		Image:    fake.Image,
+		Stranger: func(*testing.T) cluster.Driver { return fake.As("other") },
 		Network: func(t *testing.T, name string) netip.Prefix {
 			for line := range strings.Lines(fake.Dump()) {
 				if text, ok := strings.CutPrefix(line, "network kl-"+name+" "); ok {

@@ -12,14 +12,21 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// machine is the backend, which several Fakes may share.
-type machine struct {
+// backend is what the machines of all owners share: host ports and address ranges.
+type backend struct {
 	mu       sync.Mutex
+	machines []*machine
+	ids      int
+}
+
+// machine is what one owner has on the backend. Several Fakes may share it.
+type machine struct {
+	*backend
+	owner    string
 	networks map[string]*fakeNetwork // by cluster
 	nodes    map[string]*fakeNode    // by cluster/name, those being created too
 	images   map[string]bool         // by SHA of their payload
 	history  []string
-	ids      int
 }
 
 type fakeNetwork struct {
@@ -37,8 +44,18 @@ type fakeNode struct {
 
 var errGone = errors.New("no such node")
 
-func newMachine() *machine {
-	return &machine{networks: map[string]*fakeNetwork{}, nodes: map[string]*fakeNode{}, images: map[string]bool{}}
+// machine returns what an owner has.
+func (b *backend) machine(owner string) *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.machines {
+		if m.owner == owner {
+			return m
+		}
+	}
+	m := &machine{backend: b, owner: owner, networks: map[string]*fakeNetwork{}, nodes: map[string]*fakeNode{}, images: map[string]bool{}}
+	b.machines = append(b.machines, m)
+	return m
 }
 
 func key(n cluster.Node) string { return n.Cluster + "/" + n.Name }
@@ -95,10 +112,12 @@ func (m *machine) checkPorts(spec cluster.NodeSpec) error {
 			return fmt.Errorf("publish port %d: unknown protocol %s", p.Host, p.Protocol)
 		}
 	}
-	for _, other := range m.nodes {
-		for _, p := range other.spec.Ports {
-			if slices.ContainsFunc(spec.Ports, func(q cluster.Port) bool { return q.Host == p.Host && q.Protocol == p.Protocol }) {
-				return fmt.Errorf("publish port %d: address already in use", p.Host)
+	for _, owner := range m.machines {
+		for _, other := range owner.nodes {
+			for _, p := range other.spec.Ports {
+				if slices.ContainsFunc(spec.Ports, func(q cluster.Port) bool { return q.Host == p.Host && q.Protocol == p.Protocol }) {
+					return fmt.Errorf("publish port %d: address already in use", p.Host)
+				}
 			}
 		}
 	}
@@ -107,8 +126,10 @@ func (m *machine) checkPorts(spec cluster.NodeSpec) error {
 
 // freeSubnet returns the first /24 of 172.30.0.0/16 that overlaps neither another network nor the ranges to avoid.
 func (m *machine) freeSubnet(avoid []netip.Prefix) netip.Prefix {
-	for _, n := range m.networks {
-		avoid = append(slices.Clip(avoid), n.subnet)
+	for _, owner := range m.machines {
+		for _, n := range owner.networks {
+			avoid = append(slices.Clip(avoid), n.subnet)
+		}
 	}
 	subnet := netip.MustParsePrefix("172.30.0.0/24")
 	for third := byte(1); slices.ContainsFunc(avoid, subnet.Overlaps); third++ {

@@ -18,6 +18,8 @@ import (
 
 // Labels of containers, networks, volumes and images. They hold everything that is known about a node.
 const (
+	labelOwner   = "dev.kl.owner" // of all but images, which owners share: Home.Owner
+	labelHome    = "dev.kl.home"  // the owner in words: for people
 	labelCluster = "dev.kl.cluster"
 	labelNode    = "dev.kl.node"
 	labelPayload = "dev.kl.payload"
@@ -35,8 +37,8 @@ const stopTimeout = 20 * time.Second
 func containerName(clusterName, node string) string { return clusterName + "-" + node }
 
 // configure describes the container of a node.
-func configure(spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr, info system.Info, rights *privileges) (*container.Config, *container.HostConfig, *network.NetworkingConfig, error) {
-	labels, err := labelsOf(spec, subnet, addr)
+func (d *Driver) configure(spec cluster.NodeSpec, net nodeNetwork, addr netip.Addr, info system.Info) (*container.Config, *container.HostConfig, *network.NetworkingConfig, error) {
+	labels, err := d.labelsOf(spec, net.subnet, addr)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -46,32 +48,32 @@ func configure(spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr, info
 	}
 	timeout := int(stopTimeout.Seconds())
 	c := &container.Config{
-		Hostname: spec.Name, Image: imageName(spec.Payload), Labels: labels, ExposedPorts: exposed,
+		Hostname: spec.Name, Image: d.imageName(spec.Payload), Labels: labels, ExposedPorts: exposed,
 		Entrypoint: []string{"/usr/local/bin/kl-init"}, Env: []string{"PATH=" + path},
 		StopSignal: "SIGTERM", StopTimeout: &timeout,
 	}
 	h := &container.HostConfig{
-		NetworkMode:   container.NetworkMode(networkName(spec.Cluster)),
+		NetworkMode:   container.NetworkMode(net.name),
 		CgroupnsMode:  container.CgroupnsModePrivate,
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		PortBindings:  bindings,
-		Mounts:        mountsOf(spec),
+		Mounts:        d.mountsOf(spec),
 		Tmpfs:         map[string]string{"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
 	}
 	if err := limit(h, spec, info); err != nil {
 		return nil, nil, nil, err
 	}
-	rights.apply(h)
+	d.modes.apply(h)
 	n := &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
-		networkName(spec.Cluster): {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: addr.String()}},
+		net.name: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: addr.String()}},
 	}}
 	return c, h, n, nil
 }
 
-func labelsOf(spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr) (map[string]string, error) {
+func (d *Driver) labelsOf(spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr) (map[string]string, error) {
 	labels := map[string]string{
-		labelCluster: spec.Cluster, labelNode: spec.Name, labelPayload: spec.Payload.SHA,
+		labelOwner: d.owner, labelHome: string(d.home), labelCluster: spec.Cluster, labelNode: spec.Name, labelPayload: spec.Payload.SHA,
 		labelIP: addr.String(), labelSubnet: subnet.String(),
 		labelCPUs: strconv.FormatInt(spec.MilliCPUs, 10), labelMemory: strconv.FormatInt(spec.MemoryBytes, 10),
 	}
@@ -85,10 +87,10 @@ func labelsOf(spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr) (map[
 	return labels, nil
 }
 
-func mountsOf(spec cluster.NodeSpec) []mount.Mount {
+func (d *Driver) mountsOf(spec cluster.NodeSpec) []mount.Mount {
 	mounts := []mount.Mount{
 		{Type: mount.TypeVolume, Target: "/var", VolumeOptions: &mount.VolumeOptions{
-			Labels: map[string]string{labelCluster: spec.Cluster, labelNode: spec.Name},
+			Labels: map[string]string{labelOwner: d.owner, labelHome: string(d.home), labelCluster: spec.Cluster, labelNode: spec.Name},
 		}},
 		{Type: mount.TypeBind, Source: spec.TunnelDir, Target: cluster.TunnelMountDir},
 		{Type: mount.TypeBind, Source: spec.NodeDir, Target: cluster.NodeMountDir},

@@ -71,7 +71,7 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 		_, err := d.info(ctx) // so that place has the answer when it needs it
 		image <- errors.Join(err, d.Prepare(ctx, spec.Cluster, spec.Payload))
 	}()
-	subnet, err := d.ensureNetwork(ctx, spec.Cluster, netip.Prefix{}, spec.Avoid)
+	net, err := d.ensureNetwork(ctx, spec.Cluster, netip.Prefix{}, spec.Avoid)
 	if err != nil {
 		cancel()
 		if imageErr := <-image; !errors.Is(imageErr, context.Canceled) {
@@ -83,7 +83,7 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 		return cluster.Node{}, err
 	}
 	for {
-		id, err := d.place(ctx, spec, subnet)
+		id, err := d.place(ctx, spec, net)
 		if err != nil {
 			return cluster.Node{}, err
 		}
@@ -113,17 +113,17 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 // place creates the container of a node, without starting it, with an address that no other node has. The engine reserves
 // the addresses of running containers alone, so the labels of all containers show which are taken. A process that then finds
 // a second container with the same address removes its own and tries again.
-func (d *Driver) place(ctx context.Context, spec cluster.NodeSpec, subnet netip.Prefix) (string, error) {
+func (d *Driver) place(ctx context.Context, spec cluster.NodeSpec, net nodeNetwork) (string, error) {
 	info, err := d.info(ctx)
 	if err != nil {
 		return "", wrap("ask the engine", err)
 	}
 	for range tries {
-		addr, release, err := d.reserve(ctx, spec, subnet)
+		addr, release, err := d.reserve(ctx, spec, net.subnet)
 		if err != nil {
 			return "", err
 		}
-		id, unique, err := d.createContainer(ctx, spec, subnet, addr, info)
+		id, unique, err := d.createContainer(ctx, spec, net, addr, info)
 		release()
 		if err == nil && unique {
 			err = ctx.Err()
@@ -143,15 +143,23 @@ func (d *Driver) place(ctx context.Context, spec cluster.NodeSpec, subnet netip.
 
 // createContainer creates the container of a node. unique is false if another container has the same address. If id is not
 // empty the container exists, also with an error.
-func (d *Driver) createContainer(ctx context.Context, spec cluster.NodeSpec, subnet netip.Prefix, addr netip.Addr, info system.Info) (id string, unique bool, err error) {
-	config, host, network, err := configure(spec, subnet, addr, info, &d.modes)
+func (d *Driver) createContainer(ctx context.Context, spec cluster.NodeSpec, net nodeNetwork, addr netip.Addr, info system.Info) (id string, unique bool, err error) {
+	config, host, network, err := d.configure(spec, net, addr, info)
 	if err != nil {
 		return "", false, err
 	}
 	ctx, cancel := detach(ctx) // so that it is known whether the container was created
 	defer cancel()
-	name := containerName(spec.Cluster, spec.Name)
-	made, err := d.client.ContainerCreate(ctx, config, host, network, nil, name)
+	var name string
+	var made container.CreateResponse
+	for range 2 { // another home may take the name in between
+		if name, err = d.freeName(ctx, spec); err != nil {
+			return "", false, err
+		}
+		if made, err = d.client.ContainerCreate(ctx, config, host, network, nil, name); !errdefs.IsConflict(err) {
+			break
+		}
+	}
 	if errdefs.IsConflict(err) {
 		return "", false, fmt.Errorf("%w: container %s", cluster.ErrNodeExists, name)
 	}
@@ -160,6 +168,21 @@ func (d *Driver) createContainer(ctx context.Context, spec cluster.NodeSpec, sub
 	}
 	taken, err := d.addressTaken(ctx, spec.Cluster, made.ID, addr)
 	return made.ID, !taken, err
+}
+
+// freeName returns the name of a node's container: with a suffix, if the container of that name is not of this home.
+func (d *Driver) freeName(ctx context.Context, spec cluster.NodeSpec) (string, error) {
+	name := containerName(spec.Cluster, spec.Name)
+	c, err := d.client.ContainerInspect(ctx, name)
+	switch {
+	case errdefs.IsNotFound(err):
+		return name, nil
+	case err != nil:
+		return "", wrap("look for a container named "+name, err)
+	case d.owns(c.Config.Labels, c.Mounts):
+		return "", fmt.Errorf("%w: container %s", cluster.ErrNodeExists, name)
+	}
+	return name + d.suffix(), nil
 }
 
 // reserve chooses an address that release gives back: once the container exists, or could not be created.
@@ -175,6 +198,9 @@ func (d *Driver) reserve(ctx context.Context, spec cluster.NodeSpec, subnet neti
 	}
 	taken := map[netip.Addr]bool{}
 	for _, n := range nodes {
+		if n.Name == spec.Name { // its container may have another name than the one that is free
+			return addr, nil, fmt.Errorf("%w: container %.12s", cluster.ErrNodeExists, n.ID)
+		}
 		if a, err := netip.ParseAddr(n.IP); err == nil {
 			taken[a] = true
 		}

@@ -240,14 +240,14 @@ func TestLimitsThatTheEngineCannotKeep(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	if _, err := docker.New(t.Context(), docker.Options{Host: "unix://" + t.TempDir() + "/none"}); !errors.Is(err, cluster.ErrNoEngine) {
+	if _, err := docker.New(t.Context(), docker.Options{Home: "/home", Host: "unix://" + t.TempDir() + "/none"}); !errors.Is(err, cluster.ErrNoEngine) {
 		t.Errorf("no engine: %v", err)
 	}
 	if _, err := (&fakeEngine{version: "1.40"}).serve(t); !errors.Is(err, cluster.ErrNoEngine) || !strings.Contains(err.Error(), "1.41 is needed") {
 		t.Errorf("old engine: %v", err)
 	}
 	t.Setenv("DOCKER_HOST", "unix://"+t.TempDir()+"/elsewhere")
-	if _, err := docker.New(t.Context(), docker.Options{}); !errors.Is(err, cluster.ErrNoEngine) || !strings.Contains(err.Error(), "elsewhere") {
+	if _, err := docker.New(t.Context(), docker.Options{Home: "/home"}); !errors.Is(err, cluster.ErrNoEngine) || !strings.Contains(err.Error(), "elsewhere") {
 		t.Errorf("DOCKER_HOST: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,9 +20,11 @@ import (
 // minVersion is the API of Docker 20.10, the first with private cgroup namespaces on every host.
 const minVersion = "1.41"
 
-// Options configures a Driver. The zero value means the engine that the docker command would use, and no log.
+// Options configures a Driver. Only Home is required: without more it is the engine that the docker command would use, and
+// no log.
 type Options struct {
-	Host   string // as DOCKER_HOST, which it overrides
+	Home   cluster.Home // absolute path; the driver sees and touches only what belongs to this home
+	Host   string       // as DOCKER_HOST, which it overrides
 	Logger *slog.Logger
 	// Progress, if set, is called while the node image is imported, with the bytes sent so far and in total.
 	Progress func(done, total int64)
@@ -30,6 +33,8 @@ type Options struct {
 // Driver makes nodes with a Docker engine. It is safe for concurrent use.
 type Driver struct {
 	client   *client.Client
+	home     cluster.Home // without symbolic links
+	owner    string
 	log      *slog.Logger
 	progress func(done, total int64)
 	info     func(context.Context) (system.Info, error)
@@ -56,6 +61,9 @@ var (
 
 // New connects to the engine. The error wraps [cluster.ErrNoEngine] if none answers.
 func New(ctx context.Context, o Options) (*Driver, error) {
+	if !filepath.IsAbs(string(o.Home)) {
+		return nil, fmt.Errorf("make nodes with Docker: home %q is not an absolute path", o.Home)
+	}
 	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if o.Host == "" && os.Getenv(client.EnvOverrideHost) == "" {
 		o.Host = contextHost()
@@ -77,7 +85,10 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 			Hint: "update Docker to 20.10 or newer, or use --driver embedded",
 		}, c.Close())
 	}
-	d := &Driver{client: c, log: o.Logger, progress: o.Progress, startWatch: startWatch, creating: map[string]*inFlight{}}
+	d := &Driver{
+		client: c, home: o.Home.Real(), owner: o.Home.Owner(), log: o.Logger, progress: o.Progress,
+		startWatch: startWatch, creating: map[string]*inFlight{},
+	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

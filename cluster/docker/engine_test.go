@@ -26,10 +26,18 @@ import (
 // prefix begins the names of all clusters that this process makes.
 func prefix() string { return fmt.Sprintf("kltest%d-", os.Getpid()) }
 
+// home is that of the clusters that this process makes, but for those of connectAs. It need not exist.
+func home() cluster.Home { return cluster.Home("/" + prefix() + "home") }
+
 // connect returns a driver on the real engine. Without one the test is skipped.
 func connect(t *testing.T) *docker.Driver {
 	t.Helper()
-	d, err := docker.New(context.WithoutCancel(t.Context()), docker.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return connectAs(t, home())
+}
+
+func connectAs(t *testing.T, home cluster.Home) *docker.Driver {
+	t.Helper()
+	d, err := docker.New(context.WithoutCancel(t.Context()), docker.Options{Home: home, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if errors.Is(err, cluster.ErrNoEngine) {
 		t.Skipf("SKIPPED: no Docker engine answers, so nothing is tested on a real engine: %v", err)
 	}
@@ -101,9 +109,10 @@ func TestDriverMeetsTheContract(t *testing.T) {
 	clustertest.Driver(t, clustertest.Subject{
 		Connect: func(t *testing.T) cluster.Driver { return connect(t) },
 		Payload: p, Prefix: prefix(), Real: true,
-		Residue: func(t *testing.T, name string) string { return residue(t, c, name) },
-		Network: func(t *testing.T, name string) netip.Prefix { return subnet(t, c, name) },
-		Image:   func(p cluster.Payload) string { return "kl.local/node:" + p.SHA },
+		Residue:  func(t *testing.T, name string) string { return residue(t, c, name) },
+		Network:  func(t *testing.T, name string) netip.Prefix { return subnet(t, c, name) },
+		Image:    func(p cluster.Payload) string { return "kl.local/node:" + p.SHA + "-" + home().Owner() },
+		Stranger: func(t *testing.T) cluster.Driver { return connectAs(t, home()+"2") },
 		Purge: func(ctx context.Context, d cluster.Driver, p cluster.Payload) error {
 			return d.(*docker.Driver).PurgePayload(ctx, p.SHA)
 		},

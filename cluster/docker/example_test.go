@@ -11,7 +11,7 @@ import (
 
 func ExampleNew() {
 	ctx := context.Background()
-	d, err := docker.New(ctx, docker.Options{})
+	d, err := docker.New(ctx, docker.Options{Home: "/root/.kl"})
 	if errors.Is(err, cluster.ErrNoEngine) {
 		fmt.Println("no Docker engine answers")
 		return

@@ -34,7 +34,11 @@ func (d *Driver) exec(ctx context.Context, n cluster.Node, cmd cluster.ExecSpec)
 	if cmd.TTY {
 		o.Env = []string{"TERM=xterm-256color"}
 	}
-	made, err := d.client.ContainerExecCreate(ctx, target(n), o)
+	c, err := d.find(ctx, n)
+	if err != nil {
+		return 0, err
+	}
+	made, err := d.client.ContainerExecCreate(ctx, c.ID, o)
 	if err != nil {
 		return 0, err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/system"
 
@@ -37,6 +38,7 @@ type created struct {
 	HostConfig       container.HostConfig
 	NetworkingConfig network.NetworkingConfig
 	started          bool
+	mounts           []container.MountPoint
 }
 
 // serve returns a driver on the fake engine.
@@ -51,7 +53,7 @@ func (f *fakeEngine) serve(t *testing.T) (*docker.Driver, error) {
 	s := &http.Server{Handler: f}
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })
-	return docker.New(t.Context(), docker.Options{Host: "unix://" + socket})
+	return docker.New(t.Context(), docker.Options{Home: home(), Host: "unix://" + socket})
 }
 
 func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +91,9 @@ func (f *fakeEngine) answer(r *http.Request, path string, body []byte) (int, any
 		return 200, nil
 	case path == "/info":
 		return 200, f.info
-	case route == "GET /images/kl.local/node:abc/json":
+	case route == "GET /images/json":
+		return 200, []image.Summary{}
+	case route == "GET /images/kl.local/node:abc-"+home().Owner()+"/json":
 		if f.imported == 0 {
 			return 404, "no such image"
 		}
@@ -169,6 +173,7 @@ func (f *fakeEngine) container(method, id, verb string) (int, any) {
 	case verb == "json":
 		return 200, map[string]any{
 			"Id": id, "Created": "2026-01-02T03:04:05.678Z", "State": map[string]any{"Status": "running", "Running": true}, "Config": c.Config,
+			"Mounts": c.mounts,
 		}
 	case method == http.MethodDelete:
 		delete(f.containers, id)
@@ -180,7 +185,7 @@ func (f *fakeEngine) container(method, id, verb string) (int, any) {
 func (f *fakeEngine) list() []container.Summary {
 	list := []container.Summary{}
 	for id, c := range f.containers {
-		s := container.Summary{ID: id, Labels: c.Labels, State: "created"}
+		s := container.Summary{ID: id, Labels: c.Labels, State: "created", Mounts: c.mounts}
 		if c.started {
 			s.State = "running"
 		}

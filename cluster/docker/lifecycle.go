@@ -12,17 +12,16 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// target returns the ID or the name by which the engine knows a node.
-func target(n cluster.Node) string {
-	if n.ID != "" {
-		return n.ID
-	}
-	return containerName(n.Cluster, n.Name)
-}
-
 // Delete kills and removes a node's container and its volume.
 func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
-	return wrap("delete node "+n.Name, d.remove(ctx, target(n)))
+	c, err := d.find(ctx, n)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		err = d.remove(ctx, c.ID)
+	}
+	return wrap("delete node "+n.Name, err)
 }
 
 // remove removes a container, or waits until another process has done so.
@@ -48,7 +47,7 @@ func (d *Driver) remove(ctx context.Context, id string) error {
 
 // Start starts a stopped node. It makes the cluster's network again if that was pruned while all nodes were stopped.
 func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
-	c, err := d.client.ContainerInspect(ctx, target(n))
+	c, err := d.find(ctx, n)
 	if err != nil {
 		return wrap("start node "+n.Name, err)
 	}
@@ -70,16 +69,16 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 
 // reattach connects a stopped container to the cluster's network, if that is not the one it was connected to.
 func (d *Driver) reattach(ctx context.Context, c container.InspectResponse, clusterName string) error {
-	name := networkName(clusterName)
 	list, err := d.clusterNetworks(ctx, clusterName)
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	if e := c.NetworkSettings.Networks[name]; e != nil {
-		if e.NetworkID == "" || e.NetworkID == list[0].ID {
+	name := list[0].Name
+	for connected, e := range c.NetworkSettings.Networks { // one, whose name may not be free any more
+		if connected == name && (e.NetworkID == "" || e.NetworkID == list[0].ID) {
 			return nil
 		}
-		if err := d.client.NetworkDisconnect(ctx, name, c.ID, true); err != nil {
+		if err := d.client.NetworkDisconnect(ctx, connected, c.ID, true); err != nil {
 			return wrap("disconnect from network "+name, err)
 		}
 	}
@@ -91,45 +90,44 @@ func (d *Driver) reattach(ctx context.Context, c container.InspectResponse, clus
 
 // Stop shuts a node down, and kills it if it still runs after stopTimeout.
 func (d *Driver) Stop(ctx context.Context, n cluster.Node) error {
-	if err := d.Resume(ctx, n); err != nil { // a frozen node cannot shut down
-		return wrap("stop node "+n.Name, err)
+	c, err := d.find(ctx, n)
+	if err == nil && c.State.Paused { // a frozen node cannot shut down
+		err = d.client.ContainerUnpause(ctx, c.ID)
 	}
-	timeout := int(stopTimeout.Seconds())
-	return wrap("stop node "+n.Name, d.client.ContainerStop(ctx, target(n), container.StopOptions{Timeout: &timeout}))
+	if err == nil {
+		timeout := int(stopTimeout.Seconds())
+		err = d.client.ContainerStop(ctx, c.ID, container.StopOptions{Timeout: &timeout})
+	}
+	return wrap("stop node "+n.Name, err)
 }
 
 // Kill ends a node immediately. The engine restarts nodes that end by themselves, but not one that was killed.
 func (d *Driver) Kill(ctx context.Context, n cluster.Node) error {
-	err := d.client.ContainerKill(ctx, target(n), "KILL")
+	c, err := d.find(ctx, n)
+	if err == nil {
+		err = d.client.ContainerKill(ctx, c.ID, "KILL")
+	}
 	if errdefs.IsConflict(err) { // the node does not run; this keeps the engine from restarting it
 		now := 0
-		err = d.client.ContainerStop(ctx, target(n), container.StopOptions{Timeout: &now})
+		err = d.client.ContainerStop(ctx, c.ID, container.StopOptions{Timeout: &now})
 	}
 	return wrap("kill node "+n.Name, err)
 }
 
 // Pause freezes a node.
 func (d *Driver) Pause(ctx context.Context, n cluster.Node) error {
-	paused, err := d.paused(ctx, n)
-	if err == nil && !paused {
-		err = d.client.ContainerPause(ctx, target(n))
+	c, err := d.find(ctx, n)
+	if err == nil && !c.State.Paused {
+		err = d.client.ContainerPause(ctx, c.ID)
 	}
 	return wrap("pause node "+n.Name, err)
 }
 
 // Resume unfreezes a node. It does nothing to one that is not frozen.
 func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
-	paused, err := d.paused(ctx, n)
-	if err == nil && paused {
-		err = d.client.ContainerUnpause(ctx, target(n))
+	c, err := d.find(ctx, n)
+	if err == nil && c.State.Paused {
+		err = d.client.ContainerUnpause(ctx, c.ID)
 	}
 	return wrap("resume node "+n.Name, err)
-}
-
-func (d *Driver) paused(ctx context.Context, n cluster.Node) (bool, error) {
-	c, err := d.client.ContainerInspect(ctx, target(n))
-	if err != nil {
-		return false, err
-	}
-	return c.State.Paused, nil
 }

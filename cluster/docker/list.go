@@ -12,7 +12,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// List reads the nodes from the labels of containers.
+// List reads the nodes from the labels of containers. It leaves out those of other homes.
 func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, error) {
 	label := labelCluster
 	if clusterName != "" {
@@ -26,7 +26,7 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 	}
 	var nodes []cluster.Node
 	for _, c := range list {
-		if c.State != container.StateRemoving {
+		if c.State != container.StateRemoving && d.owns(c.Labels, c.Mounts) {
 			nodes = append(nodes, node(c.ID, string(c.State), time.Unix(c.Created, 0), c.Labels))
 		}
 	}

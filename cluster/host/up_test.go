@@ -243,13 +243,13 @@ func TestUpRefuses(t *testing.T) {
 			t.Error("the refusal changed something")
 		}
 	})
-	t.Run("nodes of another home", func(t *testing.T) {
+	t.Run("nodes whose files are gone", func(t *testing.T) {
 		b := newBench(t)
 		b.mustUp(t, request(1))
 		other := *b.Host
 		other.Home = cluster.Home(filepath.Join(filepath.Dir(string(b.Home)), "other"))
 		_, err := other.Up(t.Context(), request(1), host.UpOptions{})
-		if err == nil || !strings.Contains(err.Error(), "knows nothing about") {
+		if err == nil || !strings.Contains(err.Error(), "whose files are gone") {
 			t.Errorf("error is %v", err)
 		}
 		if r := b.mustUp(t, request(-1)); !r.Running {

@@ -17,8 +17,8 @@ func (u *upRun) checkNodes(have []cluster.Node) error {
 	}
 	return &cluster.Error{
 		Op:   "make cluster " + u.spec.Name,
-		Err:  fmt.Errorf("driver %s has nodes of a cluster of that name, which %s knows nothing about", u.spec.Driver, u.host.Home),
-		Hint: fmt.Sprintf("choose another --name, or remove them with 'kl down --name %s' (with the KL_HOME they were made with)", u.spec.Name),
+		Err:  fmt.Errorf("driver %s has nodes of an earlier cluster of that name, whose files are gone from %s", u.spec.Driver, u.host.Home),
+		Hint: fmt.Sprintf("remove them with 'kl down --name %s', or choose another --name", u.spec.Name),
 	}
 }
 

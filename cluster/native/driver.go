@@ -43,7 +43,8 @@ func New(_ context.Context, o Options) (*Driver, error) {
 			Hint: "use sudo, or start Docker and use --driver docker",
 		}
 	}
-	d := &Driver{root: filepath.Join(o.Home, "embedded"), log: o.Logger, supervisor: o.Supervisor}
+	home := string(cluster.Home(o.Home).Real()) // the IDs below are made of it
+	d := &Driver{root: filepath.Join(home, "embedded"), log: o.Logger, supervisor: o.Supervisor}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

@@ -77,10 +77,11 @@ func connect(t *testing.T, home string) *Driver {
 
 func TestDriverMeetsTheContract(t *testing.T) {
 	machine(t)
-	home := t.TempDir()
+	home, other := t.TempDir(), t.TempDir()
 	clustertest.Driver(t, clustertest.Subject{
-		Connect: func(t *testing.T) cluster.Driver { return connect(t, home) },
-		Payload: payload(t), Prefix: "c", Real: true,
+		Stranger: func(t *testing.T) cluster.Driver { return connect(t, other) },
+		Connect:  func(t *testing.T) cluster.Driver { return connect(t, home) },
+		Payload:  payload(t), Prefix: "c", Real: true,
 		Network: func(t *testing.T, name string) netip.Prefix {
 			subnet, ok := connect(t, home).scope(name).bridgeSubnet()
 			if !ok {

@@ -53,9 +53,9 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	return plane.Run(ctx)
 }
 
-// openDocker connects to Docker.
-func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
-	d, err := docker.New(ctx, docker.Options{Logger: log})
+// openDocker connects to Docker, as kl does with that home.
+func openDocker(ctx context.Context, home cluster.Home, log *slog.Logger) (cluster.Driver, error) {
+	d, err := docker.New(ctx, docker.Options{Home: home, Logger: log})
 	if err != nil {
 		return nil, err // not d: a nil pointer in an interface is not nil
 	}

@@ -81,7 +81,7 @@ func (e extras) keeper() lifecycle.Unit {
 		log := e.log("keeper")
 		return &keeper.Keeper{
 			Layout: e.layout, Connected: e.parts.Hub.Watch, Logger: log,
-			Open: func(ctx context.Context) (cluster.Driver, error) { return openDocker(ctx, log) },
+			Open: func(ctx context.Context) (cluster.Driver, error) { return openDocker(ctx, e.layout.Home, log) },
 		}
 	})
 }

@@ -64,19 +64,21 @@ func run() int {
 		Version: versions(),
 		Payload: func(ctx context.Context) (cluster.Payload, error) { return payload.Ensure(ctx, cluster.Home(home)) },
 		Drivers: []cmd.DriverFactory{
-			{Name: cluster.DriverDocker, Open: openDocker},
+			{Name: cluster.DriverDocker, Open: openDocker(home)},
 			{Name: cluster.DriverEmbedded, Open: openNative(home)},
 		},
 		Simulate: simulate, StartAtBoot: startAtBoot, Exec: syscall.Exec,
 	}, os.Args[1:])
 }
 
-func openDocker(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
-	d, err := docker.New(ctx, docker.Options{Logger: log})
-	if err != nil {
-		return nil, err // not d: an interface with a nil pointer in it is not nil
+func openDocker(home string) func(context.Context, *slog.Logger) (cluster.Driver, error) {
+	return func(ctx context.Context, log *slog.Logger) (cluster.Driver, error) {
+		d, err := docker.New(ctx, docker.Options{Home: cluster.Home(home), Logger: log})
+		if err != nil {
+			return nil, err // not d: an interface with a nil pointer in it is not nil
+		}
+		return d, nil
 	}
-	return d, nil
 }
 
 func openNative(home string) func(context.Context, *slog.Logger) (cluster.Driver, error) {
