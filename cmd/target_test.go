@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -11,13 +13,21 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// writeKubeconfig writes a kubeconfig with contexts of the same name as their cluster; the first is current.
+// writeKubeconfig writes a kubeconfig with contexts of the same name as their cluster; the first is current. A context of the
+// form USER@CLUSTER has a user with a token.
 func writeKubeconfig(t *testing.T, file, server string, contexts ...string) {
 	t.Helper()
 	c := api.NewConfig()
 	for _, name := range contexts {
-		c.Clusters[name] = &api.Cluster{Server: server + "/" + name}
-		c.Contexts[name] = &api.Context{Cluster: name}
+		user, at, found := strings.Cut(name, "@")
+		if !found {
+			user, at = "", name
+		}
+		c.Clusters[at] = &api.Cluster{Server: server + "/" + at}
+		c.Contexts[name] = &api.Context{Cluster: at, AuthInfo: user}
+		if user != "" {
+			c.AuthInfos[user] = &api.AuthInfo{Token: user}
+		}
 	}
 	if len(contexts) > 0 {
 		c.CurrentContext = contexts[0]
@@ -36,6 +46,7 @@ func TestTarget(t *testing.T) {
 		name       string
 		clusters   []string // of kl
 		contexts   []string // of the user's kubeconfig
+		server     string   // of these contexts, if not example.com
 		flags      targetFlags
 		kubeconfig []string // contexts of the file that --kubeconfig names
 		named      bool     // --name kl
@@ -54,6 +65,14 @@ func TestTarget(t *testing.T) {
 		{name: "another kubeconfig", clusters: []string{"kl"}, contexts: []string{"prod"}, kubeconfig: []string{"stage"}, want: "stage"},
 		{name: "another kubeconfig's context", contexts: []string{"prod"}, kubeconfig: []string{"stage", "dev"}, flags: targetFlags{context: "dev"}, want: "dev"},
 		{name: "another kubeconfig without contexts", contexts: []string{"prod"}, kubeconfig: []string{}, want: "find context: the kubeconfig has no current context"},
+		{name: "a kl cluster's own context", clusters: []string{"big", "kl"}, server: "https://127.0.0.1", contexts: []string{"prod", "kl-big"},
+			flags: targetFlags{context: "kl-big"}, want: "big", isKL: true},
+		{name: "the context of a user of a kl cluster", clusters: []string{"kl"}, server: "https://127.0.0.1", contexts: []string{"kl-kl", "dev@kl-kl"},
+			flags: targetFlags{context: "dev@kl-kl"}, want: "dev@kl-kl"},
+		{name: "the current context is that of a kl cluster", clusters: []string{"a", "b"}, server: "https://127.0.0.1", contexts: []string{"kl-b"},
+			want: "b", isKL: true},
+		{name: "a kubeconfig of a kl cluster", clusters: []string{"a", "kl"}, server: "https://127.0.0.1", contexts: []string{"kl-kl", "kl-a"},
+			flags: targetFlags{kubeconfig: "config"}, want: "kl", isKL: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -62,7 +81,10 @@ func TestTarget(t *testing.T) {
 				writeKubeconfig(t, home.Cluster(name).Kubeconfig(), "https://127.0.0.1", "kl-"+name)
 			}
 			t.Setenv("KUBECONFIG", filepath.Join(dir, "config"))
-			writeKubeconfig(t, filepath.Join(dir, "config"), "https://example.com", tt.contexts...)
+			writeKubeconfig(t, filepath.Join(dir, "config"), cmp.Or(tt.server, "https://example.com"), tt.contexts...)
+			if tt.flags.kubeconfig != "" {
+				tt.flags.kubeconfig = filepath.Join(dir, tt.flags.kubeconfig)
+			}
 			if tt.kubeconfig != nil {
 				tt.flags.kubeconfig = filepath.Join(dir, "other")
 				writeKubeconfig(t, tt.flags.kubeconfig, "https://example.org", tt.kubeconfig...)

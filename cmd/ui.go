@@ -21,7 +21,7 @@ type targetFlags struct {
 }
 
 func (f *targetFlags) add(cmd *cobra.Command, namespace string) {
-	cmd.Flags().StringVar(&f.context, "context", "", "`context` of the kubeconfig to look at, instead of a kl cluster")
+	cmd.Flags().StringVar(&f.context, "context", "", "`context` of the kubeconfig to look at")
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` to take the context from")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", namespace)
 	mustRegister(cmd.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -37,23 +37,27 @@ func (f *targetFlags) add(cmd *cobra.Command, namespace string) {
 	}))
 }
 
-// target returns the context that the flags name; without one the kl cluster called e.name; and if there is none, and
-// --name was not given (named), the only kl cluster or the kubeconfig's current context.
+// target returns what the flags name; without them the kl cluster called e.name; and if there is none, and --name was not given
+// (named), the only kl cluster or where the kubeconfig's current context leads.
 func (f *targetFlags) target(e *env, named bool) (observe.Target, error) {
 	targets, err := observe.Targets(e.Home, f.kubeconfig)
 	if err != nil {
 		return observe.Target{}, err
 	}
 	foreign := f.context != "" || f.kubeconfig != ""
-	var current *observe.Target
-	for i, t := range targets {
+	var ours, current []observe.Target
+	for _, t := range targets {
 		switch {
-		case foreign && t.Layout == nil && (t.Context == f.context || f.context == "" && t.Current):
+		case foreign && (t.HasContext(f.context) || f.context == "" && t.Current):
 			return t, nil
 		case !foreign && t.Layout != nil && t.Name == e.name:
 			return t, nil
-		case t.Current && (current == nil || t.Layout != nil):
-			current = &targets[i]
+		}
+		if t.Layout != nil {
+			ours = append(ours, t)
+		}
+		if t.Current {
+			current = append(current, t)
 		}
 	}
 	switch {
@@ -65,8 +69,10 @@ func (f *targetFlags) target(e *env, named bool) (observe.Target, error) {
 		return observe.Target{}, &cluster.Error{
 			Op: "find context", Err: fmt.Errorf("the kubeconfig has no context %q", f.context), Hint: "see 'kubectl config get-contexts'",
 		}
-	case !named && current != nil:
-		return *current, nil
+	case !named && len(ours) == 1:
+		return ours[0], nil
+	case !named && len(current) > 0:
+		return current[0], nil
 	}
 	return observe.Target{}, &cluster.Error{
 		Op: "find cluster", Err: fmt.Errorf("there is no cluster %s", e.name), Hint: "start it with 'kl up', or use --context",

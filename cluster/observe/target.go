@@ -21,14 +21,35 @@ type Target struct {
 	Context    string          // of the kubeconfig; empty for a kl cluster
 	Kubeconfig string          // file; empty means the usual ones ($KUBECONFIG, ~/.kube/config)
 	Layout     *cluster.Layout // of a kl cluster
-	Current    bool            // the kubeconfig's current context, or the only kl cluster
+	Contexts   []string        // of the kubeconfig that lead to a kl cluster as its administrator
+	Current    bool            // the kubeconfig's current context leads there
 }
 
-// Targets returns the kl clusters below home, and then the contexts of a kubeconfig (the usual files if it is empty) that do not
-// lead to one of these. Files that cannot be read are left out, except a kubeconfig that was named.
+// HasContext reports whether a context of the kubeconfig leads to the target.
+func (t Target) HasContext(name string) bool {
+	return name != "" && (t.Context == name || slices.Contains(t.Contexts, name))
+}
+
+// access is how a context reaches a server: two contexts with the same access see the same.
+type access struct{ server, certificate, token string }
+
+func accessOf(c *api.Config, context *api.Context) (access, bool) {
+	s := c.Clusters[context.Cluster]
+	if s == nil {
+		return access{}, false
+	}
+	a := access{server: s.Server}
+	if u := c.AuthInfos[context.AuthInfo]; u != nil {
+		a.certificate, a.token = string(u.ClientCertificateData), u.Token
+	}
+	return a, true
+}
+
+// Targets returns the kl clusters below home, and then the contexts of a kubeconfig (the usual files if it is empty) but those
+// that lead to one of these as its administrator. Files that cannot be read are left out, except a kubeconfig that was named.
 func Targets(home cluster.Home, kubeconfig string) ([]Target, error) {
 	var out []Target
-	servers := map[string]bool{}
+	own := map[access]int{} // index in out
 	entries, err := os.ReadDir(home.ClustersDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list clusters: %w", err)
@@ -39,8 +60,10 @@ func Targets(home cluster.Home, kubeconfig string) ([]Target, error) {
 		if err != nil {
 			continue // `kl up` has not finished
 		}
-		for _, s := range c.Clusters {
-			servers[s.Server] = true
+		for _, context := range c.Contexts {
+			if a, ok := accessOf(c, context); ok {
+				own[a] = len(out)
+			}
 		}
 		out = append(out, Target{Name: e.Name(), Kubeconfig: l.Kubeconfig(), Layout: &l})
 	}
@@ -53,15 +76,19 @@ func Targets(home cluster.Home, kubeconfig string) ([]Target, error) {
 	}
 	var contexts []Target
 	for name, c := range config.Contexts {
-		if s := config.Clusters[c.Cluster]; s == nil || servers[s.Server] {
+		a, ok := accessOf(config, c)
+		if !ok {
 			continue
 		}
-		contexts = append(contexts, Target{Name: name, Context: name, Kubeconfig: kubeconfig, Current: name == config.CurrentContext})
+		current := name == config.CurrentContext
+		if i, ours := own[a]; ours {
+			out[i].Contexts = append(out[i].Contexts, name)
+			out[i].Current = out[i].Current || current
+			continue
+		}
+		contexts = append(contexts, Target{Name: name, Context: name, Kubeconfig: kubeconfig, Current: current})
 	}
 	slices.SortFunc(contexts, func(a, b Target) int { return strings.Compare(a.Name, b.Name) })
-	if len(out) == 1 {
-		out[0].Current = true
-	}
 	return append(out, contexts...), nil
 }
 
