@@ -46,8 +46,11 @@ func (m *Model) header() string {
 		left += "  " + st.Dot(kit.Busy) + " " + st.Text.Render(kit.Cut(kit.Clean(m.headline), max(10, m.size.W/2)))
 	}
 	ns := "all namespaces"
-	if m.state.namespace != "" {
+	switch {
+	case m.state.namespace != "":
 		ns = "ns " + m.state.namespace
+	case s.Only != "":
+		ns = "ns " + s.Only + " only"
 	}
 	right := st.Dim.Render(kit.Clean(ns)) + " "
 	if m.state.filter != "" && !m.filtering {

@@ -170,6 +170,24 @@ func TestFlowFilterAndNamespace(t *testing.T) {
 	f.sees("node-0001")
 }
 
+// TestFlowWithRightsToOneNamespace opens a cluster whose context names a namespace that the user may not read, and goes on to
+// one that may be.
+func TestFlowWithRightsToOneNamespace(t *testing.T) {
+	srv := observetest.Start(t, observetest.Synthetic(2, 200, time.Now())...)
+	srv.RefuseOutside("team-01")
+	srv.Refuse("list", "deployments")
+	f := startFlow(t, targetOf(t, "test", srv))
+	f.sees("left out, because you may not list them: nodes, namespaces", "ns default only")
+	f.keys("5")
+	f.sees("You may not list pods in namespace default", "n chooses another namespace")
+	f.keys("n")
+	f.write("team-01")
+	f.keys("enter")
+	f.sees("100 pods", "ns team-01")
+	f.keys("2")
+	f.sees("You may not list deployments in namespace team-01")
+}
+
 func TestFlowBrowseAnyResource(t *testing.T) {
 	srv := observetest.Start(t, observetest.Synthetic(1, 10, time.Now())...)
 	srv.Log("team-00", "app-000-5f00001-00000", "first line\nerror: second\n")

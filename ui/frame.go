@@ -67,7 +67,7 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 	m := newModel(o, kit.NewStyles(r))
 	m.connectWith(ctx)
 	m.Update(tea.WindowSizeMsg{Width: f.Width, Height: f.Height})
-	s, err := connect(ctx, o.Target, o.only(), o.Logger)
+	s, err := connect(ctx, o.Target, o)
 	if err != nil {
 		return err
 	}

@@ -153,7 +153,7 @@ func inline(ctx context.Context, o Options, live bool, step step) error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	quiet(o.Logger)
-	s, err := connect(ctx, o.Target, o.only(), o.Logger)
+	s, err := connect(ctx, o.Target, o)
 	if err != nil {
 		return err
 	}

@@ -32,11 +32,12 @@ type Model struct {
 	stack    []screen // opened from the active screen, the last one on top
 	dialog   kit.Dialog
 
-	filter    textinput.Model
-	filtering bool
-	toast     toastMsg
-	toastEnds time.Time
-	spinning  bool // a spinMsg is on its way
+	filter      textinput.Model
+	filtering   bool
+	toast       toastMsg
+	saidRefused string // the refused kinds that a toast has named
+	toastEnds   time.Time
+	spinning    bool // a spinMsg is on its way
 }
 
 // screenNames are the names of the main screens, in the order of their number keys.
@@ -160,6 +161,17 @@ func (m *Model) takeNews(n newsMsg) tea.Cmd {
 }
 
 // say shows a toast in the footer for a while.
+// sayRefused names the kinds that the user may not list, once for each set of them.
+func (m *Model) sayRefused() {
+	list := strings.Join(m.state.snap.Forbidden, ", ")
+	if !m.state.snap.Synced() || list == m.saidRefused {
+		return
+	}
+	if m.saidRefused = list; list != "" {
+		m.say(toastMsg{"left out, because you may not list them: " + list, observe.Warn}, 8*time.Second)
+	}
+}
+
 func (m *Model) say(t toastMsg, d time.Duration) { m.toast, m.toastEnds = t, m.now().Add(d) }
 
 // forward gives a message to the dialog, the screen on top and the screens that want it.
@@ -195,6 +207,7 @@ func (m *Model) data(msg tea.Msg) (cmd tea.Cmd, ok bool) {
 			return nil, true // of a session that has been replaced
 		}
 		m.state.snap, m.state.now = msg.snap, m.now()
+		m.sayRefused()
 		m.refresh()
 		return tea.Batch(msg.session.next(msg.changed), m.discover()), true
 	case resourcesMsg:

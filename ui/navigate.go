@@ -121,6 +121,9 @@ func (m *Model) navigate(msg tea.Msg) (cmd tea.Cmd, ok bool) {
 		m.say(msg, 8*time.Second)
 	case namespaceMsg:
 		m.state.namespace = msg.name
+		if only := m.state.snap.Only; only != "" && msg.name != "" && msg.name != only && !m.opts.Only {
+			m.conn.source.Narrow(msg.name) // the user may not list those of all namespaces at once
+		}
 		m.refresh()
 	default:
 		return nil, false

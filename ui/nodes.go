@@ -200,6 +200,9 @@ func (n *nodes) view(st *kit.Styles, a kit.Area) string {
 	case len(n.list) == 0 && n.state.filter != "":
 		return st.Empty("No node matches /"+kit.Clean(n.state.filter), "esc clears the filter", a)
 	case len(n.list) == 0:
+		if what, hint := n.state.refused("nodes"); what != "" {
+			return st.Empty(what, hint, a)
+		}
 		return st.Empty("No nodes", "kl node add makes one", a)
 	}
 	list := n.table.View(st, true)

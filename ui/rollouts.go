@@ -101,6 +101,9 @@ func (r *rollouts) view(st *kit.Styles, a kit.Area) string {
 	case len(r.list) == 0 && r.state.filter != "":
 		return st.Empty("No rollout matches /"+kit.Clean(r.state.filter), "esc clears the filter", a)
 	case len(r.list) == 0:
+		if what, hint := r.state.refused("deployments", "statefulsets", "daemonsets"); what != "" {
+			return st.Empty(what, hint, a)
+		}
 		return st.Empty("Nothing is deployed here", "kubectl create deployment web --image=…  ·  n chooses another namespace", a)
 	}
 	moving, bad := 0, 0

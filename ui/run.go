@@ -103,7 +103,7 @@ func (m *Model) connectWith(ctx context.Context) {
 	opts := m.opts
 	m.connect = func(t observe.Target) tea.Cmd {
 		return func() tea.Msg {
-			s, err := connect(ctx, t, opts.only(), opts.Logger)
+			s, err := connect(ctx, t, opts)
 			return connectedMsg{s, t, err}
 		}
 	}

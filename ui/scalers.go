@@ -87,6 +87,9 @@ func (x *metrics) scalers(st *kit.Styles, a kit.Area) string {
 	case len(x.hpas) == 0 && !x.state.snap.Has("horizontalpodautoscalers"):
 		return st.Skeleton("loading autoscalers", x.state.frame, a)
 	case len(x.hpas) == 0:
+		if what, hint := x.state.refused("horizontalpodautoscalers"); what != "" {
+			return st.Empty(what, hint, a)
+		}
 		return st.Empty("No HorizontalPodAutoscaler here", "kubectl autoscale deployment web --min=1 --max=5 --cpu=80%", a)
 	}
 	h := x.hpas[min(x.scaling.Cursor, len(x.hpas)-1)]

@@ -1,6 +1,8 @@
 package ui
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +58,23 @@ type viewState struct {
 	namespace string // empty means all
 	filter    string
 	frame     int // of the spinner
+}
+
+// refused says which of the kinds the user may not list; empty if all may be.
+func (v *viewState) refused(kinds ...string) (what, hint string) {
+	var list []string
+	for _, k := range kinds {
+		if slices.Contains(v.snap.Forbidden, k) {
+			list = append(list, k)
+		}
+	}
+	switch {
+	case len(list) == 0:
+		return "", ""
+	case v.snap.Only == "":
+		return "You may not list " + strings.Join(list, ", "), "ask for the verbs list and watch"
+	}
+	return fmt.Sprintf("You may not list %s in namespace %s", strings.Join(list, ", "), kit.Clean(v.snap.Only)), "n chooses another namespace  ·  ask for the verbs list and watch"
 }
 
 // in reports whether a namespace is shown.

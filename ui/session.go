@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -32,12 +33,14 @@ type session struct {
 func quiet(log *slog.Logger) { klog.SetSlogLogger(log) }
 
 // connect opens a session that ends with ctx. It does not wait for the server to answer.
-func connect(ctx context.Context, t observe.Target, namespace string, log *slog.Logger) (*session, error) {
+func connect(ctx context.Context, t observe.Target, o Options) (*session, error) {
 	rc, err := t.REST()
 	if err != nil {
 		return nil, err
 	}
-	src, err := observe.New(observe.Config{REST: rc, Name: t.Name, Namespace: namespace, Layout: t.Layout, Logger: log})
+	src, err := observe.New(observe.Config{
+		REST: rc, Name: t.Name, Namespace: o.only(), Fallback: cmp.Or(o.Namespace, t.Namespace()), Layout: t.Layout, Logger: o.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}

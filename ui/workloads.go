@@ -197,9 +197,10 @@ func (p *workloads) view(st *kit.Styles, a kit.Area) string {
 		return st.Skeleton("loading pods", p.state.frame, a)
 	case len(p.pods) == 0 && p.state.filter != "":
 		return st.Empty("No pod matches /"+kit.Clean(p.state.filter), "esc clears the filter", a)
-	case len(p.pods) == 0 && slices.Contains(p.state.snap.Forbidden, "pods"):
-		return st.Empty("You may not list the pods of all namespaces", "start with kl ui -n NAMESPACE", a)
 	case len(p.pods) == 0:
+		if what, hint := p.state.refused("pods"); what != "" {
+			return st.Empty(what, hint, a)
+		}
 		return st.Empty("No pods here", "kubectl run shell --image=…  ·  n chooses another namespace", a)
 	}
 	var levels [5]int

@@ -89,73 +89,118 @@ func sortEvents(s *Snapshot) {
 	slices.SortStableFunc(s.Events, func(a, b *corev1.Event) int { return EventTime(a).Compare(EventTime(b)) })
 }
 
-// feed is one informer.
+// feed follows one kind.
 type feed struct {
 	kind     kind
-	informer cache.SharedIndexInformer
+	informer cache.SharedIndexInformer // the present one, guarded by Source.mu
 	dirty    atomic.Bool
 	refused  atomic.Bool // forbidden, or not served
 }
 
+// refusedEvery is how often a refused kind is asked for again: rights are granted, and definitions are made, at any time.
+const refusedEvery = time.Minute
+
 // observe runs a set of informers until ctx is done or a restart is requested. The snapshot keeps the data of the previous set
 // until the new lists have arrived.
-func (s *Source) observe(ctx context.Context, restart <-chan struct{}) {
+func (s *Source) observe(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	first, later := s.factory(), s.factory()
-	var wg sync.WaitGroup
-	var feeds []*feed
+	s.mu.Lock()
+	namespace := s.next.Only
+	s.feeds = nil
 	for _, k := range kinds() {
-		factory := first
-		if k.later {
-			factory = later
-		}
-		f := &feed{kind: k, informer: k.informer(factory)}
-		s.arm(f)
-		feeds = append(feeds, f)
+		f := &feed{kind: k, informer: s.informer(k, namespace)}
+		f.refused.Store(slices.Contains(s.next.Forbidden, k.name) && ofCluster(k.name))
+		s.feeds = append(s.feeds, f)
+	}
+	feeds := s.feeds
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	listed := make(chan struct{})
+	for _, f := range feeds {
 		wg.Go(func() {
-			cache.WaitForCacheSync(ctx.Done(), f.informer.HasSynced)
-			f.dirty.Store(true)
-			s.touch()
+			if f.kind.later {
+				select {
+				case <-listed:
+				case <-ctx.Done():
+				}
+			}
+			s.follow(ctx, f, namespace)
 		})
 	}
-	s.mu.Lock()
-	s.feeds = feeds
-	s.mu.Unlock()
-	first.Start(ctx.Done())
 	wg.Go(func() {
-		awaitFirst(ctx, feeds)
-		later.Start(ctx.Done())
+		s.awaitFirst(ctx, feeds)
+		s.fallBack(feeds)
+		close(listed)
 	})
 	select {
 	case <-ctx.Done():
-	case <-restart:
+	case <-s.restart:
 	}
 	cancel()
 	wg.Wait()
-	first.Shutdown()
-	later.Shutdown()
 }
 
-func (s *Source) factory() informers.SharedInformerFactory {
-	return informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithTransform(trim), informers.WithNamespace(s.cfg.Namespace))
+// informer returns an informer that has not been started.
+func (s *Source) informer(k kind, namespace string) cache.SharedIndexInformer {
+	return k.informer(informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithTransform(trim), informers.WithNamespace(namespace)))
+}
+
+// follow runs informers for a kind until ctx is done. An informer alone would ask again every few seconds for what is refused.
+func (s *Source) follow(ctx context.Context, f *feed, namespace string) {
+	for ctx.Err() == nil {
+		if !f.refused.Load() { // else it was when the source restarted
+			s.runInformer(ctx, f)
+		}
+		timer := time.NewTimer(refusedEvery)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			s.mu.Lock()
+			f.informer = s.informer(f.kind, namespace)
+			s.mu.Unlock()
+			s.runInformer(ctx, f)
+		}
+		timer.Stop()
+	}
+}
+
+// runInformer runs the feed's informer until ctx is done or its kind is refused.
+func (s *Source) runInformer(ctx context.Context, f *feed) {
+	ctx, stop := context.WithCancel(ctx)
+	informer := f.informer
+	s.arm(f, informer, stop)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		cache.WaitForCacheSync(ctx.Done(), informer.HasSynced)
+		f.dirty.Store(true)
+		s.touch()
+	})
+	informer.RunWithContext(ctx)
+	stop()
+	wg.Wait()
 }
 
 // awaitFirst returns when all kinds that are not deferred are listed or refused, after a timeout, or when ctx is done.
-func awaitFirst(ctx context.Context, feeds []*feed) {
+func (s *Source) awaitFirst(ctx context.Context, feeds []*feed) {
 	const interval, timeout = 20 * time.Millisecond, 10 * time.Second
-	pending := func(f *feed) bool { return !f.kind.later && !f.informer.HasSynced() && !f.refused.Load() }
+	pending := func(f *feed) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return !f.kind.later && !f.informer.HasSynced() && !f.refused.Load()
+	}
 	// An error is the timeout or the end of ctx: either way there is no more waiting.
 	_ = wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(context.Context) (bool, error) {
 		return !slices.ContainsFunc(feeds, pending), nil
 	})
 }
 
-func (s *Source) arm(f *feed) {
+// arm makes an informer mark its feed as changed, and stop when the kind is refused.
+func (s *Source) arm(f *feed, informer cache.SharedIndexInformer, stop func()) {
 	mark := func() {
 		f.dirty.Store(true)
 		s.touch()
 	}
-	_, err := f.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { mark() },
 		UpdateFunc: func(_, _ any) { mark() },
 		DeleteFunc: func(any) { mark() },
@@ -163,9 +208,10 @@ func (s *Source) arm(f *feed) {
 	if err != nil {
 		s.log.Error("add event handler", "kind", f.kind.name, "err", err)
 	}
-	err = f.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+	err = informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
 			f.refused.Store(true)
+			stop()
 			mark()
 			return
 		}
@@ -183,6 +229,35 @@ func (s *Source) arm(f *feed) {
 	}
 }
 
+// fallBack limits the source to the namespace that Config names if the pods of all are refused.
+func (s *Source) fallBack(feeds []*feed) {
+	refused := slices.ContainsFunc(feeds, func(f *feed) bool { return f.kind.name == "pods" && f.refused.Load() })
+	s.mu.Lock()
+	all := s.next.Only == "" && s.cfg.Fallback != ""
+	s.mu.Unlock()
+	if refused && all {
+		s.Narrow(s.cfg.Fallback)
+	}
+}
+
+// ofCluster reports whether objects of a kind are in no namespace, so that a refusal holds for every one of them.
+func ofCluster(kind string) bool { return kind == "nodes" || kind == "namespaces" }
+
+// Narrow limits the source to one namespace.
+func (s *Source) Narrow(namespace string) {
+	s.update(func(n *Snapshot) {
+		s.collect(n)
+		n.Only = namespace
+		n.Forbidden = slices.DeleteFunc(slices.Clone(n.Forbidden), func(k string) bool { return !ofCluster(k) })
+		n.Loading = slices.DeleteFunc(kindNames(), func(k string) bool { return slices.Contains(n.Forbidden, k) })
+		s.feeds = nil // collect nothing of the wider view any more
+	})
+	select {
+	case s.restart <- struct{}{}:
+	default: // it is about to restart
+	}
+}
+
 // collect copies what changed in the informers' stores into n. Callers hold s.mu.
 func (s *Source) collect(n *Snapshot) {
 	var loading, forbidden []string
@@ -193,6 +268,9 @@ func (s *Source) collect(n *Snapshot) {
 			f.kind.set(n, f.informer.GetStore().List())
 		case refused && !synced:
 			forbidden = append(forbidden, f.kind.name)
+			if f.dirty.Swap(false) {
+				f.kind.set(n, nil) // what was seen while it was allowed
+			}
 		}
 		if !synced && !refused && slices.Contains(n.Loading, f.kind.name) {
 			loading = append(loading, f.kind.name)

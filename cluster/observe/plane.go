@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Plane is the state of the control plane according to the API server's /metrics. The values of etcd and the scheduler are
@@ -53,6 +55,9 @@ func (s *Source) pollPlane(ctx context.Context) {
 			}
 			p.Err = shortError(err)
 			s.update(func(n *Snapshot) { n.Plane = &p })
+			if apierrors.IsForbidden(err) {
+				return max(refusedEvery, s.cfg.MetricsEvery)
+			}
 			return s.cfg.MetricsEvery * 2
 		}
 		p := cur.plane(prev)

@@ -24,6 +24,7 @@ type Snapshot struct {
 	Version string // of the API server: v1.36.3; empty until it has answered
 	Conn    Connection
 
+	Only      string   // the namespace that is read; empty means all
 	Loading   []string // kinds whose first list has not arrived
 	Forbidden []string // kinds the user may not list, or that the server does not have
 

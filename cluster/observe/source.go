@@ -21,6 +21,7 @@ type Config struct {
 	REST      *rest.Config
 	Name      string          // shown as the cluster's name
 	Namespace string          // only objects of this namespace; all if empty
+	Fallback  string          // the same, if the user may not list the pods of all namespaces
 	Layout    *cluster.Layout // of a kl cluster on this machine: adds component states and certificates
 	Logger    *slog.Logger    // discards if nil
 
@@ -45,6 +46,8 @@ type Source struct {
 	mu    sync.Mutex
 	next  Snapshot // what will be published next
 	feeds []*feed  // the present informers
+
+	restart chan struct{} // holds a token if new informers are needed
 
 	dirty chan struct{} // holds a token if next has changed since it was published
 	probe chan struct{} // holds a token if a watch failed, so that the server is asked at once
@@ -80,9 +83,9 @@ func New(cfg Config) (*Source, error) {
 	}
 	s := &Source{
 		cfg: cfg, client: client, metrics: mc, log: cfg.Logger,
-		dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1),
+		restart: make(chan struct{}, 1), dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1),
 	}
-	s.next = Snapshot{Name: cfg.Name, Server: rc.Host, Loading: kindNames()}
+	s.next = Snapshot{Name: cfg.Name, Server: rc.Host, Only: cfg.Namespace, Loading: kindNames()}
 	s.next.Conn = Connection{State: Connecting, Since: time.Now()}
 	first := s.next
 	first.Taken = time.Now()
@@ -96,15 +99,13 @@ func (s *Source) Snapshot() (*Snapshot, <-chan struct{}) { return s.current.Get(
 // Run observes until ctx is done and returns ctx.Err().
 func (s *Source) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	restart := make(chan struct{}, 1)
 	for _, part := range []func(context.Context){
-		s.publish, s.pollUsage, s.pollTraffic, s.watchActivity, s.pollPlane, s.watchStatus, s.watchDisk, s.watchVerdicts,
-		func(ctx context.Context) { s.keepProbing(ctx, restart) },
+		s.publish, s.pollUsage, s.pollTraffic, s.watchActivity, s.pollPlane, s.watchStatus, s.watchDisk, s.watchVerdicts, s.keepProbing,
 	} {
 		wg.Go(func() { part(ctx) })
 	}
 	for ctx.Err() == nil {
-		s.observe(ctx, restart)
+		s.observe(ctx)
 	}
 	wg.Wait()
 	return ctx.Err()
@@ -157,7 +158,7 @@ func (s *Source) replace() {
 // keepProbing asks the server for its version: every ProbeEvery while it answers, at once when a watch has failed, and with
 // back-off while it does not answer. Watches alone do not suffice: on a dead connection they report nothing. When a lost
 // server answers again, keepProbing asks for new informers, because the old ones back off for up to half a minute.
-func (s *Source) keepProbing(ctx context.Context, restart chan<- struct{}) {
+func (s *Source) keepProbing(ctx context.Context) {
 	pause := time.Duration(0)
 	backoff := probeBackoff()
 	for {
@@ -176,7 +177,7 @@ func (s *Source) keepProbing(ctx context.Context, restart chan<- struct{}) {
 		}
 		if err == nil {
 			backoff, pause = probeBackoff(), s.cfg.ProbeEvery
-			s.connected(version, restart)
+			s.connected(version)
 			continue
 		}
 		pause = backoff.Step()
@@ -189,7 +190,7 @@ func probeBackoff() wait.Backoff {
 	return wait.Backoff{Duration: time.Second / 2, Factor: 2, Steps: 10, Cap: 8 * time.Second}
 }
 
-func (s *Source) connected(version string, restart chan<- struct{}) {
+func (s *Source) connected(version string) {
 	s.mu.Lock()
 	was := s.next.Conn.State
 	s.mu.Unlock()
@@ -198,7 +199,7 @@ func (s *Source) connected(version string, restart chan<- struct{}) {
 	}
 	if was == Lost {
 		select {
-		case restart <- struct{}{}:
+		case s.restart <- struct{}{}:
 		default:
 		}
 	}

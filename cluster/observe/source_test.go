@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
@@ -110,6 +113,39 @@ func TestSourceWithoutRights(t *testing.T) {
 		t.Errorf("%d deployments, connection %+v", len(snap.Deployments), snap.Conn)
 	}
 	until(t, src, "an error about metrics", func(s *observe.Snapshot) bool { return s.Usage != nil && s.Usage.Err != "" })
+}
+
+// TestSourceFallsBackToOneNamespace observes with the rights to one namespace: all of that is read, and the server is left in peace.
+func TestSourceFallsBackToOneNamespace(t *testing.T) {
+	objects := observetest.Synthetic(2, 20, time.Now())
+	var mine []string
+	for _, o := range objects {
+		if p, ok := o.(*corev1.Pod); ok && (len(mine) == 0 || p.Namespace == mine[0]) {
+			mine = append(mine, p.Namespace)
+		}
+	}
+	srv := observetest.Start(t, objects...)
+	srv.RefuseOutside(mine[0])
+	srv.Refuse("list", "events")
+	src := run(t, observe.Config{REST: srv.Config(), Fallback: mine[0]})
+	snap := until(t, src, "the namespace", func(s *observe.Snapshot) bool { return s.Synced() && len(s.Pods) > 0 })
+	if len(snap.Pods) != len(mine) || snap.Only != mine[0] {
+		t.Errorf("%d pods of namespace %q, want %d of %q", len(snap.Pods), snap.Only, len(mine), mine[0])
+	}
+	if d := cmp.Diff([]string{"nodes", "namespaces", "events"}, snap.Forbidden); d != "" {
+		t.Errorf("refused (-want +got):\n%s", d)
+	}
+	time.Sleep(3 * time.Second) // an informer would ask again after a second at most
+	for request, n := range srv.Refusals() {
+		// One for all namespaces, and one for this one.
+		if strings.HasPrefix(request, "list ") && n > 1 && request != "list events" || n > 2 {
+			t.Errorf("%q was refused %d times within seconds", request, n)
+		}
+	}
+	src.Narrow("elsewhere")
+	until(t, src, "the refusal of another namespace", func(s *observe.Snapshot) bool { return slices.Contains(s.Forbidden, "pods") && len(s.Pods) == 0 })
+	src.Narrow(mine[0])
+	until(t, src, "the namespace again", func(s *observe.Snapshot) bool { return s.Synced() && len(s.Pods) == len(mine) })
 }
 
 func TestSourceMeasuresTraffic(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
@@ -100,10 +101,22 @@ func loadingRules(kubeconfig string) *clientcmd.ClientConfigLoadingRules {
 	return rules
 }
 
+// Namespace is the namespace of the target's context, "default" if it has none.
+func (t Target) Namespace() string {
+	name, _, err := t.config().Namespace()
+	if err != nil {
+		return metav1.NamespaceDefault
+	}
+	return name
+}
+
+func (t Target) config() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(loadingRules(t.Kubeconfig), &clientcmd.ConfigOverrides{CurrentContext: t.Context})
+}
+
 // REST returns the client configuration of the target. It does not connect.
 func (t Target) REST() (*rest.Config, error) {
-	rules := loadingRules(t.Kubeconfig)
-	rc, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: t.Context}).ClientConfig()
+	rc, err := t.config().ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig of %s: %w", t.Name, err)
 	}

@@ -2,11 +2,13 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
 // historyLen is an hour at the default period of 15 s.
@@ -72,13 +74,25 @@ func (s *Source) pollUsage(ctx context.Context) {
 		if apierrors.IsNotFound(err) || apierrors.IsServiceUnavailable(err) {
 			return min(4*time.Second, s.cfg.MetricsEvery) // a new cluster has metrics soon
 		}
+		if apierrors.IsForbidden(err) {
+			return max(refusedEvery, s.cfg.MetricsEvery)
+		}
 		return s.cfg.MetricsEvery
 	})
 }
 
 func (s *Source) sample(ctx context.Context, h *history) error {
-	nodes, nodeErr := s.metrics.MetricsV1beta1().NodeMetricses().List(ctx, metav1.ListOptions{})
-	pods, err := s.metrics.MetricsV1beta1().PodMetricses(s.cfg.Namespace).List(ctx, metav1.ListOptions{})
+	var nodes *metricsv1beta1.NodeMetricsList
+	nodeErr := errors.New("refused a moment ago")
+	if time.Since(h.nodesRefused) > refusedEvery {
+		if nodes, nodeErr = s.metrics.MetricsV1beta1().NodeMetricses().List(ctx, metav1.ListOptions{}); apierrors.IsForbidden(nodeErr) {
+			h.nodesRefused = time.Now()
+		}
+	}
+	s.mu.Lock()
+	namespace := s.next.Only
+	s.mu.Unlock()
+	pods, err := s.metrics.MetricsV1beta1().PodMetricses(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
@@ -108,6 +122,8 @@ type history struct {
 	period      time.Duration
 	seen        map[string]bool
 	taken       time.Time
+
+	nodesRefused time.Time // when the metrics of nodes were
 }
 
 func (h *history) begin() { h.seen = map[string]bool{} }

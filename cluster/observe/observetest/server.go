@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -30,18 +31,20 @@ type Server struct {
 	store *store
 	addr  string
 
-	mu      sync.Mutex
-	http    *http.Server
-	refused map[string]bool // "patch deployments"
-	usage   func() ([]metricsv1beta1.NodeMetrics, []metricsv1beta1.PodMetrics)
-	logs    map[string]string
-	kubelet func(node string) string
+	mu       sync.Mutex
+	http     *http.Server
+	refused  map[string]bool // "patch deployments"
+	allowed  string          // the only namespace in which requests are not refused; empty means all
+	refusals map[string]int  // refused requests, "list pods" or "watch pods"
+	usage    func() ([]metricsv1beta1.NodeMetrics, []metricsv1beta1.PodMetrics)
+	logs     map[string]string
+	kubelet  func(node string) string
 }
 
 // Start serves objects on a loopback port until the test ends.
 func Start(t testing.TB, objects ...runtime.Object) *Server {
 	t.Helper()
-	s := &Server{t: t, store: newStore(), refused: map[string]bool{}, logs: map[string]string{}, addr: "127.0.0.1:0"}
+	s := &Server{t: t, store: newStore(), refused: map[string]bool{}, refusals: map[string]int{}, logs: map[string]string{}, addr: "127.0.0.1:0"}
 	for _, o := range objects {
 		s.Set(o)
 	}
@@ -96,6 +99,20 @@ func (s *Server) Refuse(verb, plural string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused[verb+" "+plural] = true
+}
+
+// RefuseOutside makes the server refuse all requests about objects that are not in a namespace.
+func (s *Server) RefuseOutside(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allowed = namespace
+}
+
+// Refusals returns how many requests were refused, by "list pods" or "watch pods".
+func (s *Server) Refusals() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.refusals)
 }
 
 // Usage sets the answers of metrics.k8s.io, which does not exist before.
@@ -206,7 +223,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	what := verb + " " + t.resource.name
-	refused, kubelet := s.refused[what] || s.refused[what+"/"+t.sub], s.kubelet
+	refused, kubelet := s.refused[what] || s.refused[what+"/"+t.sub] || s.allowed != "" && t.namespace != s.allowed, s.kubelet
+	if refused {
+		if verb == "list" && r.URL.Query().Get("watch") != "" {
+			what = "watch " + t.resource.name
+		}
+		s.refusals[what]++
+	}
 	s.mu.Unlock()
 	if refused {
 		fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf("%s is forbidden: User \"ann\" cannot %s resource %q", t.resource.name, verb, t.resource.name))
