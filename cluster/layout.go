@@ -72,6 +72,9 @@ func (l Layout) EtcdSocket() string { return filepath.Join(l.PrivateDir(), "etcd
 // PIDFile holds the control plane's process ID; the process holds a lock on it for as long as it lives.
 func (l Layout) PIDFile() string { return l.path("run", "control-plane.pid") }
 
+// SupervisorFile holds the Supervision of the control plane; its supervisor holds a lock on it for as long as it lives.
+func (l Layout) SupervisorFile() string { return l.path("run", "supervisor.json") }
+
 // LogFile is a component's log on the host.
 func (l Layout) LogFile(component ComponentName) string {
 	return l.path("logs", string(component)+".log")

@@ -13,7 +13,8 @@ const (
 	PhaseFailed   Phase = "Failed"   // it cannot go on: see Reason
 	PhaseStopping Phase = "Stopping"
 	PhasePaused   Phase = "Paused"  // frozen by kl pause: never in the stream: readers of the socket derive it
-	PhaseStopped  Phase = "Stopped" // no process: never in the stream: readers of the socket derive it
+	PhaseStopped  Phase = "Stopped" // no process, because it was told to end: never in the stream: readers of the socket derive it
+	PhaseCrashed  Phase = "Crashed" // no process, because it died: see Supervision.Down; never in the stream either
 )
 
 // Status is what a control plane says about itself: GET /v1/status on Layout.StatusSocket is one as JSON;

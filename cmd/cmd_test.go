@@ -22,6 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand {
+		os.Exit(host.Supervise(os.Args[2], os.Args[3]))
+	}
 	flag.Bool("update", false, "write the golden files")
 	clustertest.PlaneMain(m)
 }

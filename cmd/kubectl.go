@@ -3,16 +3,19 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newKubectlCmd(e *env) *cobra.Command {
@@ -70,10 +73,47 @@ func kubectl(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := e.checkAPI(args); err != nil {
+		return err
+	}
 	if err := e.Exec(engine, append([]string{"kl-engine", "kubectl"}, args...), environ); err != nil {
 		return fmt.Errorf("run kubectl: %w", err)
 	}
 	return nil
+}
+
+// checkAPI returns an error if kubectl would talk to the API server of a cluster that is off.
+func (e *env) checkAPI(args []string) error {
+	if worksOffline(args) {
+		return nil
+	}
+	phase, reason, err := host.PhaseOf(e.layout())
+	if err != nil {
+		return err
+	}
+	fail := func(hint string) error {
+		text := "its control plane is " + strings.ToLower(string(phase))
+		if reason != "" {
+			text += ": " + firstLine(reason)
+		}
+		return &cluster.Error{Op: "reach cluster " + e.name, Err: errors.New(text), Hint: hint}
+	}
+	switch phase {
+	case cluster.PhaseStopped, cluster.PhaseCrashed:
+		return fail("'kl start --name " + e.name + "' starts the cluster")
+	case cluster.PhasePaused:
+		return fail("'kl resume --name " + e.name + "' resumes the cluster")
+	}
+	return nil
+}
+
+// worksOffline reports whether a kubectl command may do without the API server.
+func worksOffline(args []string) bool {
+	offline := []string{"--help", "-h", "--dry-run=client", "--client", "--client=true", "--local", "--local=true"}
+	if len(args) == 0 || slices.ContainsFunc(args, func(a string) bool { return slices.Contains(offline, a) }) {
+		return true
+	}
+	return slices.Contains([]string{"help", "completion", "config", "kustomize", "options", "plugin", "__complete", "__completeNoDesc"}, args[0])
 }
 
 // kubectlProgram returns the program to run with first argument "kubectl", and its environment.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -52,6 +53,12 @@ func field(w io.Writer, name, value string) {
 	if value != "" {
 		fmt.Fprintf(w, "%-12s%s\n", name, value)
 	}
+}
+
+// firstLine is for texts of which the first line says what the others explain.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }
 
 // table prints rows in aligned columns; the first row is the heading. An empty cell is printed as "-".

@@ -97,7 +97,13 @@ func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) error
 	}
 	field(w, "cluster", i.Name)
 	field(w, "state", string(i.Phase))
-	field(w, "reason", i.Reason)
+	field(w, "reason", firstLine(i.Reason))
+	if c := i.Crashes; c != nil && c.Last != nil {
+		field(w, "crashes", fmt.Sprintf("%d, the last one %s ago: %s", c.Count, age(now.Sub(c.Last.Time)), firstLine(c.Last.Reason)))
+		for _, line := range c.Last.Log {
+			fmt.Fprintf(w, "  | %s\n", line)
+		}
+	}
 	field(w, "kubernetes", i.Kubernetes)
 	field(w, "driver", driver)
 	field(w, "api", i.Server)

@@ -31,8 +31,10 @@ import (
 // A node is ready once its directory has the file "running": see [Running].
 type Plane struct {
 	Exit    string                // end at once, with this error
+	Once    string                // the same, the first time in a cluster
+	Panic   string                // end at once, with a panic
 	Hang    cluster.ComponentName // this component never serves
-	Sick    cluster.ComponentName // this component fails permanently
+	Sick    cluster.ComponentName // this component fails permanently, which ends the control plane soon
 	NoDNS   bool                  // cluster DNS never answers
 	Lacking []string              // nodes that never become ready
 }
@@ -40,6 +42,7 @@ type Plane struct {
 const (
 	planeFile   = "plane.json"
 	runningFile = "running"
+	sickFor     = 50 * time.Millisecond
 	planePoll   = 5 * time.Millisecond // how often the directories of nodes are read
 )
 
@@ -102,10 +105,39 @@ func runPlane(dir string) error {
 	if err := pid.Write(fmt.Appendln(nil, os.Getpid())); err != nil {
 		return err
 	}
+	if p.Once != "" && mark(filepath.Join(l.RunDir(), "once")) {
+		return fail(l, p.Once)
+	}
+	if p.Panic != "" {
+		panic(p.Panic)
+	}
 	if p.Exit != "" {
-		return errors.Join(os.WriteFile(l.FailedFile(), []byte(p.Exit+"\n"), 0o600), errors.New(p.Exit))
+		return fail(l, p.Exit)
+	}
+	if p.Sick != "" {
+		limited, cancel := context.WithTimeout(ctx, sickFor)
+		defer cancel()
+		if err := p.serve(limited, l); err != nil || ctx.Err() != nil {
+			return err
+		}
+		return fail(l, p.status(l, time.Now()).Reason)
 	}
 	return p.serve(ctx, l)
+}
+
+// mark creates a file and reports whether it did not exist.
+func mark(path string) bool {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// fail leaves the reason for the end of the control plane behind, and returns it.
+func fail(l cluster.Layout, reason string) error {
+	return errors.Join(os.WriteFile(l.FailedFile(), []byte(reason+"\n"), 0o600), errors.New(reason))
 }
 
 func (p Plane) serve(ctx context.Context, l cluster.Layout) error {

@@ -164,7 +164,7 @@ func TestLoadImagesNeedsTheCluster(t *testing.T) {
 	if _, err := b.LoadImages(t.Context(), "demo", file); err == nil || !strings.Contains(err.Error(), "on node n2") {
 		t.Errorf("error is %v", err)
 	}
-	kill(t, b, planePID(t, b))
+	must(t, b.Stop(t.Context(), "demo"))
 	if _, err := b.LoadImages(t.Context(), "demo", file); err == nil || !strings.Contains(err.Error(), "control plane is stopped") {
 		t.Errorf("error is %v", err)
 	}

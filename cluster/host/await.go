@@ -18,11 +18,18 @@ type watcher struct {
 	names   []string
 	last    cluster.Status
 	seen    bool // last holds a status
+	crashes int  // of the control plane before the watch began
 	tenths  int  // of the simulated nodes that have been reported ready
 }
 
 func newWatcher(u *upRun, running bool) *watcher {
-	return &watcher{up: u, running: running, names: u.spec.NodeNames()}
+	w := &watcher{up: u, running: running, names: u.spec.NodeNames()}
+	if running {
+		if s, _, err := cluster.ReadSupervision(u.layout); err == nil {
+			w.crashes = s.Crashes.Count
+		}
+	}
+	return w
 }
 
 // wait returns nil once everything is ready, else an error that names what is not ready, with the log that may explain it.
@@ -54,15 +61,13 @@ func (w *watcher) wait(ctx context.Context) error {
 		switch {
 		case ready:
 			return nil
-		case w.seen && w.last.Phase == cluster.PhaseFailed:
-			return failure(w.up.layout, errors.New(cmp.Or(w.last.Reason, "failed")))
 		case errors.Is(context.Cause(ctx), errExited):
-			return failure(w.up.layout, errors.Join(errExited, w.up.plane.err))
+			return failure(w.up.layout, errExited)
 		case ctx.Err() != nil:
 			return w.explain(context.Cause(ctx))
-		case w.running || w.seen: // the socket existed before, and is gone
-			if pid, _ := ControlPlanePID(w.up.layout); pid == 0 && exited == nil {
-				return failure(w.up.layout, fmt.Errorf("it went away: %w", err))
+		default: // the socket does not exist yet, or is gone
+			if gone := w.gone(err); gone != nil {
+				return gone
 			}
 		}
 		select { // the socket does not exist yet; no event announces it
@@ -70,6 +75,28 @@ func (w *watcher) wait(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// maxCrashesOfUp is how often a control plane may die while somebody waits for it: the first time may be bad luck, and the
+// second run serves.
+const maxCrashesOfUp = 1
+
+// gone returns an error if the control plane, whose socket is closed, is not worth waiting for.
+func (w *watcher) gone(err error) error {
+	s, alive, rerr := cluster.ReadSupervision(w.up.layout)
+	switch {
+	case rerr != nil:
+		return rerr
+	case s.Crashes.Count-w.crashes > maxCrashesOfUp:
+		return failure(w.up.layout, errExited)
+	case w.up.plane != nil || alive: // it is started, for the first time or again
+		return nil
+	case w.running || w.seen:
+		if pid, _ := ControlPlanePID(w.up.layout); pid == 0 {
+			return failure(w.up.layout, fmt.Errorf("it went away: %w", err))
+		}
+	}
+	return nil
 }
 
 var errExited = errors.New("it exited")
@@ -160,6 +187,9 @@ func (w *watcher) noteComponents(s cluster.Status) {
 // explain says what the cluster was still waiting for when the wait ended.
 func (w *watcher) explain(cause error) error {
 	l := w.up.layout
+	if w.seen && w.last.Phase == cluster.PhaseFailed {
+		return failure(l, errors.New(cmp.Or(w.last.Reason, "failed")))
+	}
 	if !w.seen {
 		e := failure(l, fmt.Errorf("it never answered: %w", cause))
 		e.Op = "wait for control plane"

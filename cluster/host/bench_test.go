@@ -21,7 +21,12 @@ import (
 	"github.com/klkube/kl/cluster/host"
 )
 
-func TestMain(m *testing.M) { clustertest.PlaneMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand {
+		os.Exit(host.Supervise(os.Args[2], os.Args[3]))
+	}
+	clustertest.PlaneMain(m)
+}
 
 // bench is a machine of its own: a home, a fake driver, a kubeconfig.
 type bench struct {

@@ -95,7 +95,7 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 	emptyShared(ctx, l, found)
 	var g errgroup.Group
 	g.Go(func() error {
-		if pid, err := ControlPlanePID(l); pid == 0 {
+		if running, err := running(l); !running {
 			return err
 		}
 		return steps.do(cluster.StepControlPlane, func() (string, error) { return "removed", killControlPlane(ctx, l) })
@@ -155,7 +155,7 @@ func (u *upRun) undo(ctx context.Context) error {
 	quiet := newRecorder(nil) // one step is shown for all of it
 	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}
 	if u.fresh { // nothing to save: its data is removed as well
-		signals = signals[1:]
+		signals[0] = killSignal
 	}
 	return u.steps.do(cluster.StepCleanup, func() (string, error) {
 		var g errgroup.Group

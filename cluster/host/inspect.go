@@ -22,6 +22,7 @@ type Info struct {
 	Dir        string             `json:"dir"`
 	Nodes      []cluster.Node     `json:"nodes"`            // as the driver sees them
 	Status     *cluster.Status    `json:"status,omitempty"` // what the control plane reports, if it runs
+	Crashes    *cluster.Crashes   `json:"crashes,omitempty"`
 	Problems   []string           `json:"problems,omitempty"`
 }
 
@@ -57,21 +58,16 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 
 // ask fills in what the control plane reports, or why it does not run.
 func (i *Info) ask(ctx context.Context, l cluster.Layout) error {
-	pid, err := ControlPlanePID(l)
+	supervision, _, err := cluster.ReadSupervision(l)
 	if err != nil {
 		return err
 	}
-	if pid == 0 {
-		if failed := readReason(l); failed != "" {
-			i.Phase, i.Reason = cluster.PhaseFailed, failed
-		}
-		return nil
+	if supervision.Crashes.Count > 0 {
+		i.Crashes = &supervision.Crashes
 	}
-	if frozen(pid) {
-		i.Phase = cluster.PhasePaused
-		return nil
+	if i.Phase, i.Reason, err = PhaseOf(l); err != nil || i.Phase != cluster.PhaseStarting {
+		return err
 	}
-	i.Phase = cluster.PhaseStarting
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	c := cluster.NewClient(l)
@@ -79,13 +75,31 @@ func (i *Info) ask(ctx context.Context, l cluster.Layout) error {
 	s, err := c.Status(ctx)
 	if err != nil {
 		if now, pidErr := ControlPlanePID(l); pidErr == nil && now == 0 { // it was just ending
-			i.Phase = cluster.PhaseStopped
-			return nil
+			i.Phase, i.Reason, err = PhaseOf(l)
+			return err
 		}
 		return err
 	}
 	i.Status, i.Phase, i.Reason, i.Kubernetes = &s, s.Phase, s.Reason, s.Kubernetes
 	return nil
+}
+
+// PhaseOf returns what is known of a control plane without asking it: Stopped, Crashed or Paused, with the reason, or Starting
+// for one that may answer.
+func PhaseOf(l cluster.Layout) (cluster.Phase, string, error) {
+	pid, err := ControlPlanePID(l)
+	if err != nil {
+		return cluster.PhaseStopped, "", err
+	}
+	if pid == 0 {
+		s, alive, err := cluster.ReadSupervision(l)
+		phase, reason := s.Down(alive)
+		return phase, reason, err
+	}
+	if frozen(pid) {
+		return cluster.PhasePaused, "", nil
+	}
+	return cluster.PhaseStarting, "", nil
 }
 
 func (h *Host) listNodes(ctx context.Context, spec cluster.Spec) ([]cluster.Node, error) {

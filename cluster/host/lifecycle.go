@@ -36,7 +36,7 @@ func (h *Host) Stop(ctx context.Context, name string) error {
 
 // stopPlane stops the control plane, if one runs, as a step of that name.
 func (c *change) stopPlane(ctx context.Context, step string) error {
-	if pid, err := ControlPlanePID(c.layout); pid == 0 {
+	if running, err := running(c.layout); !running {
 		return err
 	}
 	return c.steps.do(step, func() (string, error) { return "stopped", stopControlPlane(ctx, c.layout) })

@@ -21,24 +21,28 @@ import (
 
 const stopTimeout = 15 * time.Second // the control plane promises 10
 
-// process is a control plane that this process started.
+// process is the supervisor of a control plane that this process started.
 type process struct {
+	layout cluster.Layout
 	pid    int
-	exited chan struct{} // closed once the process has ended; err is set before
-	err    error
+	exited chan struct{} // closed once the process has ended
 }
 
-// spawn starts the cluster's control plane in a session of its own, so that it outlives this process and no Ctrl-C
-// reaches it. Its output goes to logs/control-plane.log.
-func spawn(l cluster.Layout, engine string) (*process, error) {
+// spawn starts the cluster's control plane: a supervisor that starts the engine, in a session of its own, so that it outlives
+// this process and neither Ctrl-C nor the end of the terminal reaches it. Its output goes to logs/control-plane.log.
+func (h *Host) spawn(ctx context.Context, l cluster.Layout, engine string) (*process, error) {
 	path := l.LogFile(cluster.ControlPlane)
 	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelDir()} {
 		if err := statefile.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
+	// A supervisor that waits before it tries again makes way for one that tries now.
+	if err := stopControlPlane(ctx, l); err != nil {
+		return nil, err
+	}
 	// What the previous process left must not be taken for this one's.
-	for _, stale := range []string{l.FailedFile(), l.StatusSocket()} {
+	for _, stale := range []string{l.FailedFile(), l.StatusSocket(), l.SupervisorFile()} {
 		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -48,17 +52,23 @@ func spawn(l cluster.Layout, engine string) (*process, error) {
 		return nil, err
 	}
 	defer log.Close()
+	program := h.Supervisor
+	if program == "" {
+		if program, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find this program: %w", err)
+		}
+	}
 	// Not CommandContext: the process outlives this one.
-	cmd := exec.Command(engine, string(cluster.ControlPlane), "--dir", l.Dir()) //nolint:noctx
+	cmd := exec.Command(program, SuperviseCommand, l.Dir(), engine) //nolint:noctx
 	cmd.Dir = l.Dir()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
+	p := &process{layout: l, pid: cmd.Process.Pid, exited: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
+		_ = cmd.Wait() // why it ended is in the supervisor's file
 		close(p.exited)
 	}()
 	return p, nil
@@ -103,25 +113,53 @@ func readPID(l cluster.Layout) (int, error) {
 	return pid, nil
 }
 
-// stopControlPlane ends the cluster's control plane, with SIGKILL if it does not end within stopTimeout. It returns nil if
-// none runs.
+// stopControlPlane ends the cluster's control plane and its supervisor, with SIGKILL if they do not end within stopTimeout.
+// It returns nil if none runs.
 func stopControlPlane(ctx context.Context, l cluster.Layout) error {
 	return endControlPlane(ctx, l, syscall.SIGTERM, syscall.SIGKILL)
 }
 
 // killControlPlane ends the control plane at once: for a cluster whose data is removed as well.
 func killControlPlane(ctx context.Context, l cluster.Layout) error {
-	return endControlPlane(ctx, l, syscall.SIGKILL)
+	return endControlPlane(ctx, l, killSignal, syscall.SIGKILL)
+}
+
+// running reports whether the cluster has a control plane, or a supervisor that is about to start one.
+func running(l cluster.Layout) (bool, error) {
+	pid, err := ControlPlanePID(l)
+	if pid != 0 || err != nil {
+		return pid != 0, err
+	}
+	_, supervised, err := cluster.ReadSupervision(l)
+	return supervised, err
 }
 
 func endControlPlane(ctx context.Context, l cluster.Layout, signals ...syscall.Signal) error {
-	for _, signal := range signals {
+	for _, s := range signals {
 		pid, err := ControlPlanePID(l)
-		if err != nil || pid == 0 {
+		if err != nil {
 			return err
 		}
-		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("stop control plane (process %d): %w", pid, err)
+		supervision, supervised, err := cluster.ReadSupervision(l)
+		if err != nil {
+			return err
+		}
+		supervised = supervised && supervision.PID > 1
+		if pid == 0 && !supervised {
+			return nil
+		}
+		if supervised { // first, so that it does not start another one
+			if err := send(supervision.PID, s); err != nil {
+				return err
+			}
+		}
+		if pid != 0 && !supervised {
+			if s == killSignal {
+				s = syscall.SIGKILL
+			}
+			if err := send(pid, s); err != nil {
+				return err
+			}
 		}
 		if err := thaw(pid); err != nil && !errors.Is(err, syscall.ESRCH) { // a paused process acts on no other signal
 			return fmt.Errorf("stop control plane (process %d): %w", pid, err)
@@ -133,11 +171,18 @@ func endControlPlane(ctx context.Context, l cluster.Layout, signals ...syscall.S
 	return errors.New("stop control plane: it does not end")
 }
 
-// waitGone waits until no process holds the lock on the PID file. It returns false if that takes longer than stopTimeout.
+func send(pid int, s syscall.Signal) error {
+	if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("stop control plane (process %d): %w", pid, err)
+	}
+	return nil
+}
+
+// waitGone waits until neither the control plane nor its supervisor has a process. It returns false if that takes longer than stopTimeout.
 func waitGone(ctx context.Context, l cluster.Layout) (bool, error) {
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, stopTimeout, true, func(context.Context) (bool, error) {
-		pid, err := ControlPlanePID(l)
-		return pid == 0, err
+		running, err := running(l)
+		return !running, err
 	})
 	switch {
 	case err == nil:
@@ -150,8 +195,8 @@ func waitGone(ctx context.Context, l cluster.Layout) (bool, error) {
 	return false, err
 }
 
-// stop ends a control plane that this process started, which may not have written its PID file yet. It sends the signals one
-// after another, each when the one before has not ended the process within stopTimeout.
+// stop ends a control plane that this process started, and whose supervisor may not have written its file yet. It sends the
+// signals one after another, each when the one before has not ended the supervisor within stopTimeout.
 func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
 	for _, signal := range signals {
 		select {
@@ -159,8 +204,8 @@ func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
 			return nil
 		default:
 		}
-		if err := syscall.Kill(p.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("stop control plane (process %d): %w", p.pid, err)
+		if err := send(p.pid, signal); err != nil {
+			return err
 		}
 		end := time.NewTimer(stopTimeout)
 		select {
@@ -175,17 +220,22 @@ func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
 	return nil
 }
 
-// failure is the error for a control plane that ended: the reason it left behind, else err, with the end of its log.
+// failure is the error for a control plane that ended: the reason of its first crash, or the one it left behind, else err,
+// with the end of its log.
 func failure(l cluster.Layout, err error) *cluster.Error {
-	reason := err
-	if text := readReason(l); text != "" {
-		reason = errors.New(text)
-	}
-	return &cluster.Error{
-		Op: "run control plane", Err: reason,
+	e := &cluster.Error{
+		Op: "run control plane", Err: err,
 		Hint: "the whole log: " + l.LogFile(cluster.ControlPlane),
 		Log:  tail(l.LogFile(cluster.ControlPlane)),
 	}
+	if text := readReason(l); text != "" {
+		e.Err = errors.New(text)
+	}
+	// Later crashes may follow from the first one.
+	if s, _, rerr := cluster.ReadSupervision(l); rerr == nil && s.Crashes.First != nil {
+		e.Err, e.Log = errors.New(s.Crashes.First.Reason), s.Crashes.First.Log
+	}
+	return e
 }
 
 // readReason returns the reason that the last control plane left for its end; empty if it left none.

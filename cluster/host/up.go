@@ -311,7 +311,7 @@ func (u *upRun) start(ctx context.Context, pid int, have []cluster.Node) (cluste
 		running := pid != 0
 		if !running {
 			u.steps.start(cluster.StepControlPlane)
-			plane, err := spawn(u.layout, u.payload.Engine)
+			plane, err := u.host.spawn(gctx, u.layout, u.payload.Engine)
 			if err != nil {
 				return &cluster.Error{Op: "start control plane", Err: err}
 			}

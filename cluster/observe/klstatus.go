@@ -13,7 +13,7 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// watchStatus follows the status of a kl cluster. If the control plane does not answer, it is not running: KL says Stopped.
+// watchStatus follows the status of a kl cluster. If the control plane does not answer, it is not running: KL says why.
 func (s *Source) watchStatus(ctx context.Context) {
 	if s.cfg.Layout == nil {
 		return
@@ -34,7 +34,10 @@ func (s *Source) watchStatus(ctx context.Context) {
 			if n.KL != nil {
 				st = *n.KL
 			}
-			st.Phase = cluster.PhaseStopped
+			st.Phase, st.Reason = cluster.PhaseStopped, ""
+			if sup, alive, err := cluster.ReadSupervision(*s.cfg.Layout); err == nil {
+				st.Phase, st.Reason = sup.Down(alive)
+			}
 			n.KL = &st
 		})
 		return time.Second

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
+	"github.com/klkube/kl/cluster/host"
 	"github.com/klkube/kl/cluster/native"
 	"github.com/klkube/kl/cluster/service"
 	"github.com/klkube/kl/cmd"
@@ -32,6 +33,9 @@ func main() {
 }
 
 func run() int {
+	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand { // started by this program, not by a person
+		return host.Supervise(os.Args[2], os.Args[3])
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)

@@ -136,8 +136,8 @@ exit 1`
 	$(grep -ls "/clusters/$CLUSTER/nodes/" /proc/[0-9]*/mountinfo | cut -d/ -f3); do
 	sed 's/.*) //' /proc/$p/stat 2>/dev/null
 done | awk '{n += $12 + $13} END {print n + 0}'`
-	crash = `for p in $(cat "$KL_HOME/clusters/$CLUSTER/run/control-plane.pid") \
-	$(grep -ls "supervise-node.$KL_HOME/embedded/$CLUSTER/" /proc/[0-9]*/cmdline | cut -d/ -f3); do
+	crash = `for p in $(grep -lsa "supervise-control-plane.$KL_HOME/clusters/$CLUSTER." /proc/[0-9]*/cmdline | cut -d/ -f3) \
+	$(grep -lsa "supervise-node.$KL_HOME/embedded/$CLUSTER/" /proc/[0-9]*/cmdline | cut -d/ -f3); do
 	test $p = $$ || kill -9 $p 2>/dev/null || true # the list contains grep, which has ended
 done
 docker ps -q --filter label=dev.kl.cluster=$CLUSTER 2>/dev/null | xargs -r docker stop -t 1 >/dev/null

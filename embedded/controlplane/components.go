@@ -101,7 +101,7 @@ func (s *shared) units() []lifecycle.Unit {
 }
 
 // upstreamUnits are the components of Kubernetes. Three of them cannot run twice in a process and have no Again: if one
-// fails, the plane fails with its error, and the next `kl up` or `kl start` runs a new process over the data. etcd and the API
+// fails, the plane fails with its error, and the plane's supervisor runs a new process over the data. etcd and the API
 // server leave goroutines and registrations behind; the controller manager never releases its informers' name, so a
 // second one would fail with "informer name is already registered" and hide why the first did.
 func (s *shared) upstreamUnits() []lifecycle.Unit {
