@@ -2,8 +2,10 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -173,6 +175,17 @@ func subnets(_ context.Context, s System) Result {
 		}
 	}
 	return ok("%s and %s are free", cluster.DefaultPodCIDR, cluster.DefaultServiceCIDR)
+}
+
+// forwarding says whether kl has changed the only setting of the machine that it changes.
+func forwarding(_ context.Context, s System) Result {
+	now := s.read("/proc/sys/net/ipv4/ip_forward")
+	var before cluster.Forwarding
+	data, err := os.ReadFile(cluster.ForwardingFile(s.Root))
+	if err == nil && json.Unmarshal(data, &before) == nil && now != before.Former {
+		return ok("kl turned on net.ipv4.ip_forward for nodes of driver embedded; the last kl down sets it to %s again", before.Former)
+	}
+	return ok("net.ipv4.ip_forward is %s, as without kl", now)
 }
 
 func ports(_ context.Context, s System) Result {

@@ -52,7 +52,7 @@ const recordAnnotation = "dev.kl.record"
 
 // writeTo writes the bundle's config.json to a file that will be renamed into the bundle.
 func (b bundle) writeTo(file string, r record) error {
-	spec, err := ociSpec(b, r)
+	spec, err := ociSpec(b, r, devices("/dev", mayMake(filepath.Dir(file))))
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (b bundle) read() (record, error) {
 
 // ociSpec describes a node to runc. The node gets every capability that this process can pass on: a node is not a security
 // boundary, it is the machine that confines its pods.
-func ociSpec(b bundle, r record) (*specs.Spec, error) {
+func ociSpec(b bundle, r record, devices []specs.LinuxDevice) (*specs.Spec, error) {
 	have, _, err := cluster.Capabilities(0)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func ociSpec(b bundle, r record) (*specs.Spec, error) {
 				{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace},
 				{Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.CgroupNamespace},
 			},
-			Devices: []specs.LinuxDevice{kmsg}, Resources: resources(r.Spec), RootfsPropagation: "private",
+			Devices: append(devices, kmsg), Resources: resources(r.Spec), RootfsPropagation: "private",
 		},
 	}, nil
 }

@@ -13,10 +13,10 @@
 // A node's directory Home/embedded/<cluster>/<node> holds its runc bundle, its files (upper, var) and its console log; an
 // annotation of the bundle holds all that List returns. What the kernel holds for a cluster is named after an ID made of
 // Home and the cluster's name, so that clusters of several homes can coexist: the bridge kl-<id>, the nftables table kl-<id>
-// with one masquerade rule, the cgroup /kl-<id>/<node> and runc's state in /run/kl/<id>. Where another firewall drops
+// that masquerades what nodes send and lets nobody but this machine and the nodes connect to them, the cgroup /kl-<id>/<node> and runc's state in /run/kl/<id>. Where another firewall drops
 // forwarded packets, as Docker's does, accept rules for the bridge are added to its chains; they carry the ID as a comment
 // and are removed with the cluster. Chains of legacy iptables get theirs from the iptables-legacy program, if that is
-// installed. IP forwarding is turned on and stays on. Nothing else of the host is needed or changed, except inside a
+// installed. IP forwarding is turned on, and turned off again with the last cluster if it was off. Nothing else of the host is needed or changed, except inside a
 // container with cgroup v2: there, processes are moved out of the root cgroup so that nodes can have controllers.
 //
 // Locks on directories keep processes from interfering: on /run/kl while addresses are assigned and networks made or

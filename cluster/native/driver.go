@@ -15,7 +15,7 @@ import (
 )
 
 // runDir holds runc's state. Like the processes of the nodes, it does not survive a restart of the machine.
-const runDir = "/run/kl"
+const runDir = cluster.RunDir
 
 // Driver makes nodes with runc and the kernel alone. It is safe for concurrent use, also by several processes.
 type Driver struct {

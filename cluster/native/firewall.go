@@ -18,8 +18,10 @@ import (
 	"github.com/google/nftables/xt"
 )
 
-// ensureRules makes the cluster's own table, with one masquerade rule, and accept rules for its bridge in the chains of
-// other firewalls. It is idempotent.
+// ensureRules makes the cluster's own table, and accept rules for its bridge in the chains of other firewalls. The table
+// masquerades what nodes send elsewhere, and drops what others want to send to nodes: the machine is no router for its neighbours,
+// whatever its other firewalls accept. Ports are published by a process of the machine, whose packets are not forwarded. It is
+// idempotent.
 func (s scope) ensureRules(subnet netip.Prefix) error {
 	c, err := nftables.New()
 	if err != nil {
@@ -34,6 +36,14 @@ func (s scope) ensureRules(subnet netip.Prefix) error {
 	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: slices.Concat(
 		from(subnet), iface(expr.MetaKeyOIFNAME, expr.CmpOpNeq, s.bridge()), []expr.Any{&expr.Masq{}},
 	)})
+	forward := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	c.FlushChain(forward)
+	in := slices.Concat(iface(expr.MetaKeyOIFNAME, expr.CmpOpEq, s.bridge()), iface(expr.MetaKeyIIFNAME, expr.CmpOpNeq, s.bridge()))
+	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: slices.Concat(in, established(table), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})})
+	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: slices.Concat(in, []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})})
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("make nftables table %s: %w", s.table(), err)
 	}

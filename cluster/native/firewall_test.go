@@ -30,7 +30,7 @@ func ownNetwork(t *testing.T) {
 func network(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	links, err := netlink.LinkList()
+	links, err := consistent(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestNetworkComesAndGoes(t *testing.T) {
 				if err := s.ensureNetwork(subnet); err != nil {
 					t.Fatal(err)
 				}
-				want := strings.Split(before, "chain ")[0] + "interface kl-01234567\n" + c.want + "chain kl-01234567 postrouting with 1 rules\n"
+				want := strings.Split(before, "chain ")[0] + "interface kl-01234567\n" + c.want + "chain kl-01234567 postrouting with 1 rules\nchain kl-01234567 forward with 2 rules\n"
 				if diff := cmp.Diff(want, network(t)); diff != "" {
 					t.Errorf("network (-want +got):\n%s", diff)
 				}

@@ -105,7 +105,7 @@ func residue(t *testing.T, d *Driver, name string) string {
 			fmt.Fprintln(&left, "directory", p)
 		}
 	}
-	links, err := netlink.LinkList()
+	links, err := consistent(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

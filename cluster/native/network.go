@@ -3,7 +3,6 @@
 package native
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -42,9 +41,9 @@ func (s scope) ensureNetwork(subnet netip.Prefix) error {
 	return s.ensureRules(subnet)
 }
 
-// removeNetwork removes what ensureNetwork made. It returns nil if there is nothing.
+// removeNetwork removes what ensureNetwork made. It returns nil if there is nothing. The caller holds the machine's lock.
 func (s scope) removeNetwork() error {
-	return errors.Join(removeLink(s.bridge()), s.removeRules())
+	return errors.Join(removeLink(s.bridge()), s.removeRules(), restoreForwarding())
 }
 
 // bridgeSubnet returns the address range of the cluster's bridge, if that exists.
@@ -139,7 +138,7 @@ func removeLink(name string) error {
 
 // hostMTU returns the MTU of the interface of the host's default route, at most 1500; 1500 if there is no default route.
 func hostMTU() (int, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := consistent(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return 0, fmt.Errorf("list routes: %w", err)
 	}
@@ -154,15 +153,13 @@ func hostMTU() (int, error) {
 	return 1500, nil
 }
 
-// enableForwarding turns on IP forwarding. It stays on when the clusters are gone: other programs may rely on it by then.
-func enableForwarding() error {
-	const file = "/proc/sys/net/ipv4/ip_forward"
-	now, err := os.ReadFile(file)
-	if err == nil && !bytes.HasPrefix(now, []byte("1")) {
-		err = os.WriteFile(file, []byte("1"), 0o644)
+// consistent asks the kernel for a list again if it changed while the kernel sent it, as it does when pods come and go.
+func consistent[T any](list func() ([]T, error)) ([]T, error) {
+	const attempts = 20
+	for n := 1; ; n++ {
+		out, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || n == attempts {
+			return out, err
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("turn on IP forwarding: %w", err)
-	}
-	return nil
 }
