@@ -111,7 +111,7 @@ func ownBridges(t *testing.T) []string {
 	return own
 }
 
-// TestNeighbours: a host on the machine's network, with a route to the nodes by way of the machine, reaches none of them; the
+// TestNeighbours: a host on the machine's network, with a route to the nodes through the machine, reaches none of them; the
 // machine does, and nodes reach the neighbour.
 func TestNeighbours(t *testing.T) {
 	ownNetwork(t)

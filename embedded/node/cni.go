@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
 )
 
@@ -48,6 +49,7 @@ type (
 		Capabilities map[string]bool `json:"capabilities"`
 		Backend      string          `json:"backend"`
 		SNAT         bool            `json:"snat"`
+		ConditionsV4 []string        `json:"conditionsV4"`
 	}
 	cniPolicy struct {
 		Type string `json:"type"`
@@ -55,20 +57,24 @@ type (
 )
 
 // cniConfig returns the configuration of the node's pod network: a veth pair for each pod, routed by the node, with host
-// ports. ptp does not masquerade, because it would add a rule for each pod; the agent keeps one rule for all. With policies,
+// ports. Those leave out the addresses of load balancers, which are addresses of nodes, too. ptp does not masquerade, because it would add a rule for each pod; the agent keeps one rule for all. With policies,
 // the last plugin holds a pod back until its policies are enforced.
-func cniConfig(podCIDR netip.Prefix, mtu int, policies bool) ([]byte, error) {
+func cniConfig(podCIDR netip.Prefix, up uplink, policies bool) ([]byte, error) {
+	first, last := cluster.LoadBalancerRange(cluster.NodeSubnet(up.addr))
 	everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	plugins := []any{
 		cniPtp{
-			Type: "ptp", MTU: mtu,
+			Type: "ptp", MTU: up.mtu,
 			IPAM: cniIPAM{
 				Type: "host-local", DataDir: cniAddresses,
 				Ranges: [][]cniRange{{{Subnet: podCIDR}}},
 				Routes: []cniRoute{{Dst: everywhere}},
 			},
 		},
-		cniPortmap{Type: "portmap", Capabilities: map[string]bool{"portMappings": true}, Backend: "nftables", SNAT: true},
+		cniPortmap{
+			Type: "portmap", Capabilities: map[string]bool{"portMappings": true}, Backend: "nftables", SNAT: true,
+			ConditionsV4: []string{"ip", "daddr", "!=", first.String() + "-" + last.String()},
+		},
 	}
 	if policies {
 		plugins = append(plugins, cniPolicy{Type: cniPolicyType})

@@ -10,7 +10,7 @@ import (
 // TestDropOtherCNI: after policies have been enabled or disabled, no pod starts with the plugins of before.
 func TestDropOtherCNI(t *testing.T) {
 	config := func(policies bool) string {
-		data, err := cniConfig(netip.MustParsePrefix("10.244.1.0/24"), 1500, policies)
+		data, err := cniConfig(netip.MustParsePrefix("10.244.1.0/24"), testUplink(1500), policies)
 		if err != nil {
 			t.Fatal(err)
 		}

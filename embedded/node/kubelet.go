@@ -1,11 +1,13 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -66,9 +68,15 @@ func serve(ctx context.Context, ended <-chan error, up <-chan struct{}, ready fu
 	}
 }
 
+// hasSeccomp reports whether the kernel can filter system calls.
+func hasSeccomp() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	return err == nil && bytes.Contains(status, []byte("\nSeccomp:"))
+}
+
 func (k *kubelet) server() (*options.KubeletServer, error) {
 	size := newCapacity(k.config.MilliCPUs, k.config.MemoryBytes)
-	want, err := kubeletConfiguration(k.config, size.reserved)
+	want, err := kubeletConfiguration(k.config, size.reserved, hasSeccomp())
 	if err != nil {
 		return nil, err
 	}

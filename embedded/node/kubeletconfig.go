@@ -34,10 +34,12 @@ const (
 	fullPercent       = 100    // turns image garbage collection off: an image that was loaded cannot be pulled again
 	staticPods        = "/etc/kubernetes/manifests"
 	kubeletHealthPort = 10248
+	maxPodProcesses   = 4096 // a pod that forks without end stops there, not at the machine's limit
 )
 
-// kubeletConfiguration returns kl's configuration of the kubelet, before the user's patch.
-func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubeletv1beta1.KubeletConfiguration, error) {
+// kubeletConfiguration returns kl's configuration of the kubelet, before the user's patch. seccomp says whether the kernel has it:
+// without, containers with a profile could not start.
+func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64, seccomp bool) (*kubeletv1beta1.KubeletConfiguration, error) {
 	taints, err := parseTaints(c.Taints)
 	if err != nil {
 		return nil, err
@@ -71,6 +73,8 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64) (*kubel
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		ImageGCHighThresholdPercent: new(int32(fullPercent)),
+		PodPidsLimit:                new(int64(maxPodProcesses)),
+		SeccompDefault:              new(seccomp),
 	}
 	if reservedMilliCPUs > 0 {
 		k.SystemReserved = map[string]string{"cpu": fmt.Sprintf("%dm", reservedMilliCPUs)}

@@ -18,7 +18,7 @@ func decodeTest(t *testing.T, patch map[string]any) (*kubeletconfig.KubeletConfi
 	c := testConfig()
 	c.Taints = []string{"a=b:NoSchedule"}
 	c.FeatureGates = map[string]bool{"NodeLogQuery": true}
-	k, err := kubeletConfiguration(c, 500)
+	k, err := kubeletConfiguration(c, 500, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +36,8 @@ type essentials struct {
 	Eviction, Reserved                                       map[string]string
 	Gates                                                    map[string]bool
 	ImageGC, MaxPods                                         int32
+	Pids                                                     int64
+	Seccomp                                                  bool
 }
 
 func essentialsOf(k *kubeletconfig.KubeletConfiguration) essentials {
@@ -45,7 +47,7 @@ func essentialsOf(k *kubeletconfig.KubeletConfiguration) essentials {
 		Rotate: k.RotateCertificates, ServerBootstrap: k.ServerTLSBootstrap, Anonymous: k.Authentication.Anonymous.Enabled,
 		Webhook: k.Authentication.Webhook.Enabled, IPTables: k.MakeIPTablesUtilChains, DNS: k.ClusterDNS, Domain: k.ClusterDomain,
 		Taints: k.RegisterWithTaints, Eviction: k.EvictionHard, Reserved: k.SystemReserved, Gates: k.FeatureGates,
-		ImageGC: k.ImageGCHighThresholdPercent, MaxPods: k.MaxPods,
+		ImageGC: k.ImageGCHighThresholdPercent, MaxPods: k.MaxPods, Pids: k.PodPidsLimit, Seccomp: k.SeccompDefault,
 	}
 }
 
@@ -60,7 +62,7 @@ func TestKubeletConfiguration(t *testing.T) {
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		Reserved: map[string]string{"cpu": "500m"}, Gates: map[string]bool{"NodeLogQuery": true},
-		ImageGC: 100, MaxPods: 110,
+		ImageGC: 100, MaxPods: 110, Pids: 4096, Seccomp: true,
 	}
 	for _, tt := range []struct {
 		name   string

@@ -25,7 +25,7 @@ import (
 // the pods of each other node, and the masquerade rule.
 type network struct {
 	config cluster.NodeConfig
-	mtu    int
+	uplink uplink
 	log    *slog.Logger
 	began  time.Time // a heartbeat of the own Node before this is from an earlier run
 
@@ -38,9 +38,9 @@ type network struct {
 // networkRetry is the pause after a change that could not be applied.
 const networkRetry = time.Second
 
-func newNetwork(c cluster.NodeConfig, mtu int, log *slog.Logger) *network {
+func newNetwork(c cluster.NodeConfig, up uplink, log *slog.Logger) *network {
 	began := time.Now().Truncate(time.Second) // the resolution of a Node's timestamps
-	return &network{config: c, mtu: mtu, log: log, began: began, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
+	return &network{config: c, uplink: up, log: log, began: began, hasNode: make(chan struct{}), nodeReady: make(chan struct{})}
 }
 
 func (n *network) Name() cluster.ComponentName { return "network" }
@@ -149,7 +149,7 @@ func (n *network) self(list []*corev1.Node) *corev1.Node {
 }
 
 func (n *network) writeCNI(podCIDR netip.Prefix) error {
-	data, err := cniConfig(podCIDR, n.mtu, enforces(n.config))
+	data, err := cniConfig(podCIDR, n.uplink, enforces(n.config))
 	if err != nil {
 		return err
 	}

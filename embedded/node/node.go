@@ -80,7 +80,7 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 	if err != nil {
 		return nil, fmt.Errorf("parse gateway: %w", err)
 	}
-	network := newNetwork(o.Config, up.mtu, log("network"))
+	network := newNetwork(o.Config, up, log("network"))
 	newGateway := func() lifecycle.Component {
 		return &gateway{
 			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI, log: log("gateway"),

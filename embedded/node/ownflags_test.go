@@ -51,11 +51,11 @@ func checkOwnFields(t *testing.T) {
 			t.Errorf("field %s is refused, but does not exist", field)
 		}
 	}
-	k, err := kubeletConfiguration(cluster.NodeConfig{DNS: "10.96.0.10", Domain: "cluster.local", Taints: []string{"a=b:NoSchedule"}}, 0)
+	k, err := kubeletConfiguration(cluster.NodeConfig{DNS: "10.96.0.10", Domain: "cluster.local", Taints: []string{"a=b:NoSchedule"}}, 0, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	free := strings.Fields("evictionHard imageGCHighThresholdPercent failSwapOn logging authentication.webhook.cacheTTL authorization.webhook")
+	free := strings.Fields("podPidsLimit seccompDefault evictionHard imageGCHighThresholdPercent failSwapOn logging authentication.webhook.cacheTTL authorization.webhook")
 	data, err := json.Marshal(k)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -30,13 +31,14 @@ func enforces(c cluster.NodeConfig) bool {
 // policyGate makes the node drop the traffic of pods whose policies are not known, before the kubelet can start any. If
 // policies are not enforced, it removes the rules of an earlier run.
 type policyGate struct {
-	agent *policy.Agent // nil: policies are not enforced
-	log   *slog.Logger
+	agent   *policy.Agent // nil: policies are not enforced
+	ownPods bool          // kl made the pods' links, so that their packets' sources can be checked
+	log     *slog.Logger
 }
 
 func (*policyGate) Name() cluster.ComponentName { return "policy-gate" }
 
-// Run is ready once the rules are in place or removed.
+// Run is ready once the rules are in place or removed. It then keeps those in place that do not depend on policies.
 func (g *policyGate) Run(ctx context.Context, ready func()) error {
 	if g.agent == nil {
 		if err := policy.Remove(ctx); err != nil {
@@ -45,12 +47,30 @@ func (g *policyGate) Run(ctx context.Context, ready func()) error {
 	} else if err := g.agent.Prepare(ctx); err != nil {
 		return fmt.Errorf("drop the traffic of unknown pods: %w", err)
 	}
+	if err := policy.GuardEdge(ctx, policy.Config{}, g.ownPods); err != nil {
+		return fmt.Errorf("refuse packets with false addresses: %w", err)
+	}
 	if err := dropOtherCNI(cniFile, g.agent != nil); err != nil {
 		return fmt.Errorf("remove CNI configuration: %w", err)
 	}
 	ready()
-	<-ctx.Done()
-	return ctx.Err()
+	const checkEvery = 30 * time.Second
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-check.C:
+		}
+		if policy.EdgeGuarded(ctx) || ctx.Err() != nil {
+			continue
+		}
+		g.log.Warn("table has been deleted, programming it again", "table", policy.EdgeTable)
+		if err := policy.GuardEdge(ctx, policy.Config{}, g.ownPods); err != nil {
+			g.log.Error("refuse packets with false addresses", "err", err)
+		}
+	}
 }
 
 // dropOtherCNI removes a CNI configuration that has the policy plugin although policies are not enforced, or the reverse.
@@ -84,7 +104,7 @@ func dropOtherCNI(file string, policies bool) error {
 // to the mux.
 func policyUnits(c cluster.NodeConfig, gateway netip.Addr, mux *http.ServeMux, log *slog.Logger) []lifecycle.Unit {
 	if !enforces(c) {
-		return []lifecycle.Unit{{Component: &policyGate{log: log}}}
+		return []lifecycle.Unit{{Component: &policyGate{ownPods: c.CNI == "kl", log: log}}}
 	}
 	agent := policy.New(
 		func() (kubernetes.Interface, error) { return nodeClient("kl-policy") },
@@ -92,7 +112,7 @@ func policyUnits(c cluster.NodeConfig, gateway netip.Addr, mux *http.ServeMux, l
 	)
 	mux.Handle("/v1/policy/", agent.Handler())
 	return []lifecycle.Unit{
-		{Component: &policyGate{agent: agent, log: log}},
+		{Component: &policyGate{agent: agent, ownPods: true, log: log}},
 		reusable(agent, "credentials", "policy-gate"),
 	}
 }

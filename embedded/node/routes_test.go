@@ -103,7 +103,7 @@ add element ip kl nodes { 10.0.0.1 }
 }
 
 func TestNetworkSignals(t *testing.T) {
-	n := newNetwork(testConfig(), 1500, nil)
+	n := newNetwork(testConfig(), testUplink(1500), nil)
 	closed := func(c chan struct{}) bool {
 		select {
 		case <-c:
@@ -136,8 +136,10 @@ func TestNetworkSignals(t *testing.T) {
 	}
 }
 
+func testUplink(mtu int) uplink { return uplink{"eth0", netip.MustParseAddr("172.18.0.2"), mtu} }
+
 func TestCNIConfig(t *testing.T) {
-	got, err := cniConfig(netip.MustParsePrefix("10.244.3.0/24"), 1450, true)
+	got, err := cniConfig(netip.MustParsePrefix("10.244.3.0/24"), testUplink(1450), true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ type Kernel interface {
 	Mount(source, target, fstype string, flags uintptr, data string) error
 	Unmount(target string, flags int) error
 	Mknod(path string, mode uint32, dev int) error
+	LimitOpenFiles(soft, hard uint64) error
+	HardOpenFiles() (uint64, error)
 }
 
 // Linux is the running kernel.
@@ -62,6 +64,8 @@ func (m *Machine) Prepare() (Facts, error) {
 		return Facts{}, fmt.Errorf("make directories: %w", err)
 	}
 	m.makeKmsg()
+	m.shieldMachine()
+	m.limitOpenFiles()
 	if err := m.writeMachineID(); err != nil {
 		return Facts{}, fmt.Errorf("write machine-id: %w", err)
 	}
@@ -139,7 +143,7 @@ func (m *Machine) setSysctls() error {
 		{"net/ipv4/ip_forward", "1", true},
 		{"net/ipv4/conf/all/rp_filter", "2", false},
 		{"net/ipv4/conf/default/rp_filter", "2", false},
-		{"net/ipv4/conf/all/route_localnet", "1", false}, // host ports reached through 127.0.0.1
+		{"net/ipv4/conf/all/route_localnet", "0", false}, // 127.0.0.1 is the node's own; portmap sets it for host ports' links
 		{"net/ipv6/conf/all/forwarding", "1", false},
 	}
 	for _, s := range settings {

@@ -20,6 +20,8 @@ type fakeKernel struct {
 	root     string
 	calls    []string
 	mknodErr error
+	hard     uint64 // limit of open files that cannot be raised; 0: any
+	limit    [2]uint64
 }
 
 func (k *fakeKernel) note(format string, args ...any) {
@@ -44,6 +46,16 @@ func (k *fakeKernel) Mknod(path string, mode uint32, dev int) error {
 	}
 	return os.WriteFile(path, nil, 0o600)
 }
+
+func (k *fakeKernel) LimitOpenFiles(soft, hard uint64) error {
+	if k.hard > 0 && hard > k.hard {
+		return syscall.EPERM
+	}
+	k.limit = [2]uint64{soft, hard}
+	return nil
+}
+
+func (k *fakeKernel) HardOpenFiles() (uint64, error) { return k.hard, nil }
 
 const (
 	allCaps       = "Name:\tkl-init\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n"
@@ -181,6 +193,7 @@ func TestPrepareRemountsReadOnlyKernelFiles(t *testing.T) {
 		fmt.Sprintf(`mount "" /sys/ "" %#x ""`, remount|syscall.MS_NOSUID),
 		fmt.Sprintf(`mount "" /sys/with blank/ "" %#x ""`, remount),
 		"mknod /dev/kmsg 020600 267",
+		fmt.Sprintf(`mount "proc" /run/proc/ "proc" %#x ""`, syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC),
 	}
 	if diff := cmp.Diff(want, kernel.calls); diff != "" {
 		t.Error(diff)
@@ -296,5 +309,44 @@ func TestReleaseUnmountsPodsInReverse(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, kernel.calls); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestShieldMachine: every setting of the whole machine that the kubelet would change has a file over it that suits the kubelet.
+func TestShieldMachine(t *testing.T) {
+	files := container(1)
+	for name := range machineWide() {
+		files["/proc/sys/"+name] = "7\n"
+	}
+	delete(files, "/proc/sys/kernel/keys/root_maxkeys")
+	m, kernel := newMachine(t, files)
+	if _, err := m.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range machineWide() {
+		mounted := slices.Contains(kernel.calls, fmt.Sprintf(`mount "/run/sysctl/%s" /proc/sys/%s/ "" %#x ""`, name, name, syscall.MS_BIND))
+		if _, exists := files["/proc/sys/"+name]; mounted != exists {
+			t.Errorf("%s: mounted over: %v, exists: %v", name, mounted, exists)
+		} else if exists && (m.read(t, "/proc/sys/"+name) != "7\n" || m.read(t, "/run/sysctl/"+name) != value+"\n") {
+			t.Errorf("%s: the machine's is %q, the node's is %q", name, m.read(t, "/proc/sys/"+name), m.read(t, "/run/sysctl/"+name))
+		}
+	}
+}
+
+func TestOpenFiles(t *testing.T) {
+	for name, tt := range map[string]struct {
+		hard uint64
+		want [2]uint64
+	}{
+		"may be raised": {0, [2]uint64{1 << 20, 1 << 20}}, "may not": {20000, [2]uint64{20000, 20000}},
+	} {
+		m, kernel := newMachine(t, container(1))
+		kernel.hard = tt.hard
+		if _, err := m.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		if kernel.limit != tt.want {
+			t.Errorf("%s: %v, want %v", name, kernel.limit, tt.want)
+		}
 	}
 }

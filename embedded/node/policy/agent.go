@@ -61,6 +61,7 @@ type Agent struct {
 
 	tableMu sync.Mutex // Table is used by the loop and by readers of counters
 	table   *Table
+	arp     *arpGuard
 
 	enforced latest.Value[*policy.Model] // set after each round; nil before the first
 
@@ -75,8 +76,8 @@ type Agent struct {
 func New(connect func() (kubernetes.Interface, error), cfg Config) *Agent {
 	cfg = cfg.withDefaults()
 	return &Agent{
-		cfg: cfg, connect: connect, claims: newClaims(), journal: newJournal(cfg.Node, cfg.Denials, time.Now),
-		dirty: make(chan struct{}, 1),
+		cfg: cfg, connect: connect, claims: newClaims(), journal: newJournal(cfg.Node, cfg.Denials, time.Now, senderAt(cfg.PodInterface)),
+		dirty: make(chan struct{}, 1), arp: newARPGuard(cfg),
 	}
 }
 
@@ -239,6 +240,9 @@ func (a *Agent) round(ctx context.Context, w *watcher) error {
 	a.tableMu.Lock()
 	err = a.table.Apply(ctx, rules)
 	stats := a.table.stats
+	if err == nil {
+		a.guardARP(ctx)
+	}
 	a.tableMu.Unlock()
 
 	a.mu.Lock()
@@ -258,6 +262,18 @@ func (a *Agent) round(ctx context.Context, w *watcher) error {
 	a.stats = stats
 	a.enforced.Set(model)
 	return nil
+}
+
+// guardARP is best effort: each pod has a link of its own, so that a lie over ARP concerns nobody else.
+func (a *Agent) guardARP(ctx context.Context) {
+	err := a.arp.apply(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	a.cfg.Logger.Warn("pods' ARP packets are not checked", "err", err)
+	if !a.arp.written {
+		a.arp.nft = nil // the kernel has no arp family
+	}
 }
 
 // readLog feeds the journal. Counters work without nflog, too.

@@ -35,5 +35,11 @@
 // only after the containers have started. Therefore the CNI plugin in embedded/node/policy/cni calls [Agent.Claim] during
 // ADD, before there is any container, and returns once the pod is programmed.
 //
+// # Addresses of senders
+//
+// Rules judge a packet by its source address, so that address has to be true. [GuardEdge] sees to it before connection tracking, in
+// a table of its own: what arrives from a pod has an address that is routed to that pod's interface, and nothing from outside has
+// or wants a loopback address. Refused packets are in the journal with the pod that really sent them.
+//
 // Pods have no IPv6 addresses. Link-local IPv6 of pods is dropped, since it would bypass the policies.
 package policy

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,8 @@ type journal struct {
 	node string
 	size int // denials kept
 	now  func() time.Time
+	// sender returns the address of the pod behind an interface; the zero value if there is none.
+	sender func(link uint32) netip.Addr
 
 	seq latest.Value[uint64] // of the last denial
 
@@ -57,9 +61,9 @@ type count struct {
 // pairsKept bounds the memory for pairs: between one and two times as many are kept.
 const pairsKept = 4096
 
-func newJournal(node string, size int, now func() time.Time) *journal {
+func newJournal(node string, size int, now func() time.Time, sender func(link uint32) netip.Addr) *journal {
 	return &journal{
-		node: node, size: size, now: now, recent: map[flow]uint64{},
+		node: node, size: size, now: now, sender: sender, recent: map[flow]uint64{},
 		pairs: map[pair]*count{}, old: map[pair]*count{}, names: names{model: policy.Compile(policy.Objects{}, policy.Options{})},
 	}
 }
@@ -80,6 +84,11 @@ func (j *journal) add(p packet) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.now()
+	claimed := p.from
+	if p.prefix.kind == logSpoofed {
+		p.from = j.sender(p.link)
+		p.fromPort = 0 // as invented as the address: one entry for all
+	}
 	x := pair{
 		direction: p.prefix.direction, protocol: p.protocol, port: p.port,
 		from: j.names.model.Describe(p.from), to: j.names.model.Describe(p.to),
@@ -91,7 +100,10 @@ func (j *journal) add(p packet) {
 		c.last = now
 		return
 	}
-	policies, reason := j.explain(p, x)
+	if p.prefix.kind == logSpoofed && !p.from.IsValid() {
+		x.from = "a pod that is gone"
+	}
+	policies, reason := j.explain(p, x, claimed)
 	x.policies = strings.Join(policies, " ")
 	if j.retry(p) {
 		return
@@ -136,9 +148,16 @@ func (j *journal) trim() {
 	}
 }
 
-func (j *journal) explain(p packet, x pair) (policies []string, reason string) {
-	if p.prefix.kind == logUnknown {
+// explain returns the policies behind a denial and its reason. claimed is the source address in the packet.
+func (j *journal) explain(p packet, x pair, claimed netip.Addr) (policies []string, reason string) {
+	switch p.prefix.kind {
+	case logUnknown:
 		return nil, "the pod's address was not programmed yet"
+	case logSpoofed:
+		if name := j.names.model.Describe(claimed); name != claimed.String() {
+			return nil, fmt.Sprintf("spoofed, sent with the address %s of %s", claimed, name)
+		}
+		return nil, fmt.Sprintf("spoofed, sent with the address %s", claimed)
 	}
 	g := j.names.model.Groups[p.prefix.id]
 	if g == nil {

@@ -23,7 +23,7 @@ func logged(kind logKind, id string, fromPort uint16) packet {
 // TestJournal: retries of a connection are packets of one denial, and only the last denials are kept.
 func TestJournal(t *testing.T) {
 	clock := time.Unix(1000, 0)
-	j := newJournal("n1", 10, func() time.Time { return clock })
+	j := newJournal("n1", 10, func() time.Time { return clock }, nil)
 	_, more := j.after(0)
 	j.add(logged(logUnknown, "", 1))
 	select {
@@ -59,7 +59,7 @@ func TestJournal(t *testing.T) {
 
 // TestPairsAreBounded: memory for pairs has a limit, and a pair in use is not forgotten.
 func TestPairsAreBounded(t *testing.T) {
-	j := newJournal("n1", 10, time.Now)
+	j := newJournal("n1", 10, time.Now, nil)
 	for i := range 20 * pairsKept {
 		p := logged(logAllowed, "", 1)
 		p.from = netip.AddrFrom4([4]byte{1, byte(i >> 16), byte(i >> 8), byte(i)})
@@ -94,7 +94,7 @@ func TestParseLog(t *testing.T) {
 	}
 	prefix := logPrefix{logDenied, policy.Egress, "0123456789ab"}
 	got, ok := parseLog(message(prefix.String(), ip))
-	want := packet{prefix, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), 12345, 80, "TCP"}
+	want := packet{prefix, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), 12345, 80, "TCP", 0}
 	if !ok || got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -106,10 +106,50 @@ func TestParseLog(t *testing.T) {
 			t.Errorf("%s: understood as %+v", name, p)
 		}
 	}
+	spoofed := logPrefix{logSpoofed, policy.Egress, ""}
+	ip6 := append([]byte{0x60, 0, 0, 0, 0, 8, 17, 64}, append(make([]byte, 31), 9, 0x30, 0x39, 0, 53)...)
+	arp := []byte{0, 1, 8, 0, 6, 4, 0, 1, 2, 2, 2, 2, 2, 2, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2}
+	for want, payload := range map[packet][]byte{
+		{spoofed, netip.IPv6Unspecified(), netip.MustParseAddr("::9"), 0, 53, "UDP", 0}:                  ip6,
+		{spoofed, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), 0, 0, "ARP", 0}:      arp,
+		{spoofed, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), 12345, 80, "TCP", 0}: ip,
+	} {
+		if p, ok := parseLog(message(spoofed.String(), payload)); !ok || p != want {
+			t.Errorf("spoofed: got %+v, %v, want %+v", p, ok, want)
+		}
+		if p, ok := parseLog(message(spoofed.String(), payload[:19])); ok {
+			t.Errorf("cut off: understood as %+v", p)
+		}
+	}
 	if p, ok := parseLog(message(prefix.String(), ip[:24])); !ok || p.port != 0 {
 		t.Errorf("without ports: %+v, %v", p, ok)
 	}
 	if n := len(prefix.String()); n > 127 || strings.ContainsAny(prefix.String(), `"\`) {
 		t.Errorf("prefix %q does not fit", prefix)
+	}
+}
+
+// TestSpoofedSender: the journal names the pod that sent a packet, not the one whose address is in it.
+func TestSpoofedSender(t *testing.T) {
+	senders := map[uint32]netip.Addr{7: netip.MustParseAddr("10.244.1.30")}
+	j := newJournal("n1", 10, time.Now, func(link uint32) netip.Addr { return senders[link] })
+	for i := range 3 {
+		p := logged(logSpoofed, "", uint16(i))
+		p.prefix.direction, p.link = policy.Egress, 7
+		j.add(p)
+	}
+	gone := logged(logSpoofed, "", 1)
+	gone.link = 8
+	j.add(gone)
+	denials, _ := j.after(0)
+	if len(denials) != 2 {
+		t.Fatalf("%d denials, want one for each sender: %+v", len(denials), denials)
+	}
+	d := denials[0]
+	if d.From != "10.244.1.30" || d.FromAddr != senders[7] || d.Packets != 3 || d.Reason != "spoofed, sent with the address 10.244.1.10" {
+		t.Errorf("got %+v", d)
+	}
+	if d := denials[1]; d.From != "a pod that is gone" {
+		t.Errorf("got %+v", d)
 	}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,6 +23,7 @@ const (
 	logAllowed logKind = 'A' // id is the hash of the policy that allowed it
 	logDenied  logKind = 'D' // id is the group whose policies did not allow it
 	logUnknown logKind = 'U' // the pod was not programmed yet
+	logSpoofed logKind = 'S' // the source address is not that of the pod that sent it
 )
 
 // logPrefix is the text that rules attach to logged packets; it tells the agent the decision.
@@ -54,12 +56,14 @@ type packet struct {
 	fromPort uint16
 	port     uint16
 	protocol corev1.Protocol
+	link     uint32 // index of the interface that a spoofed packet arrived on
 }
 
 // Numbers of the nfnetlink_log protocol: linux/netfilter/nfnetlink_log.h.
 const (
 	ulogPacket    = unix.NFNL_SUBSYS_ULOG << 8
 	ulogConfig    = unix.NFNL_SUBSYS_ULOG<<8 | 1
+	ulogInDevice  = 4
 	ulogPayload   = 9
 	ulogPrefix    = 10
 	ulogCfgCmd    = 1
@@ -145,20 +149,59 @@ func parseLog(m netlink.Message) (packet, bool) {
 	}
 	var payload []byte
 	var prefix string
+	var link uint32
 	for d.Next() {
 		switch d.Type() {
+		case ulogInDevice:
+			if b := d.Bytes(); len(b) == 4 {
+				link = binary.BigEndian.Uint32(b)
+			}
 		case ulogPayload:
 			payload = d.Bytes()
 		case ulogPrefix:
 			prefix = d.String()
 		}
 	}
-	p, ok := parseIPv4(payload)
+	pre, ok := parseLogPrefix(prefix)
 	if !ok || d.Err() != nil {
 		return packet{}, false
 	}
-	p.prefix, ok = parseLogPrefix(prefix)
+	p, ok := parseIPv4(payload)
+	if !ok && pre.kind == logSpoofed {
+		if p, ok = parseIPv6(payload); !ok {
+			p, ok = parseARP(payload)
+		}
+	}
+	if pre.kind == logSpoofed {
+		p.link = link
+	}
+	p.prefix = pre
 	return p, ok
+}
+
+// parseIPv6 parses the addresses, and the ports if they follow the header; false if it is too short or not IPv6.
+func parseIPv6(b []byte) (packet, bool) {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return packet{}, false
+	}
+	p := packet{
+		from: netip.AddrFrom16([16]byte(b[8:24])), to: netip.AddrFrom16([16]byte(b[24:40])), protocol: protocolName(b[6]),
+	}
+	switch b[6] {
+	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
+		if len(b) >= 44 {
+			p.port = binary.BigEndian.Uint16(b[42:])
+		}
+	}
+	return p, true
+}
+
+// parseARP parses the addresses of a packet about IPv4 on Ethernet: false if it is another one.
+func parseARP(b []byte) (packet, bool) {
+	if len(b) < 28 || !bytes.HasPrefix(b, []byte{0, 1, 8, 0, 6, 4}) {
+		return packet{}, false
+	}
+	return packet{from: netip.AddrFrom4([4]byte(b[14:18])), to: netip.AddrFrom4([4]byte(b[24:28])), protocol: "ARP"}, true
 }
 
 // parseIPv4 parses the addresses and ports of a packet; false if it is too short or not IPv4.

@@ -9,6 +9,8 @@
 //	app get -for 20s http://web/
 //	app mesh -ports 80,81 -addr :9000            # listens on ports; GET /probe?for=1s&to=… returns which targets the pod reaches
 //	app dial -for 3s 10.244.0.7:80               # dials from the first moment of the process and prints how often it succeeded
+//	app forge -kind tcp -from 10.244.0.9 10.244.0.7:80  # sends packets with the address of another
+//	app syn 127.0.0.1:10248                      # asks the gateway for an address of its own, and succeeds if that answers
 //	app api /version                             # requests a path of the API server, as the pod's service account
 package main
 
@@ -49,6 +51,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	key := flags.String("key", "/tls/tls.key", "its key")
 	udp := flags.String("udp", "", "UDP address to listen on, too")
 	ports := flags.String("ports", "80,81", "ports that mesh listens on")
+	kind := flags.String("kind", "udp", "what forge sends: udp, tcp or arp")
+	from := flags.String("from", "", "address that forge pretends to have")
 	limit := flags.Duration("for", 0, "how long to retry")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -69,6 +73,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return retry(ctx, *limit, func(ctx context.Context) error { return lookup(ctx, out, flags.Arg(0)) })
 	case "get":
 		return retry(ctx, *limit, func(ctx context.Context) error { return get(ctx, out, http.DefaultClient, flags.Arg(0), "") })
+	case "forge":
+		return forge(ctx, out, *kind, *from, flags.Arg(0))
+	case "syn":
+		return syn(ctx, out, flags.Arg(0))
 	case "api":
 		return retry(ctx, *limit, func(ctx context.Context) error { return api(ctx, out, flags.Arg(0)) })
 	}
@@ -108,6 +116,7 @@ func serveUDP(ctx context.Context, addr string) error {
 			if err != nil {
 				return
 			}
+			fmt.Printf("heard %s from %s\n", buf[:n], from)
 			_, _ = fmt.Fprintf(writeTo{conn, from}, "%s heard %s", name, buf[:n])
 		}
 	}()
