@@ -132,6 +132,7 @@ const (
 	NodeRunning NodeState = "Running"
 	NodeStopped NodeState = "Stopped"
 	NodePaused  NodeState = "Paused"
+	NodeDamaged NodeState = "Damaged" // what the backend keeps about it cannot be read, see Node.Problem; Delete removes it
 )
 
 // Node is plain data about one node, as read from the backend.
@@ -142,6 +143,7 @@ type Node struct {
 	ID          string     `json:"id"` // the backend's name for it: a container ID
 	IP          string     `json:"ip"`
 	State       NodeState  `json:"state"`
+	Problem     string     `json:"problem,omitempty"` // of a damaged node, of which only Cluster, Name, Driver and ID are known
 	Created     time.Time  `json:"created"`
 	PayloadSHA  string     `json:"payloadSHA,omitempty"`
 	MilliCPUs   int64      `json:"milliCPUs,omitempty"`

@@ -49,6 +49,11 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 		if err != nil {
 			info.Problems = append(info.Problems, err.Error())
 		}
+		for _, n := range info.Nodes {
+			if n.State == cluster.NodeDamaged {
+				info.Problems = append(info.Problems, "node "+n.Name+" is damaged: "+n.Problem)
+			}
+		}
 	}
 	if err := info.ask(ctx, l); err != nil {
 		info.Problems = append(info.Problems, err.Error())

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/klkube/kl/cluster"
@@ -90,6 +91,12 @@ func (u *upRun) startNode(ctx context.Context, n cluster.Node) error {
 	u.mu.Lock()
 	u.changed = true
 	u.mu.Unlock()
+	if n.State == cluster.NodeDamaged {
+		return &cluster.Error{
+			Op: "start node", Node: n.Name, Err: errors.New(n.Problem),
+			Hint: fmt.Sprintf("restore the file, or make the node again: 'kl node remove %s --name %s' and 'kl node add'", n.Name, n.Cluster),
+		}
+	}
 	err := fmt.Errorf("it is %s, and driver %s cannot change that", n.State, u.driver.Name())
 	if d, ok := u.driver.(cluster.Starter); ok && n.State == cluster.NodeStopped {
 		err = d.Start(ctx, n)

@@ -4,7 +4,9 @@ package native
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -63,24 +65,39 @@ func (b bundle) writeTo(file string, r record) error {
 	return statefile.Create(file, data, 0o600)
 }
 
-// read returns errNoNode if there is no such node.
+// clusterName is the name of the cluster that the node's directory is in.
+func (b bundle) clusterName() string { return filepath.Base(b.clusterDir()) }
+
+// damaged is the error for a file of the node that cannot be read.
+func (b bundle) damaged(file string, err error) error {
+	home := cluster.Home(filepath.Dir(filepath.Dir(b.clusterDir())))
+	return cluster.Damaged(home.Cluster(b.clusterName()), file, err)
+}
+
+// read returns errNoNode if there is no such node. Any other error names the file that is damaged.
 func (b bundle) read() (record, error) {
 	data, err := os.ReadFile(b.config())
-	if os.IsNotExist(err) {
-		return record{}, errNoNode
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(b.dir); errors.Is(err, fs.ErrNotExist) {
+			return record{}, errNoNode
+		}
 	}
 	if err != nil {
-		return record{}, fmt.Errorf("read bundle: %w", err)
+		return record{}, b.damaged(b.config(), err)
 	}
 	var config struct {
 		Annotations map[string]string `json:"annotations"`
 	}
 	var r record
 	if err := json.Unmarshal(data, &config); err != nil {
-		return record{}, fmt.Errorf("read %s: %w", b.config(), err)
+		return record{}, b.damaged(b.config(), err)
 	}
 	if err := json.Unmarshal([]byte(config.Annotations[recordAnnotation]), &r); err != nil {
-		return record{}, fmt.Errorf("read %s: annotation %s: %w", b.config(), recordAnnotation, err)
+		return record{}, b.damaged(b.config(), fmt.Errorf("annotation %s: %w", recordAnnotation, err))
+	}
+	if r.Spec.Cluster != b.clusterName() || r.Spec.Name != b.name() || !r.Addr.IsValid() || !r.Subnet.IsValid() {
+		err := fmt.Errorf("annotation %s is of node %q of cluster %q, address %s", recordAnnotation, r.Spec.Name, r.Spec.Cluster, r.Addr)
+		return record{}, b.damaged(b.config(), err)
 	}
 	return r, nil
 }

@@ -93,14 +93,24 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	return err
 }
 
-// destroy removes a node. The caller holds its lock. The directory is renamed first: from then on the node does not exist.
+// destroy removes a node, whatever state its files are in. The caller holds its lock. The directory is renamed first: from then
+// on the node does not exist.
 func (d *Driver) destroy(ctx context.Context, b bundle) error {
 	if err := b.halt(ctx, 0); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		d.log.Info("end a node without the help of its files", "node", b.dir, "reason", err)
+		if forced := b.force(ctx); forced != nil {
+			return errors.Join(err, forced)
+		}
+	}
+	if err := b.killSupervisors(ctx); err != nil { // none is left, unless its lock was removed
 		return err
 	}
 	aside, err := os.MkdirTemp(d.root, ".old-")
-	if err != nil {
-		return err
+	if err != nil { // as on a full disk: what is left if that is interrupted is a damaged node, and can be deleted
+		return os.RemoveAll(b.dir)
 	}
 	if err := os.Rename(b.dir, filepath.Join(aside, "node")); err != nil {
 		return errors.Join(err, os.Remove(aside))
@@ -135,7 +145,11 @@ func (b bundle) halt(ctx context.Context, gracePeriod time.Duration) error {
 		case c.PID > 0:
 			return false, errors.Join(rc.signal(ctx, c, unix.SIGKILL), waitExit(ctx, c.PID))
 		}
-		return b.unsupervised()
+		gone, err := b.unsupervised()
+		if err == nil && !gone { // runc has no state of the node, yet or any more: without its processes the supervisor ends
+			_, err = signalCgroup(b.scope().cgroup() + "/" + b.name())
+		}
+		return gone, err
 	})
 	if err != nil {
 		return fmt.Errorf("end the node: %w", err)

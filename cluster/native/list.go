@@ -11,47 +11,60 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// List reads the bundles of the nodes and, for the ones that run, runc's state.
+// List reads the bundles of the nodes and, for the ones that run, runc's state. A node whose files cannot be read is damaged,
+// and no obstacle to listing the others.
 func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	records, err := d.records()
+	bundles, err := d.bundles()
 	if err != nil {
 		return nil, err
 	}
 	var nodes []cluster.Node
-	for _, r := range records {
-		if clusterName != "" && r.Spec.Cluster != clusterName {
+	for _, b := range bundles {
+		if clusterName != "" && b.clusterName() != clusterName {
 			continue
 		}
-		b := d.bundle(r.Spec.Cluster, r.Spec.Name)
-		c, err := r.runc(b.scope()).container(b.name())
-		if err != nil {
-			return nil, err
+		r, c, err := b.inspect()
+		switch {
+		case errors.Is(err, errNoNode): // deleted in the meantime
+		case err != nil:
+			nodes = append(nodes, cluster.Node{
+				Cluster: b.clusterName(), Name: b.name(), Driver: d.Name(), ID: b.id(), State: cluster.NodeDamaged, Problem: err.Error(),
+			})
+		default:
+			nodes = append(nodes, r.node(b.id(), stateOf(c)))
 		}
-		nodes = append(nodes, r.node(b.id(), stateOf(c)))
 	}
 	cluster.SortNodes(nodes)
 	return nodes, nil
 }
 
-// records reads all bundles. A node that is deleted in the meantime is left out.
+// bundles returns the directory of each node, and whatever else is in a cluster's directory: that is a damaged node.
+func (d *Driver) bundles() ([]bundle, error) {
+	paths, err := filepath.Glob(filepath.Join(escapeGlob(d.root), "[^.]*", "*"))
+	if err != nil {
+		return nil, err
+	}
+	bundles := make([]bundle, len(paths))
+	for i, path := range paths {
+		bundles[i] = bundle{path}
+	}
+	return bundles, nil
+}
+
+// records reads all bundles. Nodes that are damaged, or deleted in the meantime, are left out.
 func (d *Driver) records() ([]record, error) {
-	files, err := filepath.Glob(filepath.Join(escapeGlob(d.root), "[^.]*", "*", "config.json"))
+	bundles, err := d.bundles()
 	if err != nil {
 		return nil, err
 	}
 	var records []record
-	for _, f := range files {
-		r, err := bundle{filepath.Dir(f)}.read()
-		if errors.Is(err, errNoNode) {
-			continue
+	for _, b := range bundles {
+		if r, err := b.read(); err == nil {
+			records = append(records, r)
 		}
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, r)
 	}
 	return records, nil
 }

@@ -183,26 +183,30 @@ func spec(t *testing.T, d *Driver, name string) cluster.NodeSpec {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
-		defer cancel()
-		nodes, err := d.List(ctx, "c")
-		if err != nil {
-			t.Error(err)
-		}
-		for _, n := range nodes {
-			if err := d.Delete(ctx, n); err != nil {
-				t.Error(err)
-			}
-		}
-		if err := d.DeleteCluster(ctx, "c"); err != nil {
-			t.Error(err)
-		}
-		if left := residue(t, d, "c"); left != "" {
-			t.Errorf("left on this machine:\n%s", left)
-		}
-	})
+	t.Cleanup(func() { remove(t, d, "c") })
 	return s
+}
+
+// remove removes a cluster and checks that nothing is left of it.
+func remove(t *testing.T, d *Driver, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	defer cancel()
+	nodes, err := d.List(ctx, name)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, n := range nodes {
+		if err := d.Delete(ctx, n); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.DeleteCluster(ctx, name); err != nil {
+		t.Error(err)
+	}
+	if left := residue(t, d, name); left != "" {
+		t.Errorf("left on this machine:\n%s", left)
+	}
 }
 
 func create(t *testing.T, d *Driver, s cluster.NodeSpec) cluster.Node {
