@@ -68,7 +68,11 @@ func newMachine(t *testing.T) *machine {
 		Drivers: []DriverFactory{{Name: cluster.DriverDocker, Open: func(context.Context, *slog.Logger) (cluster.Driver, error) { return driver, nil }}},
 		Exec: func(program string, args, environ []string) error {
 			i := slices.IndexFunc(environ, func(s string) bool { return strings.HasPrefix(s, "KUBECONFIG=") })
-			m.ran = append([]string{filepath.Base(program), strings.TrimPrefix(environ[i], "KUBECONFIG="+string(home)+"/")}, args...)
+			kubeconfig := ""
+			if i >= 0 {
+				kubeconfig = strings.TrimPrefix(environ[i], "KUBECONFIG="+string(home)+"/")
+			}
+			m.ran = append([]string{filepath.Base(program), kubeconfig}, args...)
 			return nil
 		},
 	}
@@ -203,6 +207,11 @@ func TestStory(t *testing.T) {
 		want := []string{filepath.Base(os.Args[0]), "clusters/kl/kubeconfig", "kl-engine", "kubectl", "get", "pods", "-A", "--help"}
 		if diff := cmp.Diff(want, m.ran); diff != "" {
 			t.Error(diff)
+		}
+		t.Setenv("KUBECONFIG", "mine")
+		m.must("kubectl", "-n", "dev", "config", "set-context", "--current", "--namespace=dev")
+		if m.ran[1] != "KUBECONFIG=mine" {
+			t.Errorf("kubectl config changes %s, not the user's kubeconfig", m.ran[1])
 		}
 	})
 	t.Run("image load", func(t *testing.T) { testImageLoad(t, m) })

@@ -37,11 +37,11 @@ func kubeconfig(ctx context.Context, e *env, merge bool) error {
 		return err
 	}
 	if merge {
-		file, err := e.host(nil).MergeKubeconfig(ctx, e.name)
+		file, name, err := e.host(nil).MergeKubeconfig(ctx, e.name)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.Err, "Merged context %s into %s and made it current.\n", cluster.ContextName(e.name), file)
+		fmt.Fprintf(e.Err, "Merged context %s into %s and made it current.\n", name, file)
 		return nil
 	}
 	data, err := os.ReadFile(l.Kubeconfig())

@@ -25,7 +25,8 @@ func newKubectlCmd(e *env) *cobra.Command {
 		Use:   "kubectl [--name NAME] COMMAND…",
 		Short: "Run the built-in kubectl against the cluster",
 		Long: "Run the built-in kubectl against the cluster, whatever the current context of your kubeconfig is. All\n" +
-			"arguments are passed to kubectl, except a --name that comes first. 'kl kubectl help' lists its commands.",
+			"arguments are passed to kubectl, except a --name that comes first. 'kl kubectl help' lists its commands.\n" +
+			"'kl kubectl config' reads and changes your kubeconfig, never the cluster's own.",
 		Example: "  kl kubectl get pods -A\n  kl kubectl --name big apply -f app.yaml\n  kl kubectl exec -it web-0 -- sh",
 		// Flags belong to kubectl, and some of its commands have a --name too.
 		DisableFlagParsing: true,
@@ -69,7 +70,7 @@ func (e *env) takeName(args []string) ([]string, error) {
 
 // kubectl replaces this process with kubectl, so that terminal, signals and exit code are kubectl's.
 func kubectl(ctx context.Context, e *env, args []string) error {
-	engine, environ, err := e.kubectlProgram(ctx, e.layout())
+	engine, environ, err := e.kubectlProgram(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -113,11 +114,21 @@ func worksOffline(args []string) bool {
 	if len(args) == 0 || slices.ContainsFunc(args, func(a string) bool { return slices.Contains(offline, a) }) {
 		return true
 	}
-	return slices.Contains([]string{"help", "completion", "config", "kustomize", "options", "plugin", "__complete", "__completeNoDesc"}, args[0])
+	return slices.Contains([]string{"help", "completion", "config", "kustomize", "options", "plugin", "__complete", "__completeNoDesc"}, kubectlCommand(args))
 }
 
-// kubectlProgram returns the program to run with first argument "kubectl", and its environment.
-func (e *env) kubectlProgram(ctx context.Context, l cluster.Layout) (engine string, environ []string, err error) {
+// kubectlProgram returns the program to run with first argument "kubectl" and then args, and its environment. 'kubectl
+// config' gets the user's kubeconfig: the cluster's own holds what kl relies on, and must not change.
+func (e *env) kubectlProgram(ctx context.Context, args []string) (engine string, environ []string, err error) {
+	if kubectlCommand(args) == "config" {
+		p, err := e.Payload(ctx)
+		return p.Engine, os.Environ(), err
+	}
+	return e.clusterKubectl(ctx, e.layout())
+}
+
+// clusterKubectl is kubectlProgram for commands that use a cluster.
+func (e *env) clusterKubectl(ctx context.Context, l cluster.Layout) (engine string, environ []string, err error) {
 	if _, err := cluster.ReadSpec(l); err != nil {
 		return "", nil, err
 	}
@@ -133,9 +144,27 @@ func (e *env) kubectlProgram(ctx context.Context, l cluster.Layout) (engine stri
 	return p.Engine, append(environ, "KUBECONFIG="+l.Kubeconfig()), nil
 }
 
+// kubectlCommand returns the command among the arguments of kubectl, which flags may precede; empty if there is none.
+func kubectlCommand(args []string) string {
+	const booleans = " --disable-compression --insecure-skip-tls-verify --match-server-version --warnings-as-errors --help -h --alsologtostderr --logtostderr "
+	for i := 0; i < len(args); i++ {
+		flag, isFlag := args[i], strings.HasPrefix(args[i], "-") && args[i] != "-"
+		switch {
+		case flag == "--":
+			return ""
+		case !isFlag:
+			return flag
+		case strings.Contains(booleans, " "+flag+" "), strings.Contains(flag, "="), !strings.HasPrefix(flag, "--") && len(flag) > 2:
+		default:
+			i++ // the flag's value
+		}
+	}
+	return ""
+}
+
 // runKubectl runs the built-in kubectl as a child process. It is host.Host.Kubectl.
 func (e *env) runKubectl(ctx context.Context, l cluster.Layout, out io.Writer, args ...string) error {
-	engine, environ, err := e.kubectlProgram(ctx, l)
+	engine, environ, err := e.clusterKubectl(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -150,7 +179,7 @@ func completeKubectl(ctx context.Context, e *env, args []string, word string) ([
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	engine, environ, err := e.kubectlProgram(ctx, e.layout())
+	engine, environ, err := e.kubectlProgram(ctx, args)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

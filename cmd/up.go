@@ -190,7 +190,11 @@ func printResult(w io.Writer, r *host.Result) {
 	if r.Cluster != cluster.DefaultName {
 		name = " --name " + r.Cluster
 	}
-	fmt.Fprintf(w, "\nNext:\n  kubectl --context %s get nodes\n  kl kubectl%s get pods -A\n  kl down%s\n", r.Context, name, name)
+	fmt.Fprint(w, "\nNext:\n")
+	if r.Kubeconfig != "" {
+		fmt.Fprintf(w, "  kubectl --context %s get nodes\n", r.Context)
+	}
+	fmt.Fprintf(w, "  kl kubectl%s get pods -A\n  kl down%s\n", name, name)
 }
 
 // longestSteps names the components and steps that took longest.

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/cluster/kubeconfig"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -111,9 +110,7 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 			return err
 		}
 	}
-	if err := kubeconfig.Forget(ctx, l, h.Kubeconfigs); err != nil {
-		return err
-	}
+	forget(ctx, l, steps, h.Kubeconfigs)
 	if err := os.RemoveAll(l.Dir()); err != nil {
 		return &cluster.Error{Op: "remove " + l.Dir(), Err: err, Hint: "remove the directory yourself, as root if a node wrote there"}
 	}
@@ -178,11 +175,7 @@ func (u *upRun) undo(ctx context.Context) error {
 		if err := g.Wait(); err != nil || !u.fresh {
 			return "", err
 		}
-		if u.target != "" {
-			if err := kubeconfig.Forget(ctx, u.layout, []string{u.target}); err != nil {
-				return "", err
-			}
-		}
+		forget(ctx, u.layout, u.steps, nil)
 		return "", os.RemoveAll(u.layout.Dir())
 	})
 }

@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 // readForeign returns another tool's kubeconfig: formatted as kubectl formats it, with a comment and fields that kl does
@@ -94,4 +96,76 @@ func TestKubeconfigLock(t *testing.T) {
 		t.Error(err)
 	}
 	checkKept(t, b.kubeconfig, []string{"kl-demo"})
+}
+
+// A kubeconfig that cannot be merged into, or no longer, keeps no cluster from coming up or going: the file is named at once.
+func TestKubeconfigThatCannotBeWritten(t *testing.T) {
+	b := newBench(t)
+	if err := syscall.Mkfifo(b.kubeconfig, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := b.mustUp(t, request(0))
+	const want = ": is a named pipe, not a regular file; it gets no context"
+	if r.Kubeconfig != "" || len(b.warnings(want)) != 1 || !strings.Contains(b.warnings(want)[0], b.kubeconfig) {
+		t.Errorf("kubeconfig is %q, warnings %q", r.Kubeconfig, b.warnings(""))
+	}
+	if _, err := b.Down(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(b.kubeconfig); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		t.Errorf("the pipe has become %v (%v)", info, err)
+	}
+
+	// A file that was asked for is an error before anything is made.
+	_, err := b.Up(t.Context(), request(0), host.UpOptions{Kubeconfig: b.kubeconfig})
+	if err == nil || !strings.Contains(err.Error(), b.kubeconfig+": is a named pipe") {
+		t.Errorf("Up returned %v", err)
+	}
+	if err := os.Remove(b.kubeconfig); err != nil { // checkGone reads it
+		t.Fatal(err)
+	}
+	b.checkGone(t)
+
+	b.mustUp(t, request(0))
+	write(t, b.kubeconfig, "broken: [")
+	if _, err := b.Down(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.warnings("entries of cluster demo may be left in that file"); len(got) != 1 || !strings.Contains(got[0], b.kubeconfig) {
+		t.Errorf("warnings are %q", got)
+	}
+	b.checkGone(t)
+}
+
+// warnings returns the warnings that contain text.
+func (b *bench) warnings(text string) (found []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.events {
+		if e.State == cluster.StepWarning && strings.Contains(e.Message, text) {
+			found = append(found, e.Message)
+		}
+	}
+	return found
+}
+
+// Only the up that makes a cluster switches the current context.
+func TestCurrentContext(t *testing.T) {
+	b := newBench(t)
+	write(t, b.kubeconfig, readForeign(t))
+	b.mustUp(t, request(0))
+	checkKept(t, b.kubeconfig, []string{"current-context: kl-demo"})
+	write(t, b.kubeconfig, strings.NewReplacer("current-context: kl-demo", "current-context: prod").Replace(read(t, b.kubeconfig)))
+	b.mustUp(t, request(-1))
+	if err := b.Stop(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Start(t.Context(), "demo", host.UpOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	checkKept(t, b.kubeconfig, []string{"current-context: prod"})
+	if _, name, err := b.MergeKubeconfig(t.Context(), "demo"); err != nil || name != "kl-demo" {
+		t.Errorf("context %s, %v", name, err)
+	}
+	checkKept(t, b.kubeconfig, []string{"current-context: kl-demo"})
 }

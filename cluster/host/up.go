@@ -25,7 +25,7 @@ type UpOptions struct {
 	Timeout    time.Duration // 0 means DefaultTimeout
 	Retain     bool          // leave what a failed up made, for a look at it
 	Restart    string        // RestartAlways, RestartNo, or empty: as it was
-	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs
+	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs, or fail before anything starts
 }
 
 // What UpOptions.Restart can be: whether the cluster starts when the machine boots.
@@ -48,7 +48,7 @@ type Result struct {
 	Kubernetes string             `json:"kubernetes"`
 	Nodes      int                `json:"nodes"`
 	Context    string             `json:"context"`
-	Kubeconfig string             `json:"kubeconfig"` // the file merged into
+	Kubeconfig string             `json:"kubeconfig"` // the file merged into; empty if there is none
 	Seconds    float64            `json:"seconds"`
 	Steps      []cluster.Step     `json:"steps"`
 	Status     cluster.Status     `json:"-"`
@@ -121,11 +121,12 @@ type upRun struct {
 	why     string // how driver auto became this one; empty if the Spec names it
 	payload cluster.Payload
 
-	fresh  bool         // there was no such cluster
-	before cluster.Spec // what there was, if not fresh
-	wrote  bool         // this run wrote files
-	plane  *process     // the control plane this run started
-	target string       // the kubeconfig this run merges into
+	fresh   bool         // there was no such cluster
+	before  cluster.Spec // what there was, if not fresh
+	wrote   bool         // this run wrote files
+	plane   *process     // the control plane this run started
+	target  string       // the kubeconfig this run merges into; empty for none
+	context string       // the cluster's context there
 
 	apiReady chan struct{} // closed once the API answers, through apiOnce
 	apiOnce  sync.Once
@@ -151,6 +152,9 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	}
 	u.spec.Driver = u.driver.Name()
 	warn := func(text string) { u.steps.say(cluster.StepPreflight, cluster.StepWarning, text) }
+	if err := u.chooseKubeconfig(warn); err != nil {
+		return nil, err
+	}
 	if err := u.host.preflight(ctx, u.layout, u.spec.NodeCount(), warn); err != nil {
 		return nil, err
 	}
@@ -180,7 +184,7 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := u.steps.within(ctx, cluster.StepKubeconfig, func() (string, error) { return "", u.kubeconfig(ctx) }); err != nil {
+	if err := u.steps.within(ctx, cluster.StepKubeconfig, func() (string, error) { return "", u.mergeKubeconfig(ctx) }); err != nil {
 		return nil, err
 	}
 	return u.result(status, pid != 0 && !u.changed), nil
@@ -350,20 +354,12 @@ func (u *upRun) autostart(ctx context.Context) error {
 	return err
 }
 
-func (u *upRun) kubeconfig(ctx context.Context) error {
-	u.target = cmp.Or(u.opts.Kubeconfig, kubeconfig.Target(u.host.Kubeconfigs))
-	if u.target == "" {
-		return nil
-	}
-	return kubeconfig.Merge(ctx, u.layout, u.target)
-}
-
 func (u *upRun) result(status cluster.Status, running bool) *Result {
 	steps, total := u.steps.finished()
 	return &Result{
 		Cluster: u.spec.Name, Driver: u.spec.Driver, Running: running,
 		Kubernetes: status.Kubernetes, Nodes: u.spec.NodeCount(),
-		Context: cluster.ContextName(u.spec.Name), Kubeconfig: u.target,
+		Context: cmp.Or(u.context, cluster.ContextName(u.spec.Name)), Kubeconfig: u.target,
 		Seconds: total.Seconds(), Steps: steps, Status: status,
 	}
 }

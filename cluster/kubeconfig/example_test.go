@@ -12,7 +12,9 @@ import (
 
 func Example() {
 	target := kubeconfig.Target(filepath.SplitList(os.Getenv("KUBECONFIG")))
-	if err := kubeconfig.Merge(context.Background(), cluster.Home("/home/me/.kl").Cluster("demo"), target); err != nil {
+	name, err := kubeconfig.Merge(context.Background(), cluster.Home("/home/me/.kl").Cluster("demo"), target, true)
+	if err != nil {
 		log.Fatal(err)
 	}
+	log.Printf("kubectl --context %s get nodes", name)
 }

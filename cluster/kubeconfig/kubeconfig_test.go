@@ -62,7 +62,7 @@ func TestMergeAndForget(t *testing.T) {
 			if tt.before != "" {
 				write(t, path, tt.before)
 			}
-			if err := kubeconfig.Merge(t.Context(), l, path); err != nil {
+			if _, err := kubeconfig.Merge(t.Context(), l, path, true); err != nil {
 				t.Fatal(err)
 			}
 			config := parseConfig(t, read(t, path))
@@ -80,8 +80,8 @@ func TestMergeAndForget(t *testing.T) {
 			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 				t.Errorf("mode is %v, %v", info.Mode(), err)
 			}
-			if err := kubeconfig.Forget(t.Context(), l, nil); err != nil {
-				t.Fatal(err)
+			if left := kubeconfig.Forget(t.Context(), l, nil); left != nil {
+				t.Fatal(left)
 			}
 			after := read(t, path)
 			if strings.Contains(after, "kl-demo") {
@@ -116,7 +116,7 @@ func TestMergeLeavesOtherFilesAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
 			write(t, path, text)
-			if err := kubeconfig.Merge(t.Context(), l, path); err == nil {
+			if _, err := kubeconfig.Merge(t.Context(), l, path, true); err == nil {
 				t.Error("merged without an error")
 			}
 			if after := read(t, path); after != text {
@@ -131,12 +131,12 @@ func TestForgetKeepsAnotherCurrentContext(t *testing.T) {
 	foreign := readForeign(t)
 	l, path := newCluster(t), filepath.Join(t.TempDir(), "config")
 	write(t, path, foreign)
-	if err := kubeconfig.Merge(t.Context(), l, path); err != nil {
+	if _, err := kubeconfig.Merge(t.Context(), l, path, true); err != nil {
 		t.Fatal(err)
 	}
 	write(t, path, strings.Replace(read(t, path), "current-context: kl-demo", "current-context: prod", 1))
-	if err := kubeconfig.Forget(t.Context(), l, nil); err != nil {
-		t.Fatal(err)
+	if left := kubeconfig.Forget(t.Context(), l, nil); left != nil {
+		t.Fatal(left)
 	}
 	checkKept(t, path, []string{"current-context: prod"})
 }

@@ -78,6 +78,12 @@ func Read(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
+// Follow returns where a path leads to through symbolic links, the last of which may dangle: the file that Write writes.
+func Follow(path string) (string, error) {
+	target, err := follow(path)
+	return target, named("follow", path, err)
+}
+
 // follow returns where a path leads to through symbolic links; the last may dangle. Root does not follow a link of another
 // user to what is not that user's.
 func follow(path string) (string, error) {
