@@ -26,6 +26,9 @@ type browser struct {
 	cancel  func()
 }
 
+// terminatingColumn stands for the column that tells what an object that is being deleted waits for.
+const terminatingColumn = -1
+
 // tableMsg brings a new table of a browser.
 type tableMsg struct {
 	b    *browser
@@ -71,6 +74,10 @@ func (b *browser) setState(v viewState) {
 			out = append(out, kit.Dim(rows[i].Namespace))
 		}
 		for _, c := range b.columns {
+			if c == terminatingColumn {
+				out = append(out, kit.Text(rows[i].Terminating))
+				continue
+			}
 			if c < len(rows[i].Cells) {
 				out = append(out, kit.Text(rows[i].Cells[c]))
 			}
@@ -197,6 +204,9 @@ func (b *browser) chooseColumns() {
 			col.Drop = 2 + i
 		}
 		cols, at = append(cols, col), append(at, i)
+		if i == 0 && slices.ContainsFunc(b.data.Rows, func(r observe.TableRow) bool { return r.Terminating != "" }) {
+			cols, at = append(cols, kit.Column{Title: "deletion", Max: 60}), append(at, terminatingColumn)
+		}
 	}
 	if slices.Equal(at, b.columns) && b.table.Columns() == len(cols) {
 		return

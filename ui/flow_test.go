@@ -15,6 +15,7 @@ import (
 	"github.com/charmbracelet/x/exp/teatest"
 	"github.com/muesli/termenv"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/observe/observetest"
@@ -186,6 +187,31 @@ func TestFlowWithRightsToOneNamespace(t *testing.T) {
 	f.sees("100 pods", "ns team-01")
 	f.keys("2")
 	f.sees("You may not list deployments in namespace team-01")
+}
+
+// TestFlowDeleteWithFinalizer deletes an object that has to wait for its finalizer, in a list and among the pods.
+func TestFlowDeleteWithFinalizer(t *testing.T) {
+	objects := observetest.Deployment("shop", "cart", 1, 1, 1, 0, time.Now().Add(-time.Hour))
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *appsv1.ReplicaSet:
+			o.Finalizers = []string{"example.test/hold"}
+		case *corev1.Pod:
+			o.Finalizers = []string{"example.test/backup", "example.test/dns"}
+		}
+	}
+	f := startFlow(t, targetOf(t, "test", observetest.Start(t, objects...)))
+	f.sees("shop/cart")
+	f.keys("5")
+	f.sees("1 pod")
+	f.keys("D", "y")
+	f.sees("Terminating: waits for its finalizers example.test/backup, example.test/dns")
+	f.keys("r")
+	f.write("replicasets")
+	f.keys("enter")
+	f.sees("1 replicasets")
+	f.keys("D", "y")
+	f.sees("Terminating: waits for its finalizer example.test/hold")
 }
 
 func TestFlowBrowseAnyResource(t *testing.T) {

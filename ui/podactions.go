@@ -59,7 +59,16 @@ func confirmDelete(sh shell, res observe.Resource, namespace, name, note string)
 		where = " in namespace " + namespace
 	}
 	return sh.ask(&kit.Confirm{Title: "Delete " + name, Verb: "delete", Grave: true, Lines: []string{res.Kind + " " + name + where + ".", note},
-		Then: s.do("deleted "+name, func(ctx context.Context) error { return s.act.Delete(ctx, res, namespace, name) })})
+		Then: s.run(func(ctx context.Context) tea.Msg {
+			pending, err := s.act.Delete(ctx, res, namespace, name)
+			switch {
+			case err != nil:
+				return toastMsg{refusal(err), observe.Bad}
+			case pending != "":
+				return toastMsg{pending + " (" + name + ")", observe.Busy} // a narrow window cuts the name
+			}
+			return toastMsg{"deleted " + name, observe.Good}
+		})})
 }
 
 // chooseShell opens a shell in a container of a pod and asks which one if there are several.

@@ -160,19 +160,18 @@ func (a *Actions) Cordon(ctx context.Context, node string, on bool) error {
 	return nil
 }
 
-// Delete deletes any object; its dependents are deleted in the background.
-func (a *Actions) Delete(ctx context.Context, res Resource, namespace, name string) error {
-	policy := metav1.DeletePropagationBackground
-	var err error
-	if res.Namespaced {
-		err = a.dynamic.Resource(res.GVR).Namespace(namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
-	} else {
-		err = a.dynamic.Resource(res.GVR).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
+// Delete deletes any object; its dependents are deleted in the background. An object that is still there afterwards, because
+// it ends gracefully or has finalizers, is described by pending.
+func (a *Actions) Delete(ctx context.Context, res Resource, namespace, name string) (pending string, err error) {
+	policy, objects := metav1.DeletePropagationBackground, a.resource(res, namespace)
+	if err := objects.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
+		return "", fmt.Errorf("delete %s %s: %w", res.GVR.Resource, name, err)
 	}
-	if err != nil {
-		return fmt.Errorf("delete %s %s: %w", res.GVR.Resource, name, err)
+	o, err := objects.Get(ctx, name, metav1.GetOptions{})
+	if err != nil || o.GetDeletionTimestamp() == nil { // it is gone, was made again, or must not be read
+		return "", nil
 	}
-	return nil
+	return terminating(o), nil
 }
 
 // Events returns the events about an object, oldest first.

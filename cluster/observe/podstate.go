@@ -52,9 +52,15 @@ func PodStateOf(p *corev1.Pod, now time.Time) PodState {
 	switch {
 	case p.DeletionTimestamp != nil:
 		s.Text, s.Level = "Terminating", Busy
+		if len(p.Finalizers) > 0 && s.Ready == 0 {
+			s.Why = "waits for its " + named(p.Finalizers)
+		}
 		if over := now.Sub(p.DeletionTimestamp.Time); over > 10*time.Second {
 			s.Level = Warn
-			s.Why = fmt.Sprintf("should have ended %s ago%s", span(over), finalizers(p))
+			s.Why = fmt.Sprintf("should have ended %s ago", span(over))
+			if len(p.Finalizers) > 0 {
+				s.Why += ": waits for its " + named(p.Finalizers)
+			}
 		}
 	case p.Status.Phase == corev1.PodSucceeded:
 		s.Text, s.Level = "Completed", Idle
@@ -71,11 +77,13 @@ func PodStateOf(p *corev1.Pod, now time.Time) PodState {
 	return s
 }
 
-func finalizers(p *corev1.Pod) string {
-	if len(p.Finalizers) > 0 {
-		return ": finalizer " + p.Finalizers[0]
+// named lists the finalizers that an object waits for before it is gone.
+func named(finalizers []string) string {
+	noun := "finalizer "
+	if len(finalizers) > 1 {
+		noun = "finalizers "
 	}
-	return ""
+	return noun + strings.Join(finalizers, ", ")
 }
 
 func (s *PodState) unscheduled(p *corev1.Pod) {

@@ -133,6 +133,7 @@ type Column struct {
 type TableRow struct {
 	Namespace, Name, UID string
 	Cells                []string
+	Terminating          string // says that the object is being deleted, and what it waits for; empty if it is not
 }
 
 const tableAccept = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -216,6 +217,9 @@ func tableRow(r *metav1.TableRow) TableRow {
 	if out.UID == "" { // some aggregated APIs, such as metrics, have no UIDs
 		out.UID = o.Namespace + "/" + o.Name
 	}
+	if o.DeletionTimestamp != nil {
+		out.Terminating = terminating(&o)
+	}
 	for _, c := range r.Cells {
 		switch v := c.(type) {
 		case nil:
@@ -227,6 +231,14 @@ func tableRow(r *metav1.TableRow) TableRow {
 		}
 	}
 	return out
+}
+
+// terminating says that an object is being deleted, and which finalizers it waits for.
+func terminating(o metav1.Object) string {
+	if len(o.GetFinalizers()) == 0 {
+		return "Terminating"
+	}
+	return "Terminating: waits for its " + named(o.GetFinalizers())
 }
 
 func (st *tableState) apply(kind watch.EventType, raw []byte) error {

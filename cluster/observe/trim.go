@@ -19,7 +19,9 @@ func trim(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Pod:
 		trimPodSpec(&o.Spec)
-		o.Finalizers = nil
+		if o.DeletionTimestamp == nil {
+			o.Finalizers = nil // else they are what the pod waits for
+		}
 		if o.Status.Phase == corev1.PodRunning {
 			o.Status.Conditions = trimConditions(o.Status.Conditions)
 		}

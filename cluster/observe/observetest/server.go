@@ -253,11 +253,30 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveGet(w, r, t)
 	case verb == "patch":
 		s.servePatch(w, r, t)
+	case verb == "delete" && s.terminate(t):
+		answer(w, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess})
 	case verb == "delete" && s.store.remove(t.resource, t.namespace+"/"+t.name):
 		answer(w, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess})
 	default:
 		notFound(w, t)
 	}
+}
+
+// terminate marks an object that has finalizers as being deleted; false if it has none, or does not exist.
+func (s *Server) terminate(t target) bool {
+	o, _ := s.store.get(t.resource, t.namespace+"/"+t.name)
+	if o == nil {
+		return false
+	}
+	o = o.DeepCopyObject()
+	m, err := meta.Accessor(o)
+	if err != nil || len(m.GetFinalizers()) == 0 {
+		return false
+	}
+	now := metav1.Now()
+	m.SetDeletionTimestamp(&now)
+	s.Set(o)
+	return true
 }
 
 func answer(w http.ResponseWriter, v any) {
