@@ -92,7 +92,7 @@ func (f *targetFlags) optionsFor(e *env, t observe.Target, news <-chan ui.News) 
 	return ui.Options{
 		Target: t, Namespace: f.namespace, In: e.In, Out: e.Out, Logger: e.Logger, News: news,
 		Targets:  func(context.Context) ([]observe.Target, error) { return observe.Targets(e.Home, f.kubeconfig) },
-		NodeVerb: nodeVerb, NodeShell: nodeShellCmd,
+		NodeVerb: nodeVerb, NodeShell: nodeShellCmd, Kubectl: kubectlCmd,
 	}
 }
 
@@ -116,6 +116,26 @@ func nodeShellCmd(ctx context.Context, t observe.Target, node string) *exec.Cmd 
 		self = "kl"
 	}
 	return exec.CommandContext(ctx, self, "--name", t.Name, "node", "shell", node)
+}
+
+// kubectlCmd returns the built-in kubectl for a kl cluster, and the machine's for another one.
+func kubectlCmd(ctx context.Context, t observe.Target, args []string) (*exec.Cmd, error) {
+	if t.Layout != nil {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("run kubectl: %w", err)
+		}
+		return exec.CommandContext(ctx, self, append([]string{"kubectl", "--name", t.Name}, args...)...), nil
+	}
+	program, err := exec.LookPath("kubectl")
+	if err != nil {
+		return nil, errors.New("a cluster that is not kl's needs kubectl in PATH")
+	}
+	flags := []string{"--context", t.Context}
+	if t.Kubeconfig != "" {
+		flags = append(flags, "--kubeconfig", t.Kubeconfig)
+	}
+	return exec.CommandContext(ctx, program, append(flags, args...)...), nil
 }
 
 // uiFlags are the flags of kl ui.

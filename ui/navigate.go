@@ -112,7 +112,7 @@ func (m *Model) navigate(msg tea.Msg) (cmd tea.Cmd, ok bool) {
 	case localMsg:
 		return tea.ExecProcess(msg.command, ended), true
 	case execMsg:
-		return tea.Exec(msg.command, ended), true
+		return tea.Exec(msg.command, msg.ended), true
 	case showMsg:
 		m.show(msg.screen)
 	case dialogMsg:

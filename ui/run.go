@@ -35,6 +35,9 @@ type Options struct {
 	// NodeShell returns the command that opens a shell in a node; nil means there is none.
 	NodeShell func(ctx context.Context, t observe.Target, node string) *exec.Cmd
 
+	// Kubectl returns the command that runs kubectl with arguments on a cluster; nil means there is none.
+	Kubectl func(ctx context.Context, t observe.Target, args []string) (*exec.Cmd, error)
+
 	News <-chan News // shown in the first line; nil means none
 
 	Clock func() time.Time // time.Now if nil

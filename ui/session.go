@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"os/exec"
 	"sync"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -21,6 +22,9 @@ type session struct {
 	run    func(func(context.Context) tea.Msg) tea.Cmd // returns a command whose context ends with the session
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	// kubectl is Options.Kubectl.
+	kubectl func(ctx context.Context, t observe.Target, args []string) (*exec.Cmd, error)
 
 	discovered bool               // the server has been asked what it serves
 	resources  []observe.Resource // what it serves, as far as known
@@ -48,7 +52,9 @@ func connect(ctx context.Context, t observe.Target, o Options) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	return newSession(ctx, t, src, act), nil
+	s := newSession(ctx, t, src, act)
+	s.kubectl = o.Kubectl
+	return s, nil
 }
 
 func newSession(ctx context.Context, t observe.Target, src *observe.Source, act *observe.Actions) *session {

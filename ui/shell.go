@@ -2,9 +2,11 @@ package ui
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // openShell suspends the interface and runs a shell in a container: bash if there is one, else sh.
@@ -21,15 +24,54 @@ func openShell(sh shell, p *corev1.Pod, container string) tea.Cmd {
 	name, namespace := p.Name, p.Namespace
 	// The context of run ends with the session, and so does the shell.
 	return s.run(func(ctx context.Context) tea.Msg {
-		return execMsg{&remoteShell{ctx: ctx, act: s.act, options: observe.ExecOptions{
-			Namespace: namespace, Pod: name, Container: container, TTY: true,
-			Command: []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh"},
-		}}}
+		return execMsg{
+			command: &remoteShell{ctx: ctx, act: s.act, options: observe.ExecOptions{
+				Namespace: namespace, Pod: name, Container: container, TTY: true,
+				Command: []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh"},
+			}},
+			ended: func(err error) tea.Msg {
+				if err != nil && lacksShell(err) {
+					return dialogMsg{debugPrompt(sh, namespace, name, container)}
+				}
+				return ended(err)
+			},
+		}
 	})
 }
 
-// execMsg asks the model to hand the terminal to a command.
-type execMsg struct{ command tea.ExecCommand }
+// lacksShell reports whether a container could not run /bin/sh because its image has none.
+func lacksShell(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, `"/bin/sh"`) && (strings.Contains(text, "no such file") || strings.Contains(text, "not found"))
+}
+
+// debugPrompt offers a debug container for one whose image has no shell.
+func debugPrompt(sh shell, namespace, pod, container string) kit.Dialog {
+	s := sh.session()
+	return kit.NewPrompt("The image of "+container+" has no shell", "IMAGE of a debug container to add to the pod, such as busybox", "busybox", func(v string) error {
+		if v == "" || strings.ContainsAny(v, " \t") || strings.HasPrefix(v, "-") {
+			return errors.New("enter the name of an image")
+		}
+		return nil
+	}, func(image string) tea.Cmd {
+		return s.run(func(ctx context.Context) tea.Msg {
+			if s.kubectl == nil {
+				return toastMsg{"there is no kubectl here to add a debug container", observe.Bad}
+			}
+			command, err := s.kubectl(ctx, s.target, []string{"debug", "-it", "-n", namespace, pod, "--target=" + container, "--image=" + image, "--", "sh"})
+			if err != nil {
+				return toastMsg{err.Error(), observe.Bad}
+			}
+			return localMsg{command}
+		})
+	})
+}
+
+// execMsg asks the model to hand the terminal to a command. Its end becomes the message that ended returns.
+type execMsg struct {
+	command tea.ExecCommand
+	ended   func(error) tea.Msg
+}
 
 // localMsg asks the model to hand the terminal to a local program.
 type localMsg struct{ command *exec.Cmd }
