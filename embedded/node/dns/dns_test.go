@@ -7,9 +7,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/miekg/dns"
 )
 
@@ -60,6 +63,24 @@ func TestRun(t *testing.T) {
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
 		t.Error("the port is still open")
+	}
+}
+
+// TestStockCorefile parses each directive that the Corefiles of other distributions use.
+func TestStockCorefile(t *testing.T) {
+	known := caddy.ListPlugins()["others"] // each as "dns.NAME"
+	for _, name := range []string{
+		"acl", "any", "auto", "autopath", "bind", "bufsize", "cache", "cancel", "chaos", "debug", "dns64", "dnstap", "errors", "file", "forward",
+		"grpc", "header", "health", "hosts", "k8s_external", "kubernetes", "loadbalance", "local", "log", "loop", "metadata", "minimal",
+		"multisocket", "nsid", "pprof", "prometheus", "ready", "reload", "rewrite", "root", "secondary", "sign", "template", "transfer",
+		"tsig", "view", "whoami",
+	} {
+		if !slices.Contains(known, "dns."+name) {
+			t.Errorf("there is no plugin %s", name)
+		}
+		if !slices.Contains(dnsserver.Directives, name) {
+			t.Errorf("plugin %s has no place in the order of plugins", name)
+		}
 	}
 }
 
