@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/component-base/metrics/legacyregistry"
@@ -32,6 +33,9 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	if err != nil {
 		return err
 	}
+	if err := dropProxies(); err != nil {
+		return err
+	}
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxOwnLog {
 		if err := os.Stderr.Truncate(0); err != nil {
 			return fmt.Errorf("truncate log: %w", err)
@@ -51,6 +55,21 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 		},
 	}
 	return plane.Run(ctx)
+}
+
+// dropProxies takes the proxies of the shell that ran kl out of this process's environment. What the control plane calls
+// (kubelets, webhooks, aggregated APIs, its own API server) is in the cluster, where no proxy of the machine leads.
+func dropProxies() error {
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			continue
+		}
+		if err := os.Unsetenv(name); err != nil {
+			return fmt.Errorf("unset %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // openDocker connects to Docker, as kl does with that home.

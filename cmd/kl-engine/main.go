@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // time zones of CronJobs, on machines without /usr/share/zoneinfo
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/dns"

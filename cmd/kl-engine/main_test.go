@@ -140,3 +140,21 @@ func TestSignal(t *testing.T) {
 		t.Error("still runs 30 s after SIGTERM")
 	}
 }
+
+func TestDropProxies(t *testing.T) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
+		t.Setenv(name, "http://127.0.0.1:9")
+	}
+	t.Setenv("KL_TEST_PROXY_SERVER", "kept")
+	if err := dropProxies(); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			t.Errorf("%s is still set", entry)
+		}
+	}
+	if os.Getenv("KL_TEST_PROXY_SERVER") == "" {
+		t.Error("a variable that is no proxy is gone")
+	}
+}

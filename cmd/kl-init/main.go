@@ -71,11 +71,14 @@ func run(ctx context.Context) error {
 	return errors.Join(supervisor.Run(ctx), machine.Release())
 }
 
+// containerdRole is the role of kl-engine that pulls images.
+const containerdRole = "containerd"
+
 // programs are the programs of a node. They start at the same time, and each waits for what it needs; they stop in reverse
 // order.
 func programs() ([]boot.Program, error) {
 	var programs []boot.Program
-	for _, role := range []string{"containerd", "node"} {
+	for _, role := range []string{containerdRole, "node"} {
 		file, err := boot.OpenLog(filepath.Join(logDir, role+".log"), maxLog)
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
@@ -85,16 +88,21 @@ func programs() ([]boot.Program, error) {
 			return nil, fmt.Errorf("pipe log: %w", err)
 		}
 		programs = append(programs, boot.Program{
-			Name: role, Path: engine, Args: []string{role}, Env: environment(), Output: out,
+			Name: role, Path: engine, Args: []string{role}, Env: environment(role), Output: out,
 		})
 	}
 	return programs, nil
 }
 
-// environment is the environment of the programs. PATH is set here because an imported image has none.
-func environment() []string {
+// environment is the environment of a program. PATH is set here because an imported image has none. A proxy is for images
+// that containerd pulls, and for nothing in the cluster.
+func environment(role string) []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
-	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "TZ"} {
+	names := []string{"TZ"}
+	if role == containerdRole {
+		names = append(names, "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+	}
+	for _, name := range names {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

@@ -405,12 +405,15 @@ func TestInitFails(t *testing.T) {
 	}
 }
 
-// Programs get a PATH and the proxy settings, and nothing else of kl-init's environment.
+// Programs get a PATH, containerd the proxy settings too, and nothing else of kl-init's environment.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://proxy:3128")
 	t.Setenv("no_proxy", "")
 	t.Setenv("SECRET", "1")
-	env := environment()
+	env := environment(containerdRole)
+	if other := environment("node"); slices.ContainsFunc(other, func(s string) bool { return strings.Contains(strings.ToLower(s), "_proxy") }) {
+		t.Errorf("environment of the node's program is %q, want no proxy", other)
+	}
 	for _, want := range []string{"HTTPS_PROXY=http://proxy:3128", "no_proxy=", "HOME=/root"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("environment %q lacks %s", env, want)
