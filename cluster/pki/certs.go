@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"time"
 
 	certutil "k8s.io/client-go/util/cert"
@@ -81,7 +82,7 @@ func (l leaf) issue(ca identity, public *ecdsa.PublicKey, now time.Time) (*x509.
 	}, ca.cert, public, ca.key)
 }
 
-// covers reports whether a certificate has the names and addresses that the leaf asks for.
+// covers reports whether a certificate has the names, addresses and groups that the leaf asks for.
 func (l leaf) covers(cert *x509.Certificate) bool {
 	for _, name := range l.dns {
 		if cert.VerifyHostname(name) != nil {
@@ -93,7 +94,7 @@ func (l leaf) covers(cert *x509.Certificate) bool {
 			return false
 		}
 	}
-	return cert.Subject.CommonName == l.cn
+	return cert.Subject.CommonName == l.cn && slices.Equal(cert.Subject.Organization, l.org)
 }
 
 func sign(template, parent *x509.Certificate, public *ecdsa.PublicKey, key crypto.Signer) (*x509.Certificate, error) {

@@ -27,9 +27,10 @@ import (
 // reported by name and never replaced, because a new authority would lock every node and user out. Valid files are kept;
 // a certificate that expires within 30 days, or lacks an address the spec asks for, is reissued for the same key.
 //
-// Every certificate below ca is ECDSA P-256. admin and apiserver-kubelet-client belong to system:masters, which the API
-// server grants without any object in etcd. controller-manager and scheduler may also serve on the loopback address with
-// theirs.
+// Every certificate below ca is ECDSA P-256. admin is the user's: its group is bound to cluster-admin by an object in etcd, so
+// it can be taken away. super-admin and apiserver-kubelet-client belong to system:masters, which the API server grants
+// without any object, and stay with the control plane: it has to make that binding, and restore it when a user has deleted
+// it. controller-manager and scheduler may also serve on the loopback address with theirs.
 func Ensure(l cluster.Layout, network cluster.Networking, now time.Time) error {
 	leaves, err := leavesOf(network)
 	if err != nil {
@@ -80,7 +81,8 @@ func leavesOf(n cluster.Networking) ([]leaf, error) {
 		},
 		{name: "apiserver-kubelet-client", ca: clusterCA, cn: "kube-apiserver-kubelet-client", org: masters, usages: client},
 		{name: "front-proxy-client", ca: frontProxyCA, cn: "front-proxy-client", usages: client},
-		{name: "admin", ca: clusterCA, cn: "kubernetes-admin", org: masters, usages: client},
+		{name: "admin", ca: clusterCA, cn: "kubernetes-admin", org: []string{cluster.AdminGroup}, usages: client},
+		{name: "super-admin", ca: clusterCA, cn: "kubernetes-super-admin", org: masters, usages: client},
 		{
 			name: "controller-manager", ca: clusterCA, cn: "system:kube-controller-manager",
 			usages: both, dns: []string{"localhost"}, ips: local,
@@ -111,15 +113,7 @@ func makePKI(dir string, leaves []leaf, now time.Time) error {
 		authorities[file] = ca
 	}
 	for _, l := range leaves {
-		key, err := newKey()
-		if err != nil {
-			return err
-		}
-		cert, err := l.issue(authorities[l.ca], &key.PublicKey, now)
-		if err != nil {
-			return fmt.Errorf("issue %s: %w", l.name, err)
-		}
-		if err := writeIdentity(temp, l.name, identity{cert, key}); err != nil {
+		if err := l.write(temp, authorities[l.ca], now); err != nil {
 			return err
 		}
 	}
@@ -133,6 +127,19 @@ func makePKI(dir string, leaves []leaf, now time.Time) error {
 		return err
 	}
 	return statefile.SyncDir(filepath.Dir(dir))
+}
+
+// write makes a key and a certificate for it.
+func (l leaf) write(dir string, ca identity, now time.Time) error {
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	cert, err := l.issue(ca, &key.PublicKey, now)
+	if err != nil {
+		return fmt.Errorf("issue %s: %w", l.name, err)
+	}
+	return writeIdentity(dir, l.name, identity{cert, key})
 }
 
 func writeIdentity(dir, name string, id identity) error {

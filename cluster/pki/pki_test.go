@@ -47,8 +47,8 @@ func TestEnsurePKI(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := readPKI(t, l)
-	if len(first) != 19 {
-		t.Errorf("made %d files, want 8 pairs, the service account's pair and the token", len(first))
+	if len(first) != 21 {
+		t.Errorf("made %d files, want 9 pairs, the service account's pair and the token", len(first))
 	}
 	for name := range first {
 		info, err := os.Stat(l.PKI(name))
@@ -105,6 +105,31 @@ func TestEnsurePKI(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the administrator is in no group that the API server grants by itself", func(t *testing.T) {
+		for name, want := range map[string]string{"admin.crt": cluster.AdminGroup, "super-admin.crt": "system:masters"} {
+			cert, err := parseCert([]byte(first[name]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{want}, cert.Subject.Organization); diff != "" {
+				t.Errorf("groups of %s: %s", name, diff)
+			}
+		}
+	})
+	t.Run("every certificate begins in the past", func(t *testing.T) {
+		for name, content := range first {
+			if !strings.HasSuffix(name, ".crt") {
+				continue
+			}
+			cert, err := parseCert([]byte(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ago := now.Sub(cert.NotBefore); ago < time.Minute || ago > time.Hour {
+				t.Errorf("%s begins %s ago", name, ago)
+			}
+		}
+	})
 	t.Run("a new gateway reaches the serving certificate", func(t *testing.T) {
 		moved := network
 		moved.Gateway = "10.250.0.1"
@@ -119,6 +144,81 @@ func TestEnsurePKI(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestEnsurePKIFuture makes certificates with a clock that is ahead, and then puts the clock right.
+func TestEnsurePKIFuture(t *testing.T) {
+	network, now := cluster.DefaultSpec().Networking, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	t.Run("leaves are reissued", func(t *testing.T) {
+		l := testLayout(t)
+		if err := Ensure(l, network, now); err != nil {
+			t.Fatal(err)
+		}
+		if err := Ensure(l, network, now.Add(340*24*time.Hour)); err != nil { // reissues the leaves
+			t.Fatal(err)
+		}
+		ahead := readPKI(t, l)
+		if err := Ensure(l, network, now); err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range readPKI(t, l) {
+			leaf := strings.HasSuffix(name, ".crt") && !strings.HasSuffix(name, "ca.crt")
+			if changed := content != ahead[name]; changed != leaf {
+				t.Errorf("%s: changed is %v", name, changed)
+			}
+			if !leaf {
+				continue
+			}
+			if cert, err := parseCert([]byte(content)); err != nil || cert.NotBefore.After(now) {
+				t.Errorf("%s: %v, not valid yet", name, err)
+			}
+		}
+	})
+	t.Run("an authority is named with both times", func(t *testing.T) {
+		l := testLayout(t)
+		if err := Ensure(l, network, now.Add(48*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		before := readPKI(t, l)
+		err := Ensure(l, network, now)
+		var e *cluster.Error
+		if !errors.As(err, &e) || e.Hint == "" {
+			t.Fatalf("error is %v", err)
+		}
+		for _, want := range []string{l.PKI("ca.crt"), "2026-01-02T23:55:00Z", "2026-01-01T00:00:00Z"} {
+			if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error is %q, want %s in one line", err, want)
+			}
+		}
+		if diff := cmp.Diff(before, readPKI(t, l)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestEnsurePKIOfAnOlderKl adds what an older kl did not make, and corrects the groups of what it made.
+func TestEnsurePKIOfAnOlderKl(t *testing.T) {
+	l, now := testLayout(t), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	network := cluster.DefaultSpec().Networking
+	if err := Ensure(l, network, now); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := readIdentity(l, clusterCA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := leaf{name: "admin", ca: clusterCA, cn: "kubernetes-admin", org: []string{"system:masters"}}
+	err = errors.Join(
+		os.Remove(l.PKI("super-admin.crt")), os.Remove(l.PKI("super-admin.key")), os.Remove(l.PKI("admin.crt")), os.Remove(l.PKI("admin.key")),
+		old.write(filepath.Dir(l.PKI("x")), ca, now), Ensure(l, network, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"admin": cluster.AdminGroup, "super-admin": "system:masters"} {
+		if id, err := readIdentity(l, name); err != nil || id.cert.Subject.Organization[0] != want {
+			t.Errorf("%s: %v, %v, want group %s", name, id.cert.Subject, err, want)
+		}
+	}
 }
 
 func TestEnsurePKINamesDamage(t *testing.T) {

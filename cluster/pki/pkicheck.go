@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,6 +28,9 @@ func checkPKI(l cluster.Layout, leaves []leaf, now time.Time) error {
 		if now.After(ca.cert.NotAfter) {
 			return cluster.Damaged(l, l.PKI(name+".crt"), fmt.Errorf("expired on %s", ca.cert.NotAfter.Format(time.DateOnly)))
 		}
+		if now.Before(ca.cert.NotBefore) {
+			return notYetValid(l, name, ca.cert.NotBefore, now)
+		}
 		authorities[name] = ca
 	}
 	for _, leaf := range leaves {
@@ -36,7 +41,26 @@ func checkPKI(l cluster.Layout, leaves []leaf, now time.Time) error {
 	return errors.Join(checkServiceAccountKey(l), checkBootstrapToken(l))
 }
 
+// notYetValid is the error for an authority of the future. A new one would lock every node and user out, and the clock may
+// be what is wrong.
+func notYetValid(l cluster.Layout, name string, begin, now time.Time) error {
+	return &cluster.Error{
+		Op: "use certificate authority " + l.PKI(name+".crt"),
+		Err: fmt.Errorf("it is valid from %s, and this machine's clock says %s",
+			begin.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)),
+		Hint: fmt.Sprintf("set the clock, or, if it was ahead when the cluster was made, make the cluster anew: 'kl down --name %s'", l.Name),
+	}
+}
+
+// checkLeaf reissues a certificate that is about to expire, is of the future (the clock was ahead when it was issued) or is
+// not what the leaf asks for. A pair of which nothing exists is one that an older kl did not make.
 func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
+	if missing(l.PKI(want.name+".crt")) && missing(l.PKI(want.name+".key")) {
+		if err := want.write(filepath.Dir(l.PKI("x")), ca, now); err != nil {
+			return &cluster.Error{Op: "make certificate " + want.name, Err: err}
+		}
+		return nil
+	}
 	have, err := readIdentity(l, want.name)
 	if err != nil {
 		return err
@@ -44,7 +68,7 @@ func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
 	if err := have.cert.CheckSignatureFrom(ca.cert); err != nil {
 		return cluster.Damaged(l, l.PKI(want.name+".crt"), fmt.Errorf("not issued by %s.crt: %w", want.ca, err))
 	}
-	if have.cert.NotAfter.Sub(now) > renewBefore && want.covers(have.cert) {
+	if have.cert.NotAfter.Sub(now) > renewBefore && !now.Before(have.cert.NotBefore) && want.covers(have.cert) {
 		return nil
 	}
 	cert, err := want.issue(ca, &have.key.PublicKey, now)
@@ -59,6 +83,11 @@ func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
 		return &cluster.Error{Op: "renew certificate " + want.name, Err: err}
 	}
 	return nil
+}
+
+func missing(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // readIdentity reads name.crt and name.key and checks that they belong together.
