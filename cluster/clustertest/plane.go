@@ -36,6 +36,7 @@ type Plane struct {
 	Hang    cluster.ComponentName // this component never serves
 	Sick    cluster.ComponentName // this component fails permanently, which ends the control plane soon
 	NoDNS   bool                  // cluster DNS never answers
+	Error   string                // the scheduler serves and reports this error
 	Lacking []string              // nodes that never become ready
 }
 
@@ -191,6 +192,9 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 		c := cluster.ComponentStatus{
 			Name: name, State: cluster.ComponentServing, Since: started, Began: float64(i), Ready: float64(i) + 0.5,
 			LogFile: l.LogFile(name),
+		}
+		if name == cluster.KubeScheduler {
+			c.Error = p.Error
 		}
 		switch name {
 		case p.Hang:

@@ -17,9 +17,10 @@ type watcher struct {
 	running bool // it ran before, and may be ready at the first look
 	names   []string
 	last    cluster.Status
-	seen    bool // last holds a status
-	crashes int  // of the control plane before the watch began
-	tenths  int  // of the simulated nodes that have been reported ready
+	seen    bool        // last holds a status
+	crashes int         // of the control plane before the watch began
+	tenths  int         // of the simulated nodes that have been reported ready
+	giveUp  *time.Timer // runs while something hinders an existing cluster; nil otherwise
 }
 
 func newWatcher(u *upRun, running bool) *watcher {
@@ -36,6 +37,7 @@ func newWatcher(u *upRun, running bool) *watcher {
 func (w *watcher) wait(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer w.noteHindrance(nil)
 	var exited chan struct{} // nil, never closed, for a control plane that another process started
 	if p := w.up.plane; p != nil {
 		exited = p.exited
@@ -56,13 +58,19 @@ func (w *watcher) wait(ctx context.Context) error {
 		err := client.Watch(ctx, func(s cluster.Status) bool {
 			w.last, w.seen = s, true
 			ready = w.note(s)
+			w.noteHindrance(cancel)
 			return !ready && s.Phase != cluster.PhaseFailed
 		})
 		switch {
 		case ready:
+			w.warn()
 			return nil
 		case errors.Is(context.Cause(ctx), errExited):
 			return failure(w.up.layout, errExited)
+		case ctx.Err() != nil && w.serves(ctx):
+			w.up.steps.fail()
+			w.warn()
+			return nil
 		case ctx.Err() != nil:
 			return w.explain(context.Cause(ctx))
 		default: // the socket does not exist yet, or is gone

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
 )
 
 // states lists "n1 Running" and so on, as the driver sees the cluster.
@@ -66,6 +68,41 @@ func TestStopAndStart(t *testing.T) {
 	}
 	if _, err := b.Start(t.Context(), "nothere", host.UpOptions{}); err == nil {
 		t.Error("Start makes a cluster that does not exist")
+	}
+}
+
+// TestStartLeavesTheAPIOn starts a cluster of which something does not come up: it stays on, and a warning names that.
+func TestStartLeavesTheAPIOn(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		plane clustertest.Plane
+		want  string
+	}{
+		{"DNS", clustertest.Plane{NoDNS: true}, "cluster DNS does not answer"},
+		{"a node", clustertest.Plane{Lacking: []string{"n1"}}, "node n1 is not ready: container runtime is down"},
+		{"what components report", clustertest.Plane{Error: "refused by webhook w.test"}, "kube-scheduler: refused by webhook w.test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			b.mustUp(t, request(1))
+			if err := b.Stop(t.Context(), "demo"); err != nil {
+				t.Fatal(err)
+			}
+			tt.plane.Install(t, b.Home)
+			r, err := b.Start(t.Context(), "demo", host.UpOptions{Timeout: 2 * time.Second})
+			if err != nil {
+				t.Fatal(describe(err))
+			}
+			if len(r.Warnings) != 1 || !strings.HasPrefix(r.Warnings[0], tt.want) {
+				t.Errorf("warnings are %q, want %q", r.Warnings, tt.want)
+			}
+			said := slices.ContainsFunc(b.events, func(e cluster.Event) bool {
+				return e.State == cluster.StepWarning && strings.HasPrefix(e.Message, tt.want)
+			})
+			if !said || planePID(t, b) == 0 || r.Kubeconfig == "" {
+				t.Errorf("warning said: %t; control plane is process %d; kubeconfig %q", said, planePID(t, b), r.Kubeconfig)
+			}
+		})
 	}
 }
 

@@ -51,6 +51,7 @@ type Result struct {
 	Kubeconfig string             `json:"kubeconfig"` // the file merged into; empty if there is none
 	Seconds    float64            `json:"seconds"`
 	Steps      []cluster.Step     `json:"steps"`
+	Warnings   []string           `json:"warnings,omitempty"` // what of the cluster does not work, and why
 	Status     cluster.Status     `json:"-"`
 }
 
@@ -128,6 +129,8 @@ type upRun struct {
 	target  string       // the kubeconfig this run merges into; empty for none
 	context string       // the cluster's context there
 
+	warnings []string // of the wait: see watcher.warn
+
 	apiReady chan struct{} // closed once the API answers, through apiOnce
 	apiOnce  sync.Once
 
@@ -183,6 +186,11 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	status, err := u.start(ctx, pid, have)
 	if err != nil {
 		return nil, err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the wait gave up: the API serves, and its user needs to reach it
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		ctx = last
 	}
 	if err := u.steps.within(ctx, cluster.StepKubeconfig, func() (string, error) { return "", u.mergeKubeconfig(ctx) }); err != nil {
 		return nil, err
@@ -360,6 +368,6 @@ func (u *upRun) result(status cluster.Status, running bool) *Result {
 		Cluster: u.spec.Name, Driver: u.spec.Driver, Running: running,
 		Kubernetes: status.Kubernetes, Nodes: u.spec.NodeCount(),
 		Context: cmp.Or(u.context, cluster.ContextName(u.spec.Name)), Kubeconfig: u.target,
-		Seconds: total.Seconds(), Steps: steps, Status: status,
+		Seconds: total.Seconds(), Steps: steps, Warnings: u.warnings, Status: status,
 	}
 }

@@ -44,9 +44,10 @@ func (e extras) units(ctx context.Context) []lifecycle.Unit {
 	return append(units, e.storage(ctx), e.cloud())
 }
 
-// unit is a component that can be made again after a failure.
+// unit is a component that is made again after every failure: what a user put into the API may be why it fails, and can be
+// mended only while the API serves.
 func unit(make func() lifecycle.Component, needs ...cluster.ComponentName) lifecycle.Unit {
-	return lifecycle.Unit{Component: make(), Again: make, Needs: needs}
+	return lifecycle.Unit{Component: make(), Again: make, Needs: needs, Forever: true}
 }
 
 func (e extras) log(component cluster.ComponentName) *slog.Logger {

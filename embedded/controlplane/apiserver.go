@@ -36,6 +36,9 @@ var _ lifecycle.Component = (*apiServer)(nil)
 
 func (a *apiServer) Name() cluster.ComponentName { return cluster.KubeAPIServer }
 
+// serviceAccountIssuer is who issues the tokens of ServiceAccounts, and for whom they are without another audience.
+const serviceAccountIssuer = "https://kubernetes.default.svc." + cluster.ClusterDomain
+
 // drainTimeout is how long requests, watches included, may go on once the server is told to stop. Upstream's minute is
 // meant for load balancers in front of the server; kl's clients reconnect.
 const drainTimeout = 2 * time.Second
@@ -92,7 +95,7 @@ func errReturned(ctx context.Context) error {
 // config is upstream's configuration from the flags.
 func (a *apiServer) config(ctx context.Context) (*app.Config, error) {
 	o := options.NewServerRunOptions()
-	if err := a.args().with(a.spec, cluster.KubeAPIServer).parse(cluster.KubeAPIServer, o.Flags()); err != nil {
+	if err := authentication(a.args().with(a.spec, cluster.KubeAPIServer), a.files).parse(cluster.KubeAPIServer, o.Flags()); err != nil {
 		return nil, err
 	}
 	completed, err := o.Complete(ctx)
@@ -121,14 +124,22 @@ func (a *apiServer) args() args {
 		"client-ca-file":       pki("ca.crt"),
 		"tls-cert-file":        pki("apiserver.crt"),
 		"tls-private-key-file": pki("apiserver.key"),
+		"tls-min-version":      "VersionTLS12",
+		"tls-cipher-suites":    strings.Join(cluster.CipherSuiteNames(), ","),
+		"profiling":            "false",
 
-		"service-account-issuer":           "https://kubernetes.default.svc." + cluster.ClusterDomain,
+		"service-account-issuer":           serviceAccountIssuer,
 		"service-account-key-file":         pki("sa.pub"),
 		"service-account-signing-key-file": pki("sa.key"),
-		"service-cluster-ip-range":         n.ServiceCIDR,
+		// Pods' tokens are valid for an hour and renewed by the kubelet, those of 'kubectl create token' for a day at most.
+		// Upstream accepts the former for a year, for clients that never read them again.
+		"service-account-extend-token-expiration": "false",
+		"service-account-max-token-expiration":    "24h",
+
+		"service-cluster-ip-range": n.ServiceCIDR,
 
 		"authorization-mode":          "Node,RBAC",
-		"enable-admission-plugins":    "NodeRestriction",
+		"enable-admission-plugins":    "NodeRestriction,DenyServiceExternalIPs",
 		"enable-bootstrap-token-auth": "true",
 		"allow-privileged":            "true",
 
@@ -151,7 +162,8 @@ func (a *apiServer) args() args {
 		"audit-log-path":      absolute(a.layout.AuditLog()),
 		"audit-log-mode":      "batch", // requests do not wait for the disk
 		"audit-log-maxsize":   "20",    // MB
-		"audit-log-maxbackup": "3",
+		"audit-log-maxbackup": "5",
+		"audit-log-maxage":    "30", // days
 
 		"audit-log-batch-max-wait": "1s",
 	}
@@ -165,6 +177,25 @@ func (a *apiServer) args() args {
 	}
 	if len(runtimeConfig) > 0 {
 		flags["runtime-config"] = strings.Join(runtimeConfig, ",")
+	}
+	return flags
+}
+
+// authentication adds how requests without credentials are treated. Flags of the user about authentication exclude the
+// configuration file; then such requests are refused everywhere, unless the flags say otherwise.
+func authentication(flags args, f files) args {
+	own := false
+	for name := range flags {
+		own = own || name == "anonymous-auth" || name == "authentication-config" || strings.HasPrefix(name, "oidc-")
+	}
+	flags = maps.Clone(flags)
+	_, anonymous := flags["anonymous-auth"]
+	_, file := flags["authentication-config"]
+	switch {
+	case !own:
+		flags["authentication-config"] = f.authentication()
+	case !anonymous && !file:
+		flags["anonymous-auth"] = "false"
 	}
 	return flags
 }

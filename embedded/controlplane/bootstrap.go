@@ -7,11 +7,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/await"
@@ -19,32 +18,26 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// bootstrap applies the first objects at every start, then waits to be stopped.
+// bootstrap applies the first objects at every start, then retries those that were refused until it is stopped.
 type bootstrap struct {
 	*shared
 	logger *slog.Logger
+	report func(error) // nil without a supervisor
 }
 
-var _ lifecycle.Component = (*bootstrap)(nil)
+var (
+	_ lifecycle.Component = (*bootstrap)(nil)
+	_ lifecycle.Reporter  = (*bootstrap)(nil)
+)
 
 func (b *bootstrap) Name() cluster.ComponentName { return Bootstrap }
 
+func (b *bootstrap) Report(report func(error)) { b.report = report }
+
 // Run admits the nodes as soon as their rights exist. It is ready once everything but the DNS Deployment exists: its pods
-// wait for a node.
+// wait for a node. A cluster that was made before has rights and objects, so nothing that is refused now keeps it waiting.
 func (b *bootstrap) Run(ctx context.Context, ready func()) error {
-	token, err := os.ReadFile(b.layout.BootstrapToken())
-	if err != nil {
-		return lifecycle.Permanent(fmt.Errorf("read bootstrap token: %w", err))
-	}
-	id, secret, ok := strings.Cut(strings.TrimSpace(string(token)), ".")
-	if !ok {
-		return lifecycle.Permanent(fmt.Errorf("read bootstrap token %s: not of the form id.secret", b.layout.BootstrapToken()))
-	}
-	nodes, err := manifests.Nodes(id, secret)
-	if err != nil {
-		return lifecycle.Permanent(err)
-	}
-	dns, err := manifests.DNS(b.spec.Networking.DNS, cluster.ClusterDomain)
+	nodes, dns, err := b.objects()
 	if err != nil {
 		return lifecycle.Permanent(err)
 	}
@@ -52,24 +45,47 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	if err := b.apply(ctx, client, nodes, manifests.Force); err != nil {
+	w := &manifests.Writer{Client: client, Report: b.report}
+	if err := b.apply(ctx, w, nodes, manifests.Force); err != nil {
 		return err
 	}
 	b.nodesAllowed.Set(true)
 	later := slices.IndexFunc(dns, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
-	if err := b.apply(ctx, client, dns[:later], manifests.Yield); err != nil {
+	if err := b.apply(ctx, w, dns[:later], manifests.Yield); err != nil {
 		return err
 	}
 	ready()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { w.Run(ctx) })
 	// A pod that is created before a node can take it is tried once, and then not again for a second or more.
 	if err := await.Node(ctx, b.client, cluster.RealNodes, schedulable); err != nil {
 		return err
 	}
-	if err := b.apply(ctx, client, dns[later:], manifests.Yield); err != nil {
+	if err := b.apply(ctx, w, dns[later:], manifests.Yield); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// objects are what nodes need, and the cluster's DNS.
+func (b *bootstrap) objects() (nodes, dns []*unstructured.Unstructured, err error) {
+	token, err := os.ReadFile(b.layout.BootstrapToken())
+	if err != nil {
+		return nil, nil, fmt.Errorf("read bootstrap token: %w", err)
+	}
+	id, secret, ok := strings.Cut(strings.TrimSpace(string(token)), ".")
+	if !ok {
+		return nil, nil, fmt.Errorf("read bootstrap token %s: not of the form id.secret", b.layout.BootstrapToken())
+	}
+	if nodes, err = manifests.Nodes(id, secret); err != nil {
+		return nil, nil, err
+	}
+	dns, err = manifests.DNS(b.spec.Networking.DNS, cluster.ClusterDomain)
+	return nodes, dns, err
 }
 
 // schedulable reports whether pods can be assigned to a node. The node controller removes the taint a moment after the
@@ -79,15 +95,12 @@ func schedulable(n *corev1.Node) bool {
 	return await.Ready(n) && !tainted
 }
 
-// apply applies objects. In mode Yield it leaves those alone that a user has changed.
-func (b *bootstrap) apply(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured, mode manifests.Mode) error {
-	err := manifests.ApplyWithin(ctx, applyTimeout, client, objects, mode)
+// apply applies objects and leaves those alone that a user has changed.
+func (b *bootstrap) apply(ctx context.Context, w *manifests.Writer, objects []*unstructured.Unstructured, mode manifests.Mode) error {
+	err := w.Apply(ctx, objects, mode)
 	if manifests.OnlyConflicts(err) {
 		b.logger.InfoContext(ctx, "objects changed by a user are left as they are", "conflicts", err)
 		return nil
 	}
 	return err
 }
-
-// applyTimeout is how long bootstrap tries: the namespace kube-system appears shortly after the API does.
-const applyTimeout = 15 * time.Second

@@ -37,7 +37,7 @@ type shared struct {
 	logs         *logs
 	logger       *slog.Logger
 	status       planeStatus
-	admin        *rest.Config // administrator, without a rate limit
+	admin        *rest.Config // super administrator, who needs no object in etcd; without a rate limit
 	client       kubernetes.Interface
 	hub          *tunnel.Hub
 	routes       *tunnel.Routes
@@ -57,7 +57,7 @@ func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus
 		Host: "https://" + s.apiAddress(),
 		TLSClientConfig: rest.TLSClientConfig{
 			CAFile:   p.Layout.PKI("ca.crt"),
-			CertFile: p.Layout.PKI("admin.crt"), KeyFile: p.Layout.PKI("admin.key"),
+			CertFile: p.Layout.PKI("super-admin.crt"), KeyFile: p.Layout.PKI("super-admin.key"),
 		},
 		QPS: -1, UserAgent: "kl",
 		ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"},
@@ -135,19 +135,25 @@ func (s *shared) upstreamUnits() []lifecycle.Unit {
 	}
 }
 
-// ownUnits are kl's own components. Each can be made again after a failure.
+// ownUnits are kl's own components. Those that write to the API are made again after every failure: what a user put there
+// may be why they fail, and can be mended only while the API serves.
 func (s *shared) ownUnits() []lifecycle.Unit {
 	unit := func(make func() lifecycle.Component, needs ...cluster.ComponentName) lifecycle.Unit {
 		return lifecycle.Unit{Component: make(), Again: make, Needs: needs, StopTimeout: time.Second}
 	}
+	forever := func(make func() lifecycle.Component, needs ...cluster.ComponentName) lifecycle.Unit {
+		u := unit(make, needs...)
+		u.Forever = true
+		return u
+	}
 	return []lifecycle.Unit{
 		unit(func() lifecycle.Component { return &hub{socket: s.layout.TunnelSocket(), hub: s.hub} }),
 		unit(func() lifecycle.Component { return &egress{socket: s.files.egressSocket(), hub: s.hub} }),
-		unit(func() lifecycle.Component { return &roles{client: s.client, logger: s.log(Roles)} }, cluster.KubeAPIServer),
-		unit(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
-		unit(func() lifecycle.Component {
+		forever(func() lifecycle.Component { return &roles{client: s.client, logger: s.log(Roles)} }, cluster.KubeAPIServer),
+		forever(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
+		forever(func() lifecycle.Component {
 			return &approver.Approver{Client: s.client, Logger: s.log(approver.Name)}
 		}, Roles),
-		unit(func() lifecycle.Component { return &observer{shared: s, logger: s.log(Observer)} }, Roles),
+		forever(func() lifecycle.Component { return &observer{shared: s, logger: s.log(Observer)} }, Roles),
 	}
 }

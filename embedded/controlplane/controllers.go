@@ -3,9 +3,11 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/await"
+	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -32,16 +35,24 @@ type controllers struct {
 	client kubernetes.Interface
 	admin  *rest.Config
 	logger klog.Logger
+	report func(error) // nil without a supervisor
 }
 
-var _ lifecycle.Component = (*controllers)(nil)
+var (
+	_ lifecycle.Component = (*controllers)(nil)
+	_ lifecycle.Reporter  = (*controllers)(nil)
+)
 
 func (c *controllers) Name() cluster.ComponentName { return cluster.KubeControllerManager }
+
+// Report implements lifecycle.Reporter.
+func (c *controllers) Report(report func(error)) { c.report = report }
 
 // Run is ready when the default ServiceAccount exists: pods can be created from then on. It works once a process, see
 // upstreamUnits.
 func (c *controllers) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, c.logger)
+	ready = sync.OnceFunc(ready)
 	o, err := options.NewKubeControllerManagerOptions()
 	if err != nil {
 		return fmt.Errorf("make options: %w", err)
@@ -67,12 +78,51 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	group.Go(func() error {
+		if err := c.awaitTokens(ctx, ready); err != nil {
+			return err
+		}
 		if err := app.Run(ctx, config.Complete()); err != nil && ctx.Err() == nil {
 			return err
 		}
 		return errReturned(ctx)
 	})
 	return group.Wait()
+}
+
+// tokenRetry is the pause between attempts to get a token.
+const tokenRetry = 2 * time.Second
+
+// awaitTokens returns when controllers can get the tokens of their ServiceAccounts. Upstream ends if that takes more than a
+// few seconds, and cannot be run again in this process; a webhook that does not answer can refuse them for as long as it
+// exists. Then awaitTokens reports it and calls ready, because the API serves without controllers and a user can mend it.
+func (c *controllers) awaitTokens(ctx context.Context, ready func()) error {
+	refused := false
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{serviceAccountIssuer}}}
+	err := await.Success(ctx, tokenRetry, func(ctx context.Context) error {
+		_, err := c.client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx, tokenOf, request, metav1.CreateOptions{})
+		if !manifests.Refused(err) {
+			return nil // upstream knows what to do about others, such as an account that does not exist yet
+		}
+		if !refused {
+			refused = true
+			c.setError(fmt.Errorf("controllers wait for their tokens: %w", err))
+			ready()
+		}
+		return err
+	})
+	if refused && err == nil {
+		c.setError(nil)
+	}
+	return err
+}
+
+// tokenOf is the controller whose token awaitTokens asks for. Upstream's starts need it.
+const tokenOf = "resourcequota-controller"
+
+func (c *controllers) setError(err error) {
+	if c.report != nil {
+		c.report(err)
+	}
 }
 
 func (c *controllers) args() args {
@@ -92,6 +142,7 @@ func (c *controllers) args() args {
 		"cluster-signing-key-file":         pki("ca.key"),
 		"service-account-private-key-file": pki("sa.key"),
 		"use-service-account-credentials":  "true",
+		"terminated-pod-gc-threshold":      "500", // upstream keeps 12500, which one machine's etcd and memory feel
 		"controller-shutdown-timeout":      controllerShutdown.String(),
 	}
 }

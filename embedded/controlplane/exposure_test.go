@@ -4,17 +4,22 @@ package controlplane
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +64,25 @@ func TestExposure(t *testing.T) {
 		TLSClientConfig: rest.TLSClientConfig{CAFile: l.PKI("ca.crt")},
 	}
 	t.Run("anonymous users read nothing", func(t *testing.T) { checkNoSecrets(t, base) })
+	t.Run("anonymous users learn of health and version alone", func(t *testing.T) { checkAnonymous(t, base) })
+	t.Run("TLS is modern", func(t *testing.T) { checkTLS(t, strings.TrimPrefix(base.Host, "https://"), l.PKI("ca.crt")) })
+	t.Run("nobody profiles", func(t *testing.T) {
+		err := adminClient(t, l, spec).CoreV1().RESTClient().Get().RequestURI("/debug/pprof/cmdline").Do(t.Context()).Error()
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("profiles: %v, want none", err)
+		}
+	})
+	t.Run("a Service takes no address that is not its own", func(t *testing.T) {
+		svc := &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: "thief"},
+			Spec:       corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}, Ports: []corev1.ServicePort{{Port: 80}}},
+		}
+		_, err := adminClient(t, l, spec).CoreV1().Services("default").Create(t.Context(), svc, metav1.CreateOptions{})
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("Service with an external IP: %v, want a refusal", err)
+		}
+	})
+	t.Run("tokens end", func(t *testing.T) { checkTokens(t, adminClient(t, l, spec)) })
 	t.Run("a bootstrap token reads nothing", func(t *testing.T) {
 		token, err := os.ReadFile(l.BootstrapToken())
 		if err != nil {
@@ -82,6 +106,74 @@ func TestExposure(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.end(t)
+}
+
+// checkAnonymous asks for paths without credentials.
+func checkAnonymous(t *testing.T, c rest.Config) {
+	t.Helper()
+	transport, err := rest.TransportFor(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		"/livez": 200, "/readyz": 200, "/healthz": 200, "/version": 200,
+		"/": 401, "/api": 401, "/apis": 401, "/openapi/v2": 401, "/metrics": 401, "/debug/pprof/": 401, "/api/v1/namespaces": 401,
+		"/.well-known/openid-configuration": 401,
+	} {
+		resp, err := (&http.Client{Transport: transport}).Get(c.Host + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("GET %s: %d, want %d", path, resp.StatusCode, want)
+		}
+	}
+}
+
+// checkTLS offers what a server of a cluster must refuse, and one version and suite that it must take.
+func checkTLS(t *testing.T, address, ca string) {
+	t.Helper()
+	data, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(data)
+	for _, tt := range []struct {
+		name    string
+		version uint16
+		suite   uint16
+		ok      bool
+	}{
+		{"TLS 1.1", tls.VersionTLS11, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		{"CBC", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		{"GCM", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
+	} {
+		conn, err := tls.Dial("tcp", address, &tls.Config{
+			RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tt.version, CipherSuites: []uint16{tt.suite},
+		})
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v, want success %t", tt.name, err, tt.ok)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// checkTokens asks for a token of a year.
+func checkTokens(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	year := int64(365 * 24 * 60 * 60)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &year}}
+	token, err := client.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(token.Status.ExpirationTimestamp.Time); left > 24*time.Hour+time.Minute {
+		t.Errorf("the token lives %s, want a day", left)
+	}
 }
 
 // checkNoSecrets checks that the API server refuses a client, and not that the connection fails.
@@ -127,11 +219,15 @@ func checkAudit(t *testing.T, l cluster.Layout, client kubernetes.Interface) {
 	if _, err := client.CoreV1().Secrets("default").Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := client.CoreV1().Secrets("default").Get(t.Context(), name, metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	deadline := time.Now().Add(10 * time.Second)
 	var log string
-	for !strings.Contains(log, `"name":"`+name+`"`) { // it is written in batches
+	read := regexp.MustCompile(`"verb":"get","user":{"username":"kubernetes-admin"[^\n]*"resource":"secrets","namespace":"default","name":"` + name + `"`)
+	for !read.MatchString(log) { // it is written in batches
 		if time.Now().After(deadline) {
-			t.Fatalf("the audit log does not tell of secret %s", name)
+			t.Fatalf("the audit log does not tell who read secret %s", name)
 		}
 		time.Sleep(50 * time.Millisecond)
 		data, err := os.ReadFile(l.AuditLog())

@@ -24,6 +24,7 @@ func (f files) etcdPeerSocket() string                     { return f.path("peer
 func (f files) egressSocket() string                       { return f.path("egress.sock") }
 func (f files) egress() string                             { return f.path("egress.yaml") }
 func (f files) audit() string                              { return f.path("audit-policy.yaml") }
+func (f files) authentication() string                     { return f.path("authentication.yaml") }
 func (f files) scheduler() string                          { return f.path("scheduler.yaml") }
 func (f files) kubeconfig(of cluster.ComponentName) string { return f.path(string(of) + ".kubeconfig") }
 
@@ -48,6 +49,8 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 	write := map[string]string{
 		f.egress(): fmt.Sprintf(egressConfig, f.egressSocket()),
 		f.audit():  auditPolicy,
+
+		f.authentication(): authenticationConfig,
 	}
 	if spec.Kubernetes.Scheduler != "" {
 		config, err := schedulerConfig(spec.Kubernetes.Scheduler, f.kubeconfig(cluster.KubeScheduler))
@@ -62,7 +65,7 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 		}
 	}
 	for component, identity := range map[cluster.ComponentName]string{
-		cluster.KubeControllerManager: "controller-manager", cluster.KubeScheduler: "scheduler", adminKubeconfig: "admin",
+		cluster.KubeControllerManager: "controller-manager", cluster.KubeScheduler: "scheduler", adminKubeconfig: "super-admin",
 	} {
 		if err := clientcmd.WriteToFile(*kubeconfig(l, spec, identity), f.kubeconfig(component)); err != nil {
 			return f, err
@@ -139,12 +142,29 @@ egressSelections:
         udsName: %s
 `
 
-// auditPolicy logs the metadata of requests, and leaves out what components read and renew all the time.
+// authenticationConfig lets requests without credentials through to the paths that say whether the server lives, and which
+// version it is. All others answer 401 before anything is authorized.
+const authenticationConfig = `apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+anonymous:
+  enabled: true
+  conditions:
+  - path: /livez
+  - path: /readyz
+  - path: /healthz
+  - path: /version
+`
+
+// auditPolicy logs the metadata of requests, and leaves out what components read and renew all the time, but for Secrets:
+// who reads one is what an audit log is for.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 omitManagedFields: true
 rules:
+- level: Metadata
+  resources:
+  - {group: "", resources: [secrets]}
 - level: None
   nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi*", "/metrics"]
 - level: None

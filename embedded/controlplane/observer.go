@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/klkube/kl/cluster"
@@ -25,11 +26,18 @@ import (
 type observer struct {
 	*shared
 	logger *slog.Logger
+	report func(error) // nil without a supervisor
 }
 
-var _ lifecycle.Component = (*observer)(nil)
+var (
+	_ lifecycle.Component = (*observer)(nil)
+	_ lifecycle.Reporter  = (*observer)(nil)
+)
 
 func (o *observer) Name() cluster.ComponentName { return Observer }
+
+// Report implements lifecycle.Reporter. What the observer reports is why the cluster's DNS does not answer.
+func (o *observer) Report(report func(error)) { o.report = report }
 
 // Run is ready once the nodes are known.
 func (o *observer) Run(ctx context.Context, ready func()) error {
@@ -39,6 +47,7 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 
 	wg.Go(func() { o.observeReadiness(ctx) })
+	wg.Go(func() { o.explainDNS(ctx) })
 	wg.Go(func() { o.restoreGC(ctx) })
 
 	changed := latest.New(struct{}{})
@@ -97,13 +106,30 @@ func (o *observer) observeReadiness(ctx context.Context) {
 			}
 		})
 	}
-	observe("API", func(ctx context.Context) error { return await.Answer(ctx, o.admin, "/readyz") },
-		func(r *cluster.Readiness) { r.API = true })
+	observe("API", o.awaitAPI, func(r *cluster.Readiness) { r.API = true })
 	observe("default service account", func(ctx context.Context) error { return awaitDefaultServiceAccount(ctx, o.client) },
 		func(r *cluster.Readiness) { r.DefaultServiceAccount = true })
 	observe("DNS", (&dnsProbe{client: o.client, dial: o.hub.DialAddress, logger: o.logger}).run,
 		func(r *cluster.Readiness) { r.DNS = true })
 }
+
+// awaitAPI returns when the API server is ready and, in a new cluster, the user's certificate has rights: the authorizer
+// learns of their binding a moment after it is made. A user who has taken that binding away is not waited for.
+func (o *observer) awaitAPI(ctx context.Context) error {
+	if err := await.Answer(ctx, o.admin, "/readyz"); err != nil {
+		return err
+	}
+	user := rest.CopyConfig(o.admin)
+	user.CertFile, user.KeyFile = o.layout.PKI("admin.crt"), o.layout.PKI("admin.key")
+	err := await.AnswerWithin(ctx, bindingTimeout, user, "/api/v1/namespaces?limit=1")
+	if err != nil && ctx.Err() == nil {
+		o.logger.WarnContext(ctx, "the administrator's certificate has no rights; the next start restores them", "error", err)
+	}
+	return ctx.Err()
+}
+
+// bindingTimeout is how long the authorizer may take to learn of a binding.
+const bindingTimeout = 5 * time.Second
 
 // split returns the real Nodes and counts the simulated ones.
 func split(objects []any) (nodes []*corev1.Node, simulated cluster.SimulatedStatus) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,6 +111,51 @@ func TestDNSEndpoints(t *testing.T) {
 	}
 }
 
+// TestExplainCoreDNS names what a user put into the API that keeps DNS from answering.
+func TestExplainCoreDNS(t *testing.T) {
+	pod := func(s corev1.PodStatus) []corev1.Pod {
+		return []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: "coredns-1"}, Status: s}}
+	}
+	container := func(c corev1.ContainerStatus) []corev1.Pod {
+		return pod(corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{c}})
+	}
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: "starting\nCorefile:3: Unknown directive 'nonsense'\n"}}
+	one, none := int32(1), int32(0)
+	for _, tt := range []struct {
+		name     string
+		replicas *int32
+		refusal  string
+		pods     []corev1.Pod
+		want     string
+	}{
+		{"scaled to 0", &none, "", nil, "scaled to 0"},
+		{"nothing yet", &one, "", nil, ""},
+		{"no pod may be made", &one, `failed calling webhook "w.test"`, nil, `FailedCreate: failed calling webhook "w.test"`},
+		{"full", &one, "", pod(corev1.PodStatus{Conditions: []corev1.PodCondition{
+			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available: untolerated taint"},
+		}}), "pod coredns-1: Unschedulable: 0/1 nodes are available: untolerated taint"},
+		{"starting", &one, "", container(corev1.ContainerStatus{State: corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"},
+		}}), ""},
+		{"a mistake in the Corefile", &one, "", container(corev1.ContainerStatus{
+			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
+			LastTerminationState: ended,
+		}), "pod coredns-1: CrashLoopBackOff: Corefile:3: Unknown directive 'nonsense'"},
+		{"between two attempts", &one, "", container(corev1.ContainerStatus{LastTerminationState: ended}),
+			"pod coredns-1: exits: Corefile:3: Unknown directive 'nonsense'"},
+	} {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: coreDNS}, Spec: appsv1.DeploymentSpec{Replicas: tt.replicas}}
+		if tt.refusal != "" {
+			d.Status.Conditions = []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: tt.refusal},
+			}
+		}
+		if got := explainCoreDNS(d, tt.pods); !strings.HasSuffix(got, tt.want) || (tt.want == "") != (got == "") {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestSchedulerConfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "s.yaml")
 	given := "kind: KubeSchedulerConfiguration\nleaderElection: {leaderElect: true}\nclientConnection: {qps: 5, kubeconfig: /x}\nparallelism: 3\n"
@@ -144,6 +190,24 @@ func TestArgs(t *testing.T) {
 	got := args{"a": "1", "b": "1"}.with(spec, "c").list()
 	if d := cmp.Diff([]string{"--a=1", "--b=2", "--z="}, got); d != "" {
 		t.Errorf("args (-want +got):\n%s", d)
+	}
+}
+
+// TestAuthentication: the user's flags about authentication exclude kl's file, and never open what it closes.
+func TestAuthentication(t *testing.T) {
+	f := files{dir: "/p"}
+	for _, tt := range []struct {
+		name        string
+		given, want args
+	}{
+		{"kl's", args{"a": "1"}, args{"a": "1", "authentication-config": "/p/authentication.yaml"}},
+		{"OpenID Connect", args{"oidc-issuer-url": "https://x"}, args{"oidc-issuer-url": "https://x", "anonymous-auth": "false"}},
+		{"anonymous", args{"anonymous-auth": "true"}, args{"anonymous-auth": "true"}},
+		{"a file", args{"authentication-config": "/x"}, args{"authentication-config": "/x"}},
+	} {
+		if d := cmp.Diff(tt.want, authentication(tt.given, f)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, d)
+		}
 	}
 }
 

@@ -41,8 +41,8 @@ type Plane struct {
 type Parts struct {
 	Spec       cluster.Spec
 	Hub        *tunnel.Hub
-	Admin      *rest.Config // administrator, without a rate limit
-	Kubeconfig string       // path of the administrator's kubeconfig
+	Admin      *rest.Config // super administrator, who needs no object in etcd; without a rate limit
+	Kubeconfig string       // path of the super administrator's kubeconfig
 	// Socket routes the requests of the status socket. Extra components may add patterns.
 	Socket *http.ServeMux
 }

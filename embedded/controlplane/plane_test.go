@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -244,6 +245,19 @@ func TestPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPrivate(t, l)
+	// The administrator's rights are an object, which even its owner may delete. The next start makes it again.
+	if err := client.RbacV1().ClusterRoleBindings().Delete(ctx, cluster.AdminGroup, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err := await.Success(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+		if _, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+			return fmt.Errorf("without the binding: %w, want a refusal", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	if err := (&Plane{Layout: l}).Run(ctx); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), fmt.Sprint(s.PID)) {
 		t.Errorf("a second plane over the same directory: %v, want ErrRunning with the process", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -26,16 +27,26 @@ import (
 type roles struct {
 	client kubernetes.Interface
 	logger *slog.Logger
+	report func(error) // nil without a supervisor
 }
 
-var _ lifecycle.Component = (*roles)(nil)
+var (
+	_ lifecycle.Component = (*roles)(nil)
+	_ lifecycle.Reporter  = (*roles)(nil)
+)
 
 // rolesParallel is how many objects are written in parallel: etcd syncs them to disk together.
 const rolesParallel = 8
 
 func (r *roles) Name() cluster.ComponentName { return Roles }
 
-// Run is ready when the policy exists.
+func (r *roles) Report(report func(error)) { r.report = report }
+
+// rolesRetry is the pause between attempts to reconcile.
+const rolesRetry = 5 * time.Second
+
+// Run is ready when the policy exists. What a user put into the API, such as a webhook that does not answer, can refuse to
+// have it reconciled; Run reports that and tries again, because the policy that exists serves as well.
 func (r *roles) Run(ctx context.Context, ready func()) error {
 	have, err := r.client.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
@@ -50,12 +61,26 @@ func (r *roles) Run(ctx context.Context, ready func()) error {
 		r.logger.InfoContext(ctx, "created the API server's policy", "took", time.Since(began))
 	} else {
 		ready() // the policy of an older version is enough to start with
-		if err := r.reconcile(ctx); err != nil {
+		err := await.Success(ctx, rolesRetry, func(ctx context.Context) error {
+			err := r.reconcile(ctx)
+			r.setError(ctx, err)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (r *roles) setError(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		r.logger.WarnContext(ctx, "reconcile policy", "error", err, "retry", rolesRetry)
+	}
+	if r.report != nil && ctx.Err() == nil {
+		r.report(err)
+	}
 }
 
 // reconcile does what the hook does in an existing cluster: it adds policy that is missing, keeps additions of users, and
@@ -79,7 +104,7 @@ func (r *roles) reconcile(ctx context.Context) error {
 	for _, o := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
 		role(reconciliation.ClusterRoleRuleOwner{ClusterRole: &o}, reconciliation.ClusterRoleModifier{Client: rbac.ClusterRoles()})
 	}
-	for _, o := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+	for _, o := range clusterRoleBindings() {
 		binding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &o},
 			reconciliation.ClusterRoleBindingClientAdapter{Client: rbac.ClusterRoleBindings()})
 	}
@@ -95,17 +120,32 @@ func (r *roles) reconcile(ctx context.Context) error {
 		}
 	}
 	createPriorities(ctx, g, r.client)
-	if err := g.Wait(); err != nil && ctx.Err() == nil {
+	if err := g.Wait(); err != nil {
 		return fmt.Errorf("reconcile policy: %w", err)
 	}
 	return nil
 }
 
-// createPriorities creates the priority classes that are missing.
+// clusterRoleBindings are upstream's, and the one that makes the user's certificate an administrator's.
+func clusterRoleBindings() []rbacv1.ClusterRoleBinding {
+	admins := rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: cluster.AdminGroup},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: cluster.AdminGroup}},
+	}
+	return append(append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...), admins)
+}
+
+// createPriorities creates the priority classes that are missing. It looks first: admission would see even a Create that
+// finds the object.
 func createPriorities(ctx context.Context, g *errgroup.Group, client kubernetes.Interface) {
+	classes := client.SchedulingV1().PriorityClasses()
 	for _, o := range schedulingv1.SystemPriorityClasses() {
 		g.Go(func() error {
-			return ignoreExisting(client.SchedulingV1().PriorityClasses().Create(ctx, o, metav1.CreateOptions{}))
+			if _, err := classes.Get(ctx, o.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+				return err
+			}
+			return ignoreExisting(classes.Create(ctx, o, metav1.CreateOptions{}))
 		})
 	}
 }
@@ -127,7 +167,7 @@ func create(ctx context.Context, client kubernetes.Interface) error {
 	for _, o := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
 		g.Go(func() error { return ignoreExisting(rbac.ClusterRoles().Create(ctx, &o, metav1.CreateOptions{})) })
 	}
-	for _, o := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+	for _, o := range clusterRoleBindings() {
 		g.Go(func() error {
 			return ignoreExisting(rbac.ClusterRoleBindings().Create(ctx, &o, metav1.CreateOptions{}))
 		})

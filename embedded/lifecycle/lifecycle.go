@@ -39,6 +39,8 @@ type Unit struct {
 	// Again returns a new component to run after a failure: Run is called once for each, so returning one that has run fails
 	// the supervisor. If Again is nil, the first failure does.
 	Again func() Component
+	// Forever is for a unit that the others can do without: however often it fails, it is made again.
+	Forever bool
 	// StopTimeout is how long Run may take to return once its context is done; 5s if zero. A component that outlives it
 	// is named in the supervisor's error and left behind.
 	StopTimeout time.Duration

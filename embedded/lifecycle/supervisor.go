@@ -128,7 +128,7 @@ func (s *Supervisor) keep(ctx context.Context, u *unit) error {
 			delay, failures = firstDelay, 0
 		}
 		failures++
-		if u.Again == nil || failures >= maxFailures || errors.As(err, new(permanent)) {
+		if u.Again == nil || failures >= maxFailures && !u.Forever || errors.As(err, new(permanent)) {
 			s.change(u, func(c *cluster.ComponentStatus) { c.State, c.Error = cluster.ComponentFailed, err.Error() })
 			return err
 		}
@@ -161,12 +161,18 @@ func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, e
 			c.Began = time.Since(s.Epoch).Seconds()
 		}
 	})
-	if r, ok := u.Component.(Reporter); ok {
-		r.Report(func(err error) { s.change(u, func(c *cluster.ComponentStatus) { c.Error = text(err) }) })
-	}
 	var since time.Time
 	var over bool // Run has returned; a later call of ready comes from a goroutine that was left behind
+	var reported error
 	var mu sync.Mutex
+	if r, ok := u.Component.(Reporter); ok {
+		r.Report(func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			reported = err
+			s.change(u, func(c *cluster.ComponentStatus) { c.Error = text(err) })
+		})
+	}
 	err = call(ctx, u.Component, func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -175,7 +181,7 @@ func (s *Supervisor) once(ctx context.Context, u *unit) (served time.Duration, e
 		}
 		since = time.Now()
 		s.change(u, func(c *cluster.ComponentStatus) {
-			c.State, c.Error = cluster.ComponentServing, ""
+			c.State, c.Error = cluster.ComponentServing, text(reported)
 			if c.Ready == 0 {
 				c.Ready = time.Since(s.Epoch).Seconds()
 			}

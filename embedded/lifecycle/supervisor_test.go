@@ -228,6 +228,32 @@ func TestSupervisorFailures(t *testing.T) {
 	}
 }
 
+// A unit that the others can do without never ends them.
+func TestSupervisorForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		make := func() Component {
+			return &fake{name: "metrics", j: &j, life: 1, err: errors.New("refused by a webhook")}
+		}
+		other := &fake{name: "etcd", j: &j}
+		s := &Supervisor{Logger: quiet(), Units: []Unit{{Component: make(), Again: make, Forever: true}, {Component: other}}}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*maxFailures*maxDelay)
+		defer cancel()
+		if err := s.Run(ctx); err != nil {
+			t.Errorf("Run() = %v, want a clean stop", err)
+		}
+		starts := 0
+		for _, l := range j.all() {
+			if l == "start metrics" {
+				starts++
+			}
+		}
+		if starts <= maxFailures {
+			t.Errorf("started %d times, want more than %d", starts, maxFailures)
+		}
+	})
+}
+
 // The failure count starts from zero once a unit has served for healthyAfter.
 func TestSupervisorResetsFailureCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

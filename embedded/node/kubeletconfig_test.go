@@ -11,6 +11,8 @@ import (
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/cadvisor"
+
+	"github.com/klkube/kl/cluster"
 )
 
 func decodeTest(t *testing.T, patch map[string]any) (*kubeletconfig.KubeletConfiguration, error) {
@@ -38,6 +40,9 @@ type essentials struct {
 	ImageGC, MaxPods                                         int32
 	Pids                                                     int64
 	Seccomp                                                  bool
+	TLS                                                      string
+	Suites                                                   []string
+	Profiling                                                bool
 }
 
 func essentialsOf(k *kubeletconfig.KubeletConfiguration) essentials {
@@ -48,6 +53,7 @@ func essentialsOf(k *kubeletconfig.KubeletConfiguration) essentials {
 		Webhook: k.Authentication.Webhook.Enabled, IPTables: k.MakeIPTablesUtilChains, DNS: k.ClusterDNS, Domain: k.ClusterDomain,
 		Taints: k.RegisterWithTaints, Eviction: k.EvictionHard, Reserved: k.SystemReserved, Gates: k.FeatureGates,
 		ImageGC: k.ImageGCHighThresholdPercent, MaxPods: k.MaxPods, Pids: k.PodPidsLimit, Seccomp: k.SeccompDefault,
+		TLS: k.TLSMinVersion, Suites: k.TLSCipherSuites, Profiling: k.EnableProfilingHandler,
 	}
 }
 
@@ -62,7 +68,7 @@ func TestKubeletConfiguration(t *testing.T) {
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		Reserved: map[string]string{"cpu": "500m"}, Gates: map[string]bool{"NodeLogQuery": true},
-		ImageGC: 100, MaxPods: 110, Pids: 4096, Seccomp: true,
+		ImageGC: 100, MaxPods: 110, Pids: 4096, Seccomp: true, TLS: "VersionTLS12", Suites: cluster.CipherSuiteNames(),
 	}
 	for _, tt := range []struct {
 		name   string

@@ -51,8 +51,6 @@ const (
 	addressInterval = 5 * time.Minute
 	// monitorInterval is how often NotReady nodes are looked up: they may be stopped or removed.
 	monitorInterval = 2 * time.Second
-	// rightsTimeout is how long the API server may take to apply the rights of user.
-	rightsTimeout = 15 * time.Second
 )
 
 // Controller is the component. Its fields are set before Run and not changed.
@@ -64,16 +62,24 @@ type Controller struct {
 	Requests *cloudmetrics.Requests
 	Balances *balance.Handler // serves the load balancers; nil for none
 	Logger   *slog.Logger
+
+	report func(error) // nil without a supervisor
 }
 
-var _ lifecycle.Component = (*Controller)(nil)
+var (
+	_ lifecycle.Component = (*Controller)(nil)
+	_ lifecycle.Reporter  = (*Controller)(nil)
+)
+
+// Report implements lifecycle.Reporter.
+func (c *Controller) Report(report func(error)) { c.report = report }
 
 // Name implements lifecycle.Component.
 func (c *Controller) Name() cluster.ComponentName { return "cloud-controller-manager" }
 
 // Run implements lifecycle.Component. It is ready when the controllers run, so that nodes that join are initialized at once.
 func (c *Controller) Run(ctx context.Context, ready func()) error {
-	client, err := c.client(ctx)
+	client, rights, err := c.client(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,6 +89,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	defer factory.Shutdown()
 	defer wg.Wait()
 	defer cancel()
+	wg.Go(func() { rights.Run(ctx) })
 
 	p := &provider{instances: &instances{layout: c.Layout, driver: c.Spec.Driver, requests: c.Requests}}
 	controllers, err := c.nodeControllers(client, factory, p)
@@ -125,31 +132,33 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	return b.Run(ctx)
 }
 
-// client returns a client that acts as the controllers' own user, whose rights it creates.
-func (c *Controller) client(ctx context.Context) (kubernetes.Interface, error) {
+// client returns a client that acts as the controllers' own user, and the writer of that user's rights. It waits until the
+// user has them: those of an earlier run count, so what refuses to have them written again does no harm.
+func (c *Controller) client(ctx context.Context) (kubernetes.Interface, *manifests.Writer, error) {
 	own, err := identity.Config(c.Admin, c.Layout.PKI("ca.crt"), c.Layout.PKI("ca.key"), identity.Request{User: user})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rights, err := manifests.Cloud(user)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	admin, err := manifests.Client(c.Admin)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := manifests.Apply(ctx, admin, rights, manifests.Force); err != nil {
-		return nil, err
+	w := &manifests.Writer{Client: admin, Report: c.report}
+	if err := w.Apply(ctx, rights, manifests.Force); err != nil && !manifests.OnlyConflicts(err) {
+		return nil, nil, err
 	}
-	if err := await.AnswerWithin(ctx, rightsTimeout, own, "/api/v1/nodes?limit=1"); err != nil {
-		return nil, fmt.Errorf("wait for rights: %w", err)
+	if err := await.Answer(ctx, own, "/api/v1/nodes?limit=1"); err != nil {
+		return nil, nil, fmt.Errorf("wait for rights: %w", err)
 	}
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
+		return nil, nil, fmt.Errorf("make client: %w", err)
 	}
-	return client, nil
+	return client, w, nil
 }
 
 // runController runs one of upstream's controllers.

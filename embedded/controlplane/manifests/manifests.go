@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"text/template"
 	"time"
@@ -118,8 +119,12 @@ func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// ErrConflict is wrapped by the errors of Apply in mode Yield for objects with fields that a user has changed.
-var ErrConflict = errors.New("changed by a user")
+var (
+	// ErrConflict is wrapped by the errors of Apply in mode Yield for objects with fields that a user has changed.
+	ErrConflict = errors.New("changed by a user")
+	// ErrForeign is wrapped by the errors of Apply, in every mode, for objects that kl did not make. It is an ErrConflict.
+	ErrForeign = fmt.Errorf("%w: kl did not make it and leaves it as it is", ErrConflict)
+)
 
 // OnlyConflicts reports whether err is one of Apply and every object that it is about is in conflict.
 func OnlyConflicts(err error) bool {
@@ -146,16 +151,16 @@ func Client(config *rest.Config) (dynamic.Interface, error) {
 	return client, nil
 }
 
-// ApplyWithin is Apply, tried again until it succeeds or the limit is over. Conflicts do not go away and are returned at
-// once if there is no other error.
+// ApplyWithin is Apply, tried again until it succeeds or the limit is over. What does not go away is returned at once:
+// conflicts, if there is no other error, and what admission refuses.
 func ApplyWithin(ctx context.Context, limit time.Duration, client dynamic.Interface, objects []*unstructured.Unstructured, mode Mode) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var conflicts error
+	var final error
 	err := await.Success(ctx, applyInterval, func(ctx context.Context) error {
 		err := Apply(ctx, client, objects, mode)
-		if OnlyConflicts(err) {
-			conflicts = err
+		if OnlyConflicts(err) || Refused(err) {
+			final = err
 			return nil
 		}
 		return err
@@ -163,7 +168,7 @@ func ApplyWithin(ctx context.Context, limit time.Duration, client dynamic.Interf
 	if err != nil {
 		return err
 	}
-	return conflicts
+	return final
 }
 
 const applyInterval = 50 * time.Millisecond
@@ -190,6 +195,13 @@ func apply(ctx context.Context, client dynamic.Interface, object *unstructured.U
 	if err != nil {
 		return err
 	}
+	own, err := Own(ctx, client, object)
+	if err != nil {
+		return err
+	}
+	if !own {
+		return ErrForeign
+	}
 	force := bool(mode)
 	_, err = client.Resource(resource).Namespace(object.GetNamespace()).Patch(ctx, object.GetName(),
 		types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
@@ -197,4 +209,17 @@ func apply(ctx context.Context, client dynamic.Interface, object *unstructured.U
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return err
+}
+
+// Own reports whether kl made the object of that kind and name, or may make it because there is none.
+func Own(ctx context.Context, client dynamic.Interface, object *unstructured.Unstructured) (bool, error) {
+	resource, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
+	have, err := client.Resource(resource).Namespace(object.GetNamespace()).Get(ctx, object.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(have.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool { return f.Manager == fieldManager }), nil
 }

@@ -48,13 +48,35 @@ func (a *announcer) announced(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// foreign returns an error if metrics are somebody else's: one of the objects that would announce this server was made by a
+// user, who has installed a metrics-server. Then none of them is touched.
+func (a *announcer) foreign(ctx context.Context) error {
+	all, err := manifests.MetricsServer{}.Objects()
+	if err != nil {
+		return err
+	}
+	for _, o := range all[manifests.MetricsServer{}.Rights():] {
+		own, err := manifests.Own(ctx, a.client, o)
+		if err != nil {
+			return fmt.Errorf("read %s %s: %w", o.GetKind(), o.GetName(), err)
+		}
+		if !own {
+			return fmt.Errorf("metrics are not served: %s %s: %w", o.GetKind(), o.GetName(), manifests.ErrForeign)
+		}
+	}
+	return nil
+}
+
 // grant creates the rights of the server's user.
 func (a *announcer) grant(ctx context.Context, m manifests.MetricsServer) error {
 	all, err := m.Objects()
 	if err != nil {
 		return err
 	}
-	return manifests.ApplyWithin(ctx, announceTimeout, a.client, all[:m.Rights()], manifests.Force)
+	if err := manifests.ApplyWithin(ctx, announceTimeout, a.client, all[:m.Rights()], manifests.Force); err != nil {
+		return manifests.Summary(err)
+	}
+	return nil
 }
 
 // announce creates the Service, its endpoint and the APIService.
@@ -63,10 +85,13 @@ func (a *announcer) announce(ctx context.Context, m manifests.MetricsServer) err
 	if err != nil {
 		return err
 	}
-	return manifests.ApplyWithin(ctx, announceTimeout, a.client, all[m.Rights():], manifests.Force)
+	if err := manifests.ApplyWithin(ctx, announceTimeout, a.client, all[m.Rights():], manifests.Force); err != nil {
+		return manifests.Summary(err)
+	}
+	return nil
 }
 
-// withdraw deletes what announce created, the APIService first. It logs errors: it is called when the server stops.
+// withdraw deletes what announce created, the APIService first, unless a user has put something else in its place. It logs errors: it is called when the server stops.
 func (a *announcer) withdraw(ctx context.Context, m manifests.MetricsServer, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
 	defer cancel()
@@ -77,7 +102,11 @@ func (a *announcer) withdraw(ctx context.Context, m manifests.MetricsServer, log
 	}
 	for i := len(all) - 1; i >= m.Rights(); i-- {
 		resource, _ := meta.UnsafeGuessKindToResource(all[i].GroupVersionKind())
-		err := a.client.Resource(resource).Namespace(all[i].GetNamespace()).Delete(ctx, all[i].GetName(), metav1.DeleteOptions{})
+		own, err := manifests.Own(ctx, a.client, all[i])
+		if err == nil && !own {
+			continue
+		}
+		err = a.client.Resource(resource).Namespace(all[i].GetNamespace()).Delete(ctx, all[i].GetName(), metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			log.WarnContext(ctx, "delete object", "kind", all[i].GetKind(), "name", all[i].GetName(), "error", err)
 		}

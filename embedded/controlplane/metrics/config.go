@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"time"
@@ -19,6 +20,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/metrics-server/pkg/api"
 	generatedopenapi "sigs.k8s.io/metrics-server/pkg/api/generated/openapi"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // Lifetimes of the API server's answers about tokens and permissions, and the time-out of one: upstream's defaults.
@@ -36,7 +39,9 @@ func (s *Server) genericConfig(l net.Listener, own *rest.Config) (*genericapiser
 		return nil, fmt.Errorf("use certificate: %w", err)
 	}
 	c := genericapiserver.NewConfig(api.Codecs)
-	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: l, Cert: cert}
+	c.SecureServing = &genericapiserver.SecureServingInfo{
+		Listener: l, Cert: cert, MinTLSVersion: tls.VersionTLS12, CipherSuites: cluster.CipherSuites(),
+	}
 	c.LoopbackClientConfig = rest.CopyConfig(own)
 	c.LoopbackClientConfig.Host = "https://" + l.Addr().String()
 	c.EffectiveVersion = utilcompatibility.DefaultBuildEffectiveVersion()

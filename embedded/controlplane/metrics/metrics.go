@@ -69,12 +69,16 @@ func (s *Server) Report(report func(error)) { s.report = report }
 // after a failure, because a cluster works without them.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	ready()
+	last := ""
 	for {
 		err := s.runOnce(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.Logger.WarnContext(ctx, "serve metrics", "error", err, "retry", retryAfter)
+		if text := fmt.Sprint(err); text != last { // what a user has installed may stay for ever
+			s.Logger.WarnContext(ctx, "serve metrics", "error", err, "retry", retryAfter)
+			last = text
+		}
 		s.setError(err)
 		select {
 		case <-time.After(retryAfter):
@@ -105,6 +109,9 @@ func (s *Server) runOnce(ctx context.Context) error {
 	}
 	a, err := newAnnouncer(s.Admin)
 	if err != nil {
+		return err
+	}
+	if err := a.foreign(ctx); err != nil {
 		return err
 	}
 	announced, err := a.announced(ctx)

@@ -23,6 +23,7 @@ import (
 	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/cluster/pki"
 	"github.com/klkube/kl/embedded/controlplane/identity"
+	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
@@ -31,6 +32,7 @@ import (
 type fakeAPI struct {
 	changes *latest.Value[[]string]
 	objects *latest.Value[map[string]*unstructured.Unstructured] // by kind
+	theirs  string                                               // answer to a GET of Service metrics-server; empty for 404
 }
 
 func (a *fakeAPI) note(change string) {
@@ -78,6 +80,8 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush() // fails if the client has gone
 		<-r.Context().Done()
+	case a.theirs != "" && strings.HasSuffix(r.URL.Path, "/services/metrics-server"):
+		answer(http.StatusOK, a.theirs)
 	case r.URL.Path == "/api/v1/nodes":
 		answer(http.StatusOK, `{"kind":"NodeList","apiVersion":"v1",`+list+
 			`{"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}`)
@@ -189,6 +193,34 @@ func get(t *testing.T, hub *tunnel.Hub, address string, certificates []tls.Certi
 	}
 	resp.Body.Close()
 	return resp.StatusCode
+}
+
+// TestServerLeavesAnother runs the server in a cluster whose user has installed a metrics-server: nothing is written.
+func TestServerLeavesAnother(t *testing.T) {
+	layout := cluster.Home(t.TempDir()).Cluster("c")
+	if err := pki.Ensure(layout, cluster.DefaultSpec().Networking, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	a := &fakeAPI{
+		changes: latest.New[[]string](nil), objects: latest.New[map[string]*unstructured.Unstructured](nil),
+		theirs: `{"apiVersion":"v1","kind":"Service","metadata":{"name":"metrics-server","namespace":"kube-system","managedFields":[{"manager":"helm"}]}}`,
+	}
+	s := &Server{Layout: layout, Gateway: cluster.DefaultGateway, Admin: serveAPI(t, a, layout), Logger: slog.New(slog.DiscardHandler)}
+	reports := make(chan error, 10)
+	s.Report(func(err error) { reports <- err })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, func() {}) }()
+	if err := <-reports; !errors.Is(err, manifests.ErrForeign) || !strings.Contains(err.Error(), "Service metrics-server") {
+		t.Errorf("reported %v, want the Service that is not kl's", err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run() = %v, want a clean stop", err)
+	}
+	if changes := a.changes.Load(); len(changes) > 0 {
+		t.Errorf("changed %q", changes)
+	}
 }
 
 // TestServerReportsFailures runs the server with an authority that is missing: Run goes on and says why.

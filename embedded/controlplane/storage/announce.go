@@ -38,16 +38,16 @@ func objects() manifests.Storage {
 	}
 }
 
-// announce creates the driver, its classes and the controller's rights until all exist. It calls ready then, or after
-// readyTimeout with the error in the status. Changes that a user made to a class stay.
+// announce creates the driver, its classes and the controller's rights until all exist. It calls ready then, or when
+// admission refuses them, or after readyTimeout, with the error in the status. Changes that a user made to a class stay.
 func (c *Controller) announce(ctx context.Context, ready func()) error {
 	began, called := time.Now(), false
 	return await.Success(ctx, announceRetry, func(ctx context.Context) error {
 		err := c.apply(ctx)
-		if !called && (err == nil || time.Since(began) > readyTimeout) {
+		if !called && (err == nil || manifests.Refused(err) || time.Since(began) > readyTimeout) {
+			c.setError(ctx, manifests.Summary(err))
 			ready()
 			called = true
-			c.setError(ctx, err)
 		} else if called && err == nil {
 			c.setError(ctx, nil)
 		}
@@ -65,7 +65,7 @@ func (c *Controller) apply(ctx context.Context) error {
 		return err
 	}
 	rights := objects().Rights()
-	if err := manifests.Apply(ctx, admin, list[:rights], manifests.Force); err != nil {
+	if err := manifests.Apply(ctx, admin, list[:rights], manifests.Force); err != nil && !manifests.OnlyConflicts(err) {
 		return err
 	}
 	for i := rights; i < len(list); i++ {

@@ -1,0 +1,97 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// hindrancePatience is how long start waits for the rest of an existing cluster once something hinders it: the control
+// plane waits for a user to mend that, and nobody can before start returns.
+const hindrancePatience = 20 * time.Second
+
+var errHindered = errors.New("something that is in the API hinders the cluster")
+
+// hindrances says what keeps parts of a cluster from working although its API serves: what components report that try
+// again and again, such as a webhook that refuses their writes, or a Corefile with a mistake.
+func hindrances(s cluster.Status) []string {
+	var list []string
+	for _, c := range s.Components {
+		if c.Error != "" && (c.State == cluster.ComponentServing || c.State == cluster.ComponentRestarting) {
+			list = append(list, fmt.Sprintf("%s: %s", c.Name, strings.ReplaceAll(c.Error, "\n", " ")))
+		}
+	}
+	return list
+}
+
+// noteHindrance ends the wait with errHindered when something has hindered the cluster for hindrancePatience. A nil cancel
+// stops the clock.
+func (w *watcher) noteHindrance(cancel context.CancelCauseFunc) {
+	hindered := cancel != nil && w.mayServe() && len(hindrances(w.last)) > 0
+	switch {
+	case hindered && w.giveUp == nil:
+		w.giveUp = time.AfterFunc(hindrancePatience, func() { cancel(errHindered) })
+	case !hindered && w.giveUp != nil:
+		w.giveUp.Stop()
+		w.giveUp = nil
+	}
+}
+
+// serves reports whether a wait that gave up leaves a cluster whose API serves: it stays on then, since only with the API
+// can a user mend what hinders the rest. A Ctrl-C is no such end, nor is the failure of another part of this run.
+func (w *watcher) serves(ctx context.Context) bool {
+	gaveUp := errors.Is(context.Cause(ctx), errHindered) || errors.Is(ctx.Err(), context.DeadlineExceeded)
+	return gaveUp && w.mayServe()
+}
+
+// mayServe reports whether the cluster may stay on although parts of it are not ready: it existed before, and is only
+// started. A new cluster, new nodes and a new configuration either work or are taken back.
+func (w *watcher) mayServe() bool {
+	grows := w.up.spec.NodeCount() > w.up.before.NodeCount()
+	return !w.up.fresh && !w.up.replace && !grows && w.seen && w.last.Ready.API
+}
+
+// warn says what hinders the cluster and what of it is not ready.
+func (w *watcher) warn() {
+	say := func(step, text string) {
+		w.up.warnings = append(w.up.warnings, text)
+		w.up.steps.say(step, cluster.StepWarning, text)
+	}
+	list := hindrances(w.last)
+	for _, text := range list {
+		if strings.Contains(text, "webhook") {
+			text += "; 'kl kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations' lists webhooks"
+		}
+		say(cluster.StepControlPlane, text)
+	}
+	if w.up.opts.NoWait {
+		return
+	}
+	nodes := map[string]cluster.NodeStatus{}
+	for _, n := range w.last.Nodes {
+		nodes[n.Name] = n
+	}
+	for _, name := range w.names {
+		n := nodes[name]
+		switch ready := n.Connected && (n.Ready || n.Registered && w.ownCNI()); {
+		case ready:
+		case n.Reason != "":
+			say(name, fmt.Sprintf("node %s is not ready: %s", name, n.Reason))
+		default:
+			say(name, fmt.Sprintf("node %s is not ready", name))
+		}
+	}
+	if want, have := w.up.spec.SimulatedCount(), w.last.Simulated.Ready; have < want {
+		say(cluster.StepSimulated, fmt.Sprintf("%d of %d simulated nodes are ready", have, want))
+	}
+	if !w.last.Ready.DefaultServiceAccount {
+		say(cluster.StepAccount, "the default service account does not exist: no pod can be made in namespace default")
+	}
+	if len(list) == 0 && len(w.names) > 0 && !w.ownCNI() && !w.last.Ready.DNS {
+		say(cluster.StepDNS, "cluster DNS does not answer: 'kl kubectl -n kube-system get pods -l k8s-app=kube-dns' tells more")
+	}
+}

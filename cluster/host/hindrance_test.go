@@ -1,0 +1,57 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// TestGiveUp tells a watcher what hinders a cluster, and looks when and how its wait ends.
+func TestGiveUp(t *testing.T) {
+	webhook := cluster.ComponentStatus{Name: "bootstrap", State: cluster.ComponentServing, Error: `failed calling webhook "w.test"`}
+	serving := func(components ...cluster.ComponentStatus) cluster.Status {
+		return cluster.Status{Ready: cluster.Readiness{API: true}, Components: components}
+	}
+	for _, tt := range []struct {
+		name   string
+		fresh  bool
+		says   []cluster.Status // one a second
+		ends   error
+		serves bool
+	}{
+		{"a webhook", false, []cluster.Status{serving(webhook)}, errHindered, true},
+		{"a webhook that is gone in time", false, []cluster.Status{serving(webhook), serving()}, context.DeadlineExceeded, true},
+		{"a new cluster", true, []cluster.Status{serving(webhook)}, context.DeadlineExceeded, false},
+		{"no API", false, []cluster.Status{{Components: []cluster.ComponentStatus{webhook}}}, context.DeadlineExceeded, false},
+		{"nothing known", false, []cluster.Status{serving()}, context.DeadlineExceeded, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				limited, stop := context.WithTimeout(t.Context(), DefaultTimeout)
+				defer stop()
+				ctx, cancel := context.WithCancelCause(limited)
+				defer cancel(nil)
+				w := newWatcher(&upRun{fresh: tt.fresh, steps: newRecorder(nil)}, false)
+				defer w.noteHindrance(nil)
+				for _, s := range tt.says {
+					w.last, w.seen = s, true
+					w.noteHindrance(cancel)
+					time.Sleep(time.Second)
+				}
+				<-ctx.Done()
+				if got := context.Cause(ctx); !errors.Is(got, tt.ends) || w.serves(ctx) != tt.serves {
+					t.Errorf("the wait ends with %v, serves is %t", got, w.serves(ctx))
+				}
+				w.warn()
+				if text := strings.Join(w.up.warnings, "; "); strings.Contains(text, "w.test") != (len(hindrances(w.last)) > 0) {
+					t.Errorf("warnings are %q", text)
+				}
+			})
+		})
+	}
+}
