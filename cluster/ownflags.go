@@ -130,7 +130,7 @@ func ownProxy() map[string]string {
 func JoinedFlag(component ComponentName, flag string) (kls []string, joined bool) {
 	switch {
 	case component == KubeAPIServer && flag == "enable-admission-plugins":
-		return []string{"NodeRestriction"}, true
+		return []string{"NodeRestriction", "DenyServiceExternalIPs"}, true
 	case component == KubeControllerManager && flag == "controllers":
 		// kl has a component of its own for the nodes' ranges; the others let nodes join.
 		return []string{"*", "-node-ipam-controller", "bootstrap-signer-controller", "token-cleaner-controller"}, true

@@ -33,8 +33,9 @@ func TestArgsAreJoined(t *testing.T) {
 func TestOwnFlags(t *testing.T) {
 	tunable := map[cluster.ComponentName]string{
 		cluster.KubeAPIServer: "service-account-issuer allow-privileged audit-policy-file audit-log-mode audit-log-maxage audit-log-maxsize " +
-			"audit-log-maxbackup audit-log-batch-max-wait",
-		cluster.KubeControllerManager: "kube-api-qps kube-api-burst",
+			"audit-log-maxbackup audit-log-batch-max-wait tls-min-version tls-cipher-suites profiling " +
+			"service-account-extend-token-expiration service-account-max-token-expiration",
+		cluster.KubeControllerManager: "kube-api-qps kube-api-burst terminated-pod-gc-threshold",
 		cluster.KubeScheduler:         "kube-api-qps kube-api-burst",
 	}
 	managers, err := controllersOptions.NewKubeControllerManagerOptions()
