@@ -50,6 +50,12 @@ type Starter interface {
 	Kill(ctx context.Context, n Node) error // at once, as a power failure would
 }
 
+// Mender is a Driver whose nodes need processes on this machine, which may be killed.
+type Mender interface {
+	// Mend replaces such processes of the cluster's nodes. Nodes that are off on purpose stay off.
+	Mend(ctx context.Context, cluster string) error
+}
+
 // Pauser is a Driver whose nodes can be frozen.
 type Pauser interface {
 	Pause(ctx context.Context, n Node) error
@@ -143,7 +149,7 @@ type Node struct {
 	ID          string     `json:"id"` // the backend's name for it: a container ID
 	IP          string     `json:"ip"`
 	State       NodeState  `json:"state"`
-	Problem     string     `json:"problem,omitempty"` // of a damaged node, of which only Cluster, Name, Driver and ID are known
+	Problem     string     `json:"problem,omitempty"` // what is wrong with it; of a damaged node only Cluster, Name, Driver and ID are known
 	Created     time.Time  `json:"created"`
 	PayloadSHA  string     `json:"payloadSHA,omitempty"`
 	MilliCPUs   int64      `json:"milliCPUs,omitempty"`

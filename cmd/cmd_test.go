@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand {
-		os.Exit(host.Supervise(os.Args[2], os.Args[3]))
+		os.Exit(host.Supervise(os.Args[2], os.Args[3], nil))
 	}
 	flag.Bool("update", false, "write the golden files")
 	clustertest.PlaneMain(m)

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -153,7 +154,7 @@ func nodeTable(nodes []nodeRow, now time.Time) [][]string {
 		if n.Ready {
 			ready = "yes"
 		}
-		rows = append(rows, []string{n.Name, string(n.State), ready, n.IP, n.Kubelet, megabytes(n.Memory), age(now.Sub(n.Created)), n.Reason})
+		rows = append(rows, []string{n.Name, string(n.State), ready, n.IP, n.Kubelet, megabytes(n.Memory), age(now.Sub(n.Created)), cmp.Or(n.Problem, n.Reason)})
 	}
 	return rows
 }

@@ -98,7 +98,7 @@ func runPlane(dir string) error {
 			return err
 		}
 	}
-	pid, err := statefile.TryLock(l.PIDFile())
+	pid, err := statefile.Claim(l.PIDFile())
 	if err != nil {
 		return fmt.Errorf("lock pid file: %w", err)
 	}

@@ -23,7 +23,7 @@ import (
 // directory, the third one the engine. A program that uses a Host, or Host.Supervisor, passes them on:
 //
 //	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand {
-//		os.Exit(host.Supervise(os.Args[2], os.Args[3]))
+//		os.Exit(host.Supervise(os.Args[2], os.Args[3], nil))
 //	}
 const SuperviseCommand = "supervise-control-plane"
 
@@ -31,7 +31,8 @@ const (
 	maxCrashes   = 5 // in a row, before the control plane stays down
 	firstDelay   = 250 * time.Millisecond
 	healthyAfter = 30 * time.Second // of running, after which earlier crashes are forgotten
-	recordSize   = 32 << 10         // bytes of the supervisor's file, which is as long from the start
+	mendInterval = 3 * time.Second
+	recordSize   = 32 << 10 // bytes of the supervisor's file, which is as long from the start
 
 	// killSignal makes a supervisor kill the control plane instead of stopping it.
 	killSignal = syscall.SIGUSR1
@@ -46,12 +47,14 @@ type supervisor struct {
 	state  cluster.Supervision
 
 	stop, kill <-chan os.Signal
+	stopMend   context.CancelFunc
 }
 
 // Supervise runs the control plane of the cluster in dir and starts it again when it dies, until it is told to stop by
-// SIGTERM, or until the control plane dies too often. The result is the exit code. If this process is killed, the kernel kills
+// SIGTERM, or until the control plane dies too often. Every few seconds it calls mend, which may be nil, to replace processes of the
+// cluster's nodes that were killed. The result is the exit code. If this process is killed, the kernel kills
 // the control plane. It must be called from main, since the kernel takes the end of a thread for the end of the parent.
-func Supervise(dir, engine string) int {
+func Supervise(dir, engine string, mend func(context.Context, cluster.Layout) error) int {
 	runtime.LockOSThread()
 	signal.Ignore(syscall.SIGHUP) // of a terminal that is closed
 	stop, kill := make(chan os.Signal, 2), make(chan os.Signal, 2)
@@ -61,6 +64,12 @@ func Supervise(dir, engine string) int {
 		layout: cluster.Home(filepath.Dir(filepath.Dir(dir))).Cluster(filepath.Base(dir)), engine: engine,
 		log: slog.New(slog.NewTextHandler(os.Stderr, nil)), stop: stop, kill: kill,
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.stopMend = cancel
+	if mend != nil {
+		go s.keepMending(ctx, mend)
+	}
 	if err := s.run(); err != nil {
 		s.log.Error("supervise control plane", "error", err)
 		return 1
@@ -68,8 +77,28 @@ func Supervise(dir, engine string) int {
 	return 0
 }
 
+func (s *supervisor) keepMending(ctx context.Context, mend func(context.Context, cluster.Layout) error) {
+	tick := time.NewTicker(mendInterval)
+	defer tick.Stop()
+	for last := ""; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		text := ""
+		if err := mend(ctx, s.layout); err != nil {
+			text = err.Error()
+		}
+		if text != last && text != "" { // once, not every few seconds
+			s.log.Error("mend nodes", "error", text)
+		}
+		last = text
+	}
+}
+
 func (s *supervisor) run() error {
-	lock, err := statefile.TryLock(s.layout.SupervisorFile())
+	lock, err := statefile.Claim(s.layout.SupervisorFile())
 	if errors.Is(err, statefile.ErrLocked) {
 		return errors.New("the control plane already has a supervisor")
 	}
@@ -128,9 +157,11 @@ func (s *supervisor) once() (*cluster.Crash, error) {
 			return e.crash(err), nil
 		case <-s.stop:
 			asked = true
+			s.stopMend()                            // nodes may be ending, too, with the machine
 			_ = cmd.Process.Signal(syscall.SIGTERM) // fails if the process has just ended
 		case <-s.kill:
 			asked = true
+			s.stopMend()
 			_ = cmd.Process.Kill()
 		}
 	}

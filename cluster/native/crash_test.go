@@ -133,6 +133,66 @@ func TestSupervisorKilled(t *testing.T) {
 	killSupervisor(t, d, "n1")
 }
 
+// TestMend checks that a new supervisor takes over a node that runs, publishes its ports, and restarts it when it ends.
+func TestMend(t *testing.T) {
+	machine(t)
+	d := connect(t, t.TempDir())
+	n := create(t, d, spec(t, d, "n1"))
+	b := d.bundle("c", "n1")
+	_, before, err := b.inspect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problem := func() string {
+		nodes, err := d.List(t.Context(), "c")
+		if err != nil || len(nodes) != 1 {
+			t.Fatalf("nodes %v, error %v", nodes, err)
+		}
+		return nodes[0].Problem
+	}
+	killSupervisor(t, d, "n1")
+	if p := problem(); !strings.Contains(p, "supervisor was killed") {
+		t.Errorf("problem of a node without supervisor is %q", p)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := d.Mend(t.Context(), "c"); err != nil {
+			t.Fatal(err)
+		}
+		_, now, err := b.inspect()
+		if p := problem(); err != nil || now.PID != before.PID || p != "" || b.orphaned() {
+			t.Fatalf("init is %d, was %d, problem %q, error %v", now.PID, before.PID, p, err)
+		}
+	}
+	process, err := os.FindProcess(before.PID)
+	if err == nil {
+		err = process.Kill()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := func(context.Context) (bool, error) {
+		_, now, err := b.inspect()
+		return now.Status == "running" && now.PID != before.PID, err
+	}
+	if err := wait.PollUntilContextTimeout(t.Context(), pollInterval, time.Minute, true, running); err != nil {
+		t.Fatalf("the node was not restarted: %v", err)
+	}
+	if err := d.Stop(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Mend(t.Context(), "c"); err != nil || !isOff(b) {
+		t.Errorf("a node that is off is mended: %v", err)
+	}
+	if err := d.Start(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func isOff(b bundle) bool {
+	_, c, err := b.inspect()
+	return err == nil && c.PID == 0
+}
+
 func killSupervisor(t *testing.T, d *Driver, node string) {
 	t.Helper()
 	dir := filepath.Join(d.root, "c", node)

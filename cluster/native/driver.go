@@ -30,6 +30,7 @@ var (
 	_ cluster.Pauser  = (*Driver)(nil)
 	_ cluster.Execer  = (*Driver)(nil)
 	_ cluster.Cleaner = (*Driver)(nil)
+	_ cluster.Mender  = (*Driver)(nil)
 )
 
 // New returns a driver. The error wraps [cluster.ErrNoEngine] unless this is Linux and the user is root.

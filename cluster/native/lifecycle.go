@@ -32,12 +32,15 @@ func (d *Driver) with(ctx context.Context, verb string, n cluster.Node, do func(
 	return nil
 }
 
-// Start starts a stopped node. It does nothing to one that runs or is paused.
+// Start starts a stopped node. To one that runs or is paused, it does no more than Mend.
 func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	return d.with(ctx, "start", n, func(b bundle) error {
 		_, c, err := b.inspect()
-		if err != nil || c.Status == "running" || c.Status == "paused" {
+		if err != nil {
 			return err
+		}
+		if c.Status == "running" || c.Status == "paused" {
+			return d.mend(ctx, b)
 		}
 		if err := b.halt(ctx, 0); err != nil { // ends a supervisor that waits to restart the node
 			return err
@@ -47,6 +50,51 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 		}
 		return d.launch(ctx, b)
 	})
+}
+
+// Mend gives each node of a cluster that lost its supervisor a new one, which takes over the node, or starts it if it has ended
+// meanwhile. Nodes that are off on purpose stay off.
+func (d *Driver) Mend(ctx context.Context, clusterName string) error {
+	records, err := d.records()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range records {
+		if r.Spec.Cluster != clusterName || !d.bundle(clusterName, r.Spec.Name).orphaned() {
+			continue
+		}
+		n := cluster.Node{Cluster: clusterName, Name: r.Spec.Name}
+		if err := d.with(ctx, "supervise", n, func(b bundle) error { return d.mend(ctx, b) }); !errors.Is(err, errNoNode) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mend is Mend for one node, whose lock is held.
+func (d *Driver) mend(ctx context.Context, b bundle) error {
+	if !b.orphaned() {
+		return nil
+	}
+	_, c, err := b.inspect()
+	if err != nil {
+		return err
+	}
+	if c.PID == 0 {
+		return d.launch(ctx, b)
+	}
+	_, err = d.spawn(ctx, b) // if that fails, the node runs on
+	return err
+}
+
+// orphaned reports whether a node that should be on has no supervisor.
+func (b bundle) orphaned() bool {
+	if _, err := os.Stat(b.offFile()); err == nil {
+		return false
+	}
+	locked, err := statefile.Locked(b.supervisorLock())
+	return err == nil && !locked
 }
 
 // Stop shuts a node down, and kills it if it still runs after stopTimeout.

@@ -34,7 +34,11 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 				Cluster: b.clusterName(), Name: b.name(), Driver: d.Name(), ID: b.id(), State: cluster.NodeDamaged, Problem: err.Error(),
 			})
 		default:
-			nodes = append(nodes, r.node(b.id(), stateOf(c)))
+			n := r.node(b.id(), stateOf(c))
+			if n.State != cluster.NodeStopped && b.orphaned() {
+				n.Problem = "its supervisor was killed: published ports are closed until it has another one"
+			}
+			nodes = append(nodes, n)
 		}
 	}
 	cluster.SortNodes(nodes)

@@ -44,6 +44,7 @@ type supervisor struct {
 	log        *slog.Logger
 	startWatch time.Duration
 	parent     io.WriteCloser // nil once the report is made
+	mounted    bool           // the node's root file system
 }
 
 // Supervise keeps the node in dir running until the node is stopped, or until ctx ends: then it shuts the node down. It is
@@ -90,9 +91,6 @@ func (s *supervisor) run(ctx context.Context) error {
 	if s.record, err = s.read(); err != nil {
 		return err
 	}
-	if err := s.mountRoot(); err != nil {
-		return err
-	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // runc exits, and the node's init becomes our child
 		return fmt.Errorf("become the parent of the node: %w", err)
 	}
@@ -106,7 +104,7 @@ func (s *supervisor) run(ctx context.Context) error {
 
 // claim makes this process the node's only supervisor until the process ends.
 func (s *supervisor) claim() error {
-	lock, err := statefile.TryLock(s.supervisorLock())
+	lock, err := statefile.Claim(s.supervisorLock())
 	if errors.Is(err, statefile.ErrLocked) {
 		return errors.New("the node already has a supervisor")
 	}
@@ -149,11 +147,19 @@ func (s *supervisor) isOff() bool {
 	return err == nil
 }
 
-// runOnce runs the node once, from creating its container to removing what is left of it.
+// runOnce runs the node once, from creating its container to removing what is left of it. A node that runs already, since
+// its previous supervisor was killed, is taken over.
 func (s *supervisor) runOnce(ctx context.Context) error {
-	pid, err := s.boot(ctx)
-	if err == nil {
-		err = s.watch(ctx, pid)
+	c, err := s.record.runc(s.scope()).container(s.name())
+	if err != nil {
+		return err
+	}
+	pid := c.PID
+	if adopted := c.Status == "running" || c.Status == "paused"; adopted {
+		s.log.Info("took over a node that runs", "pid", pid)
+		err = s.watch(ctx, pid, waitForOther(pid))
+	} else if pid, err = s.boot(ctx); err == nil {
+		err = s.watch(ctx, pid, waitFor(pid))
 	} else if pid > 0 {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		<-waitFor(pid)
@@ -165,6 +171,13 @@ func (s *supervisor) runOnce(ctx context.Context) error {
 
 // boot creates the container, connects it to the bridge and starts it. pid is the node's init as soon as there is one.
 func (s *supervisor) boot(ctx context.Context) (pid int, err error) {
+	// Not earlier: mounting an overlay empties its work directory, which a node that is taken over still uses.
+	if !s.mounted {
+		if err := s.mountRoot(); err != nil {
+			return 0, err
+		}
+		s.mounted = true
+	}
 	sc, r := s.scope(), s.record.runc(s.scope())
 	lock, err := lockMachine(ctx)
 	if err != nil {
@@ -228,10 +241,9 @@ func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err 
 	return pid, nil
 }
 
-// watch waits until a running node ends. The first time, it reports success after startWatch. When ctx ends, it shuts the
+// watch waits until a running node ends, whose exit code comes from ended. The first time, it reports success after startWatch. When ctx ends, it shuts the
 // node down.
-func (s *supervisor) watch(ctx context.Context, pid int) error {
-	ended := waitFor(pid)
+func (s *supervisor) watch(ctx context.Context, pid int, ended <-chan int) error {
 	if s.parent != nil {
 		t := time.NewTimer(s.startWatch)
 		defer t.Stop()
@@ -277,6 +289,16 @@ func waitFor(pid int) <-chan int {
 			}
 			return
 		}
+	}()
+	return ended
+}
+
+// waitForOther is waitFor for a process that is no child: its exit code is unknown and sent as -1.
+func waitForOther(pid int) <-chan int {
+	ended := make(chan int, 1)
+	go func() {
+		_ = waitExit(context.Background(), pid) // an error means that it cannot be watched, which is as good as gone
+		ended <- -1
 	}()
 	return ended
 }

@@ -43,6 +43,20 @@ func TryLockDir(path string) (*Lock, error) {
 	return lock(f, path)
 }
 
+// claimTime is how long Claim tries: a look at a lock by Locked takes much less.
+const claimTime = 300 * time.Millisecond
+
+// Claim is TryLock for a process that holds the lock for as long as it lives: unlike TryLock, it is not turned away by
+// somebody who only looks whether the lock is taken.
+func Claim(path string) (*Lock, error) {
+	for end := time.Now().Add(claimTime); ; <-time.After(lockRetry) {
+		l, err := TryLock(path)
+		if !errors.Is(err, ErrLocked) || time.Now().After(end) {
+			return l, err
+		}
+	}
+}
+
 // WaitLock is TryLock that waits for whoever holds the lock until ctx ends. waiting is called before each wait
 // until it returns true; nil is ignored.
 func WaitLock(ctx context.Context, path string, waiting func() (done bool)) (*Lock, error) {

@@ -90,3 +90,35 @@ func TestLockOfADirectoryThatIsMissing(t *testing.T) {
 		t.Errorf("TryLockDir returned %v, want fs.ErrNotExist", err)
 	}
 }
+
+// Whoever only looks at a lock does not turn away the process that it is for.
+func TestClaimBearsLookers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for ctx.Err() == nil {
+			if _, err := statefile.Locked(path); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for range 200 {
+		l, err := statefile.Claim(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if _, err := statefile.TryLock(path); !errors.Is(err, statefile.ErrLocked) {
+			t.Errorf("TryLock of a claimed lock: %v", err)
+		}
+		l.Unlock()
+	}
+	stop()
+	<-looked
+}

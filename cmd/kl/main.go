@@ -34,7 +34,7 @@ func main() {
 
 func run() int {
 	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand { // started by this program, not by a person
-		return host.Supervise(os.Args[2], os.Args[3])
+		return host.Supervise(os.Args[2], os.Args[3], mendNodes)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -93,6 +93,23 @@ func openNative(home string) func(context.Context, *slog.Logger) (cluster.Driver
 		}
 		return d, nil
 	}
+}
+
+// mendNodes replaces the supervisors of nodes that were killed. Docker needs no such thing: the engine watches its containers.
+func mendNodes(ctx context.Context, l cluster.Layout) error {
+	spec, err := cluster.ReadSpec(l)
+	if err != nil || spec.Driver != cluster.DriverEmbedded {
+		return err
+	}
+	d, err := openNative(string(l.Home))(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if m, ok := d.(cluster.Mender); ok {
+		return m.Mend(ctx, l.Name)
+	}
+	return nil
 }
 
 func startAtBoot(ctx context.Context, l cluster.Layout, on bool) (cluster.Autostart, error) {

@@ -77,7 +77,7 @@ func (p *Plane) Run(ctx context.Context) error {
 // lock takes the lock on the PID file, which means that this process runs the control plane, and writes its process ID
 // there. The kernel releases it when the process ends.
 func lock(path string) (unlock func(), err error) {
-	l, err := statefile.TryLock(path)
+	l, err := statefile.Claim(path)
 	if errors.Is(err, statefile.ErrLocked) {
 		pid, rerr := os.ReadFile(path)
 		if rerr != nil {
