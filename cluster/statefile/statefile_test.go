@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klkube/kl/cluster/statefile"
 )
@@ -91,34 +93,26 @@ func TestLockOfADirectoryThatIsMissing(t *testing.T) {
 	}
 }
 
-// Whoever only looks at a lock does not turn away the process that it is for.
-func TestClaimBearsLookers(t *testing.T) {
+// A look at a lock, which shares it for a moment, does not turn away the process that the lock is for.
+func TestClaimOutwaitsALook(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
+	look, err := os.Create(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	looked := make(chan struct{})
-	go func() {
-		defer close(looked)
-		for ctx.Err() == nil {
-			if _, err := statefile.Locked(path); err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	}()
-	for range 200 {
-		l, err := statefile.Claim(path)
-		if err != nil {
-			t.Error(err)
-			break
-		}
-		if _, err := statefile.TryLock(path); !errors.Is(err, statefile.ErrLocked) {
-			t.Errorf("TryLock of a claimed lock: %v", err)
-		}
-		l.Unlock()
+	if err := syscall.Flock(int(look.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
 	}
-	stop()
-	<-looked
+	if _, err := statefile.TryLock(path); !errors.Is(err, statefile.ErrLocked) {
+		t.Errorf("TryLock: %v, want ErrLocked", err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { look.Close() })
+	l, err := statefile.Claim(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := statefile.Claim(path); !errors.Is(err, statefile.ErrLocked) {
+		t.Errorf("Claim of a lock that stays taken: %v, want ErrLocked", err)
+	}
+	l.Unlock()
 }
