@@ -66,7 +66,7 @@ func All() []Check {
 		{Name: "disk", Cheap: true, Run: disk},
 		{Name: "memory", Cheap: true, Run: memory},
 		{Name: "subnets", Nodes: true, Cheap: true, Run: subnets},
-		{Name: "forwarding", Nodes: true, Run: forwarding},
+		{Name: "sysctls", Nodes: true, Run: forwarding},
 		{Name: "ports", Cheap: true, Run: ports},
 		{Name: "sockets", Cheap: true, Run: socketPath},
 		{Name: "clock", Cheap: true, Run: clock},

@@ -78,7 +78,7 @@ func TestFindings(t *testing.T) {
 		{"no memory controller", "cgroups", file("/sys/fs/cgroup/cgroup.controllers", "cpu pids"), Fail, "without memory", "cgroup_enable"},
 		{"no cgroups", "cgroups", file("/sys/fs/cgroup/cgroup.controllers", ""), Fail, "cpu, memory, devices", "mount"},
 		{"cgroup v1", "cgroups", cgroupV1, OK, "v1 with cpu, memory, devices", ""},
-		{"forwarding", "forwarding", file("/run/kl/forwarding-0", `{"former":"0"}`), OK, "sets it to 0 again", ""},
+		{"forwarding", "sysctls", file("/run/kl/forwarding-0", `{"former":"0"}`), OK, "sets it to 0 again", ""},
 		{"inotify", "inotify", file("/proc/sys/fs/inotify/max_user_instances", "128"), Warn, "128 instances", "max_user_instances=512"},
 		{"few files", "files", file("/proc/self/limits", "Max open files  1024  1024  files\n"), Warn, "1024", "ulimit"},
 		{"full disk", "disk", func(_ *testing.T, s *System) { s.DiskFree = func(string) (int64, error) { return 1 << 20, nil } }, Fail, "0.0 GiB", "KL_HOME"},

@@ -99,6 +99,7 @@ func (a *Agent) Prepare(ctx context.Context) error {
 			return fmt.Errorf("find nft: %w", err)
 		}
 	}
+	forgetARP(ctx)
 	table := NewTable(nft)
 	if !table.Exists(ctx) {
 		if err := table.Apply(ctx, compile(nil, a.cfg)); err != nil {

@@ -157,6 +157,19 @@ func newARPGuard(cfg Config) *arpGuard {
 	return &arpGuard{cfg: cfg, nft: nft}
 }
 
+// forgetARP removes the rules of an earlier agent: without one to keep the set, new pods would be cut off. It does nothing if the
+// kernel has no arp family.
+func forgetARP(ctx context.Context) {
+	nft, err := knftables.New(knftables.ARPFamily, EdgeTable)
+	if err != nil {
+		return
+	}
+	tx := nft.NewTransaction()
+	tx.Add(&knftables.Table{})
+	tx.Delete(&knftables.Table{})
+	_ = nft.Run(ctx, tx)
+}
+
 // apply brings the set in line with the pods' links, if they have changed.
 func (g *arpGuard) apply(ctx context.Context) error {
 	if g.nft == nil {

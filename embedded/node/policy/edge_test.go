@@ -95,10 +95,26 @@ func TestSpoofed(t *testing.T) {
 			t.Fatalf("not in the journal: %v\n%+v", want, denials)
 		}
 	}
+	// The set keeps up with pods, and an agent that is gone leaves none that would cut off later ones.
+	if rules := run(t, "nft list table arp %s", EdgeTable); !strings.Contains(rules, friend) {
+		t.Errorf("a pod is missing:\n%s", rules)
+	}
+	l.stop()
+	l.start()
+	if rules := run(t, "nft list table arp %s", EdgeTable); !strings.Contains(rules, friend) {
+		t.Errorf("after a restart, a pod is missing:\n%s", rules)
+	}
 	l.try("with the rules", "x/b", "tcp", victim+":80", true)
 	l.try("with the rules", "x/b", "udp", l.pods["z/c"]+":80", true)
 	l.try("with the rules", "x/a", "tcp", "10.245.0.1:6443", true)
 	l.try("with the rules", "x/a", "tcp", "203.0.113.7:80", true)
+	l.stop()
+	if err := Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if tables := run(t, "nft list tables"); strings.Contains(tables, "arp") {
+		t.Errorf("without policies, there is still\n%s", tables)
+	}
 }
 
 // TestLoopback: a pod reaches no loopback address of its node, even where the kernel would route there.

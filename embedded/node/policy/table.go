@@ -17,8 +17,9 @@ import (
 // TableName is the name of the inet table that the agent owns.
 const TableName = "kl-policy"
 
-// Remove deletes the table if there is one. Policies are no longer enforced then.
+// Remove deletes the table if there is one. Policies are no longer enforced then, and ARP packets no longer checked.
 func Remove(ctx context.Context) error {
+	forgetARP(ctx)
 	nft, err := knftables.New(knftables.InetFamily, TableName)
 	if err != nil {
 		return fmt.Errorf("find nft: %w", err)
