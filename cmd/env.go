@@ -28,7 +28,7 @@ type Env struct {
 	Out, Err io.Writer
 	Logger   *slog.Logger // nil discards
 	Getenv   func(string) string
-	UserHome string // home directory, which holds .kube/config
+	UserHome string // home directory, which holds .kube/config; empty if there is none
 	Home     cluster.Home
 	Version  Version
 	Payload  func(context.Context) (cluster.Payload, error)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 // Exit codes of kl.
@@ -93,7 +94,7 @@ func newRootCmd(e *env) *cobra.Command {
 		if err := cluster.CheckName(e.name); err != nil {
 			return misuse(cmd, err)
 		}
-		return nil
+		return e.checkHome(cmd)
 	}
 	mustRegister(root.RegisterFlagCompletionFunc("name", e.completeClusters))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, err) })
@@ -111,6 +112,25 @@ func newRootCmd(e *env) *cobra.Command {
 	addMissingHelp(root)
 	wrapArgs(root)
 	return root
+}
+
+// checkHome returns a usage error if the command cannot work with $KL_HOME. Some commands do not need it.
+func (e *env) checkHome(cmd *cobra.Command) error {
+	top := cmd
+	for top.HasParent() && top.Parent().HasParent() {
+		top = top.Parent()
+	}
+	make := false
+	switch top.Name() {
+	case "kl", "help", "completion", "version", "config", "doctor":
+		return nil
+	case "up", "start":
+		make = true
+	}
+	if err := host.CheckHome(e.layout(), make); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // addGroup adds commands to root that help lists together under title.

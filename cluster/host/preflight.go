@@ -25,11 +25,8 @@ const (
 
 // preflight finds what would make up fail later and with a less clear error. warn is called with what might.
 func (h *Host) preflight(ctx context.Context, l cluster.Layout, nodes int, warn func(string)) error {
-	if n := len(l.RunDir()) + 1 + longestSocketName; n >= socketPathLimit {
-		return &cluster.Error{
-			Op: "check " + l.RunDir(), Err: fmt.Errorf("socket paths of %d characters, the kernel takes %d", n, socketPathLimit-1),
-			Hint: "set KL_HOME to a directory with a shorter path, or choose a shorter --name",
-		}
+	if err := checkSocketPaths(l); err != nil {
+		return err
 	}
 	if h.Preflight == nil {
 		return nil

@@ -7,12 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	osuser "os/user"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
-
-	"github.com/mitchellh/go-homedir"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
@@ -49,22 +48,21 @@ func run() int {
 	if len(os.Args) == 3 && os.Args[1] == native.SuperviseCommand { // started by the embedded driver, not by a person
 		return native.Supervise(ctx, os.Args[2])
 	}
-	user, err := homedir.Dir()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "kl: find home directory:", err)
-		return 1
-	}
+	homeDir := userHome()
 	home := os.Getenv("KL_HOME")
-	if home == "" {
-		home = filepath.Join(user, ".kl")
+	if home == "" && homeDir != "" {
+		home = filepath.Join(homeDir, ".kl")
 	}
-	if home, err = filepath.Abs(home); err != nil {
-		fmt.Fprintln(os.Stderr, "kl: find $KL_HOME:", err)
-		return 1
+	if home != "" {
+		var err error
+		if home, err = filepath.Abs(home); err != nil {
+			fmt.Fprintln(os.Stderr, "kl: find $KL_HOME:", err)
+			return 1
+		}
 	}
 	return cmd.Main(ctx, cmd.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Logger: logger(), Getenv: os.Getenv, UserHome: user, Home: cluster.Home(home),
+		Logger: logger(), Getenv: os.Getenv, UserHome: homeDir, Home: cluster.Home(home),
 		Version: versions(),
 		Payload: func(ctx context.Context) (cluster.Payload, error) { return payload.Ensure(ctx, cluster.Home(home)) },
 		Drivers: []cmd.DriverFactory{
@@ -73,6 +71,17 @@ func run() int {
 		},
 		Simulate: simulate, StartAtBoot: startAtBoot, Exec: syscall.Exec,
 	}, os.Args[1:])
+}
+
+// userHome returns the home directory of whoever runs this process; empty for a user who has none.
+func userHome() string {
+	if home := os.Getenv("HOME"); home != "" {
+		return home
+	}
+	if who, err := osuser.Current(); err == nil {
+		return who.HomeDir
+	}
+	return ""
 }
 
 func openDocker(home string) func(context.Context, *slog.Logger) (cluster.Driver, error) {
