@@ -128,7 +128,7 @@ func (l *Lock) Remove() {
 // lock locks an open file, and closes it if that fails. A file that is no longer the one at path does not count, and is
 // fs.ErrNotExist: whoever comes next would lock another file of that name.
 func lock(f *os.File, path string) (*Lock, error) {
-	err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	err := flockExclusive(f)
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		err = ErrLocked
@@ -142,6 +142,30 @@ func lock(f *os.File, path string) (*Lock, error) {
 		return nil, err
 	}
 	return &Lock{f}, nil
+}
+
+const (
+	lookPause    = time.Millisecond
+	lookAttempts = 1000
+)
+
+// flockExclusive is flock(LOCK_EX|LOCK_NB) that is not deceived by Locked, which holds a shared lock while it looks: a `kl
+// status` must not keep a control plane from starting. If a shared lock can be had, nobody has the exclusive one.
+func flockExclusive(f *os.File) error {
+	for range lookAttempts {
+		err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if err := flock(f, syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+			return err
+		}
+		if err := flock(f, syscall.LOCK_UN); err != nil {
+			return err
+		}
+		<-time.After(lookPause)
+	}
+	return syscall.EWOULDBLOCK
 }
 
 // same returns fs.ErrNotExist unless f is still the file at path.
