@@ -32,6 +32,7 @@ type Env struct {
 	Home     cluster.Home
 	Version  Version
 	Payload  func(context.Context) (cluster.Payload, error)
+	Prune    func(ctx context.Context, keep []string) error // removes other payloads; nil keeps them
 	// Drivers are tried in this order by --driver auto.
 	Drivers []DriverFactory
 	// Simulate is host.Host.Simulate.
@@ -61,7 +62,7 @@ func newEnv(e Env) *env {
 // host returns a Host that reports its events to show, which may be nil.
 func (e *env) host(show func(cluster.Event)) *host.Host {
 	return &host.Host{
-		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
+		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Prune: e.Prune, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
 		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot, Kubectl: e.runKubectl,
 	}
 }

@@ -18,6 +18,8 @@ type Host struct {
 	Drivers []cluster.DriverName
 	// Payload returns the unpacked payload, from which nodes and the control plane are made.
 	Payload func(ctx context.Context) (cluster.Payload, error)
+	// Prune removes unpacked payloads that were not used for a while, but for those with the hashes in keep; nil keeps all.
+	Prune func(ctx context.Context, keep []string) error
 	// Supervisor is a program that passes SuperviseCommand to Supervise; the running program itself if empty.
 	Supervisor string
 	// Preflight checks the machine before up starts anything. What would fail is an error; warn is called with what might.

@@ -101,6 +101,9 @@ func (h *Host) upLocked(ctx context.Context, r upRequest) (*Result, error) {
 	defer u.close()
 	result, err := u.run(ctx, r.want)
 	if err == nil {
+		if err := h.pruneSuperseded(ctx); err != nil {
+			u.steps.say(cluster.StepPayload, cluster.StepNote, err.Error())
+		}
 		return result, u.autostart(ctx) // which may fail, and the cluster stays up
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
@@ -25,6 +26,9 @@ import (
 
 // The versions of kl and of the programs in its payload, set by the linker (KL_LDFLAGS in the Makefile).
 var version, etcdVersion, containerdVersion, corednsVersion string
+
+// supersededAfter is how long the payload of another version of kl is kept after its last use.
+const supersededAfter = 14 * 24 * time.Hour
 
 func main() {
 	quiet.Restore()
@@ -65,6 +69,10 @@ func run() int {
 		Logger: logger(), Getenv: os.Getenv, UserHome: homeDir, Home: cluster.Home(home),
 		Version: versions(),
 		Payload: func(ctx context.Context) (cluster.Payload, error) { return payload.Ensure(ctx, cluster.Home(home)) },
+		Prune: func(ctx context.Context, keep []string) error {
+			_, err := payload.Prune(ctx, cluster.Home(home), keep, supersededAfter)
+			return err
+		},
 		Drivers: []cmd.DriverFactory{
 			{Name: cluster.DriverDocker, Open: openDocker(home)},
 			{Name: cluster.DriverEmbedded, Open: openNative(home)},
