@@ -54,6 +54,8 @@ const (
 	StepAutostart    = "start at boot"
 	StepNodePrograms = "node programs" // kubelet, kube-proxy and agent of every node restart
 	StepLabels       = "labels and taints"
+	StepCheck        = "check"     // what is passed on to Kubernetes' components
+	StepRollback     = "roll back" // to the configuration before a change that failed
 
 	StepStopControlPlane = "stop control plane" // before it starts with another configuration
 )

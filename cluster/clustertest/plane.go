@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -33,6 +34,8 @@ type Plane struct {
 	Exit    string                // end at once, with this error
 	Once    string                // the same, the first time in a cluster
 	Panic   string                // end at once, with a panic
+	ExitOn  string                // the same, if cluster.yaml contains this text
+	Refuse  string                // the check of a configuration refuses it with this text
 	Hang    cluster.ComponentName // this component never serves
 	Sick    cluster.ComponentName // this component fails permanently, which ends the control plane soon
 	NoDNS   bool                  // cluster DNS never answers
@@ -77,7 +80,12 @@ func PlanePayload(context.Context) (cluster.Payload, error) {
 
 // PlaneMain runs the tests, or the control plane if this process was started as one.
 func PlaneMain(m *testing.M) {
-	if len(os.Args) < 4 || os.Args[1] != "control-plane" {
+	switch {
+	case len(os.Args) > 3 && os.Args[1] == "check":
+		os.Exit(checkSpec(os.Args[3]))
+	case len(os.Args) > 2 && os.Args[1] == "check": // of a node
+		os.Exit(0)
+	case len(os.Args) < 4 || os.Args[1] != "control-plane":
 		os.Exit(m.Run())
 	}
 	if err := runPlane(os.Args[3]); err != nil {
@@ -87,16 +95,43 @@ func PlaneMain(m *testing.M) {
 	os.Exit(0)
 }
 
+// checkSpec stands in for the engine's role check and returns its exit code.
+func checkSpec(dir string) int {
+	p, err := installed(layout(dir).Home)
+	if err != nil {
+		p.Refuse = err.Error()
+	}
+	if p.Refuse != "" {
+		fmt.Println(p.Refuse)
+		return 1
+	}
+	return 0
+}
+
+func layout(dir string) cluster.Layout {
+	return cluster.Home(filepath.Dir(filepath.Dir(dir))).Cluster(filepath.Base(dir))
+}
+
+// installed is the Plane that Install has left.
+func installed(home cluster.Home) (p Plane, err error) {
+	data, err := os.ReadFile(filepath.Join(string(home), planeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &p)
+	}
+	return p, err
+}
+
 func runPlane(dir string) error {
-	l := cluster.Home(filepath.Dir(filepath.Dir(dir))).Cluster(filepath.Base(dir))
+	l := layout(dir)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	fmt.Println("fake control plane starts")
-	var p Plane
-	if data, err := os.ReadFile(filepath.Join(string(l.Home), planeFile)); err == nil {
-		if err := json.Unmarshal(data, &p); err != nil {
-			return err
-		}
+	p, err := installed(l.Home)
+	if err != nil {
+		return err
 	}
 	pid, err := statefile.Claim(l.PIDFile())
 	if err != nil {
@@ -111,6 +146,9 @@ func runPlane(dir string) error {
 	}
 	if p.Panic != "" {
 		panic(p.Panic)
+	}
+	if spec, err := os.ReadFile(l.SpecFile()); err == nil && p.ExitOn != "" && strings.Contains(string(spec), p.ExitOn) {
+		p.Exit = "cannot run with " + p.ExitOn
 	}
 	if p.Exit != "" {
 		return fail(l, p.Exit)

@@ -11,10 +11,11 @@ import (
 )
 
 // Apply makes a cluster be what a Spec says, as [config.Parse] returns it, and returns when it is ready. A cluster that
-// does not exist is made as by Up. On one that exists, nodes that the Spec has no place for are drained and removed, the
-// control plane restarts if it must, nodes are added, and nodes' programs, labels and taints are brought up to date. The
-// first phase that fails ends Apply. The cluster's lock is held throughout. Each change is reported as an event before the first
-// is made. The timeout of o also bounds the draining of each node that is removed.
+// does not exist is made as by Up. On one that exists, control plane and nodes' programs restart if they must; then nodes that
+// the Spec has no place for are drained and removed, nodes are added, and labels and taints brought up to date. A configuration
+// that the cluster does not come up with is undone, before any node is removed. The first phase that fails ends Apply. The
+// cluster's lock is held throughout. Each change is reported as an event before the first is made. The timeout of o also
+// bounds the draining of each node that is removed.
 //
 // The error is a [config.Problems], and nothing has changed, if the Spec needs a new cluster.
 func (h *Host) Apply(ctx context.Context, want cluster.Spec, o UpOptions) (*Result, error) {
@@ -41,16 +42,17 @@ func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (
 	var gone []string
 	r.want, gone = old.Names(r.want)
 	r.replace = true
-	restartPlane := has(changes, config.EffectControlPlane, config.EffectRestart)
-	if len(gone) > 0 || restartPlane {
+	result, err := h.reconfigure(ctx, r, old, changes)
+	if err != nil || result != nil && !has(changes, config.EffectNodes, config.EffectLive) {
+		return result, err
+	}
+	restarted := result != nil
+	if len(gone) > 0 {
 		err := h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error {
 			for _, name := range gone {
 				if err := c.removeNode(ctx, name, RemoveOptions{DrainTimeout: r.opts.Timeout}); err != nil {
 					return err
 				}
-			}
-			if restartPlane { // Up starts a new one over the data
-				return c.stopPlane(ctx, cluster.StepStopControlPlane)
 			}
 			return nil
 		})
@@ -58,25 +60,14 @@ func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (
 			return nil, err
 		}
 	}
-	result, err := h.upLocked(ctx, r)
-	if err != nil {
+	if result, err = h.upLocked(ctx, r); err != nil {
 		return nil, err
 	}
-	restartPrograms, relabel := has(changes, config.EffectNodeRestart, config.EffectRestart), has(changes, config.EffectLive)
-	if !restartPrograms && !relabel {
+	result.Running = result.Running && !restarted
+	if !has(changes, config.EffectLive) {
 		return result, nil
 	}
-	return result, h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error {
-		if restartPrograms {
-			if err := c.restartPrograms(ctx); err != nil {
-				return err
-			}
-		}
-		if relabel {
-			return c.relabel(ctx, old, r.want)
-		}
-		return nil
-	})
+	return result, h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error { return c.relabel(ctx, old, r.want) })
 }
 
 func has(changes []config.Change, effects ...config.Effect) bool {

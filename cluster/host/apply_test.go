@@ -3,11 +3,13 @@ package host_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +26,8 @@ type phased struct {
 	*bench
 	want  cluster.Spec
 	begin func(phase string) error // called as a phase begins; an error makes it fail
+
+	beats atomic.Int64
 
 	mu    sync.Mutex
 	order []string
@@ -47,6 +51,10 @@ func newPhased(t *testing.T) *phased {
 		{Count: 2, Labels: map[string]string{"tier": "web"}, Taints: []string{"a=b:NoSchedule"}}, {Count: 1, Names: []string{"extra"}},
 	}
 	p.Kubectl = func(_ context.Context, _ cluster.Layout, out io.Writer, args ...string) error {
+		if args[0] == "get" { // each time a newer heartbeat
+			_, err := fmt.Fprintf(out, "True %d", p.beats.Add(1))
+			return err
+		}
 		if err := p.phase("kubectl " + args[0]); err != nil {
 			_, _ = io.WriteString(out, "first line\nkubectl says why")
 			return err
@@ -96,8 +104,8 @@ func TestApplyPhases(t *testing.T) {
 		return phase == "prepare" || phase == "create extra"
 	})
 	want := []string{
-		"kubectl drain", "delete n3", "kubectl delete", "stop control plane", "control plane",
-		"restart programs", "kubectl label", "kubectl taint",
+		"stop control plane", "control plane", "restart programs",
+		"kubectl drain", "delete n3", "kubectl delete", "kubectl label", "kubectl taint",
 	}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Errorf("phases (-want +got):\n%s", diff)
@@ -170,7 +178,7 @@ func TestApplyEndsWithThePhaseThatFails(t *testing.T) {
 		{"delete n3", []string{"n1 Running", "n2 Running", "n3 Running"}, "remove node on node n3"},
 		{"kubectl delete", []string{"n1 Running", "n2 Running"}, "delete Node object on node n3: broken"},
 		{"create extra", []string{"n1 Running", "n2 Running"}, "make node on node extra"},
-		{"restart programs", []string{"n1 Running", "n2 Running", "extra Running"}, "restart programs on node"},
+		{"restart programs", []string{"n1 Running", "n2 Running", "n3 Running"}, "restart programs on node"},
 		{"kubectl label", []string{"n1 Running", "n2 Running", "extra Running"}, "label nodes n1, n2: broken"},
 		{"kubectl taint", []string{"n1 Running", "n2 Running", "extra Running"}, "taint nodes n1, n2: broken"},
 	}

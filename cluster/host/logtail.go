@@ -13,6 +13,24 @@ const (
 
 // tail returns the last logLines lines of a file, none if it cannot be read.
 func tail(path string) []string {
+	lines := lastLines(path)
+	return lines[max(0, len(lines)-logLines):]
+}
+
+// tailTo is tail up to the last line that begins with a prefix: the one that says why a program ended, where the next one
+// has written to the log already. It is tail if there is no such line.
+func tailTo(path, prefix string) []string {
+	lines := lastLines(path)
+	for i := len(lines) - 1; i >= 0; i-- {
+		if strings.HasPrefix(lines[i], prefix) {
+			return lines[max(0, i+1-logLines) : i+1]
+		}
+	}
+	return lines[max(0, len(lines)-logLines):]
+}
+
+// lastLines returns the lines in the last tailBytes of a file.
+func lastLines(path string) []string {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
@@ -28,6 +46,5 @@ func tail(path string) []string {
 	if err != nil || text == "" {
 		return nil
 	}
-	lines := strings.Split(text, "\n")
-	return lines[max(0, len(lines)-logLines):]
+	return strings.Split(text, "\n")
 }

@@ -186,6 +186,12 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
+	if u.fresh && passesOn(u.spec.Kubernetes) {
+		err := u.steps.within(ctx, cluster.StepCheck, func() (string, error) { return "", check(ctx, u.layout, u.spec, u.payload) })
+		if err != nil {
+			return nil, &cluster.Error{Op: "make cluster " + u.spec.Name, Err: err}
+		}
+	}
 	status, err := u.start(ctx, pid, have)
 	if err != nil {
 		return nil, err

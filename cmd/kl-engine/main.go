@@ -6,6 +6,8 @@
 //	kl-engine containerd …              the container runtime, in a node
 //	kl-engine dns -conf FILE            CoreDNS, in a pod
 //	kl-engine kubectl …                 kubectl
+//	kl-engine check control-plane DIR   says on standard output what the control plane of the cluster in DIR would refuse in
+//	                                    the cluster.yaml on standard input; check node, what a node would in a node.json
 //	kl-engine version                   prints kl's version
 package main
 
@@ -40,6 +42,7 @@ func roles(started time.Time) []role {
 		{"node", runNode},
 		{"containerd", runContainerd},
 		{"dns", runDNS},
+		{"check", runCheck},
 		{"version", printVersion},
 	}
 }

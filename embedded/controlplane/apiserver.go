@@ -92,18 +92,27 @@ func errReturned(ctx context.Context) error {
 	return errors.New("returned without being asked to")
 }
 
-// config is upstream's configuration from the flags.
-func (a *apiServer) config(ctx context.Context) (*app.Config, error) {
+// options are upstream's options from the flags.
+func (a *apiServer) options(ctx context.Context) (options.CompletedOptions, error) {
 	o := options.NewServerRunOptions()
 	if err := authentication(a.args().with(a.spec, cluster.KubeAPIServer), a.files).parse(cluster.KubeAPIServer, o.Flags()); err != nil {
-		return nil, err
+		return options.CompletedOptions{}, err
 	}
 	completed, err := o.Complete(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("complete options: %w", err)
+		return completed, fmt.Errorf("complete options: %w", err)
 	}
 	if errs := completed.Validate(); len(errs) > 0 {
-		return nil, fmt.Errorf("validate options: %w", utilerrors.NewAggregate(errs))
+		return completed, fmt.Errorf("validate options: %w", utilerrors.NewAggregate(errs))
+	}
+	return completed, nil
+}
+
+// config is upstream's configuration from the flags.
+func (a *apiServer) config(ctx context.Context) (*app.Config, error) {
+	completed, err := a.options(ctx)
+	if err != nil {
+		return nil, err
 	}
 	config, err := app.NewConfig(completed)
 	if err != nil {

@@ -46,6 +46,11 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 			return f, err
 		}
 	}
+	return f, f.write(l, spec)
+}
+
+// write writes the files into f.dir, which exists.
+func (f files) write(l cluster.Layout, spec cluster.Spec) error {
 	write := map[string]string{
 		f.egress(): fmt.Sprintf(egressConfig, f.egressSocket()),
 		f.audit():  auditPolicy,
@@ -55,23 +60,23 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 	if spec.Kubernetes.Scheduler != "" {
 		config, err := schedulerConfig(spec.Kubernetes.Scheduler, f.kubeconfig(cluster.KubeScheduler))
 		if err != nil {
-			return f, err
+			return err
 		}
 		write[f.scheduler()] = config
 	}
 	for path, content := range write {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			return f, err
+			return err
 		}
 	}
 	for component, identity := range map[cluster.ComponentName]string{
 		cluster.KubeControllerManager: "controller-manager", cluster.KubeScheduler: "scheduler", adminKubeconfig: "super-admin",
 	} {
 		if err := clientcmd.WriteToFile(*kubeconfig(l, spec, identity), f.kubeconfig(component)); err != nil {
-			return f, err
+			return err
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // kubeconfig returns the kubeconfig of an identity of the PKI. It refers to certificates by path.

@@ -68,6 +68,16 @@ var (
 	errSameInstance = errors.New("cannot restart: Again returned the component that has already run")
 )
 
+// Guard calls f and turns a panic on its goroutine into an error without a stack: for code of others that panics on wrong input.
+func Guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return f()
+}
+
 // call runs a component once. A panic on its goroutine becomes an error with the stack in its message. Panics on other
 // goroutines still end the process: Go has no way to catch them.
 func call(ctx context.Context, c Component, ready func()) (err error) {

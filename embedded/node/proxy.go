@@ -30,24 +30,33 @@ func (p *proxy) Run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	opts := proxyapp.NewOptions()
-	fs := pflag.NewFlagSet("kube-proxy", pflag.ContinueOnError)
-	opts.AddFlags(fs)
-	if err := setFlags(fs, proxyFlags(p.config)); err != nil {
-		return lifecycle.Permanent(fmt.Errorf("set flags: %w", err))
-	}
-	if err := setFlags(fs, p.config.ProxyArgs, "config", "kubeconfig", "hostname-override"); err != nil {
-		return lifecycle.Permanent(fmt.Errorf("set flags: %w", err))
-	}
-	if err := opts.Complete(fs); err != nil {
-		return lifecycle.Permanent(fmt.Errorf("complete options: %w", err))
-	}
-	if err := opts.Validate(); err != nil {
-		return lifecycle.Permanent(fmt.Errorf("validate options: %w", err))
+	opts, err := proxyOptions(p.config)
+	if err != nil {
+		return lifecycle.Permanent(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- opts.Run(ctx) }()
 	return serve(ctx, ended, p.hasNode, ready)
+}
+
+// proxyOptions are upstream's options from kl's flags and the user's.
+func proxyOptions(c cluster.NodeConfig) (*proxyapp.Options, error) {
+	opts := proxyapp.NewOptions()
+	fs := pflag.NewFlagSet("kube-proxy", pflag.ContinueOnError)
+	opts.AddFlags(fs)
+	if err := setFlags(fs, proxyFlags(c)); err != nil {
+		return nil, fmt.Errorf("set flags: %w", err)
+	}
+	if err := setFlags(fs, c.ProxyArgs, "config", "kubeconfig", "hostname-override"); err != nil {
+		return nil, fmt.Errorf("set flags: %w", err)
+	}
+	if err := opts.Complete(fs); err != nil {
+		return nil, fmt.Errorf("complete options: %w", err)
+	}
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("validate options: %w", err)
+	}
+	return opts, nil
 }
 
 // proxyFlags returns kl's flags; the user's are set after them.
