@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,9 @@ func hindrances(s cluster.Status) []string {
 // noteHindrance ends the wait with errHindered when something has hindered the cluster for hindrancePatience. A nil cancel
 // stops the clock.
 func (w *watcher) noteHindrance(cancel context.CancelCauseFunc) {
-	hindered := cancel != nil && w.mayServe() && len(hindrances(w.last)) > 0
+	// Nothing that start waits for needs metrics.
+	waited := slices.DeleteFunc(hindrances(w.last), func(text string) bool { return strings.HasPrefix(text, "metrics-server:") })
+	hindered := cancel != nil && w.mayServe() && len(waited) > 0
 	switch {
 	case hindered && w.giveUp == nil:
 		w.giveUp = time.AfterFunc(hindrancePatience, func() { cancel(errHindered) })

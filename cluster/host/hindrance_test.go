@@ -14,6 +14,7 @@ import (
 // TestGiveUp tells a watcher what hinders a cluster, and looks when and how its wait ends.
 func TestGiveUp(t *testing.T) {
 	webhook := cluster.ComponentStatus{Name: "bootstrap", State: cluster.ComponentServing, Error: `failed calling webhook "w.test"`}
+	metrics := cluster.ComponentStatus{Name: "metrics-server", State: cluster.ComponentServing, Error: "w.test: somebody else's"}
 	serving := func(components ...cluster.ComponentStatus) cluster.Status {
 		return cluster.Status{Ready: cluster.Readiness{API: true}, Components: components}
 	}
@@ -26,6 +27,7 @@ func TestGiveUp(t *testing.T) {
 	}{
 		{"a webhook", false, []cluster.Status{serving(webhook)}, errHindered, true},
 		{"a webhook that is gone in time", false, []cluster.Status{serving(webhook), serving()}, context.DeadlineExceeded, true},
+		{"what nothing waits for", false, []cluster.Status{serving(metrics)}, context.DeadlineExceeded, true},
 		{"a new cluster", true, []cluster.Status{serving(webhook)}, context.DeadlineExceeded, false},
 		{"no API", false, []cluster.Status{{Components: []cluster.ComponentStatus{webhook}}}, context.DeadlineExceeded, false},
 		{"nothing known", false, []cluster.Status{serving()}, context.DeadlineExceeded, true},
