@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"github.com/spf13/cobra"
 
@@ -54,8 +55,24 @@ func (e *env) withProgress(o output, done string, f func(*host.Host) error) erro
 	return err
 }
 
+// notifyReady is sd_notify(3): systemd's socket is a path, or an abstract name after "@". Without one it does nothing.
+func notifyReady(ctx context.Context, socket string) error {
+	if socket == "" {
+		return nil
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unixgram", socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte("READY=1"))
+	return err
+}
+
 func newStartCmd(e *env) *cobra.Command {
 	var opts host.UpOptions
+	var foreground bool
 	var o output
 	cmd := &cobra.Command{
 		Use: "start", Short: "Start a stopped cluster",
@@ -70,9 +87,16 @@ func newStartCmd(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return e.printResult(o, result)
+			if err := e.printResult(o, result); err != nil || !foreground {
+				return err
+			}
+			if err := notifyReady(cmd.Context(), e.Getenv("NOTIFY_SOCKET")); err != nil {
+				return fmt.Errorf("tell systemd that the cluster is ready: %w", err)
+			}
+			return host.Attend(cmd.Context(), e.layout())
 		},
 	}
+	cmd.Flags().BoolVar(&foreground, "foreground", false, "stay until the cluster stops; fail if it dies. This is for service managers")
 	cmd.Flags().DurationVar(&opts.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	addOutput(cmd, &o)
 	return cmd

@@ -52,6 +52,29 @@ func (h *Host) Start(ctx context.Context, name string, o UpOptions) (*Result, er
 	})
 }
 
+// attendInterval is how often Attend looks: the kernel sends no event when a lock is given back.
+const attendInterval = 500 * time.Millisecond
+
+// Attend blocks for as long as the cluster has a control plane or a supervisor that is starting one. It returns nil once the
+// cluster was stopped or removed, and an error if it died.
+func Attend(ctx context.Context, l cluster.Layout) error {
+	err := wait.PollUntilContextCancel(ctx, attendInterval, true, func(context.Context) (bool, error) {
+		on, err := running(l)
+		return !on, err
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	phase, reason, err := PhaseOf(l)
+	if err == nil && phase == cluster.PhaseCrashed {
+		err = &cluster.Error{Op: "run cluster " + l.Name, Err: errors.New(reason)}
+	}
+	return err
+}
+
 // Pause freezes a cluster: its processes keep their memory and use no CPU until Resume. Pausing twice does nothing.
 func (h *Host) Pause(ctx context.Context, name string) error {
 	return h.change(ctx, name, "kl pause", func(ctx context.Context, c *change) error {

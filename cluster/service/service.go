@@ -135,8 +135,8 @@ func header(l cluster.Layout) string {
 	return "# Written by kl up --restart always for " + l.Dir() + "\n"
 }
 
-// Text is the cluster's unit file. What kl starts belongs to the unit: when the machine goes down, systemd ends it as
-// kl stop would.
+// Text is the cluster's unit file. Its process stays for as long as the cluster runs, and fails if the control plane dies too
+// often or its supervisor is killed: then systemd starts the cluster again. After kl stop the unit is inactive.
 func (m Manager) Text(l cluster.Layout) string {
 	var b strings.Builder
 	b.WriteString(header(l))
@@ -145,11 +145,12 @@ func (m Manager) Text(l cluster.Layout) string {
 		b.WriteString("Wants=network-online.target\nAfter=network-online.target docker.service\n")
 	}
 	b.WriteString("StartLimitIntervalSec=0\n")
-	fmt.Fprintf(&b, "\n[Service]\nType=oneshot\nRemainAfterExit=yes\n")
+	fmt.Fprintf(&b, "\n[Service]\nType=notify\n")
 	for _, e := range append([]string{"KL_HOME=" + string(l.Home)}, m.Environ...) {
 		fmt.Fprintf(&b, "Environment=%s\n", quote(e))
 	}
-	fmt.Fprintf(&b, "ExecStart=%s start --name %s\n", quote(m.Program), l.Name)
+	fmt.Fprintf(&b, "ExecStart=%s start --foreground --name %s\n", quote(m.Program), l.Name)
+	fmt.Fprintf(&b, "ExecStop=%s stop --name %s\n", quote(m.Program), l.Name)
 	b.WriteString("TimeoutStartSec=10min\nTimeoutStopSec=1min\nRestart=on-failure\nRestartSec=15\n")
 	fmt.Fprintf(&b, "\n[Install]\nWantedBy=%s\n", m.Target)
 	return b.String()
