@@ -78,6 +78,9 @@ func Attend(ctx context.Context, l cluster.Layout) error {
 // Pause freezes a cluster: its processes keep their memory and use no CPU until Resume. Pausing twice does nothing.
 func (h *Host) Pause(ctx context.Context, name string) error {
 	return h.change(ctx, name, "kl pause", func(ctx context.Context, c *change) error {
+		if err := c.needsPlane("pause"); err != nil {
+			return err
+		}
 		err := c.each(ctx, c.nodes, func(ctx context.Context, n cluster.Node) (string, error) {
 			if n.State != cluster.NodeRunning {
 				return strings.ToLower(string(n.State)), nil
@@ -98,6 +101,9 @@ func (h *Host) Pause(ctx context.Context, name string) error {
 // Resume undoes Pause; it does nothing to a cluster that runs.
 func (h *Host) Resume(ctx context.Context, name string) error {
 	return h.change(ctx, name, "kl resume", func(ctx context.Context, c *change) error {
+		if err := c.needsPlane("resume"); err != nil {
+			return err
+		}
 		if err := c.resumePlane(ctx); err != nil {
 			return err
 		}
@@ -112,6 +118,18 @@ func (h *Host) Resume(ctx context.Context, name string) error {
 			return "running", p.Resume(ctx, n)
 		})
 	})
+}
+
+// needsPlane returns an error if the control plane is neither running nor paused.
+func (c *change) needsPlane(op string) error {
+	phase, _, err := PhaseOf(c.layout)
+	if err == nil && (phase == cluster.PhaseStopped || phase == cluster.PhaseCrashed) {
+		err = &cluster.Error{
+			Op: op + " cluster " + c.spec.Name, Err: errors.New("it is " + strings.ToLower(string(phase))),
+			Hint: "'kl start --name " + c.spec.Name + "' starts the cluster",
+		}
+	}
+	return err
 }
 
 func (c *change) resumePlane(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -130,6 +131,19 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	if now := planePID(t, b); now != pid {
 		t.Errorf("control plane is process %d, was %d", now, pid)
+	}
+}
+
+func TestPauseAndResumeOfAStoppedCluster(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(1))
+	must(t, b.Stop(t.Context(), "demo"))
+	for op, verb := range map[string]func(context.Context, string) error{"pause": b.Pause, "resume": b.Resume} {
+		err := verb(t.Context(), "demo")
+		var said *cluster.Error
+		if !errors.As(err, &said) || err.Error() != op+" cluster demo: it is stopped" || !strings.Contains(said.Hint, "kl start") {
+			t.Errorf("%s: %v", op, describe(err))
+		}
 	}
 }
 

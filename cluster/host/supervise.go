@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,7 +33,10 @@ const (
 	firstDelay   = 250 * time.Millisecond
 	healthyAfter = 30 * time.Second // of running, after which earlier crashes are forgotten
 	mendInterval = 3 * time.Second
-	recordSize   = 32 << 10 // bytes of the supervisor's file, which is as long from the start
+
+	spaceInterval = time.Second // between looks at the free space of a full disk
+	minFree       = 16 << 20    // bytes that a control plane needs on its disk
+	recordSize    = 32 << 10    // bytes of the supervisor's file, which is as long from the start
 
 	// killSignal makes a supervisor kill the control plane instead of stopping it.
 	killSignal = syscall.SIGUSR1
@@ -119,6 +123,13 @@ func (s *supervisor) run() error {
 		if crash == nil {
 			return s.save(cluster.SupervisionStopped)
 		}
+		if free(s.layout.Dir()) < minFree { // it died of that, or would
+			s.log.Error("control plane died, and the disk is full", "reason", crash.Reason)
+			if stopped, err := s.waitForSpace(crash); stopped || err != nil {
+				return errors.Join(err, s.save(cluster.SupervisionStopped))
+			}
+			continue
+		}
 		delay, again := s.count(crash, time.Since(began))
 		if !again {
 			s.log.Error("control plane died too often, it stays down", "reason", crash.Reason, "crashes", s.state.Crashes.InARow)
@@ -197,6 +208,33 @@ func (s *supervisor) wait(delay time.Duration) (stopped bool, err error) {
 	case <-s.kill:
 	}
 	return true, nil
+}
+
+// waitForSpace notes a crash that does not count towards giving up, and waits until the disk has free space again. It returns
+// true if the supervisor is told to stop meanwhile.
+func (s *supervisor) waitForSpace(crash *cluster.Crash) (stopped bool, err error) {
+	c := &s.state.Crashes
+	c.Count, c.Last = c.Count+1, crash
+	if c.First == nil {
+		c.First = crash
+	}
+	c.Waiting = fmt.Sprintf("the disk of %s has %d MB free", s.layout.Dir(), minFree>>20)
+	defer func() { c.Waiting = "" }()
+	for free(s.layout.Dir()) < minFree {
+		if stopped, err := s.wait(spaceInterval); stopped || err != nil {
+			return stopped, err
+		}
+	}
+	return false, nil
+}
+
+// free returns how many bytes this user can still write to the file system of a directory; a lot if that is unknown.
+func free(dir string) uint64 {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return math.MaxUint64
+	}
+	return s.Bavail * uint64(s.Bsize)
 }
 
 // save writes the state in place and always with the same length, since a control plane may well have died of a full disk.

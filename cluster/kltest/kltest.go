@@ -33,7 +33,7 @@ type Options struct {
 	Binary    string        // path of kl; "" means $KL_BINARY, else kl in $PATH
 	Nodes     int           // number of real nodes, which need a container engine or root
 	Simulated int           // number of simulated nodes
-	Config    string        // path of a kl.yaml; the other fields override it
+	Config    string        // path of a kl.yaml, which also says how many real nodes there are; the other fields override it
 	Durable   bool          // sync etcd to disk
 	Timeout   time.Duration // how long to wait until it is ready; 0 means three minutes
 }
@@ -68,6 +68,9 @@ func New(t testing.TB) *API {
 // Start starts a control plane and returns when it is ready. The caller must stop it: it outlives the process. If Start fails
 // or ctx ends, nothing is left behind.
 func Start(ctx context.Context, o Options) (*API, error) {
+	if o.Config != "" && o.Nodes > 0 {
+		return nil, errors.New("start control plane: Config and Nodes cannot be used together: set the count in the file")
+	}
 	binary, err := find(o.Binary)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,10 @@ func (a *API) start(ctx context.Context, o Options) error {
 }
 
 func (o Options) arguments(a *API) []string {
-	args := []string{"up", "--name", a.Name, "--kubeconfig", a.Kubeconfig, "--nodes", fmt.Sprint(o.Nodes)}
+	args := []string{"up", "--name", a.Name, "--kubeconfig", a.Kubeconfig}
+	if o.Config == "" || o.Nodes > 0 {
+		args = append(args, "--nodes", fmt.Sprint(o.Nodes))
+	}
 	if o.Simulated > 0 {
 		args = append(args, "--simulated", fmt.Sprint(o.Simulated))
 	}

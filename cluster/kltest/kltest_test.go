@@ -21,8 +21,12 @@ func TestArguments(t *testing.T) {
 	}{
 		{"zero", Options{}, "up --name test-x --kubeconfig /k --nodes 0 --ephemeral"},
 		{
-			"all", Options{Nodes: 2, Simulated: 9, Config: "kl.yaml", Durable: true, Timeout: time.Minute},
-			"up --name test-x --kubeconfig /k --nodes 2 --simulated 9 --file kl.yaml --timeout 1m0s",
+			"all", Options{Nodes: 2, Simulated: 9, Durable: true, Timeout: time.Minute},
+			"up --name test-x --kubeconfig /k --nodes 2 --simulated 9 --timeout 1m0s",
+		},
+		{
+			"file", Options{Config: "kl.yaml"}, // kl refuses --nodes with a file
+			"up --name test-x --kubeconfig /k --file kl.yaml --ephemeral",
 		},
 	}
 	for _, tt := range tests {
