@@ -92,7 +92,7 @@ func planNodes(old, new []cluster.NodeGroup, note func(string, any, any, Effect)
 	for i := range max(len(old), len(new)) {
 		path := fmt.Sprintf("nodes[%d]", i)
 		switch {
-		case i >= len(old):
+		case i >= len(old), i < len(new) && old[i].Count == 0 && len(old[i].Names) == 0 && new[i].Count > 0 && alike(old[i], new[i]):
 			note(path, nil, new[i], EffectNodes)
 		case i >= len(new):
 			note(path, old[i], nil, EffectNodes)

@@ -32,15 +32,20 @@ func (h *Host) Apply(ctx context.Context, want cluster.Spec, o UpOptions) (*Resu
 }
 
 func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (*Result, error) {
-	changes, err := config.Plan(old, r.want)
+	have := old // in the order of want
+	have.Nodes = config.Align(old.Nodes, r.want.Nodes)
+	changes, err := config.Plan(have, r.want)
 	if err != nil {
 		return nil, err
+	}
+	if clashes := config.PortClashes(r.want, old.Kubernetes.APIServerPort); len(clashes) > 0 {
+		return nil, clashes
 	}
 	for _, c := range changes {
 		r.steps.say(cluster.StepPlan, cluster.StepNote, "change "+c.String())
 	}
 	var gone []string
-	r.want, gone = old.Names(r.want)
+	r.want, gone = have.Names(r.want)
 	r.replace = true
 	result, err := h.reconfigure(ctx, r, old, changes)
 	if err != nil || result != nil && !has(changes, config.EffectNodes, config.EffectLive) {
@@ -67,7 +72,7 @@ func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (
 	if !has(changes, config.EffectLive) {
 		return result, nil
 	}
-	return result, h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error { return c.relabel(ctx, old, r.want) })
+	return result, h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error { return c.relabel(ctx, have, r.want) })
 }
 
 func has(changes []config.Change, effects ...config.Effect) bool {

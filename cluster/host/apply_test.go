@@ -218,3 +218,29 @@ func TestApplyRefusesWhatNeedsANewCluster(t *testing.T) {
 		t.Errorf("something was done: %q", p.order)
 	}
 }
+
+// A file that says what node remove and node add have made of a cluster changes nothing.
+func TestApplyAfterNodeVerbs(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, cluster.Spec{Name: "demo", Nodes: []cluster.NodeGroup{{Count: 1}, {Count: 1}}})
+	must(t, b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{}))
+	small := cluster.NodeGroup{Count: 1, CPUs: "1", Memory: "1Gi"}
+	if _, err := b.AddNodes(t.Context(), "demo", small, host.UpOptions{}); err != nil {
+		t.Fatal(describe(err))
+	}
+	want := cluster.DefaultSpec()
+	want.Name, want.Nodes = "demo", []cluster.NodeGroup{{Count: 1}, small}
+	history := len(b.fake.History())
+	r, err := b.Apply(t.Context(), want, host.UpOptions{})
+	if err != nil || !r.Running || len(b.fake.History()) != history {
+		t.Errorf("applying what there is: %+v, %v, %q", r, err, b.fake.History()[history:])
+	}
+	b.expectStates(t, "n1 Running", "n2 Running")
+	spec, err := cluster.ReadSpec(b.Home.Cluster("demo"))
+	must(t, err)
+	want.Nodes[0].Ports = []cluster.Port{{Host: spec.Kubernetes.APIServerPort, Node: 80}}
+	var problems config.Problems
+	if _, err := b.Apply(t.Context(), want, host.UpOptions{}); !errors.As(err, &problems) || !strings.Contains(err.Error(), "is taken by kubernetes.apiServerPort already") {
+		t.Errorf("publishing the API's port: %v", err)
+	}
+}
