@@ -43,9 +43,14 @@ func run() int {
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		<-signals
 		cancel(cmd.ErrInterrupted) // the command cleans up
+		<-signals
+		fmt.Fprintln(os.Stderr, "kl: still cleaning up; once more leaves what there is for 'kl down'")
 		<-signals
 		os.Exit(130) // at once
 	}()
