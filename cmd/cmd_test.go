@@ -334,3 +334,17 @@ func TestFailedUpShowsTheLog(t *testing.T) {
 		}
 	}
 }
+
+func TestFailedUpPrintsAResult(t *testing.T) {
+	m := newMachine(t)
+	clustertest.Plane{Exit: "etcd: database is corrupt"}.Install(t, m.env.Home)
+	stdout, _, code := m.run("up", "-o", "json")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	var last struct {
+		Result struct{ Cluster, Error string }
+	}
+	decode(t, lines[len(lines)-1], &last)
+	if code != exitFailed || last.Result.Cluster != "kl" || !strings.Contains(last.Result.Error, "database is corrupt") {
+		t.Errorf("exit code %d, result %+v", code, last)
+	}
+}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -85,7 +86,7 @@ func newStartCmd(e *env) *cobra.Command {
 			result, err := e.host(progress.Event).Start(cmd.Context(), e.name, opts)
 			progress.Close()
 			if err != nil {
-				return err
+				return errors.Join(err, e.printFailure(o, err))
 			}
 			if err := e.printResult(o, result); err != nil || !foreground {
 				return err

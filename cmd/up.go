@@ -140,7 +140,7 @@ func up(ctx context.Context, e *env, f upFlags) error {
 	result, err := f.bringUp(ctx, e.host(progress.Event))
 	progress.Close()
 	if err != nil {
-		return err
+		return errors.Join(err, e.printFailure(f.output, err))
 	}
 	return e.printResult(f.output, result)
 }
@@ -175,6 +175,18 @@ func (e *env) printResult(o output, r *host.Result) error {
 	}
 	printResult(e.Out, r)
 	return nil
+}
+
+// printFailure prints, with -o json, the result of a command that fails: programs read the last object, whatever it says.
+func (e *env) printFailure(o output, err error) error {
+	if !o.isJSON() {
+		return nil
+	}
+	result := map[string]any{"cluster": e.name, "error": err.Error()}
+	if hinted := (*cluster.Error)(nil); errors.As(err, &hinted) {
+		result["hint"], result["log"] = hinted.Hint, hinted.Log
+	}
+	return json.NewEncoder(e.Out).Encode(map[string]any{"result": result})
 }
 
 // printResult prints that the cluster is up, which steps took longest, and commands to try next.
