@@ -23,6 +23,9 @@ func (h Home) PayloadDir(sha string) string { return filepath.Join(string(h), "p
 // Dir is the cluster's directory.
 func (l Layout) Dir() string { return filepath.Join(l.Home.ClustersDir(), l.Name) }
 
+// RemovedDir is where Dir is moved before it is removed: so a cluster is there or gone, however its removal ends.
+func (l Layout) RemovedDir() string { return filepath.Join(l.Home.ClustersDir(), ".removed-"+l.Name) }
+
 func (l Layout) path(elem ...string) string {
 	return filepath.Join(append([]string{l.Dir()}, elem...)...)
 }

@@ -22,6 +22,7 @@ func TestOneWriter(t *testing.T) {
 		"embedded/controlplane/files.go":  "made anew at every start",
 		"embedded/node/storage/driver":    "renames directories of volumes",
 		"cluster/pki/pki.go":              "renames a directory whose files are synced",
+		"cluster/host/down.go":            "renames a directory that is removed",
 		"cluster/native/create.go":        "renames a directory whose files are synced",
 		"cluster/native/lifecycle.go":     "renames a directory that is removed",
 		"cluster/native/exec.go":          "a temporary file for runc",

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -84,21 +85,14 @@ type driverNodes struct {
 
 // remove removes a cluster, whose lock is held.
 func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, found []driverNodes) error {
-	for _, f := range found {
-		for _, n := range f.nodes { // before anything stops: the control plane restarts nodes that go off unmarked
-			if err := mark(l.NodeStoppedFile(n.Name)); err != nil {
-				return err
-			}
+	if err := markAll(l, found); err != nil { // before anything stops: the control plane restarts nodes that go off unmarked
+		if err := removePlane(ctx, l, steps); err != nil { // on a full disk, or where the mark is to be something is in the way
+			return err
 		}
 	}
 	emptyShared(ctx, l, found)
 	var g errgroup.Group
-	g.Go(func() error {
-		if running, err := running(l); !running {
-			return err
-		}
-		return steps.do(cluster.StepControlPlane, func() (string, error) { return "removed", killControlPlane(ctx, l) })
-	})
+	g.Go(func() error { return removePlane(ctx, l, steps) })
 	for _, f := range found {
 		g.Go(func() error { return deleteNodes(ctx, steps, f.driver, f.nodes, l.Name) })
 	}
@@ -111,11 +105,56 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 		}
 	}
 	forget(ctx, l, steps, h.Kubeconfigs)
-	if err := os.RemoveAll(l.Dir()); err != nil {
+	return removeDir(l)
+}
+
+func markAll(l cluster.Layout, found []driverNodes) error {
+	for _, f := range found {
+		for _, n := range f.nodes {
+			if err := mark(l.NodeStoppedFile(n.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removePlane ends the control plane. Files that cannot be read are no obstacle: where there is a /proc, that shows the processes.
+func removePlane(ctx context.Context, l cluster.Layout, steps *recorder) error {
+	isRunning, err := running(l)
+	if err == nil && !isRunning {
+		return endStrays(ctx, l)
+	}
+	return steps.do(cluster.StepControlPlane, func() (string, error) {
+		if err := endStrays(ctx, l); err != nil {
+			return "", err
+		}
+		if isRunning, err := running(l); err == nil && isRunning {
+			return "removed", killControlPlane(ctx, l)
+		}
+		return "removed", nil
+	})
+}
+
+// removeDir removes the cluster's files. They go at once, under another name: a removal that is interrupted must not leave a
+// part of them, such as etcd's data without its keys, for the next up. What it leaves the next up or down removes.
+func removeDir(l cluster.Layout) error {
+	err := sweep(l)
+	if err == nil {
+		if err = os.Rename(l.Dir(), l.RemovedDir()); err == nil {
+			err = errors.Join(statefile.SyncDir(l.Home.ClustersDir()), os.RemoveAll(l.RemovedDir()))
+		} else { // there is nothing to rename, or it is a mount
+			err = os.RemoveAll(l.Dir())
+		}
+	}
+	if err != nil {
 		return &cluster.Error{Op: "remove " + l.Dir(), Err: err, Hint: "remove the directory yourself, as root if a node wrote there"}
 	}
 	return nil
 }
+
+// sweep removes what an interrupted removeDir left.
+func sweep(l cluster.Layout) error { return os.RemoveAll(l.RemovedDir()) }
 
 // deleteNodes removes nodes side by side and then what they shared.
 func deleteNodes(ctx context.Context, steps *recorder, d cluster.Driver, nodes []cluster.Node, name string) error {
@@ -176,7 +215,7 @@ func (u *upRun) undo(ctx context.Context) error {
 			return "", err
 		}
 		forget(ctx, u.layout, u.steps, nil)
-		return "", os.RemoveAll(u.layout.Dir())
+		return "", removeDir(u.layout)
 	})
 }
 

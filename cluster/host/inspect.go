@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -37,11 +38,16 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	if err != nil {
 		return info, err
 	}
+	damaged := false
 	spec, err := cluster.ReadSpec(l)
 	if err != nil {
 		if !slices.Contains(names, name) {
 			return info, err
 		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = cluster.Damaged(l, l.SpecFile(), fs.ErrNotExist)
+		}
+		damaged = true
 		info.Problems = append(info.Problems, err.Error())
 	} else {
 		info.Driver, info.DriverWhy, info.Server = spec.Driver, driverReason(l), kubeconfig.ServerURL(spec.Kubernetes.APIServerPort)
@@ -57,6 +63,9 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	}
 	if err := info.ask(ctx, l); err != nil {
 		info.Problems = append(info.Problems, err.Error())
+	}
+	if damaged && info.Phase == cluster.PhaseStopped {
+		info.Phase = cluster.PhaseDamaged
 	}
 	return info, nil
 }

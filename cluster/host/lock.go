@@ -40,6 +40,11 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 	if err := statefile.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fail(err, "")
 	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() { // no kl made that, and no kl can lock it
+		if err := os.RemoveAll(path); err != nil {
+			return fail(err, "")
+		}
+	}
 	lock, err := statefile.WaitLock(ctx, path, func() bool {
 		who := readHolder(path)
 		if who.PID == 0 { // it has just taken the lock, and is about to write this

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"reflect"
 	"sync"
 	"time"
@@ -212,6 +211,9 @@ func (u *upRun) loadState(want cluster.Spec) error {
 	have, err := cluster.ReadSpec(u.layout)
 	switch {
 	case err == nil:
+		if err := checkKeys(u.layout); err != nil {
+			return err
+		}
 		u.before = have
 		u.spec, err = adopt(have, want, u.replace)
 		u.spec.NameNodes()
@@ -219,8 +221,8 @@ func (u *upRun) loadState(want cluster.Spec) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if _, err := os.Stat(u.layout.PKI("")); err == nil { // certificates come after cluster.yaml, so it was there
-		return cluster.Damaged(u.layout, u.layout.SpecFile(), fs.ErrNotExist)
+	if err := checkNew(u.layout); err != nil {
+		return err
 	}
 	u.spec, u.fresh = want.Default(), true
 	if err := u.host.checkSimulated(u.spec); err != nil {
