@@ -38,7 +38,7 @@ func TestFullDisk(t *testing.T) {
 	fill()
 	kill(t, b, planePID(t, b))
 	info := b.eventually(t, "waits for space", func(i host.Info) bool { return strings.Contains(i.Reason, "started again when the disk of") })
-	if info.Phase != cluster.PhaseCrashed || info.Crashes.InARow != 0 {
+	if info.Phase != cluster.PhaseCrashed || info.Crashes == nil || info.Crashes.InARow != 0 {
 		t.Errorf("%+v, crashes %+v", info, info.Crashes)
 	}
 	must(t, os.Remove(ballast))

@@ -72,15 +72,11 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 
 // ask fills in what the control plane reports, or why it does not run.
 func (i *Info) ask(ctx context.Context, l cluster.Layout) error {
-	supervision, _, err := cluster.ReadSupervision(l)
-	if err != nil {
+	if err := i.look(l); err != nil {
 		return err
 	}
-	if supervision.Crashes.Count > 0 {
-		i.Crashes = &supervision.Crashes
-	}
-	if i.Phase, i.Reason, err = PhaseOf(l); err != nil || i.Phase != cluster.PhaseStarting {
-		return err
+	if i.Phase != cluster.PhaseStarting {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
@@ -89,13 +85,25 @@ func (i *Info) ask(ctx context.Context, l cluster.Layout) error {
 	s, err := c.Status(ctx)
 	if err != nil {
 		if now, pidErr := ControlPlanePID(l); pidErr == nil && now == 0 { // it was just ending
-			i.Phase, i.Reason, err = PhaseOf(l)
-			return err
+			return i.look(l)
 		}
 		return err
 	}
 	i.Status, i.Phase, i.Reason, i.Kubernetes = &s, s.Phase, s.Reason, s.Kubernetes
 	return nil
+}
+
+// look fills in what is known without asking the control plane.
+func (i *Info) look(l cluster.Layout) (err error) {
+	if i.Phase, i.Reason, err = PhaseOf(l); err != nil {
+		return err
+	}
+	// After the phase: a crash that is the reason for it is never missing.
+	s, _, err := cluster.ReadSupervision(l)
+	if err == nil && s.Crashes.Count > 0 {
+		i.Crashes = &s.Crashes
+	}
+	return err
 }
 
 // PhaseOf returns what is known of a control plane without asking it: Stopped, Crashed or Paused, with the reason, or Starting
