@@ -68,6 +68,9 @@ func (e *etcd) config() (*embed.Config, error) {
 	c.UnsafeNoFsync = e.spec.Ephemeral
 	// A single member waits a whole election before it serves: a second by default.
 	c.TickMs, c.ElectionMs = 10, 50
+	// Ticks that come beside etcd's own loop could start the election while the log is being applied again after a restart, and
+	// raft panics if etcd compacts the log in that moment ("error scanning unapplied entries").
+	c.InitialElectionTickAdvance = false
 	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // NewConfig leaves it zero, which warns of every request
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(e.logger)
 	return c, nil
