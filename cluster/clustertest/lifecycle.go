@@ -163,7 +163,8 @@ func (b *bench) execTerminal(t *testing.T) {
 	// An engine may apply a size a moment after the command has started, so the command waits for each.
 	script := `for want in "33 121" "40 90"; do until [ "$(stty size 2>&1)" = "$want" ]; do sleep 0.01; done; stty size; done`
 	code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"sh", "-c", script}, Stdin: strings.NewReader(""), Stdout: out, TTY: true, Resize: sizes})
-	if err != nil || code != 0 || out.all.String() != "33 121\r\n40 90\r\n" {
+	// A terminal ends lines with a carriage return; runc at times adds a second one, which no eye sees.
+	if text := strings.ReplaceAll(out.all.String(), "\r", ""); err != nil || code != 0 || text != "33 121\n40 90\n" {
 		t.Errorf("exec with a terminal: output %q, exit code %d, error %v", &out.all, code, err)
 	}
 }
@@ -178,12 +179,12 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	l.rest += string(p)
 	for {
-		line, rest, whole := strings.Cut(l.rest, "\r\n")
+		line, rest, whole := strings.Cut(l.rest, "\n")
 		if !whole {
 			return l.all.Write(p)
 		}
 		l.rest = rest
-		l.each(line)
+		l.each(strings.TrimRight(line, "\r"))
 	}
 }
 
