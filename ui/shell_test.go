@@ -28,7 +28,7 @@ func TestShellInImageWithoutOne(t *testing.T) {
 		`exec in web: command terminated with exit code 130`: false,
 		`exec in web: pods "web" not found`:                  false,
 	} {
-		var message tea.Msg = exec.ended(errors.New(text))
+		message := exec.ended(errors.New(text))
 		dialog, is := message.(dialogMsg)
 		if is != offered {
 			t.Errorf("%s: got %#v", text, message)

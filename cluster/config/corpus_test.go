@@ -123,7 +123,7 @@ func (c corpus) trees(t *testing.T, valid []byte) {
 		case yaml.MappingNode:
 			c.keys(n, rt, path, add)
 			for i := 0; i+1 < len(n.Content); i += 2 {
-				below := reflect.TypeFor[any]()
+				var below reflect.Type
 				if rt.Kind() == reflect.Map {
 					below = rt.Elem()
 				} else {

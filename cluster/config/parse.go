@@ -50,11 +50,11 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 	return spec, nil
 }
 
-// others returns the problems that do not follow from those of form: a value that is missing may have been meant by a field
+// others returns the problems that do not follow from those of ps, which are of form: a value that is missing may have been meant by a field
 // that is wrong, and one of a wrong type has no meaning.
-func (form Problems) others(meaning Problems) Problems {
+func (ps Problems) others(meaning Problems) Problems {
 	return slices.DeleteFunc(meaning, func(p Problem) bool {
-		return len(form) > 0 && p.Line == 0 || slices.ContainsFunc(form, func(f Problem) bool { return f.Line == p.Line && f.Column == p.Column })
+		return len(ps) > 0 && p.Line == 0 || slices.ContainsFunc(ps, func(f Problem) bool { return f.Line == p.Line && f.Column == p.Column })
 	})
 }
 

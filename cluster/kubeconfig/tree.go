@@ -61,23 +61,17 @@ func add(root *yaml.Node, list, name string, fields map[string]string) *yaml.Nod
 	return value
 }
 
-// drop removes the items of a list that are not wanted, and returns their names.
-func drop(root *yaml.Node, list string, unwanted func(item *yaml.Node) bool) (dropped []string) {
+// drop removes the items of a list that are not wanted.
+func drop(root *yaml.Node, list string, unwanted func(item *yaml.Node) bool) {
 	l := lookup(root, list)
 	if l == nil || l.Kind != yaml.SequenceNode {
-		return nil
+		return
 	}
-	l.Content = slices.DeleteFunc(l.Content, func(item *yaml.Node) bool {
-		if !unwanted(item) {
-			return false
-		}
-		dropped = append(dropped, text(item, "name"))
-		return true
-	})
-	if len(l.Content) == 0 && dropped != nil {
+	before := len(l.Content)
+	l.Content = slices.DeleteFunc(l.Content, unwanted)
+	if len(l.Content) == 0 && before > 0 {
 		l.Style = yaml.FlowStyle
 	}
-	return dropped
 }
 
 // text returns a field of a mapping; empty if it is absent.

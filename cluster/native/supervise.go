@@ -157,7 +157,7 @@ func (s *supervisor) runOnce(ctx context.Context) error {
 	pid := c.PID
 	if adopted := c.Status == "running" || c.Status == "paused"; adopted {
 		s.log.Info("took over a node that runs", "pid", pid)
-		err = s.watch(ctx, pid, waitForOther(pid))
+		err = s.watch(ctx, pid, waitForOther(pid)) //nolint:contextcheck // it is watched as long as it runs
 	} else if pid, err = s.boot(ctx); err == nil {
 		err = s.watch(ctx, pid, waitFor(pid))
 	} else if pid > 0 {
