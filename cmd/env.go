@@ -6,8 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -61,6 +63,11 @@ func newEnv(e Env) *env {
 
 // host returns a Host that reports its events to show, which may be nil.
 func (e *env) host(show func(cluster.Event)) *host.Host {
+	if show != nil {
+		// A verb that changes the cluster goes on when nobody reads its output any more, as with kl down | head -1: half done
+		// would be worse.
+		signal.Ignore(syscall.SIGPIPE)
+	}
 	return &host.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Prune: e.Prune, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
 		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot, Kubectl: e.runKubectl,
