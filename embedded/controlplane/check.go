@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"go.uber.org/zap"
+	"k8s.io/apiserver/pkg/features"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	kcm "k8s.io/kubernetes/cmd/kube-controller-manager/app"
@@ -36,6 +38,11 @@ func Check(ctx context.Context, l cluster.Layout, spec cluster.Spec) error {
 	}
 	if err := setFeatureGates(spec); err != nil {
 		return err
+	}
+	// With this gate upstream's configuration connects to etcd, which a new cluster does not have yet.
+	offline := map[string]bool{string(features.UnknownVersionInteroperabilityProxy): false}
+	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(offline); err != nil {
+		return fmt.Errorf("set feature gates: %w", err)
 	}
 	var errs []error
 	for _, c := range []struct {
