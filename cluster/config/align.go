@@ -22,8 +22,10 @@ func Align(have, want []cluster.NodeGroup) []cluster.NodeGroup {
 	var out, rest []cluster.NodeGroup
 	for w := range want {
 		h, ok := partner[w]
-		if !ok && len(have) == len(want) && free(w) {
-			h, ok = w, true // the same number: a group has been changed into what no group can become, and Plan says so
+		if !ok && free(w) && (len(have) == len(want) || have[w].Simulated == want[w].Simulated) {
+			// A group in the same place has been changed into what no group can become. Plan says so: to replace its nodes would
+			// destroy what is on them.
+			h, ok = w, true
 		}
 		if !ok {
 			out = append(out, empty(want[w]))

@@ -24,6 +24,7 @@ func TestAlign(t *testing.T) {
 		{"the first is gone", groups{small(1, "n2")}, groups{plain(1), small(1)}, groups{plain(0), small(1, "n2")}},
 		{"one too many", groups{plain(1, "n1"), sims, small(1, "n2")}, groups{plain(1), small(1)}, groups{plain(1, "n1"), small(1, "n2"), sims}},
 		{"changed size", groups{plain(1, "n1"), sims}, groups{small(1), sims}, groups{plain(1, "n1"), sims}},
+		{"changed size, and one fewer", groups{plain(1, "n1"), sims}, groups{small(1)}, groups{plain(1, "n1"), sims}},
 		{"no nodes", groups{plain(2, "n1", "n2")}, groups{}, groups{plain(2, "n1", "n2")}},
 		{"first nodes", nil, groups{plain(2)}, groups{plain(0)}},
 	}
