@@ -54,20 +54,14 @@ func (p *policies) view(st *kit.Styles, a kit.Area) string {
 	return head + "\n" + p.content(st, kit.Area{W: a.W, H: a.H - 1})
 }
 
-// denied says what the user may not list of what the screen shows.
-func (p *policies) denied() string {
-	what, _ := p.state.refused("pods", "networkpolicies")
-	return what
-}
-
 func (p *policies) content(st *kit.Styles, a kit.Area) string {
 	s := p.state.snap
+	refused, hint := p.state.refused("pods", "networkpolicies")
 	switch {
 	case !s.Has("pods") || !s.Has("networkpolicies"):
 		return st.Skeleton("loading pods and policies", p.state.frame, a)
-	case p.denied() != "":
-		_, hint := p.state.refused("pods", "networkpolicies")
-		return st.Empty(p.denied(), hint, a)
+	case refused != "":
+		return st.Empty(refused, hint, a)
 	case p.part == partPolicies && len(p.list) == 0:
 		return st.Empty("No NetworkPolicy here: everything may talk to everything", "a policy isolates the pods it selects; what none allows is then denied", a)
 	case p.part == partPolicies:

@@ -147,10 +147,10 @@ func (s *Source) informer(k kind, namespace string) cache.SharedIndexInformer {
 
 // follow runs informers for a kind until ctx is done. An informer alone would ask again every few seconds for what is refused.
 func (s *Source) follow(ctx context.Context, f *feed, namespace string) {
+	if !f.refused.Load() { // else it was when the source restarted
+		s.runInformer(ctx, f)
+	}
 	for ctx.Err() == nil {
-		if !f.refused.Load() { // else it was when the source restarted
-			s.runInformer(ctx, f)
-		}
 		timer := time.NewTimer(refusedEvery)
 		select {
 		case <-ctx.Done():

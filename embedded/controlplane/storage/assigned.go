@@ -15,7 +15,6 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/klkube/kl/embedded/node/storage"
 )
@@ -30,14 +29,14 @@ type assigner struct {
 	claims  corelisters.PersistentVolumeClaimLister
 	classes storagelisters.StorageClassLister
 	log     *slog.Logger
-	queue   workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	queue   claimQueue
 }
 
 func newAssigner(client kubernetes.Interface, claims coreinformers.PersistentVolumeClaimInformer,
 	classes storagelisters.StorageClassLister, log *slog.Logger) (*assigner, error) {
 	a := &assigner{
 		client: client, claims: claims.Lister(), classes: classes, log: log,
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, lastRetry)),
+		queue: newClaimQueue(),
 	}
 	enqueue := func(obj any) {
 		if claim, ok := obj.(*corev1.PersistentVolumeClaim); ok && unassigned(claim) {
@@ -67,24 +66,13 @@ func (a *assigner) waits(class string) bool {
 
 // run works until ctx is done.
 func (a *assigner) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, a.queue.ShutDown)
-	defer stop()
-	for {
-		key, ended := a.queue.Get()
-		if ended {
-			return ctx.Err()
-		}
+	return a.queue.run(ctx, func(key cache.ObjectName) (again bool) {
 		waiting, err := a.sync(ctx, key)
 		if err != nil {
 			a.log.WarnContext(ctx, "select the node of a claim", "claim", key.String(), "error", err)
 		}
-		if waiting || err != nil {
-			a.queue.AddRateLimited(key)
-		} else {
-			a.queue.Forget(key)
-		}
-		a.queue.Done(key)
-	}
+		return waiting || err != nil
+	})
 }
 
 // sync selects the node of a claim if a pod with a node of its own uses it. It reports whether the claim still waits.

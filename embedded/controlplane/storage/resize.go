@@ -18,7 +18,6 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
 	"github.com/klkube/kl/embedded/node/storage"
@@ -34,14 +33,14 @@ type resizer struct {
 	events   record.EventRecorder
 	requests *cloudmetrics.Requests
 	log      *slog.Logger
-	queue    workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	queue    claimQueue
 }
 
 func newResizer(client kubernetes.Interface, a agents, claims coreinformers.PersistentVolumeClaimInformer,
 	volumes corelisters.PersistentVolumeLister, events record.EventRecorder, requests *cloudmetrics.Requests, log *slog.Logger) (*resizer, error) {
 	r := &resizer{
 		client: client, agents: a, claims: claims.Lister(), volumes: volumes, events: events, requests: requests, log: log,
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, lastRetry)),
+		queue: newClaimQueue(),
 	}
 	enqueue := func(obj any) {
 		if claim, ok := obj.(*corev1.PersistentVolumeClaim); ok && wantsMore(claim) {
@@ -64,21 +63,13 @@ func wantsMore(claim *corev1.PersistentVolumeClaim) bool {
 
 // run works until ctx is done.
 func (r *resizer) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, r.queue.ShutDown)
-	defer stop()
-	for {
-		key, ended := r.queue.Get()
-		if ended {
-			return ctx.Err()
-		}
-		if err := r.sync(ctx, key); err != nil {
+	return r.queue.run(ctx, func(key cache.ObjectName) (again bool) {
+		err := r.sync(ctx, key)
+		if err != nil {
 			r.log.WarnContext(ctx, "grow volume", "claim", key.String(), "error", err)
-			r.queue.AddRateLimited(key)
-		} else {
-			r.queue.Forget(key)
 		}
-		r.queue.Done(key)
-	}
+		return err != nil
+	})
 }
 
 // sync grows the volume of a claim if it requests more.

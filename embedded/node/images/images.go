@@ -108,7 +108,7 @@ func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]core
 		}
 	}
 	named := map[string]bool{}
-	for _, image := range slices.Clone(imported) {
+	for _, image := range imported { // not those that are added
 		name := byDigest(image)
 		if name == "" || named[name] {
 			continue
