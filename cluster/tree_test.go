@@ -153,3 +153,26 @@ func declares(t *testing.T, dir, name string) bool {
 	}
 	return found
 }
+
+// TestNoConflictMarkers fails for a file that was committed in the middle of a merge.
+func TestNoConflictMarkers(t *testing.T) {
+	conflictMarker := regexp.MustCompile(`(?m)^(<{7}|={7}|>{7}|\|{7})( |\r?$)`)
+	for _, marker := range []string{"<", "|", "=", ">"} {
+		if !conflictMarker.MatchString("before\n" + strings.Repeat(marker, 7) + " name\nafter\n") {
+			t.Fatalf("the pattern does not find the marker of seven %s", marker)
+		}
+	}
+	for _, f := range trackedFiles(t) {
+		info, err := os.Lstat(filepath.Join("..", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.Mode().IsRegular() {
+			continue
+		}
+		if text := readTree(t, f); conflictMarker.MatchString(text) {
+			at := conflictMarker.FindStringIndex(text)[0]
+			t.Errorf("%s:%d: a conflict marker of git", f, 1+strings.Count(text[:at], "\n"))
+		}
+	}
+}
