@@ -81,9 +81,12 @@ type Port struct {
 // Forwarded reports whether the control plane publishes the port, and not the driver.
 func (p Port) Forwarded() bool { return p.Protocol == "" || p.Protocol == "tcp" }
 
+// ListenAddress is the address of the host that leads to the node.
+func (p Port) ListenAddress() string { return cmp.Or(p.Address, "127.0.0.1") }
+
 // HostAddress is where the host listens, as net.Listen takes it.
 func (p Port) HostAddress() string {
-	return net.JoinHostPort(cmp.Or(p.Address, "127.0.0.1"), strconv.Itoa(p.Host))
+	return net.JoinHostPort(p.ListenAddress(), strconv.Itoa(p.Host))
 }
 
 // Networking holds the address ranges of the cluster, in CIDR notation.

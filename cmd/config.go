@@ -51,7 +51,7 @@ func newConfigViewCmd(e *env) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			spec, err := cluster.ReadSpec(e.layout())
 			if file != "" {
-				spec, err = readConfig(e.In, file)
+				spec, _, err = readConfig(e.In, file)
 			}
 			switch {
 			case err != nil:
@@ -72,29 +72,38 @@ func newConfigViewCmd(e *env) *cobra.Command {
 	return cmd
 }
 
-// readConfig reads a configuration file, or standard input if file is "-". A file that is missing or wrong is a usage error.
-func readConfig(in io.Reader, file string) (cluster.Spec, error) {
+// readConfig reads a configuration file, or standard input if file is "-", and returns what it says and what it is. A file that is
+// missing or wrong is a usage error.
+func readConfig(in io.Reader, file string) (cluster.Spec, []byte, error) {
+	data, err := readFile(in, file)
+	if err != nil {
+		return cluster.Spec{}, nil, usageError{err}
+	}
+	spec, err := config.Parse(file, data, config.ThisMachine())
+	if err != nil {
+		return spec, data, usageError{err}
+	}
+	return spec, data, nil
+}
+
+func readFile(in io.Reader, file string) ([]byte, error) {
 	r := in
 	if file != "-" {
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return cluster.Spec{}, usageError{&cluster.Error{
+			return nil, &cluster.Error{
 				Op: "read configuration", Err: err, Hint: "'kl config schema' describes the format; 'kl config view' prints an example",
-			}}
+			}
 		}
 		if err != nil {
-			return cluster.Spec{}, usageError{&cluster.Error{Op: "read configuration", Err: err}}
+			return nil, &cluster.Error{Op: "read configuration", Err: err}
 		}
 		defer f.Close()
 		r = f
 	}
 	data, err := io.ReadAll(io.LimitReader(r, config.MaxSize+1))
 	if err != nil {
-		return cluster.Spec{}, usageError{&cluster.Error{Op: "read configuration", Err: err}}
+		return nil, &cluster.Error{Op: "read configuration", Err: err}
 	}
-	spec, err := config.Parse(file, data, config.ThisMachine())
-	if err != nil {
-		return spec, usageError{err}
-	}
-	return spec, nil
+	return data, nil
 }

@@ -22,6 +22,7 @@ type upFlags struct {
 	host.UpOptions
 	spec   cluster.Spec
 	file   string
+	data   []byte // of file
 	nodes  int
 	sims   int
 	wait   bool
@@ -86,11 +87,11 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	}
 	flags := f.spec
 	if f.file != "" {
-		spec, err := readConfig(e.In, f.file)
+		spec, data, err := readConfig(e.In, f.file)
 		if err != nil {
 			return err
 		}
-		f.spec = spec
+		f.spec, f.data = spec, data
 		f.spec.Ephemeral = spec.Ephemeral || flags.Ephemeral
 		if changed("driver") {
 			f.spec.Driver = flags.Driver
@@ -152,7 +153,7 @@ func (f *upFlags) bringUp(ctx context.Context, h *host.Host) (*host.Result, erro
 	}
 	result, err := h.Apply(ctx, f.spec, f.UpOptions)
 	if refused := (config.Problems)(nil); errors.As(err, &refused) {
-		err = usageError{err}
+		err = usageError{refused.Locate(f.file, f.data)}
 	}
 	return result, err
 }

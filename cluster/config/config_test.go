@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,6 +161,30 @@ func TestPortClashes(t *testing.T) {
 	}
 	if ps := PortClashes(s, 30000); len(ps) != 0 {
 		t.Errorf("clashes: %v", ps)
+	}
+}
+
+// What is wrong with a change is found when the file has been read: its place is where the file says so, or would.
+func TestLocate(t *testing.T) {
+	data := []byte("apiVersion: kl.dev/v1alpha1\nkind: Cluster\nname: x\nnodes:\n  - count: 1\n    ports:\n      - {host: 8080, node: 80}\n      - {host: 20000, node: 80}\n")
+	s, err := Parse("kl.yaml", data, Machine{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clashes := PortClashes(s, 20000).Locate("kl.yaml", data)
+	if want := "kl.yaml:8:16: nodes[0].ports[1].host: tcp port 20000 is taken by kubernetes.apiServerPort already"; clashes.Error() != want {
+		t.Errorf("%s\nwant %s", clashes, want)
+	}
+	old := s
+	old.Nodes = slices.Clone(s.Nodes)
+	old.Nodes[0].CPUs = "2"
+	_, err = Plan(old, s)
+	var refused Problems
+	if !errors.As(err, &refused) {
+		t.Fatalf("a change of the size: %v", err)
+	}
+	if got, want := refused.Locate("kl.yaml", data).Error(), `kl.yaml:5:5: nodes[0].cpus: cannot change from "2" to ""`; !strings.HasPrefix(got, want) {
+		t.Errorf("%s\nwant %s…", got, want)
 	}
 }
 

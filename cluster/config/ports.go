@@ -67,7 +67,7 @@ func (v *validator) port(path string, g cluster.NodeGroup, p cluster.Port, taken
 	if g.Count > 1 {
 		v.bad(path, "a host port leads to one node, but this group has %d: give one node a group of its own", g.Count)
 	}
-	text := cmp.Or(p.Address, "127.0.0.1")
+	text := p.ListenAddress()
 	addr, err := netip.ParseAddr(text)
 	switch {
 	case err != nil:

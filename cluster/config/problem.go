@@ -40,6 +40,29 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Locate returns the problems of a Spec that Parse read from data, such as those of Plan, with their places in the file. What
+// the file does not say is placed where it would be said.
+func (ps Problems) Locate(file string, data []byte) Problems {
+	doc, err := document(file, data)
+	if err != nil {
+		return ps
+	}
+	w := newWalker(file)
+	w.walk(doc, specType(), "")
+	located := make(Problems, len(ps))
+	for i, p := range ps {
+		p.File = file
+		for path := p.Path; ; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
+			if n := w.positions[path]; n != nil {
+				p.Line, p.Column = n.Line, n.Column
+				break
+			}
+		}
+		located[i] = p
+	}
+	return located.sorted()
+}
+
 func (ps Problems) sorted() Problems {
 	sort.SliceStable(ps, func(i, j int) bool {
 		if ps[i].Line != ps[j].Line {

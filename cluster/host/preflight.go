@@ -34,16 +34,23 @@ func (h *Host) preflight(ctx context.Context, l cluster.Layout, nodes int, warn 
 	return h.Preflight(ctx, l.Name, nodes, warn)
 }
 
-// choosePort returns a free port of 127.0.0.1 that no other cluster, running or not, was given.
-func choosePort(h cluster.Home) (int, error) {
+// choosePort returns a free port of 127.0.0.1 for the API server of a new cluster, which neither the cluster publishes nor another
+// one, running or not, was given.
+func choosePort(h cluster.Home, s cluster.Spec) (int, error) {
 	names, err := h.Names()
 	if err != nil {
 		return 0, err
 	}
-	taken := map[int]bool{}
+	specs, taken := []cluster.Spec{s}, map[int]bool{}
 	for _, name := range names {
 		if s, err := cluster.ReadSpec(h.Cluster(name)); err == nil {
-			taken[s.Kubernetes.APIServerPort] = true
+			specs = append(specs, s)
+		}
+	}
+	for _, s := range specs {
+		taken[s.Kubernetes.APIServerPort] = true
+		for _, p := range s.Forwarded() {
+			taken[p.Host] = true
 		}
 	}
 	span := lastPort - firstPort + 1

@@ -280,7 +280,7 @@ func (u *upRun) writeState(running bool) error {
 	port := &u.spec.Kubernetes.APIServerPort
 	switch {
 	case *port == 0:
-		chosen, err := choosePort(u.host.Home)
+		chosen, err := choosePort(u.host.Home, u.spec)
 		if err != nil {
 			return err
 		}

@@ -3,13 +3,11 @@
 package native
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -33,7 +31,7 @@ func publish(ctx context.Context, ports []cluster.Port, node netip.Addr) (stop f
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	for _, p := range ports {
-		from := net.JoinHostPort(cmp.Or(p.Address, "127.0.0.1"), strconv.Itoa(p.Host))
+		from := p.HostAddress()
 		to := netip.AddrPortFrom(node, uint16(p.Node)).String()
 		switch p.Protocol {
 		case "", "tcp":
