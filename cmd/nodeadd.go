@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -68,10 +69,14 @@ func newNodeRemoveCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove NODE…", Aliases: []string{"rm"}, Short: "Drain nodes and remove them from the cluster",
 		Long: "Cordon and drain nodes, then delete them with their volumes. Draining respects PodDisruptionBudgets. --force skips\n" +
-			"draining, and also removes nodes that do not answer.",
-		Example: "  kl node remove n2\n  kl node remove n2 --force",
+			"draining, and also removes nodes that do not answer. If claims have their data on a node, kl names them and asks;\n" +
+			"without a terminal it needs --delete-volumes.",
+		Example: "  kl node remove n2\n  kl node remove n2 --force\n  kl node remove n2 --delete-volumes",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, nodes []string) error {
+			if isTerminal(e.In) && isTerminal(e.Err) {
+				opts.Confirm = e.confirm
+			}
 			for _, n := range nodes {
 				err := e.withProgress(o, fmt.Sprintf("Node %s is removed.", n), func(h *host.Host) error {
 					return h.RemoveNode(cmd.Context(), e.name, n, opts)
@@ -85,7 +90,27 @@ func newNodeRemoveCmd(e *env) *cobra.Command {
 		ValidArgsFunction: e.completeNodeArgs,
 	}
 	cmd.Flags().BoolVar(&opts.Force, "force", false, "remove without draining")
+	cmd.Flags().BoolVar(&opts.DeleteVolumes, "delete-volumes", false, "remove although claims have their data on the node")
 	cmd.Flags().DurationVar(&opts.DrainTimeout, "timeout", host.DefaultDrainTimeout, "give up draining after this `time`")
 	addOutput(cmd, &o)
 	return cmd
+}
+
+// confirm asks whether to go on; anything but yes means no, and so does the end of ctx.
+func (e *env) confirm(ctx context.Context, question string) bool {
+	fmt.Fprintf(e.Err, "%s Remove all the same? [y/N] ", question)
+	answers := make(chan string, 1)
+	go func() {
+		answer, err := bufio.NewReader(e.In).ReadString('\n')
+		if err != nil {
+			answer = ""
+		}
+		answers <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case answer := <-answers:
+		return answer == "y" || answer == "yes"
+	case <-ctx.Done():
+		return false
+	}
 }

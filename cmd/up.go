@@ -64,6 +64,7 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.DurationVar(&f.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	flags.BoolVar(&f.Retain, "retain", false, "if up fails, keep what it created, for debugging")
 	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, but a power failure loses data")
+	flags.BoolVar(&f.DeleteVolumes, "delete-volumes", false, "with -f, remove nodes although claims have their data there")
 	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "kubeconfig `file` to merge the cluster into (default $KUBECONFIG or ~/.kube/config)")
 	flags.StringVar(&f.Restart, "restart", "", "`when` to start the cluster at boot: always or no; by default unchanged, and no for a new cluster")
 	addOutput(cmd, &f.output)

@@ -47,6 +47,12 @@ func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (
 	var gone []string
 	r.want, gone = have.Names(r.want)
 	r.replace = true
+	if len(gone) > 0 && !r.opts.DeleteVolumes {
+		err := h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error { return c.checkClaims(ctx, gone, nil) })
+		if err != nil {
+			return nil, err
+		}
+	}
 	result, err := h.reconfigure(ctx, r, old, changes)
 	if err != nil || result != nil && !has(changes, config.EffectNodes, config.EffectLive) {
 		return result, err
@@ -55,7 +61,7 @@ func (h *Host) applyLocked(ctx context.Context, r upRequest, old cluster.Spec) (
 	if len(gone) > 0 {
 		err := h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error {
 			for _, name := range gone {
-				if err := c.removeNode(ctx, name, RemoveOptions{DrainTimeout: r.opts.Timeout}); err != nil {
+				if err := c.removeNode(ctx, name, RemoveOptions{DrainTimeout: r.opts.Timeout, DeleteVolumes: true}); err != nil {
 					return err
 				}
 			}

@@ -48,10 +48,15 @@ const DefaultDrainTimeout = 2 * time.Minute
 type RemoveOptions struct {
 	Force        bool          // do not drain: for a node that does not answer
 	DrainTimeout time.Duration // 0 means DefaultDrainTimeout
+
+	DeleteVolumes bool // although claims have their data on the node
+	// Confirm asks whether to go on all the same; nil refuses.
+	Confirm func(ctx context.Context, question string) bool
 }
 
 // RemoveNode drains a node, takes it out of the cluster for good, with its volumes, and deletes its Node object. A drain
-// that fails or takes too long is an error, and the node stays, cordoned.
+// that fails or takes too long is an error, and the node stays, cordoned. A node that holds the only data of claims is
+// removed if the options say so.
 func (h *Host) RemoveNode(ctx context.Context, clusterName, node string, o RemoveOptions) error {
 	return h.change(ctx, clusterName, "kl node remove", func(ctx context.Context, c *change) error {
 		return c.removeNode(ctx, node, o)
@@ -64,6 +69,11 @@ func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) e
 	n, err := c.node(name)
 	if err != nil {
 		return err
+	}
+	if !o.DeleteVolumes {
+		if err := c.checkClaims(ctx, []string{name}, o.Confirm); err != nil {
+			return err
+		}
 	}
 	return c.steps.do(name, func() (string, error) {
 		if !o.Force {

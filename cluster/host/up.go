@@ -25,6 +25,8 @@ type UpOptions struct {
 	Retain     bool          // leave what a failed up made, for a look at it
 	Restart    string        // RestartAlways, RestartNo, or empty: as it was
 	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs, or fail before anything starts
+
+	DeleteVolumes bool // lets Apply remove nodes although claims have their data there
 }
 
 // What UpOptions.Restart can be: whether the cluster starts when the machine boots.

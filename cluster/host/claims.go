@@ -1,0 +1,102 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/klkube/kl/cluster"
+)
+
+// checkClaims refuses to remove nodes while claims have their data there, unless it was asked for, or confirm, which may be nil,
+// agrees. It has no say in volumes of pods, which go with their pod, nor in shared ones, which stay.
+func (c *change) checkClaims(ctx context.Context, nodes []string, confirm func(ctx context.Context, question string) bool) error {
+	claims, err := c.claims(ctx, nodes)
+	if err != nil {
+		return &cluster.Error{
+			Op: "look for claims with data on " + strings.Join(nodes, ", "), Err: err,
+			Hint: "with --delete-volumes the data is removed unseen",
+		}
+	}
+	if len(claims) == 0 {
+		return nil
+	}
+	what := strings.Join(claims, ", ")
+	if confirm != nil && confirm(ctx, fmt.Sprintf("The data of %s goes with %s.", what, strings.Join(nodes, ", "))) {
+		return nil
+	}
+	return &cluster.Error{
+		Op: "remove " + strings.Join(nodes, ", "), Err: fmt.Errorf("%w: %s", errData, what),
+		Hint: "save the data; --delete-volumes removes it",
+	}
+}
+
+var errData = errors.New("claims have their data there")
+
+// objects is what claims needs to know of PersistentVolumes and PersistentVolumeClaims.
+type objects struct {
+	Items []struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Name, Namespace string
+			OwnerReferences []struct{ Kind string } `json:"ownerReferences"`
+		} `json:"metadata"`
+		Spec struct {
+			ClaimRef     *struct{ Namespace, Name string } `json:"claimRef"`
+			NodeAffinity struct {
+				Required struct {
+					NodeSelectorTerms []struct {
+						MatchExpressions []struct {
+							Operator string
+							Values   []string
+						} `json:"matchExpressions"`
+					} `json:"nodeSelectorTerms"`
+				} `json:"required"`
+			} `json:"nodeAffinity"`
+		} `json:"spec"`
+	} `json:"items"`
+}
+
+// claims lists the claims whose volumes are on one of the nodes and nowhere else, as namespace/name.
+func (c *change) claims(ctx context.Context, nodes []string) ([]string, error) {
+	if c.host.Kubectl == nil {
+		return nil, errors.New("kubectl is not available")
+	}
+	var out bytes.Buffer
+	if err := c.host.Kubectl(ctx, c.layout, &out, "get", "persistentvolumes,persistentvolumeclaims", "--all-namespaces", "--output=json"); err != nil {
+		return nil, errors.Join(err, errors.New(strings.TrimSpace(out.String())))
+	}
+	text := out.Bytes()
+	var all objects
+	if at := bytes.IndexByte(text, '{'); at > 0 { // after warnings
+		text = text[at:]
+	}
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, fmt.Errorf("read the answer of kubectl: %w", err)
+	}
+	ofPods, found := map[string]bool{}, []string{}
+	for _, i := range all.Items {
+		if len(i.Metadata.OwnerReferences) > 0 && i.Metadata.OwnerReferences[0].Kind == "Pod" {
+			ofPods[i.Metadata.Namespace+"/"+i.Metadata.Name] = true
+		}
+	}
+	for _, i := range all.Items {
+		if i.Kind != "PersistentVolume" || i.Spec.ClaimRef == nil {
+			continue
+		}
+		claim := i.Spec.ClaimRef.Namespace + "/" + i.Spec.ClaimRef.Name
+		for _, term := range i.Spec.NodeAffinity.Required.NodeSelectorTerms {
+			for _, e := range term.MatchExpressions {
+				if e.Operator == "In" && len(e.Values) == 1 && slices.Contains(nodes, e.Values[0]) && !ofPods[claim] {
+					found = append(found, claim)
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
