@@ -8,24 +8,31 @@
 //	}
 //
 // Each control plane is a process of its own, so a test binary may have several at the same time. They are started with the
-// kl program: $KL_BINARY, else kl in $PATH.
+// kl program: $KL_BINARY, else kl in $PATH. They end with the process that started them, even if that is killed or runs into the
+// time limit of go test.
 package kltest
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/klkube/kl/cluster/kltest/holder"
 )
 
 // Options configures what Start starts. The zero value means a control plane without nodes that does not sync to disk.
@@ -45,6 +52,9 @@ type API struct {
 	Config     *rest.Config // the same, for client-go; without a rate limit
 
 	binary, dir string
+	holder      *exec.Cmd      // takes the cluster down when lifeline closes
+	lifeline    io.WriteCloser // the holder's standard input
+	output      bytes.Buffer   // of the holder; read after it has ended
 }
 
 // stopTimeout bounds the removal of a cluster.
@@ -65,8 +75,8 @@ func New(t testing.TB) *API {
 	return api
 }
 
-// Start starts a control plane and returns when it is ready. The caller must stop it: it outlives the process. If Start fails
-// or ctx ends, nothing is left behind.
+// Start starts a control plane and returns when it is ready. If Start fails or ctx ends meanwhile, nothing is left behind. The
+// control plane runs until Stop, or until this process ends, in whatever way: it is then gone a few seconds later.
 func Start(ctx context.Context, o Options) (*API, error) {
 	if o.Config != "" && o.Nodes > 0 {
 		return nil, errors.New("start control plane: Config and Nodes cannot be used together: set the count in the file")
@@ -83,24 +93,75 @@ func Start(ctx context.Context, o Options) (*API, error) {
 		Name: "test-" + strings.ToLower(rand.Text()[:10]), Kubeconfig: filepath.Join(dir, "kubeconfig"),
 		binary: binary, dir: dir,
 	}
-	if err := api.start(ctx, o); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	if err := api.hold(ctx, o.arguments(api)); err != nil {
+		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), os.RemoveAll(dir))
 	}
+	config, err := clientcmd.BuildConfigFromFlags("", api.Kubeconfig)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read kubeconfig: %w", err), api.Stop())
+	}
+	config.QPS = -1 // no rate limit: the API server belongs to this test
+	api.Config = config
 	return api, nil
 }
 
-func (a *API) start(ctx context.Context, o Options) error {
-	if err := a.run(ctx, o.arguments(a)...); err != nil {
-		return fmt.Errorf("start control plane: %w", err)
+// hold starts the holder, which brings the cluster up, and waits until it has.
+func (a *API) hold(ctx context.Context, up []string) error {
+	// Not CommandContext: the holder ends when lifeline closes, and in a session of its own it does not see a Ctrl-C.
+	a.holder = exec.Command(a.binary, append([]string{holder.Command, a.dir, a.Name}, up...)...) //nolint:noctx
+	a.holder.Env = a.environment()
+	a.holder.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	a.holder.Stderr = &a.output
+	var err error
+	if a.lifeline, err = a.holder.StdinPipe(); err != nil {
+		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", a.Kubeconfig)
+	said, err := a.holder.StdoutPipe()
 	if err != nil {
-		return errors.Join(fmt.Errorf("read kubeconfig: %w", err), a.down(context.WithoutCancel(ctx)))
+		return err
 	}
-	config.QPS = -1 // no rate limit: the API server belongs to this test
-	a.Config = config
-	return nil
+	if err := a.holder.Start(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = a.lifeline.Close() })
+	line, _ := bufio.NewReader(said).ReadString('\n') // its end says as much as an error
+	if !stop() {
+		return errors.Join(context.Cause(ctx), a.Stop())
+	}
+	if line == holder.Ready {
+		return nil
+	}
+	_ = a.lifeline.Close()
+	err = a.wait()
+	return fmt.Errorf("kl %s: %w\n%s", strings.Join(up, " "), cmp.Or(err, errors.New("it does not say that it is ready")), a.output.String())
 }
+
+// Stop stops the control plane and removes its data.
+func (a *API) Stop() error {
+	_ = a.lifeline.Close()
+	if a.wait() == nil {
+		return nil
+	}
+	// The holder failed, or was killed: the cluster may still be there.
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, a.binary, "down", "--name", a.Name)
+	cmd.Env = a.environment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return errors.Join(fmt.Errorf("stop control plane: kl down --name %s: %w\n%s", a.Name, err, out), os.RemoveAll(a.dir))
+	}
+	return os.RemoveAll(a.dir)
+}
+
+// wait waits until the holder has ended, and kills it if that takes too long.
+func (a *API) wait() error {
+	late := time.AfterFunc(2*stopTimeout, func() { _ = a.holder.Process.Kill() })
+	defer late.Stop()
+	return a.holder.Wait()
+}
+
+// environment is that of this process, with a kubeconfig that is not the user's.
+func (a *API) environment() []string { return append(os.Environ(), "KUBECONFIG="+a.Kubeconfig) }
 
 func (o Options) arguments(a *API) []string {
 	args := []string{"up", "--name", a.Name, "--kubeconfig", a.Kubeconfig}
@@ -120,32 +181,6 @@ func (o Options) arguments(a *API) []string {
 		args = append(args, "--timeout", o.Timeout.String())
 	}
 	return args
-}
-
-// Stop stops the control plane and removes its data.
-func (a *API) Stop() error { return errors.Join(a.down(context.Background()), os.RemoveAll(a.dir)) }
-
-func (a *API) down(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	if err := a.run(ctx, "down", "--name", a.Name); err != nil {
-		return fmt.Errorf("stop control plane: %w", err)
-	}
-	return nil
-}
-
-// run runs kl. When ctx ends, kl gets an interrupt, as by Ctrl-C, so that it cleans up.
-func (a *API) run(ctx context.Context, args ...string) error {
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, a.binary, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+a.Kubeconfig) // so that the user's kubeconfig is not changed
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = stopTimeout
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("kl %s: %w\n%s", strings.Join(args, " "), err, out.String())
-	}
-	return nil
 }
 
 // find returns the path of kl.

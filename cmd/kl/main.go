@@ -17,6 +17,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
 	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/kltest/holder"
 	"github.com/klkube/kl/cluster/native"
 	"github.com/klkube/kl/cluster/service"
 	"github.com/klkube/kl/cmd"
@@ -38,6 +39,9 @@ func main() {
 func run() int {
 	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand { // started by this program, not by a person
 		return host.Supervise(os.Args[2], os.Args[3], mendNodes)
+	}
+	if len(os.Args) > 1 && os.Args[1] == holder.Command { // started by cluster/kltest, not by a person
+		return hold(os.Args[2:])
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -84,6 +88,16 @@ func run() int {
 		},
 		Simulate: simulate, StartAtBoot: startAtBoot, Exec: syscall.Exec,
 	}, os.Args[1:])
+}
+
+// hold keeps a cluster for as long as another process lives.
+func hold(args []string) int {
+	program, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kl: find this program:", err)
+		return 1
+	}
+	return holder.Run(program, args, os.Stdin, os.Stdout, os.Stderr)
 }
 
 // userHome returns the home directory of whoever runs this process; empty for a user who has none.
