@@ -19,6 +19,11 @@ import (
 //go:embed applets.txt
 var applets string
 
+// wget stands before busybox's, which cannot be given a time limit.
+//
+//go:embed wget.sh
+var wget []byte
+
 // tools are the programs taken from Debian packages, with their paths in a node.
 func tools() map[string]string {
 	return map[string]string{
@@ -44,6 +49,7 @@ func addDebian(t tree, packages []debianPackage) error {
 	for name := range strings.FieldsSeq(applets) {
 		t.link("usr/bin/"+name, "busybox")
 	}
+	t.add("usr/bin/wget", node{mode: 0o755, data: wget})
 	bundle, err := certificates(packages)
 	if err != nil {
 		return err
