@@ -10,6 +10,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +194,44 @@ func TestForbiddenCalls(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestWholeLists finds lists of the kernel that may be incomplete, because nobody asks again when the kernel says so.
+func TestWholeLists(t *testing.T) {
+	lists := regexp.MustCompile(`^(Link|Addr|Route|Rule|Neigh)\w*List\w*$`) // of github.com/vishvananda/netlink
+	found := 0
+	for _, p := range packages(t) {
+		if !slices.Contains(p.Imports, "github.com/vishvananda/netlink") {
+			continue
+		}
+		for _, f := range parse(t, p, parser.SkipObjectResolution) {
+			whole := map[ast.Node]bool{} // what is below an argument of netlist.Whole
+			ast.Inspect(f, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 1 && isWhole(call.Fun) {
+					ast.Inspect(call.Args[0], func(n ast.Node) bool { whole[n] = true; return true })
+				}
+				s, ok := n.(*ast.SelectorExpr)
+				if !ok || !lists.MatchString(s.Sel.Name) {
+					return true
+				}
+				if found++; !whole[n] {
+					t.Errorf("%s calls %s without netlist.Whole, see cluster/netlist: the list may be incomplete", p.path(), s.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+	if found < 3 {
+		t.Errorf("%d lists found: does the pattern still fit the names of the library?", found)
+	}
+}
+
+func isWhole(fun ast.Expr) bool {
+	if s, ok := fun.(*ast.SelectorExpr); ok {
+		return s.Sel.Name == "Whole"
+	}
+	id, ok := fun.(*ast.Ident) // in package netlist itself
+	return ok && id.Name == "Whole"
 }
 
 // hasExample reports whether the tests of a package have an example, of the package or of something it

@@ -14,6 +14,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/klkube/kl/cluster/netlist"
 )
 
 // ownNetwork moves the test to an empty network namespace, which is removed with the test's thread when the test ends.
@@ -30,7 +32,7 @@ func ownNetwork(t *testing.T) {
 func network(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	links, err := consistent(netlink.LinkList)
+	links, err := netlist.Whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/netlist"
 	"github.com/klkube/kl/cluster/statefile"
 )
 
@@ -85,7 +86,7 @@ func foreignBridges() ([]string, error) {
 
 // bridges returns the names of all bridges of the network namespace.
 func bridges() ([]string, error) {
-	links, err := consistent(netlink.LinkList)
+	links, err := netlist.Whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/clustertest"
+	"github.com/klkube/kl/cluster/netlist"
 )
 
 // startWatchVariable makes supervisors watch a new node for that long.
@@ -105,7 +106,7 @@ func residue(t *testing.T, d *Driver, name string) string {
 			fmt.Fprintln(&left, "directory", p)
 		}
 	}
-	links, err := consistent(netlink.LinkList)
+	links, err := netlist.Whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

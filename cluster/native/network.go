@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"github.com/klkube/kl/cluster/netlist"
 )
 
 // ensureNetwork makes a cluster's bridge and firewall rules if they are missing. The caller holds the machine's lock.
@@ -48,17 +50,16 @@ func (s scope) removeNetwork() error {
 
 // bridgeSubnet returns the address range of the cluster's bridge, if that exists.
 func (s scope) bridgeSubnet() (netip.Prefix, bool) {
-	link, err := net.InterfaceByName(s.bridge())
+	link, err := netlink.LinkByName(s.bridge())
 	if err != nil {
 		return netip.Prefix{}, false
 	}
-	addrs, _ := link.Addrs()
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-			return p.Masked(), true
-		}
+	addrs, err := netlist.Addresses(link)
+	if err != nil || len(addrs) == 0 {
+		return netip.Prefix{}, false
 	}
-	return netip.Prefix{}, false
+	p, err := netip.ParsePrefix(addrs[0].IPNet.String())
+	return p.Masked(), err == nil
 }
 
 // connect joins the network namespace of a process to the bridge with a veth pair.
@@ -138,7 +139,7 @@ func removeLink(name string) error {
 
 // hostMTU returns the MTU of the interface of the host's default route, at most 1500; 1500 if there is no default route.
 func hostMTU() (int, error) {
-	routes, err := consistent(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
+	routes, err := netlist.Routes(&netlink.Route{}, 0)
 	if err != nil {
 		return 0, fmt.Errorf("list routes: %w", err)
 	}
@@ -151,15 +152,4 @@ func hostMTU() (int, error) {
 		}
 	}
 	return 1500, nil
-}
-
-// consistent asks the kernel for a list again if it changed while the kernel sent it, as it does when pods come and go.
-func consistent[T any](list func() ([]T, error)) ([]T, error) {
-	const attempts = 20
-	for n := 1; ; n++ {
-		out, err := list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) || n == attempts {
-			return out, err
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/netlist"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
@@ -104,7 +105,7 @@ type uplink struct {
 
 // findUplink returns the interface of the default route, or else eth0: an internal network has no default route.
 func findUplink() (uplink, error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+	routes, err := netlist.Routes(&netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
 	if err != nil {
 		return uplink{}, fmt.Errorf("list default routes: %w", err)
 	}
@@ -134,7 +135,7 @@ func findUplink() (uplink, error) {
 
 func uplinkOf(link netlink.Link) (uplink, error) {
 	name := link.Attrs().Name
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := netlist.Addresses(link)
 	if err != nil {
 		return uplink{}, fmt.Errorf("list addresses of %s: %w", name, err)
 	}

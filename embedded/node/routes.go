@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/klkube/kl/cluster/netlist"
 )
 
 // routeProtocol marks kl's own routes in the kernel's table, so that no others are removed.
@@ -91,7 +93,7 @@ func internalIP(n *corev1.Node) (netip.Addr, bool) {
 // removed first: a range may have moved to another node.
 func applyRoutes(want []route) (changed int, err error) {
 	filter := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_MAIN}
-	list, err := netlink.RouteListFiltered(netlink.FAMILY_V4, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	list, err := netlist.Routes(filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return 0, fmt.Errorf("list routes: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/klkube/kl/cluster/netlist"
 )
 
 // uplinkAddresses is the link of an interface of the kernel, by name.
@@ -22,7 +24,7 @@ func (u uplinkAddresses) List() ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	list, err := netlist.Addresses(l)
 	if err != nil {
 		return nil, err
 	}

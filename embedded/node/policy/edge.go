@@ -2,9 +2,7 @@ package policy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -14,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
+	"github.com/klkube/kl/cluster/netlist"
 	"github.com/klkube/kl/cluster/policy"
 )
 
@@ -90,22 +89,19 @@ type podLink struct {
 
 // podLinks reads the pods' links from the kernel's routes, sorted by address. pattern is that of Config.PodInterface.
 func podLinks(pattern string) ([]podLink, error) {
-	links, err := net.Interfaces()
+	links, err := netlist.Whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	prefix := strings.TrimSuffix(pattern, "*")
 	names := map[int]string{}
 	for _, l := range links {
-		if strings.HasPrefix(l.Name, prefix) {
-			names[l.Index] = l.Name
+		if a := l.Attrs(); strings.HasPrefix(a.Name, prefix) {
+			names[a.Index] = a.Name
 		}
 	}
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, filter, netlink.RT_FILTER_TABLE)
-	for n := 1; errors.Is(err, netlink.ErrDumpInterrupted) && n < 20; n++ { // another pod came or went meanwhile
-		routes, err = netlink.RouteListFiltered(netlink.FAMILY_V4, filter, netlink.RT_FILTER_TABLE)
-	}
+	routes, err := netlist.Routes(filter, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
