@@ -8,7 +8,7 @@ type Phase string
 // The phases of a control plane.
 const (
 	PhaseStarting Phase = "Starting" // components are coming up
-	PhaseReady    Phase = "Ready"    // every component serves
+	PhaseReady    Phase = "Ready"    // every component serves, and the administrator has rights
 	PhaseDegraded Phase = "Degraded" // it was ready, and a component is being restarted
 	PhaseFailed   Phase = "Failed"   // it cannot go on: see Reason
 	PhaseStopping Phase = "Stopping"

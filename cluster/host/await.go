@@ -72,7 +72,7 @@ func (w *watcher) wait(ctx context.Context) error {
 			w.warn()
 			return nil
 		case ctx.Err() != nil:
-			return w.explain(context.Cause(ctx))
+			return cmp.Or(w.hindered(ctx), w.explain(context.Cause(ctx)))
 		default: // the socket does not exist yet, or is gone
 			if gone := w.gone(err); gone != nil {
 				return gone

@@ -15,6 +15,9 @@ import (
 // plane waits for a user to mend that, and nobody can before start returns.
 const hindrancePatience = 20 * time.Second
 
+// statusTimeout bounds one look at the status.
+const statusTimeout = 2 * time.Second
+
 var errHindered = errors.New("something that is in the API hinders the cluster")
 
 // hindrances says what keeps parts of a cluster from working although its API serves: what components report that try
@@ -34,7 +37,7 @@ func hindrances(s cluster.Status) []string {
 func (w *watcher) noteHindrance(cancel context.CancelCauseFunc) {
 	// Nothing that start waits for needs metrics.
 	waited := slices.DeleteFunc(hindrances(w.last), func(text string) bool { return strings.HasPrefix(text, "metrics-server:") })
-	hindered := cancel != nil && w.mayServe() && len(waited) > 0
+	hindered := cancel != nil && w.existed() && len(waited) > 0
 	switch {
 	case hindered && w.giveUp == nil:
 		w.giveUp = time.AfterFunc(hindrancePatience, func() { cancel(errHindered) })
@@ -47,15 +50,41 @@ func (w *watcher) noteHindrance(cancel context.CancelCauseFunc) {
 // serves reports whether a wait that gave up leaves a cluster whose API serves: it stays on then, since only with the API
 // can a user mend what hinders the rest. A Ctrl-C is no such end, nor is the failure of another part of this run.
 func (w *watcher) serves(ctx context.Context) bool {
-	gaveUp := errors.Is(context.Cause(ctx), errHindered) || errors.Is(ctx.Err(), context.DeadlineExceeded)
-	return gaveUp && w.mayServe()
+	return gaveUp(ctx) && w.mayServe()
 }
+
+// gaveUp reports whether a wait has ended by itself.
+func gaveUp(ctx context.Context) bool {
+	return errors.Is(context.Cause(ctx), errHindered) || errors.Is(ctx.Err(), context.DeadlineExceeded)
+}
+
+// existed reports whether the cluster was made before, and its API serves.
+func (w *watcher) existed() bool { return !w.up.fresh && w.seen && w.last.Ready.API }
 
 // mayServe reports whether the cluster may stay on although parts of it are not ready: it existed before, and is only
 // started. A new cluster, new nodes and a new configuration either work or are taken back.
 func (w *watcher) mayServe() bool {
 	grows := w.up.spec.NodeCount() > w.up.before.NodeCount()
-	return !w.up.fresh && !w.up.replace && !grows && w.seen && w.last.Ready.API
+	return w.existed() && !w.up.tries && !grows
+}
+
+// hindered is the error of a wait that gave up on a cluster that something hinders; nil if nothing does.
+func (w *watcher) hindered(ctx context.Context) error {
+	list := hindrances(w.last)
+	if !gaveUp(ctx) || !w.existed() || len(list) == 0 {
+		return nil
+	}
+	return &cluster.Error{Op: "wait for cluster " + w.up.spec.Name, Err: fmt.Errorf("%w: %s", errHindered, strings.Join(list, "; "))}
+}
+
+// isHindered reports whether something hinders a cluster whose control plane runs.
+func isHindered(ctx context.Context, l cluster.Layout) bool {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	client := cluster.NewClient(l)
+	defer client.Close()
+	s, err := client.Status(ctx)
+	return err == nil && len(hindrances(s)) > 0
 }
 
 // warn says what hinders the cluster and what of it is not ready.

@@ -20,17 +20,20 @@ func TestGiveUp(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		fresh  bool
+		up     *upRun
 		says   []cluster.Status // one a second
 		ends   error
 		serves bool
 	}{
-		{"a webhook", false, []cluster.Status{serving(webhook)}, errHindered, true},
-		{"a webhook that is gone in time", false, []cluster.Status{serving(webhook), serving()}, context.DeadlineExceeded, true},
-		{"what nothing waits for", false, []cluster.Status{serving(metrics)}, context.DeadlineExceeded, true},
-		{"a new cluster", true, []cluster.Status{serving(webhook)}, context.DeadlineExceeded, false},
-		{"no API", false, []cluster.Status{{Components: []cluster.ComponentStatus{webhook}}}, context.DeadlineExceeded, false},
-		{"nothing known", false, []cluster.Status{serving()}, context.DeadlineExceeded, true},
+		{"a webhook", &upRun{}, []cluster.Status{serving(webhook)}, errHindered, true},
+		{"a webhook that is gone in time", &upRun{}, []cluster.Status{serving(webhook), serving()}, context.DeadlineExceeded, true},
+		{"what nothing waits for", &upRun{}, []cluster.Status{serving(metrics)}, context.DeadlineExceeded, true},
+		{"a new cluster", &upRun{fresh: true}, []cluster.Status{serving(webhook)}, context.DeadlineExceeded, false},
+		{"a new configuration", &upRun{tries: true}, []cluster.Status{serving(webhook)}, errHindered, false},
+		{"a new node", &upRun{spec: cluster.Spec{Nodes: []cluster.NodeGroup{{Count: 1}}}}, []cluster.Status{serving(webhook)}, errHindered, false},
+		{"what a file says and the cluster has", &upRun{replace: true}, []cluster.Status{serving(webhook)}, errHindered, true},
+		{"no API", &upRun{}, []cluster.Status{{Components: []cluster.ComponentStatus{webhook}}}, context.DeadlineExceeded, false},
+		{"nothing known", &upRun{}, []cluster.Status{serving()}, context.DeadlineExceeded, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -38,7 +41,8 @@ func TestGiveUp(t *testing.T) {
 				defer stop()
 				ctx, cancel := context.WithCancelCause(limited)
 				defer cancel(nil)
-				w := newWatcher(&upRun{fresh: tt.fresh, steps: newRecorder(nil)}, false)
+				tt.up.steps = newRecorder(nil)
+				w := newWatcher(tt.up, false)
 				defer w.noteHindrance(nil)
 				for _, s := range tt.says {
 					w.last, w.seen = s, true

@@ -19,7 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-const stopTimeout = 15 * time.Second // the control plane promises 10
+const (
+	stopTimeout    = 15 * time.Second       // the control plane promises 10
+	signalInterval = 100 * time.Millisecond // between two killSignals
+)
 
 // process is the supervisor of a control plane that this process started.
 type process struct {
@@ -198,24 +201,34 @@ func waitGone(ctx context.Context, l cluster.Layout) (bool, error) {
 // stop ends a control plane that this process started, and whose supervisor may not have written its file yet. It sends the
 // signals one after another, each when the one before has not ended the supervisor within stopTimeout.
 func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
+	again := time.NewTicker(signalInterval)
+	defer again.Stop()
 	for _, signal := range signals {
-		select {
-		case <-p.exited:
-			return nil
-		default:
-		}
-		if err := send(p.pid, signal); err != nil {
-			return err
-		}
 		end := time.NewTimer(stopTimeout)
-		select {
-		case <-p.exited:
-		case <-end.C:
-		case <-ctx.Done():
-			end.Stop()
-			return fmt.Errorf("stop control plane (process %d): %w", p.pid, context.Cause(ctx))
+		defer end.Stop()
+		for late := false; !late; {
+			select {
+			case <-p.exited:
+				return nil
+			default:
+			}
+			if err := send(p.pid, signal); err != nil {
+				return err
+			}
+			repeat := again.C
+			if signal != killSignal {
+				repeat = nil
+			}
+			select {
+			case <-p.exited:
+				return nil
+			case <-repeat: // a supervisor that has just been started ignores killSignal
+			case <-end.C:
+				late = true
+			case <-ctx.Done():
+				return fmt.Errorf("stop control plane (process %d): %w", p.pid, context.Cause(ctx))
+			}
 		}
-		end.Stop()
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func (h *Host) reconfigure(ctx context.Context, r upRequest, old cluster.Spec, c
 		return nil, &cluster.Error{Op: "change cluster " + old.Name, Err: err, Hint: "nothing has changed"}
 	}
 	r.want = next
+	r.tries = !isHindered(ctx, r.layout) // what hinders the cluster already is not the configuration's fault
 	result, err := h.restart(ctx, r, s)
 	if err == nil {
 		result.Running = false
@@ -42,7 +43,7 @@ func (h *Host) reconfigure(ctx context.Context, r upRequest, old cluster.Spec, c
 	if err == nil || r.opts.Retain {
 		return result, err
 	}
-	r.want = old
+	r.want, r.tries = old, false
 	return nil, h.rollBack(context.WithoutCancel(ctx), r, s, err)
 }
 

@@ -80,3 +80,53 @@ func TestUpChecksFirst(t *testing.T) {
 	}
 	b.checkGone(t)
 }
+
+// What a user put into the API hinders a file no more than it hinders a start: the API serves, and exit status and warnings tell.
+func TestApplyToAHinderedCluster(t *testing.T) {
+	const webhook = `failed calling webhook "w.test"`
+	for _, tt := range []struct {
+		name    string
+		stop    bool // before
+		changes bool
+		fails   string
+	}{
+		{name: "stopped", stop: true},
+		{name: "running"},
+		{name: "stopped, and another configuration", stop: true, changes: true, fails: webhook},
+		{name: "running, and another configuration", changes: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			spec := cluster.DefaultSpec()
+			spec.Name = "demo"
+			_, err := b.Apply(t.Context(), spec, host.UpOptions{})
+			must(t, err)
+			clustertest.Plane{Error: webhook, NoDNS: true}.Install(t, b.Home)
+			if must(t, b.Stop(t.Context(), "demo")); !tt.stop {
+				_, err := b.Start(t.Context(), "demo", host.UpOptions{Timeout: 2 * time.Second})
+				must(t, err)
+			}
+			want := spec
+			if tt.changes {
+				want.Kubernetes.RuntimeConfig = map[string]string{"api/alpha": "true"}
+			}
+			r, err := b.Apply(t.Context(), want, host.UpOptions{Timeout: 2 * time.Second})
+			if tt.fails != "" {
+				var e *cluster.Error
+				if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.fails) || !strings.Contains(e.Hint, "has its old configuration and runs") {
+					t.Errorf("error is %s", describe(err))
+				}
+			} else if err != nil || !strings.Contains(strings.Join(r.Warnings, "; "), webhook) {
+				t.Errorf("result is %+v, error %s", r, describe(err))
+			}
+			have, err := cluster.ReadSpec(b.Home.Cluster("demo"))
+			if must(t, err); (have.Kubernetes.RuntimeConfig != nil) != (tt.changes && tt.fails == "") {
+				t.Errorf("the runtime configuration is %v", have.Kubernetes.RuntimeConfig)
+			}
+			if planePID(t, b) == 0 {
+				t.Error("there is no control plane")
+			}
+		})
+	}
+}

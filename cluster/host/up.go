@@ -66,6 +66,7 @@ func (h *Host) Up(ctx context.Context, want cluster.Spec, o UpOptions) (*Result,
 type upRequest struct {
 	want    cluster.Spec
 	replace bool // want is all that the cluster shall have, and not only what to add
+	tries   bool // a configuration that has to prove that the cluster comes up with it
 	opts    UpOptions
 	layout  cluster.Layout
 	steps   *recorder
@@ -98,7 +99,7 @@ func (o UpOptions) limit(ctx context.Context) (context.Context, context.CancelFu
 func (h *Host) upLocked(ctx context.Context, r upRequest) (*Result, error) {
 	ctx, cancel := r.opts.limit(ctx)
 	defer cancel()
-	u := &upRun{host: h, opts: r.opts, replace: r.replace, layout: r.layout, steps: r.steps, apiReady: make(chan struct{})}
+	u := &upRun{host: h, opts: r.opts, replace: r.replace, tries: r.tries, layout: r.layout, steps: r.steps, apiReady: make(chan struct{})}
 	defer u.close()
 	result, err := u.run(ctx, r.want)
 	if err == nil {
@@ -119,6 +120,7 @@ type upRun struct {
 	host    *Host
 	opts    UpOptions
 	replace bool // see upRequest
+	tries   bool // see upRequest
 	layout  cluster.Layout
 	steps   *recorder
 	spec    cluster.Spec

@@ -46,6 +46,12 @@ func TestTheOwnerOfARealClusterEnds(t *testing.T) {
 	t.Setenv("KL_HOME", home)
 	t.Setenv("TMPDIR", t.TempDir())
 	check := func(t *testing.T) {
+		t.Helper()
+		defer func() {
+			if t.Failed() {
+				t.Logf("left are %q and %q", clusters(t, home), processesOf(t, home))
+			}
+		}()
 		eventually(t, "nothing is left", func() bool {
 			return len(clusters(t, home)) == 0 && len(processesOf(t, home)) == 0 && nothingLeft(t)
 		})
@@ -72,7 +78,7 @@ func TestTheOwnerOfARealClusterEnds(t *testing.T) {
 // TestConfig starts what a kl.yaml says.
 func TestConfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kl.yaml")
-	if err := os.WriteFile(file, []byte("apiVersion: kl.dev/v1\nkind: Cluster\nnodes:\n- {count: 2, simulated: true}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("apiVersion: kl.dev/v1alpha1\nkind: Cluster\nnodes:\n- {count: 2, simulated: true}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	api, err := Start(t.Context(), Options{Config: file})
