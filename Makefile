@@ -147,6 +147,13 @@ e2e: build ## run the scripts of testdata/script with bin/kl; KL_DRIVER is the d
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 60m -run TestScript $(E2EFLAGS) ./cmd/kl
 	KL_BINARY=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 10m ./cluster/kltest
 
+# The soak ends by itself: no round begins after SOAKTIME, and every wait has a limit.
+SOAK ?= 100
+.PHONY: soak
+soak: build ## SOAK rounds of faults on a cluster that must lose nothing: make soak SOAK=1000 SOAKTIME=3h SOAKSEED=42
+	SOAK=$(SOAK) SOAKTIME=$(SOAKTIME) SOAKSEED=$(SOAKSEED) KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 0 \
+		-run '^TestSoak$$' $(E2EFLAGS) ./cmd/kl
+
 .PHONY: bench
 bench: build ## measure start time, memory and size with bin/kl
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 60m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl

@@ -4,6 +4,7 @@
 //	app serve -addr :8080                        # GET / returns the pod's name, GET /client the caller's address,
 //	                                             # /burn?for=30s keeps a processor busy, /hold?bytes=1000 takes memory
 //	app serve -udp :8053                         # also answers datagrams with the pod's name and their content
+//	app journal -file /data/lines                # POST / appends a line and answers once the disk has it, GET / returns all lines
 //	app webhook -cert tls.crt -key tls.key       # denies objects with the label kl.test/deny
 //	app lookup -for 20s web.default.svc.cluster.local
 //	app get -for 20s http://web/
@@ -50,6 +51,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	cert := flags.String("cert", "/tls/tls.crt", "certificate of the webhook")
 	key := flags.String("key", "/tls/tls.key", "its key")
 	udp := flags.String("udp", "", "UDP address to listen on, too")
+	file := flags.String("file", "/data/lines", "file of the journal")
 	ports := flags.String("ports", "80,81", "ports that mesh listens on")
 	kind := flags.String("kind", "udp", "what forge sends: udp, tcp or arp")
 	from := flags.String("from", "", "address that forge pretends to have")
@@ -65,6 +67,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return serve(ctx, *addr, pages(), func(s *http.Server, l net.Listener) error { return s.Serve(l) })
 	case "webhook":
 		return serve(ctx, *addr, http.HandlerFunc(review), func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, *cert, *key) })
+	case "journal":
+		return serveJournal(ctx, *addr, *file)
 	case "mesh":
 		return mesh(ctx, *addr, *ports)
 	case "dial":
