@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 
 	"k8s.io/apimachinery/pkg/util/wait"
 )
@@ -28,7 +29,7 @@ func checkNew(l cluster.Layout) error {
 		return cluster.Damaged(l, l.Dir(), err)
 	}
 	for _, e := range entries {
-		if e.Name() != filepath.Base(l.DriverFile()) { // the only file that is written before cluster.yaml
+		if e.Name() != filepath.Base(l.DriverFile()) && !statefile.Temporary(e.Name()) { // the only files written before cluster.yaml
 			return cluster.Damaged(l, l.SpecFile(), fmt.Errorf("%w, but %s exists", fs.ErrNotExist, e.Name()))
 		}
 	}

@@ -23,12 +23,17 @@ func (h *Host) AddNodes(ctx context.Context, clusterName string, g cluster.NodeG
 		if err != nil {
 			return nil, err
 		}
-		before := spec.NodeNames()
+		nodes, err := h.listNodes(ctx, spec)
+		if err != nil {
+			return nil, fmt.Errorf("list nodes: %w", err)
+		}
 		for _, name := range g.Names {
-			if slices.Contains(before, name) {
+			if slices.ContainsFunc(nodes, func(n cluster.Node) bool { return n.Name == name }) {
 				return nil, &cluster.Error{Op: "add node", Node: name, Err: cluster.ErrNodeExists, Hint: "choose another name; 'kl node list' shows those taken"}
 			}
+			spec = without(spec, name) // of an add that was interrupted before it made the node
 		}
+		before := spec.NodeNames()
 		spec.Nodes = append(slices.Clone(spec.Nodes), g)
 		spec.NameNodes()
 		added = slices.DeleteFunc(spec.NodeNames(), func(n string) bool { return slices.Contains(before, n) })
@@ -64,10 +69,11 @@ func (h *Host) RemoveNode(ctx context.Context, clusterName, node string, o Remov
 }
 
 // removeNode is RemoveNode under the lock. Draining and the Node object are kubectl's, which knows about DaemonSets, mirror
-// pods and budgets.
+// pods and budgets. It completes a removal that was interrupted: of a node that the backend no longer has, it removes the rest.
 func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) error {
 	n, err := c.node(name)
-	if err != nil {
+	gone := err != nil
+	if gone && !slices.Contains(c.spec.NodeNames(), name) {
 		return err
 	}
 	if !o.DeleteVolumes {
@@ -76,7 +82,7 @@ func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) e
 		}
 	}
 	return c.steps.do(name, func() (string, error) {
-		if !o.Force {
+		if !o.Force && !gone {
 			timeout := cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
 			log, err := c.kubectl(ctx, name, "drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout="+timeout.String())
 			if err != nil {
@@ -84,18 +90,27 @@ func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) e
 					Hint: "see what holds it up with 'kl kubectl get pods -A -o wide', or use --force"}
 			}
 		}
-		if err := c.deleteNode(ctx, n); err != nil {
-			return "", err
+		if !gone {
+			if err := c.deleteNode(ctx, n); err != nil {
+				return "", err
+			}
 		}
-		if log, err := c.kubectl(ctx, name, "delete", "node", name, "--ignore-not-found"); err != nil {
-			return "", &cluster.Error{Op: "delete Node object", Node: name, Err: err, Log: log,
+		log, err := c.kubectl(ctx, name, "delete", "node", name, "--ignore-not-found")
+		if ctx.Err() != nil {
+			return "", errors.Join(context.Cause(ctx), err)
+		}
+		if err != nil {
+			err = &cluster.Error{Op: "delete Node object", Node: name, Err: err, Log: log,
 				Hint: "'kl kubectl delete node " + name + "' once the API answers"}
 		}
-		return "removed", nil
+		if failed := c.forgetNode(name); failed != nil { // last, so that a removal that is interrupted can be given again
+			err = errors.Join(err, failed)
+		}
+		return "removed", err
 	})
 }
 
-// deleteNode deletes a node from the backend, from disk and from cluster.yaml.
+// deleteNode deletes a node from the backend.
 func (c *change) deleteNode(ctx context.Context, n cluster.Node) error {
 	if err := mark(c.layout.NodeStoppedFile(n.Name)); err != nil { // else the control plane restarts it as it goes off
 		return err
@@ -103,14 +118,25 @@ func (c *change) deleteNode(ctx context.Context, n cluster.Node) error {
 	if err := c.driver.Delete(ctx, n); err != nil {
 		return &cluster.Error{Op: "remove node", Node: n.Name, Err: err}
 	}
-	c.spec.NameNodes()
-	for i := range c.spec.Nodes {
-		g := &c.spec.Nodes[i]
-		if at := slices.Index(g.Names, n.Name); at >= 0 {
+	return nil
+}
+
+// forgetNode removes a node from disk, and then from cluster.yaml.
+func (c *change) forgetNode(name string) error {
+	c.spec = without(c.spec, name)
+	return errors.Join(os.RemoveAll(c.layout.NodeDir(name)), cluster.WriteSpec(c.layout, c.spec))
+}
+
+// without returns spec without one of its nodes.
+func without(spec cluster.Spec, node string) cluster.Spec {
+	spec.Nodes = slices.Clone(spec.Nodes)
+	spec.NameNodes()
+	for i := range spec.Nodes {
+		g := &spec.Nodes[i]
+		if at := slices.Index(g.Names, node); at >= 0 {
 			g.Names = slices.Delete(g.Names, at, at+1)
 			g.Count--
 		}
 	}
-	// cluster.yaml last: if anything fails before, the node is still known and can be removed again.
-	return errors.Join(os.RemoveAll(c.layout.NodeDir(n.Name)), cluster.WriteSpec(c.layout, c.spec))
+	return spec
 }

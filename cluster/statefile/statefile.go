@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // Create creates a file that must not exist yet and syncs it to disk: for a directory that is renamed when it is complete.
@@ -101,7 +103,8 @@ func replace(path string, data []byte, mode os.FileMode) error {
 	} else if old, err = dir.Stat("."); err != nil {
 		return err
 	}
-	temp := "." + name[:min(len(name), maxName)] + "-" + rand.Text()
+	prefix := "." + name[:min(len(name), maxName)] + "-"
+	temp := prefix + rand.Text()
 	f, err := dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -122,7 +125,31 @@ func replace(path string, data []byte, mode os.FileMode) error {
 		_ = dir.Remove(temp) // what went wrong first is what counts
 		return err
 	}
+	sweep(parent, dir, prefix)
 	return sync(dir)
+}
+
+// sweep removes the temporary files of writers that were killed. What cannot be removed, the next writer tries again.
+func sweep(parent string, dir *os.Root, prefix string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && Temporary(e.Name()) && time.Since(info.ModTime()) > writeTime {
+			_ = dir.Remove(e.Name())
+		}
+	}
+}
+
+// writeTime is longer than any writer needs from making its temporary file to renaming it.
+const writeTime = time.Minute
+
+// Temporary reports whether a directory's entry has the name of a file that a writer of this package has not finished, or never
+// will because it was killed.
+func Temporary(name string) bool {
+	i := strings.LastIndexByte(name, '-')
+	return i > 1 && name[0] == '.' && len(name)-i-1 == len(rand.Text()) && strings.Trim(name[i+1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
 // maxName leaves room for what a temporary file's name has more: names have at most 255 bytes.

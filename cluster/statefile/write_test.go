@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klkube/kl/cluster/statefile"
 )
@@ -73,6 +74,25 @@ func TestWrite(t *testing.T) {
 			}
 			checkNoTemp(t, dir)
 		})
+	}
+}
+
+// A temporary file of a writer that was killed is removed by the next one; that of a writer at work is not, nor is another file.
+func TestWriteSweeps(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-time.Hour)
+	left := map[string]bool{".file-" + strings.Repeat("A", 26): false, ".file-" + strings.Repeat("B", 26): true, ".file-old": true, ".filed-" + strings.Repeat("A", 26): true}
+	for name := range left {
+		must(t, put(filepath.Join(dir, name), 0o600))
+		if !strings.HasSuffix(name, "B") {
+			must(t, os.Chtimes(filepath.Join(dir, name), long, long))
+		}
+	}
+	must(t, statefile.Write(filepath.Join(dir, "file"), nil, 0o600))
+	for name, want := range left {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %t", name, err, want)
+		}
 	}
 }
 

@@ -1,0 +1,91 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/statefile"
+)
+
+// A command that was killed half-way, given again, does the rest.
+
+func TestNodeRemoveAfterAnInterruptedOne(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(2))
+	run := b.Kubectl
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b.Kubectl = func(_ context.Context, l cluster.Layout, out io.Writer, args ...string) error {
+		if args[0] == "delete" {
+			cancel()
+			return errors.New("interrupted")
+		}
+		return run(ctx, l, out, args...)
+	}
+	if err := b.RemoveNode(ctx, "demo", "n2", host.RemoveOptions{}); err == nil {
+		t.Fatal("an interrupted removal succeeds")
+	}
+	b.Kubectl, b.kubectl = run, nil
+	must(t, b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{}))
+	if want := []string{"delete node n2 --ignore-not-found"}; !slices.Equal(b.kubectl, want) {
+		t.Errorf("kubectl ran %q, want %q: nothing can be drained any more", b.kubectl, want)
+	}
+	spec, err := cluster.ReadSpec(b.Home.Cluster("demo"))
+	if err != nil || !slices.Equal(spec.NodeNames(), []string{"n1"}) {
+		t.Errorf("cluster.yaml has %v, %v", spec.NodeNames(), err)
+	}
+	b.mustUp(t, request(-1))
+	b.expectStates(t, "n1 Running")
+	var e *cluster.Error
+	if err := b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{}); !errors.As(err, &e) || e.Node != "n2" {
+		t.Errorf("removing it once more: %v", err)
+	}
+}
+
+func TestNodeAddAfterAnInterruptedOne(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(1))
+	l := b.Home.Cluster("demo")
+	spec, err := cluster.ReadSpec(l)
+	must(t, err)
+	spec.Nodes = append(spec.Nodes, cluster.NodeGroup{Count: 2, Names: []string{"big", "small"}})
+	must(t, cluster.WriteSpec(l, spec)) // all that an add has done by then
+	group := cluster.NodeGroup{Count: 1, Names: []string{"big"}, CPUs: "1"}
+	names, err := b.AddNodes(t.Context(), "demo", group, host.UpOptions{Timeout: time.Minute})
+	if err != nil || !slices.Equal(names, []string{"big"}) {
+		t.Fatalf("added %v, %s", names, describe(err))
+	}
+	b.expectStates(t, "n1 Running", "big Running", "small Running")
+	nodes, err := b.fake.List(t.Context(), "demo")
+	must(t, err)
+	if nodes[1].MilliCPUs != 1000 {
+		t.Errorf("big is %+v, want what the second command asked for", nodes[1])
+	}
+}
+
+// A kl up that was killed while it wrote the first file of a cluster is no obstacle to the next one.
+func TestUpAfterAnInterruptedOne(t *testing.T) {
+	b := newBench(t)
+	l := b.Home.Cluster("demo")
+	must(t, os.MkdirAll(l.Dir(), 0o700))
+	temp := filepath.Join(l.Dir(), ".cluster.yaml-"+strings.Repeat("A", 26))
+	must(t, os.WriteFile(temp, []byte("kind: Clu"), 0o600))
+	long := time.Now().Add(-time.Hour)
+	must(t, os.Chtimes(temp, long, long))
+	if !statefile.Temporary(filepath.Base(temp)) {
+		t.Fatalf("%s is not the name of a temporary file", temp)
+	}
+	b.mustUp(t, request(1))
+	if _, err := os.Stat(temp); err == nil {
+		t.Errorf("%s is left", temp)
+	}
+}
