@@ -138,7 +138,7 @@ func (s *soak) killNodeAdd() outcome {
 	const node = "n3"
 	what := s.interrupt(s.name, "node", "add", node)
 	out, took, err := s.try(s.name, "node", "add", node)
-	if err != nil && strings.Contains(out, "already exists") {
+	if err != nil && strings.Contains(out, "node exists") {
 		took = s.must("up")
 		what += ", exists, up"
 	} else if err != nil {

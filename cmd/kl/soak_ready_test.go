@@ -69,7 +69,7 @@ func (s *soak) awaitReady(end time.Time) (took time.Duration, last string) {
 			wait = append(wait, fmt.Sprintf("%.1fs %s: %v", time.Since(end).Seconds(), name, err))
 			last = name
 		}
-		if took := time.Since(end); took > readyLimit {
+		if took := time.Since(end); took > s.limit {
 			for _, line := range wait {
 				s.t.Log(line)
 			}

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -25,7 +28,7 @@ import (
 //
 // SOAK is the number of rounds (100), SOAKTIME the time after which no further round begins (30m), and SOAKSEED the number
 // that makes the same choices again. SOAKFAULTS names the faults to choose from, separated by commas; all by default.
-// KL_DRIVER is the driver of the clusters. Two faults touch more than the soak's own clusters, and are asked for:
+// KL_DRIVER is the driver of the clusters, and SOAKLIMIT replaces the five seconds on a machine that is busy with other work. Two faults touch more than the soak's own clusters, and are asked for:
 // SOAKENGINE is the command that restarts the Docker engine, and SOAKDISK=1 puts KL_HOME on a file system of its own that is
 // filled up.
 func TestSoak(t *testing.T) {
@@ -38,9 +41,8 @@ func TestSoak(t *testing.T) {
 }
 
 const (
-	readyLimit = 5 * time.Second // from a fault's end to a cluster that works
-	giveUp     = time.Minute     // after which a cluster is taken for lost, and the soak ends
-	pollReady  = 50 * time.Millisecond
+	giveUp    = time.Minute // after which a cluster is taken for lost, and the soak ends
+	pollReady = 50 * time.Millisecond
 )
 
 // soak is one run of TestSoak.
@@ -49,6 +51,7 @@ type soak struct {
 	h        *harness
 	rounds   int
 	deadline time.Time
+	limit    time.Duration // from a fault's end to a cluster that works
 	rng      *rand.Rand
 	faults   []fault
 	bag      []fault // faults that have not had their turn
@@ -77,6 +80,8 @@ func newSoak(t *testing.T) *soak {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: the soak kills processes inside of nodes, which needs root")
 	}
+	klog.LogToStderr(false) // about requests that fail, which is what a soak is about
+	klog.SetOutput(io.Discard)
 	h := newHarness(t)
 	home, err := h.newHome()
 	if err != nil {
@@ -90,13 +95,10 @@ func newSoak(t *testing.T) *soak {
 	if err != nil || rounds < 1 {
 		t.Fatalf("SOAK=%s: want a number of rounds", os.Getenv("SOAK"))
 	}
-	limit, err := time.ParseDuration(cmp.Or(os.Getenv("SOAKTIME"), "30m"))
-	if err != nil {
-		t.Fatalf("SOAKTIME: %v", err)
-	}
-	t.Logf("at most %d rounds in %s; the same choices again: SOAKSEED=%d", rounds, limit, seed)
+	length := duration(t, "SOAKTIME", "30m")
+	t.Logf("at most %d rounds in %s; the same choices again: SOAKSEED=%d", rounds, length, seed)
 	s := &soak{
-		t: t, h: h, rounds: rounds, deadline: time.Now().Add(limit), rng: rand.New(rand.NewPCG(seed, seed)),
+		t: t, h: h, rounds: rounds, deadline: time.Now().Add(length), limit: duration(t, "SOAKLIMIT", "5s"), rng: rand.New(rand.NewPCG(seed, seed)),
 		home: home, name: fmt.Sprintf("soak-%d", os.Getpid()), side: fmt.Sprintf("side-%d", os.Getpid()),
 		nodes: []string{"n1", "n2"}, sums: map[string]*sum{},
 		verbs: map[string]time.Duration{"up": 5 * time.Second, "down": 2 * time.Second, "stop": 3 * time.Second,
@@ -111,6 +113,15 @@ func newSoak(t *testing.T) *soak {
 		s.unmount()
 	})
 	return s
+}
+
+// duration returns the one in an environment variable.
+func duration(t *testing.T, name, byDefault string) time.Duration {
+	d, err := time.ParseDuration(cmp.Or(os.Getenv(name), byDefault))
+	if err != nil || d <= 0 {
+		t.Fatalf("%s=%s: want a time such as %s", name, os.Getenv(name), byDefault)
+	}
+	return d
 }
 
 // begin makes the cluster and starts the writers.
@@ -151,18 +162,19 @@ func (s *soak) round(n int) {
 	began := time.Now()
 	o := f.run(s)
 	took, last := s.awaitReady(o.end)
+	line := fmt.Sprintf("round %d: %s: %s: Ready after %s (last: %s)", n, f.name, o.what, took.Round(time.Millisecond), last)
+	if o.command > 0 {
+		line += fmt.Sprintf(", the command again took %s", o.command.Round(time.Millisecond))
+	}
+	s.t.Log(line)
 	if o.undo != nil {
 		o.undo()
 	}
 	s.verify()
 	s.checkTraces()
-	line := fmt.Sprintf("round %d: %s: %s: Ready after %s (last: %s)", n, f.name, o.what, took.Round(time.Millisecond), last)
-	if o.command > 0 {
-		line += fmt.Sprintf(", the command again took %s", o.command.Round(time.Millisecond))
-	}
-	s.t.Logf("%s, the round %s", line, time.Since(began).Round(100*time.Millisecond))
-	if took > readyLimit {
-		s.t.Errorf("round %d: %s: Ready after %s, want %s", n, f.name, took.Round(time.Millisecond), readyLimit)
+	s.t.Logf("round %d took %s", n, time.Since(began).Round(100*time.Millisecond))
+	if took > s.limit {
+		s.t.Errorf("round %d: %s: Ready after %s, want %s", n, f.name, took.Round(time.Millisecond), s.limit)
 	}
 	r := s.sums[f.name]
 	if r == nil {
@@ -185,7 +197,9 @@ func (s *soak) finish() {
 	s.must("down", "--all")
 	s.checkGone()
 	var table strings.Builder
-	fmt.Fprintf(&table, "%d rounds, driver %s, seconds from the fault's end to Ready: median, worst\n", s.done, s.driver)
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Fprintf(&table, "%d rounds, driver %s, load of the machine %s", s.done, s.driver, load)
+	fmt.Fprintln(&table, "seconds from the fault's end to Ready: median, worst")
 	for _, f := range s.faults {
 		r := s.sums[f.name]
 		if r == nil {

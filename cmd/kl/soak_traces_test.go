@@ -38,8 +38,10 @@ func (s *soak) traces() map[string]int {
 	owner := "label=dev.kl.owner=" + cluster.Home(s.home).Owner()
 	add("container", output("docker", "ps", "-a", "--filter", owner, "--format", "{{.Names}}")...)
 	add("network", output("docker", "network", "ls", "--filter", owner, "--format", "{{.Name}}")...)
-	for range output("docker", "volume", "ls", "-q", "--filter", owner) { // their names are random
-		add("volume", "of docker")
+	for _, volume := range output("docker", "volume", "ls", "-q", "--filter", owner) {
+		if volume != "" { // their names are random
+			add("volume", "of docker")
+		}
 	}
 	tables := output("nft", "list", "tables")
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
@@ -128,7 +130,7 @@ func (s *soak) checkNode(node string) error {
 			errs = append(errs, fmt.Errorf("the directory of pod %s, which is gone", filepath.Base(dir)))
 		}
 	}
-	addresses, _ := filepath.Glob(root + "/var/lib/cni/networks/*/[0-9]*.*")
+	addresses, _ := filepath.Glob(root + "/run/cni/addresses/*/[0-9]*.*")
 	if len(addresses) != len(pods.Items) {
 		errs = append(errs, fmt.Errorf("%d addresses are taken by %d pods", len(addresses), len(pods.Items)))
 	}

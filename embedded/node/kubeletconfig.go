@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -34,7 +35,9 @@ const (
 	fullPercent       = 100    // turns image garbage collection off: an image that was loaded cannot be pulled again
 	staticPods        = "/etc/kubernetes/manifests"
 	kubeletHealthPort = 10248
-	maxPodProcesses   = 4096 // a pod that forks without end stops there, not at the machine's limit
+	statusInterval    = time.Second     // upstream: 10 s
+	statusReport      = 5 * time.Minute // upstream's, which holds only as long as the interval is upstream's, too
+	maxPodProcesses   = 4096            // a pod that forks without end stops there, not at the machine's limit
 )
 
 // kubeletConfiguration returns kl's configuration of the kubelet, before the user's patch. seccomp says whether the kernel has it:
@@ -70,6 +73,10 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64, seccomp
 		FeatureGates:             maps.Clone(c.FeatureGates),
 		MakeIPTablesUtilChains:   new(false), // there is no iptables in a node
 		HealthzPort:              new(int32(kubeletHealthPort)),
+		// A kubelet that starts on a node that was Ready reports NotReady, and next after this time. What has not changed is
+		// still reported every five minutes alone.
+		NodeStatusUpdateFrequency: metav1.Duration{Duration: statusInterval},
+		NodeStatusReportFrequency: metav1.Duration{Duration: statusReport},
 		// The disk belongs to the host: how full it is says nothing about the node.
 		EvictionHard: map[string]string{
 			"memory.available": minFreeMemory, "nodefs.available": "0%", "nodefs.inodesFree": "0%",
