@@ -44,7 +44,7 @@ func CheckName(name string) error {
 // ReadSpec reads cluster.yaml. The error is fs.ErrNotExist if there is no such cluster, and otherwise names the file.
 func ReadSpec(l Layout) (Spec, error) {
 	var s Spec
-	data, err := os.ReadFile(l.SpecFile())
+	data, err := statefile.Read(l.SpecFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, &Error{
 			Op: "find cluster " + l.Name, Err: fs.ErrNotExist,
@@ -55,7 +55,7 @@ func ReadSpec(l Layout) (Spec, error) {
 		return s, Damaged(l, l.SpecFile(), err)
 	}
 	if err := yaml.UnmarshalStrict(data, &s); err != nil {
-		return s, Damaged(l, l.SpecFile(), err)
+		return s, Damaged(l, l.SpecFile(), statefile.Plain(err))
 	}
 	switch {
 	case s.APIVersion != APIVersion || s.Kind != Kind:
@@ -63,7 +63,7 @@ func ReadSpec(l Layout) (Spec, error) {
 	case s.Name != l.Name:
 		err = fmt.Errorf("name is %q, not %q", s.Name, l.Name)
 	case s.Kubernetes.APIServerPort <= 0 || s.Kubernetes.APIServerPort > 65535:
-		err = fmt.Errorf("kubernetes.apiServerPort is %d", s.Kubernetes.APIServerPort)
+		err = fmt.Errorf("kubernetes.apiServerPort is %d, which is no port", s.Kubernetes.APIServerPort)
 	}
 	if err != nil {
 		return s, Damaged(l, l.SpecFile(), err)

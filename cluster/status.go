@@ -14,6 +14,7 @@ const (
 	PhaseStopping Phase = "Stopping"
 	PhasePaused   Phase = "Paused"  // frozen by kl pause: never in the stream: readers of the socket derive it
 	PhaseDamaged  Phase = "Damaged" // no process, and its files cannot be read: derived as well
+	PhaseUnknown  Phase = "Unknown" // its files may not be read: derived as well
 	PhaseStopped  Phase = "Stopped" // no process, because it was told to end: never in the stream: readers of the socket derive it
 	PhaseCrashed  Phase = "Crashed" // no process, because it died: see Supervision.Down; never in the stream either
 )

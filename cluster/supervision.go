@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,11 +61,8 @@ func ReadSupervision(l Layout) (s Supervision, alive bool, err error) {
 		if err != nil {
 			return Supervision{}, false, fmt.Errorf("find the control plane's supervisor: %w", err)
 		}
-		data, err := os.ReadFile(l.SupervisorFile())
-		if err == nil {
-			s = Supervision{}
-			err = json.Unmarshal(data, &s)
-		}
+		s = Supervision{}
+		err := statefile.ReadJSON(l.SupervisorFile(), &s)
 		if err == nil || time.Now().After(end) {
 			return s, alive, nil // without content, that it lives is all there is to know
 		}

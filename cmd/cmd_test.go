@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -31,10 +30,11 @@ func TestMain(m *testing.M) {
 
 // machine is a machine with a fake driver for commands to run on.
 type machine struct {
-	t    *testing.T
-	fake *clustertest.Fake
-	env  Env
-	ran  []string // base name of the program that Exec ran, its KUBECONFIG below KL_HOME, and its arguments
+	t     *testing.T
+	fake  *clustertest.Fake
+	env   Env
+	stdin io.Reader // of every command; nil is the text that run is given
+	ran   []string  // base name of the program that Exec ran, its KUBECONFIG below KL_HOME, and its arguments
 }
 
 // imageDriver is a driver with an engine that has images.
@@ -60,7 +60,7 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{t: t, fake: clustertest.NewFake()}
 	home := cluster.Home(filepath.Join(dir, "home"))
 	m.fake.Changed = clustertest.Running(home)
-	driver := imageDriver{m.fake, map[string][]byte{"app:1": imageTar(t)}}
+	driver := imageDriver{m.fake, map[string][]byte{"app:1": imageTar()}}
 	m.env = Env{
 		UserHome: dir, Home: home, Payload: clustertest.PlanePayload,
 		Getenv:  func(string) string { return "" },
@@ -83,22 +83,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-func imageTar(t *testing.T) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	tw := tar.NewWriter(&b)
-	manifest := `[{"Config":"c0ffee.json","RepoTags":["app:1"]}]`
-	if err := tw.WriteHeader(&tar.Header{Name: "manifest.json", Mode: 0o644, Size: int64(len(manifest))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tw.Write([]byte(manifest)); err != nil {
-		t.Fatal(err)
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+func imageTar() []byte { return clustertest.Tar(clustertest.DockerArchive("app:1")...) }
 
 // run runs a command line.
 func (m *machine) run(args ...string) (stdout, stderr string, code int) {
@@ -109,6 +94,9 @@ func (m *machine) runWith(stdin string, args ...string) (stdout, stderr string, 
 	var out, errs bytes.Buffer
 	e := m.env
 	e.In, e.Out, e.Err = strings.NewReader(stdin), &out, &errs
+	if m.stdin != nil {
+		e.In = m.stdin
+	}
 	code = Main(context.WithoutCancel(m.t.Context()), e, args)
 	return out.String(), errs.String(), code
 }
@@ -270,14 +258,14 @@ func testLogs(t *testing.T, m *machine) {
 func testImageLoad(t *testing.T, m *machine) {
 	const want = "n1 loaded docker.io/library/app:1 in 0.0 s\nn2 loaded docker.io/library/app:1 in 0.0 s\n"
 	file := filepath.Join(t.TempDir(), "app.tar")
-	if err := os.WriteFile(file, imageTar(t), 0o600); err != nil {
+	if err := os.WriteFile(file, imageTar(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "kl-image-*"))
 	for name, run := range map[string]func() (string, string, int){
 		"by name": func() (string, string, int) { return m.run("image", "load", "app:1") },
 		"a file":  func() (string, string, int) { return m.run("image", "load", file) },
-		"stdin":   func() (string, string, int) { return m.runWith(string(imageTar(t)), "image", "load", "-") },
+		"stdin":   func() (string, string, int) { return m.runWith(string(imageTar()), "image", "load", "-") },
 	} {
 		if out, stderr, code := run(); code != exitOK || out != want {
 			t.Errorf("%s: exit code %d, %q, %q", name, code, out, stderr)
@@ -326,12 +314,20 @@ func TestFailedUpShowsTheLog(t *testing.T) {
 	_, stderr, code := m.run("up")
 	for _, want := range []string{
 		"kl: run control plane: etcd: database is corrupt\n",
-		"    the whole log: " + m.env.Home.Cluster("kl").LogFile(cluster.ControlPlane),
+		"    'kl up --retain' keeps what a failed up made, with all logs\n",
 		"  | fake control plane starts\n",
 	} {
 		if !strings.Contains(stderr, want) || code != exitFailed {
 			t.Errorf("exit code %d, no %q in:\n%s", code, want, stderr)
 		}
+	}
+	file := m.env.Home.Cluster("kl").LogFile(cluster.ControlPlane)
+	if strings.Contains(stderr, file) {
+		t.Errorf("a log is named that is gone:\n%s", stderr)
+	}
+	_, stderr, _ = m.run("up", "--retain")
+	if _, err := os.Stat(file); err != nil || !strings.Contains(stderr, "    the whole log: "+file+"\n") {
+		t.Errorf("the log that is kept (%v) is not named:\n%s", err, stderr)
 	}
 }
 

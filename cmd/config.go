@@ -3,9 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -51,7 +49,7 @@ func newConfigViewCmd(e *env) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			spec, err := cluster.ReadSpec(e.layout())
 			if file != "" {
-				spec, _, err = readConfig(e.In, file)
+				spec, _, err = e.readConfig(file)
 			}
 			switch {
 			case err != nil:
@@ -74,36 +72,18 @@ func newConfigViewCmd(e *env) *cobra.Command {
 
 // readConfig reads a configuration file, or standard input if file is "-", and returns what it says and what it is. A file that is
 // missing or wrong is a usage error.
-func readConfig(in io.Reader, file string) (cluster.Spec, []byte, error) {
-	data, err := readFile(in, file)
+func (e *env) readConfig(file string) (cluster.Spec, []byte, error) {
+	data, err := e.readInput(file, config.MaxSize)
 	if err != nil {
-		return cluster.Spec{}, nil, usageError{err}
+		wrong := &cluster.Error{Op: "read configuration", Err: err}
+		if errors.Is(err, fs.ErrNotExist) {
+			wrong.Hint = "'kl config schema' describes the format; 'kl config view' prints an example"
+		}
+		return cluster.Spec{}, nil, usageError{wrong}
 	}
 	spec, err := config.Parse(file, data, config.ThisMachine())
 	if err != nil {
 		return spec, data, usageError{err}
 	}
 	return spec, data, nil
-}
-
-func readFile(in io.Reader, file string) ([]byte, error) {
-	r := in
-	if file != "-" {
-		f, err := os.Open(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &cluster.Error{
-				Op: "read configuration", Err: err, Hint: "'kl config schema' describes the format; 'kl config view' prints an example",
-			}
-		}
-		if err != nil {
-			return nil, &cluster.Error{Op: "read configuration", Err: err}
-		}
-		defer f.Close()
-		r = f
-	}
-	data, err := io.ReadAll(io.LimitReader(r, config.MaxSize+1))
-	if err != nil {
-		return nil, &cluster.Error{Op: "read configuration", Err: err}
-	}
-	return data, nil
 }

@@ -32,7 +32,8 @@ func newImageLoadCmd(e *env) *cobra.Command {
 		Use:   "load FILE | IMAGE | - …",
 		Short: "Load images into every node",
 		Long: "Load images into all nodes at once: from a file or standard input (docker-archive or OCI tar, plain or\n" +
-			"gzipped), or by name from the local container engine. Nodes that already have an image are skipped.",
+			"compressed with gzip or zstd), or by name from the local container engine. Nodes that already have an image\n" +
+			"are skipped.",
 		Example: "  kl image load app:dev web:dev\n  kl image load images.tar\n  docker save app:dev | kl image load -",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return imageLoad(cmd.Context(), e, args, o) },
@@ -46,14 +47,14 @@ func imageLoad(ctx context.Context, e *env, args []string, o output) error {
 	if _, err := cluster.ReadSpec(e.layout()); err != nil {
 		return err
 	}
-	files, cleanup, err := collectArchives(ctx, e, args)
+	archives, cleanup, err := collectArchives(ctx, e, args)
 	defer cleanup()
 	if err != nil {
 		return err
 	}
 	all := []host.Loaded{}
-	for _, file := range files {
-		loaded, err := e.host(nil).LoadImages(ctx, e.name, file)
+	for _, a := range archives {
+		loaded, err := e.host(nil).LoadImages(ctx, e.name, a)
 		if err != nil {
 			return err
 		}
@@ -79,9 +80,9 @@ func printLoaded(w io.Writer, loaded []host.Loaded) {
 	}
 }
 
-// collectArchives returns the archive files that the arguments stand for: files as they are, standard input and images of
-// the engine saved to temporary files. The caller calls cleanup, also after an error, to remove those.
-func collectArchives(ctx context.Context, e *env, args []string) (files []string, cleanup func(), err error) {
+// collectArchives returns the archives that the arguments stand for: files as they are, streams and images of the engine copied
+// to temporary files. The caller calls cleanup, also after an error, to remove those.
+func collectArchives(ctx context.Context, e *env, args []string) (archives []host.Archive, cleanup func(), err error) {
 	var temps, names []string
 	cleanup = func() {
 		for _, t := range temps {
@@ -90,41 +91,50 @@ func collectArchives(ctx context.Context, e *env, args []string) (files []string
 			}
 		}
 	}
-	saveTemp := func(r io.Reader) error {
+	copyTemp := func(r io.Reader, name string) error {
 		f, err := os.CreateTemp("", "kl-image-*.tar")
 		if err != nil {
 			return err
 		}
 		temps = append(temps, f.Name())
-		files = append(files, f.Name())
-		_, err = io.Copy(f, r)
-		return errors.Join(err, f.Close())
+		archives = append(archives, host.Archive{Path: f.Name(), Name: name})
+		_, err = host.CopyArchive(f, r)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return host.BadArchive(name, err)
+		}
+		return nil
 	}
 	for _, arg := range args {
-		if arg == "-" {
-			if err := saveTemp(e.In); err != nil {
-				return nil, cleanup, fmt.Errorf("read standard input: %w", err)
+		stream, err := e.openStream(arg)
+		switch {
+		case err != nil:
+			return nil, cleanup, host.BadArchive(arg, err)
+		case stream != nil:
+			if err := errors.Join(copyTemp(stream, streamName(arg)), stream.Close()); err != nil {
+				return nil, cleanup, err
 			}
-			continue
+		case isFile(arg):
+			archives = append(archives, host.Archive{Path: arg})
+		default:
+			names = append(names, arg)
 		}
-		if info, err := os.Stat(arg); err == nil && !info.IsDir() {
-			files = append(files, arg)
-			continue
-		}
-		names = append(names, arg)
 	}
 	if len(names) == 0 {
-		return files, cleanup, nil
+		return archives, cleanup, nil
 	}
 	r, err := e.saveImages(ctx, names)
 	if err != nil {
 		return nil, cleanup, err
 	}
 	defer r.Close()
-	if err := saveTemp(r); err != nil {
-		return nil, cleanup, fmt.Errorf("save %s: %w", strings.Join(names, ", "), err)
-	}
-	return files, cleanup, nil
+	return archives, cleanup, copyTemp(r, strings.Join(names, ", "))
+}
+
+// isFile reports whether an argument is the path of a file, or of something that is there and no directory: an image may have
+// the name of a directory.
+func isFile(arg string) bool {
+	info, err := os.Stat(arg)
+	return err == nil && !info.IsDir()
 }
 
 // saveImages saves images from the engine of the first driver that can be opened and has one.

@@ -3,11 +3,11 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 func newKubeconfigCmd(e *env) *cobra.Command {
@@ -44,7 +44,7 @@ func kubeconfig(ctx context.Context, e *env, merge bool) error {
 		fmt.Fprintf(e.Err, "Merged context %s into %s and made it current.\n", name, file)
 		return nil
 	}
-	data, err := os.ReadFile(l.Kubeconfig())
+	data, err := statefile.Read(l.Kubeconfig())
 	if err != nil {
 		return fmt.Errorf("read kubeconfig: %w", err)
 	}

@@ -42,5 +42,13 @@ func list(ctx context.Context, e *env, o output) error {
 		}
 		rows = append(rows, []string{i.Name, string(i.Phase), fmt.Sprint(len(i.Nodes)), i.Kubernetes, string(i.Driver), i.Server, uptime})
 	}
-	return table(e.Out, rows)
+	if err := table(e.Out, rows); err != nil {
+		return err
+	}
+	for _, i := range infos {
+		for _, problem := range i.Problems {
+			fmt.Fprintf(e.Err, "%s: %s\n", i.Name, printable(firstLine(problem)))
+		}
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // followInterval is how often kl logs -f reads what was added. It polls, because inotify instances are what a machine with
@@ -91,7 +92,7 @@ func logNames(l cluster.Layout) (names, files []string) {
 // printLog prints a log file and, if o.follow is set, what is added to it until ctx is done. A file that was replaced or
 // truncated, as rotation does, is read from its beginning.
 func printLog(ctx context.Context, w io.Writer, path string, o logFlags) error {
-	f, err := os.Open(path)
+	f, err := statefile.Open(path)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -131,7 +132,7 @@ func wrap(op string, err error) error {
 
 // rotated opens the file at path and returns it if it is not f, or is shorter than what was read of f; otherwise nil.
 func rotated(f *os.File, path string) *os.File {
-	next, err := os.Open(path)
+	next, err := statefile.Open(path)
 	if err != nil {
 		return nil // the new file does not exist yet
 	}

@@ -57,19 +57,19 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	case errors.Is(err, ErrInterrupted): // the user knows why
-		fmt.Fprintf(w, "kl: %s\n", err)
+		fmt.Fprintf(w, "kl: %s\n", printable(err.Error()))
 		return exitAborted
 	}
-	fmt.Fprintf(w, "kl: %s\n", err)
+	fmt.Fprintf(w, "kl: %s\n", printable(err.Error()))
 	for inner := err; errors.As(inner, &e) && e.Hint == "" && len(e.Log) == 0 && e.Err != nil; {
 		inner = e.Err // the cause may carry the hint
 	}
 	if e != nil {
 		if e.Hint != "" {
-			fmt.Fprintf(w, "    %s\n", e.Hint)
+			fmt.Fprintf(w, "    %s\n", printable(e.Hint))
 		}
 		for _, line := range e.Log {
-			fmt.Fprintf(w, "  | %s\n", line)
+			fmt.Fprintf(w, "  | %s\n", printable(line))
 		}
 	}
 	if errors.As(err, &usage) {
@@ -120,14 +120,16 @@ func (e *env) checkHome(cmd *cobra.Command) error {
 	for top.HasParent() && top.Parent().HasParent() {
 		top = top.Parent()
 	}
-	make := false
+	make, l := false, e.layout()
 	switch top.Name() {
 	case "kl", "help", "completion", "version", "config", "doctor":
 		return nil
 	case "up", "start":
 		make = true
+	case "list", "status", "down": // they look at damaged clusters, and at those of other users, or remove them
+		l.Name = ""
 	}
-	if err := host.CheckHome(e.layout(), make); err != nil {
+	if err := host.CheckHome(l, make); err != nil {
 		return usageError{err}
 	}
 	return nil

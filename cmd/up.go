@@ -88,7 +88,7 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	}
 	flags := f.spec
 	if f.file != "" {
-		spec, data, err := readConfig(e.In, f.file)
+		spec, data, err := e.readConfig(f.file)
 		if err != nil {
 			return err
 		}

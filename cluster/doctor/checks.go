@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 func ok(format string, args ...any) Result {
@@ -181,7 +181,7 @@ func subnets(_ context.Context, s System) Result {
 func forwarding(_ context.Context, s System) Result {
 	now := s.read("/proc/sys/net/ipv4/ip_forward")
 	var before cluster.Forwarding
-	data, err := os.ReadFile(cluster.ForwardingFile(s.Root))
+	data, err := statefile.Read(cluster.ForwardingFile(s.Root))
 	if err == nil && json.Unmarshal(data, &before) == nil && now != before.Former {
 		return ok("kl turned on net.ipv4.ip_forward for nodes of driver embedded; the last kl down sets it to %s again", before.Former)
 	}

@@ -1,13 +1,14 @@
 package host_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,28 +24,25 @@ const (
 	dockerManifest = `[{"Config":"c0ffee.json","RepoTags":["app:1","ghcr.io/me/app:1"],"Layers":["x/layer.tar"]}]`
 	newManifest    = `[{"Config":"blobs/sha256/c0ffee","RepoTags":["app:1"],"Layers":[]}]`
 	craneManifest  = `[{"Config":"sha256:c0ffee","RepoTags":["app:1"],"Layers":["beef.tar.gz"]}]`
-	ociIndex       = `{"manifests":[{"digest":"sha256:feed","annotations":{"io.containerd.image.name":"docker.io/library/app:1",` +
+	ociIndex       = `{"manifests":[{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","annotations":{"io.containerd.image.name":"docker.io/library/app:1",` +
 		`"org.opencontainers.image.ref.name":"1"}}]}`
-	namelessIndex = `{"manifests":[{"digest":"sha256:feed","annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`
+	namelessIndex = `{"manifests":[{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`
 )
 
+// parts are files that the indexes above name.
+var parts = []string{
+	"c0ffee.json", "{}", "x/layer.tar", "…", "blobs/sha256/c0ffee", "{}", "sha256:c0ffee", "{}", "beef.tar.gz", "…",
+	"oci-layout", `{"imageLayoutVersion":"1.0.0"}`, "blobs/sha256/44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "{}",
+}
+
 // archive writes a tar of files, given as name, content, name, content…
-func archive(t *testing.T, compress bool, files ...string) string {
+func archive(t *testing.T, compress bool, files ...string) host.Archive {
 	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
+	var entries []clustertest.TarEntry
 	for i := 0; i < len(files); i += 2 {
-		if err := w.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(files[i+1])); err != nil {
-			t.Fatal(err)
-		}
+		entries = append(entries, clustertest.File(files[i], files[i+1]))
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	data := b.Bytes()
+	data := clustertest.Tar(entries...)
 	if compress {
 		var z bytes.Buffer
 		gz := gzip.NewWriter(&z)
@@ -58,36 +56,37 @@ func archive(t *testing.T, compress bool, files ...string) string {
 	}
 	path := filepath.Join(t.TempDir(), "images.tar")
 	write(t, path, string(data))
-	return path
+	return host.Archive{Path: path}
 }
 
 func TestReadArchive(t *testing.T) {
 	tests := []struct {
 		name     string
 		compress bool
+		parts    []string
 		files    []string
 		want     []host.ArchiveImage
 	}{
-		{"docker", false, []string{"x/layer.tar", "…", "manifest.json", dockerManifest}, []host.ArchiveImage{
+		{"docker", false, parts[:10], []string{"manifest.json", dockerManifest}, []host.ArchiveImage{
 			{Names: []string{"docker.io/library/app:1", "ghcr.io/me/app:1"}, Digests: []string{"sha256:c0ffee"}},
 		}},
-		{"gzip", true, []string{"./manifest.json", newManifest}, []host.ArchiveImage{
+		{"gzip", true, parts[:10], []string{"./manifest.json", newManifest}, []host.ArchiveImage{
 			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:c0ffee"}},
 		}},
-		{"written by crane", false, []string{"manifest.json", craneManifest}, []host.ArchiveImage{
+		{"written by crane", false, parts[:10], []string{"manifest.json", craneManifest}, []host.ArchiveImage{
 			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:c0ffee"}},
 		}},
-		{"OCI", false, []string{"oci-layout", "{}", "index.json", ociIndex}, []host.ArchiveImage{
-			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:feed"}},
+		{"OCI", false, parts, []string{"index.json", ociIndex}, []host.ArchiveImage{
+			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}},
 		}},
-		{"nameless", false, []string{"index.json", namelessIndex}, []host.ArchiveImage{{Digests: []string{"sha256:feed"}}}},
-		{"both, as newer Dockers write", false, []string{"index.json", ociIndex, "manifest.json", newManifest}, []host.ArchiveImage{
-			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:feed", "sha256:c0ffee"}},
+		{"nameless", false, parts, []string{"index.json", namelessIndex}, []host.ArchiveImage{{Digests: []string{"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}}},
+		{"both, as newer Dockers write", false, parts, []string{"index.json", ociIndex, "manifest.json", newManifest}, []host.ArchiveImage{
+			{Names: []string{"docker.io/library/app:1"}, Digests: []string{"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "sha256:c0ffee"}},
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := host.ReadArchive(archive(t, tt.compress, tt.files...))
+			got, err := host.ReadArchive(archive(t, tt.compress, append(slices.Clone(tt.parts), tt.files...)...).Path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,7 +99,7 @@ func TestReadArchive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "file")
 			if strings.HasPrefix(name, "tar") {
-				path = archive(t, false, "README", "hello")
+				path = archive(t, false, "README", "hello").Path
 			} else {
 				write(t, path, content)
 			}
@@ -119,9 +118,9 @@ func TestLoadImages(t *testing.T) {
 	}{
 		{name: "nothing there"},
 		{name: "same config", skipped: true, have: []cluster.Image{{Names: []string{"docker.io/library/app:1"}, Config: "sha256:c0ffee"}}},
-		{name: "same manifest", skipped: true, have: []cluster.Image{{Names: []string{"docker.io/library/app:1"}, Digest: "sha256:feed"}}},
+		{name: "same manifest", skipped: true, have: []cluster.Image{{Names: []string{"docker.io/library/app:1"}, Digest: "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}},
 		{name: "other content of that name", have: []cluster.Image{{Names: []string{"docker.io/library/app:1"}, Digest: "sha256:old"}}},
-		{name: "content without the name", have: []cluster.Image{{Names: []string{"docker.io/library/app:0"}, Digest: "sha256:feed"}}},
+		{name: "content without the name", have: []cluster.Image{{Names: []string{"docker.io/library/app:0"}, Digest: "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -133,7 +132,7 @@ func TestLoadImages(t *testing.T) {
 				t.Fatal(err)
 			}
 			write(t, filepath.Join(l.NodeDir("n1"), clustertest.ImagesFile), string(data))
-			file := archive(t, true, "index.json", ociIndex, "manifest.json", newManifest)
+			file := archive(t, true, append(slices.Clone(parts), "index.json", ociIndex, "manifest.json", newManifest)...)
 			loaded, err := b.LoadImages(t.Context(), "demo", file)
 			if err != nil {
 				t.Fatal(err)
@@ -157,7 +156,7 @@ func TestLoadImages(t *testing.T) {
 func TestLoadImagesNeedsTheCluster(t *testing.T) {
 	b := newBench(t)
 	b.mustUp(t, request(2))
-	file := archive(t, false, "manifest.json", dockerManifest)
+	file := archive(t, false, append(slices.Clone(parts[:10]), "manifest.json", dockerManifest)...)
 	if err := b.fake.Stop(t.Context(), cluster.Node{Cluster: "demo", Name: "n2"}); err != nil {
 		t.Fatal(err)
 	}
@@ -168,4 +167,27 @@ func TestLoadImagesNeedsTheCluster(t *testing.T) {
 	if _, err := b.LoadImages(t.Context(), "demo", file); err == nil || !strings.Contains(err.Error(), "control plane is stopped") {
 		t.Errorf("error is %v", err)
 	}
+}
+
+// FuzzReadArchive checks that no archive makes the reader panic, or say more than a line.
+func FuzzReadArchive(f *testing.F) {
+	for _, entries := range [][]clustertest.TarEntry{clustertest.DockerArchive("app:1"), clustertest.OCIArchive("docker.io/library/app:1")} {
+		data := clustertest.Tar(entries...)
+		f.Add(data)
+		var z bytes.Buffer
+		gz := gzip.NewWriter(&z)
+		if _, err := gz.Write(data); err != nil || gz.Close() != nil {
+			f.Fatal(err)
+		}
+		f.Add(z.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		images, err := host.CopyArchive(io.Discard, bytes.NewReader(data))
+		switch {
+		case err == nil && len(images) == 0:
+			t.Error("no images, and no error")
+		case err != nil && strings.Contains(err.Error(), "\n"):
+			t.Errorf("more than a line: %v", err)
+		}
+	})
 }

@@ -66,7 +66,7 @@ func (w *watcher) wait(ctx context.Context) error {
 			w.warn()
 			return nil
 		case errors.Is(context.Cause(ctx), errExited):
-			return failure(w.up.layout, errExited)
+			return w.up.failure(errExited)
 		case ctx.Err() != nil && w.serves(ctx):
 			w.up.steps.fail()
 			w.warn()
@@ -96,12 +96,12 @@ func (w *watcher) gone(err error) error {
 	case rerr != nil:
 		return rerr
 	case s.Crashes.Count-w.crashes > maxCrashesOfUp:
-		return failure(w.up.layout, errExited)
+		return w.up.failure(errExited)
 	case w.up.plane != nil || alive: // it is started, for the first time or again
 		return nil
 	case w.running || w.seen:
 		if pid, _ := ControlPlanePID(w.up.layout); pid == 0 {
-			return failure(w.up.layout, fmt.Errorf("it went away: %w", err))
+			return w.up.failure(fmt.Errorf("it went away: %w", err))
 		}
 	}
 	return nil
@@ -196,10 +196,10 @@ func (w *watcher) noteComponents(s cluster.Status) {
 func (w *watcher) explain(cause error) error {
 	l := w.up.layout
 	if w.seen && w.last.Phase == cluster.PhaseFailed {
-		return failure(l, errors.New(cmp.Or(w.last.Reason, "failed")))
+		return w.up.failure(errors.New(cmp.Or(w.last.Reason, "failed")))
 	}
 	if !w.seen {
-		e := failure(l, fmt.Errorf("it never answered: %w", cause))
+		e := w.up.failure(fmt.Errorf("it never answered: %w", cause))
 		e.Op = "wait for control plane"
 		return e
 	}
@@ -210,7 +210,7 @@ func (w *watcher) explain(cause error) error {
 			}
 			return &cluster.Error{
 				Op: "wait for " + string(c.Name), Err: fmt.Errorf("%s: %w", strings.ToLower(string(c.State)), orError(c.Error, cause)),
-				Hint: fmt.Sprintf("'kl logs --name %s %s' shows the whole log, if --retain was given", l.Name, c.Name),
+				Hint: w.up.seeLog(cmp.Or(c.LogFile, l.LogFile(c.Name))),
 				Log:  tail(cmp.Or(c.LogFile, l.LogFile(c.Name))),
 			}
 		}
@@ -233,11 +233,11 @@ func (w *watcher) explain(cause error) error {
 	if want, have := w.up.spec.SimulatedCount(), w.last.Simulated; have.Ready < want {
 		return &cluster.Error{
 			Op: "wait for simulated nodes", Err: fmt.Errorf("%d of %d are there, %d ready: %w", have.Nodes, want, have.Ready, cause),
-			Hint: "they are Ready once a Stage makes them so: 'kl kubectl get stages'; or give it more time with --timeout",
+			Hint: "they are Ready once a Stage makes them so, or give it more time with --timeout; " + w.up.kept("'kl kubectl get stages' shows the stages"),
 			Log:  tail(l.LogFile(cluster.ControlPlane)),
 		}
 	}
-	return &cluster.Error{Op: "wait for cluster DNS", Err: cause, Hint: "the coredns pods of kube-system tell more, if --retain is given"}
+	return &cluster.Error{Op: "wait for cluster DNS", Err: cause, Hint: w.up.kept("the coredns pods of kube-system tell more")}
 }
 
 func (w *watcher) explainNode(name string, n cluster.NodeStatus, cause error) error {
@@ -259,7 +259,7 @@ func (w *watcher) explainNode(name string, n cluster.NodeStatus, cause error) er
 	}
 	return &cluster.Error{
 		Op: "wait for node", Node: name, Err: fmt.Errorf("%s: %w", state, cause), Log: lines,
-		Hint: fmt.Sprintf("'kl up --retain' keeps the node; its log is %s", l.NodeLogFile(name, program)),
+		Hint: w.up.seeLog(l.NodeLogFile(name, program)),
 	}
 }
 

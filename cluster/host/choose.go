@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/klkube/kl/cluster"
@@ -55,7 +54,7 @@ func noteDriver(l cluster.Layout, why string) error {
 
 // driverReason returns what noteDriver recorded; empty for a driver that the Spec names.
 func driverReason(l cluster.Layout) string {
-	text, err := os.ReadFile(l.DriverFile())
+	text, err := statefile.Read(l.DriverFile())
 	if err != nil {
 		return ""
 	}

@@ -185,8 +185,11 @@ func deleteNodes(ctx context.Context, steps *recorder, d cluster.Driver, nodes [
 func (u *upRun) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
 	defer cancel()
-	if u.opts.Retain || !u.wrote {
+	switch {
+	case !u.wrote:
 		return nil
+	case u.opts.Retain:
+		return u.settle(ctx)
 	}
 	quiet := newRecorder(nil) // one step is shown for all of it
 	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 const (
@@ -73,7 +74,7 @@ func signalName(s syscall.Signal) string {
 
 // panic returns the first lines of the panic, or of the runtime's fatal error, that the process wrote; none if it wrote none.
 func (e evidence) panic() []string {
-	f, err := os.Open(e.layout.LogFile(cluster.ControlPlane))
+	f, err := statefile.Open(e.layout.LogFile(cluster.ControlPlane))
 	if err != nil {
 		return nil
 	}

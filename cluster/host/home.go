@@ -19,7 +19,8 @@ import (
 const refusedInHome = `:,%#?"\`
 
 // CheckHome returns an error if $KL_HOME cannot hold the cluster, before anything is made there. The error names the place and
-// whose it is, or the character that is in the way. make is for verbs that make or start a cluster, which need more.
+// whose it is, or the character that is in the way. make is for verbs that make or start a cluster, which need more. With an empty
+// name, the cluster's own directories do not matter.
 func CheckHome(l cluster.Layout, make bool) error {
 	home := string(l.Home)
 	fail := func(err error, hint string) error {
@@ -52,7 +53,11 @@ func CheckHome(l cluster.Layout, make bool) error {
 
 // checkDirs checks what there is of the directories of kl and the cluster.
 func checkDirs(l cluster.Layout, make bool) error {
-	for _, dir := range []string{string(l.Home), l.Home.ClustersDir(), filepath.Dir(l.LockFile()), l.Dir(), l.RunDir(), l.PrivateDir(), l.EtcdDir()} {
+	dirs := []string{string(l.Home), l.Home.ClustersDir(), filepath.Join(string(l.Home), "locks")}
+	if l.Name != "" {
+		dirs = append(dirs, l.Dir(), l.RunDir(), l.PrivateDir(), l.EtcdDir())
+	}
+	for _, dir := range dirs {
 		info, err := os.Stat(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -38,7 +39,7 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	if err != nil {
 		return info, err
 	}
-	damaged := false
+	var specErr error
 	spec, err := cluster.ReadSpec(l)
 	if err != nil {
 		if !slices.Contains(names, name) {
@@ -47,7 +48,7 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = cluster.Damaged(l, l.SpecFile(), fs.ErrNotExist)
 		}
-		damaged = true
+		specErr = err
 		info.Problems = append(info.Problems, err.Error())
 	} else {
 		info.Driver, info.DriverWhy, info.Server = spec.Driver, driverReason(l), kubeconfig.ServerURL(spec.Kubernetes.APIServerPort)
@@ -61,13 +62,29 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 			}
 		}
 	}
-	if err := info.ask(ctx, l); err != nil {
-		info.Problems = append(info.Problems, err.Error())
+	askErr := info.ask(ctx, l)
+	if askErr != nil {
+		info.Problems = append(info.Problems, askErr.Error())
 	}
-	if damaged && info.Phase == cluster.PhaseStopped {
-		info.Phase = cluster.PhaseDamaged
+	if info.Phase == cluster.PhaseUnknown || info.Phase == cluster.PhaseStopped {
+		info.Phase = cmp.Or(unreadable(specErr, askErr), info.Phase)
 	}
 	return info, nil
+}
+
+// unreadable returns the phase of a cluster whose files cannot be read, for these reasons; empty if there is none. A file that
+// this user may not read need not be damaged.
+func unreadable(errs ...error) (phase cluster.Phase) {
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case !errors.Is(err, fs.ErrPermission):
+			return cluster.PhaseDamaged
+		default:
+			phase = cluster.PhaseUnknown
+		}
+	}
+	return phase
 }
 
 // ask fills in what the control plane reports, or why it does not run.
@@ -107,16 +124,19 @@ func (i *Info) look(l cluster.Layout) (err error) {
 }
 
 // PhaseOf returns what is known of a control plane without asking it: Stopped, Crashed or Paused, with the reason, or Starting
-// for one that may answer.
+// for one that may answer. With an error it is Unknown.
 func PhaseOf(l cluster.Layout) (cluster.Phase, string, error) {
 	pid, err := ControlPlanePID(l)
 	if err != nil {
-		return cluster.PhaseStopped, "", err
+		return cluster.PhaseUnknown, "", err
 	}
 	if pid == 0 {
 		s, alive, err := cluster.ReadSupervision(l)
+		if err != nil {
+			return cluster.PhaseUnknown, "", err
+		}
 		phase, reason := s.Down(alive)
-		return phase, reason, err
+		return phase, reason, nil
 	}
 	if frozen(pid) {
 		return cluster.PhasePaused, "", nil

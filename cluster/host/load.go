@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,12 +25,12 @@ type Loaded struct {
 	Seconds float64  `json:"seconds"`
 }
 
-// LoadImages loads the images of an archive file into every node of a running cluster at once. A node that already has all
-// of them is skipped.
-func (h *Host) LoadImages(ctx context.Context, name, file string) ([]Loaded, error) {
-	images, err := ReadArchive(file)
+// LoadImages loads the images of an archive into every node of a running cluster at once. A node that already has all of them
+// is skipped.
+func (h *Host) LoadImages(ctx context.Context, name string, a Archive) ([]Loaded, error) {
+	images, err := ReadArchive(a.Path)
 	if err != nil {
-		return nil, &cluster.Error{Op: "read " + file, Err: err, Hint: "save images with 'docker save', 'ctr image export' or a builder's OCI output"}
+		return nil, BadArchive(a.name(), err)
 	}
 	nodes, err := h.connectedNodes(ctx, name)
 	if err != nil {
@@ -42,13 +43,22 @@ func (h *Host) LoadImages(ctx context.Context, name, file string) ([]Loaded, err
 	for i, node := range nodes {
 		g.Go(func() error {
 			var err error
-			if loaded[i], err = loadNode(ctx, c, node, file, images); err != nil {
-				return &cluster.Error{Op: "load images", Node: node, Err: err}
+			if loaded[i], err = loadNode(ctx, c, node, a.Path, images); err != nil {
+				return &cluster.Error{Op: "load " + a.name(), Node: node, Err: err}
 			}
 			return nil
 		})
 	}
 	return loaded, g.Wait()
+}
+
+// BadArchive is the error for an archive that cannot be read; it names the archive once.
+func BadArchive(name string, err error) error {
+	var there *fs.PathError
+	if errors.As(err, &there) {
+		err = there.Err
+	}
+	return &cluster.Error{Op: "read " + name, Err: err, Hint: "save images with 'docker save', 'ctr image export' or a builder's OCI output"}
 }
 
 // connectedNodes returns the real nodes of a cluster, all of which must be reachable.

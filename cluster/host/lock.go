@@ -40,7 +40,7 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 	if err := statefile.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fail(err, "")
 	}
-	if info, err := os.Lstat(path); err == nil && info.IsDir() { // no kl made that, and no kl can lock it
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() { // no kl made that, and no kl can lock it
 		if err := os.RemoveAll(path); err != nil {
 			return fail(err, "")
 		}
@@ -76,8 +76,7 @@ func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(e
 // readHolder returns the zero holder if the file does not tell, or not yet.
 func readHolder(path string) holder {
 	var h holder
-	data, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(data, &h) != nil {
+	if statefile.ReadJSON(path, &h) != nil {
 		return holder{}
 	}
 	return h

@@ -2,8 +2,9 @@ package host
 
 import (
 	"io"
-	"os"
 	"strings"
+
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 const (
@@ -31,7 +32,7 @@ func tailTo(path, prefix string) []string {
 
 // lastLines returns the lines in the last tailBytes of a file.
 func lastLines(path string) []string {
-	f, err := os.Open(path)
+	f, err := statefile.Open(path)
 	if err != nil {
 		return nil
 	}

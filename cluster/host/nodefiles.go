@@ -106,11 +106,11 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec) error 
 	if err != nil {
 		return fmt.Errorf("encode node.json: %w", err)
 	}
-	ca, err := os.ReadFile(l.PKI("ca.crt"))
+	ca, err := statefile.Read(l.PKI("ca.crt"))
 	if err != nil {
 		return err
 	}
-	token, err := os.ReadFile(l.BootstrapToken())
+	token, err := statefile.Read(l.BootstrapToken())
 	if err != nil {
 		return err
 	}

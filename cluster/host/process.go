@@ -50,7 +50,7 @@ func (h *Host) spawn(ctx context.Context, l cluster.Layout, engine string) (*pro
 			return nil, err
 		}
 	}
-	log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, err := statefile.OpenLog(path, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func readPID(l cluster.Layout) (int, error) {
 	case !locked:
 		return 0, nil
 	}
-	data, err := os.ReadFile(l.PIDFile())
+	data, err := statefile.Read(l.PIDFile())
 	if err != nil {
 		return 0, fmt.Errorf("find control plane: %w", err)
 	}
@@ -235,10 +235,11 @@ func (p *process) stop(ctx context.Context, signals ...syscall.Signal) error {
 
 // failure is the error for a control plane that ended: the reason of its first crash, or the one it left behind, else err,
 // with the end of its log.
-func failure(l cluster.Layout, err error) *cluster.Error {
+func (u *upRun) failure(err error) *cluster.Error {
+	l := u.layout
 	e := &cluster.Error{
 		Op: "run control plane", Err: err,
-		Hint: "the whole log: " + l.LogFile(cluster.ControlPlane),
+		Hint: u.seeLog(l.LogFile(cluster.ControlPlane)),
 		Log:  tail(l.LogFile(cluster.ControlPlane)),
 	}
 	if text := readReason(l); text != "" {
@@ -253,7 +254,7 @@ func failure(l cluster.Layout, err error) *cluster.Error {
 
 // readReason returns the reason that the last control plane left for its end; empty if it left none.
 func readReason(l cluster.Layout) string {
-	data, err := os.ReadFile(l.FailedFile())
+	data, err := statefile.Read(l.FailedFile())
 	if err != nil {
 		return ""
 	}

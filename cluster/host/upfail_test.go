@@ -91,8 +91,11 @@ func TestFailedUpRetains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Phase != cluster.PhaseCrashed || !strings.HasPrefix(info.Reason, "etcd: database is corrupt; ") {
+	if info.Phase != cluster.PhaseCrashed || !strings.HasPrefix(info.Reason, "etcd: database is corrupt; ") || !strings.Contains(info.Reason, "stays down") {
 		t.Errorf("info is %+v", info)
+	}
+	if left := planes(b.Home.Cluster("demo")); len(left) > 0 {
+		t.Errorf("processes are left that would start it again: %q", left)
 	}
 	clustertest.Plane{}.Install(t, b.Home)
 	if r := b.mustUp(t, request(1)); r.Running {

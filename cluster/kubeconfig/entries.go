@@ -61,7 +61,7 @@ func ownerOf(l cluster.Layout) owner {
 func adminEntries(l cluster.Layout, port int) (entries, error) {
 	encoded := map[string]string{}
 	for _, file := range []string{"ca.crt", "admin.crt", "admin.key"} {
-		data, err := os.ReadFile(l.PKI(file))
+		data, err := statefile.Read(l.PKI(file))
 		if err != nil {
 			return entries{}, cluster.Damaged(l, l.PKI(file), err)
 		}

@@ -126,7 +126,7 @@ func Forget(ctx context.Context, l cluster.Layout, files []string) (left []error
 }
 
 func mergedFiles(l cluster.Layout) []string {
-	data, err := os.ReadFile(l.MergedFile())
+	data, err := statefile.Read(l.MergedFile())
 	if err != nil {
 		return nil
 	}

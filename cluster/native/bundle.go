@@ -76,7 +76,7 @@ func (b bundle) damaged(file string, err error) error {
 
 // read returns errNoNode if there is no such node. Any other error names the file that is damaged.
 func (b bundle) read() (record, error) {
-	data, err := os.ReadFile(b.config())
+	data, err := statefile.Read(b.config())
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(b.dir); errors.Is(err, fs.ErrNotExist) {
 			return record{}, errNoNode
@@ -89,11 +89,11 @@ func (b bundle) read() (record, error) {
 		Annotations map[string]string `json:"annotations"`
 	}
 	var r record
-	if err := json.Unmarshal(data, &config); err != nil {
+	if err := statefile.DecodeJSON(data, &config); err != nil {
 		return record{}, b.damaged(b.config(), err)
 	}
-	if err := json.Unmarshal([]byte(config.Annotations[recordAnnotation]), &r); err != nil {
-		return record{}, b.damaged(b.config(), fmt.Errorf("annotation %s: %w", recordAnnotation, err))
+	if err := statefile.DecodeJSON([]byte(config.Annotations[recordAnnotation]), &r); err != nil {
+		return record{}, b.damaged(b.config(), fmt.Errorf("annotation %s %w", recordAnnotation, err))
 	}
 	if r.Spec.Cluster != b.clusterName() || r.Spec.Name != b.name() || !r.Addr.IsValid() || !r.Subnet.IsValid() {
 		err := fmt.Errorf("annotation %s is of node %q of cluster %q, address %s", recordAnnotation, r.Spec.Name, r.Spec.Cluster, r.Addr)
@@ -199,7 +199,7 @@ func (r record) node(id string, state cluster.NodeState) cluster.Node {
 
 // lastLines returns the end of the console log of the node.
 func (b bundle) lastLines() []string {
-	data, err := os.ReadFile(b.console())
+	data, err := statefile.Read(b.console())
 	if err != nil {
 		return nil
 	}

@@ -210,11 +210,14 @@ func (d *Driver) launch(ctx context.Context, b bundle) error {
 // spawn starts the supervisor and waits for its report. ended is closed when the process has ended; it is nil if the
 // process could not be started.
 func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, err error) {
-	log, err := os.OpenFile(filepath.Join(b.dir, "supervisor.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	log, err := statefile.OpenLog(filepath.Join(b.dir, "supervisor.log"), 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
+	if err := log.Truncate(0); err != nil {
+		return nil, err
+	}
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -241,7 +244,7 @@ func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, er
 		if ctx.Err() != nil {
 			return gone, ctx.Err()
 		}
-		text, _ := os.ReadFile(log.Name()) // an unreadable log explains nothing, err still counts
+		text, _ := statefile.Read(log.Name()) // an unreadable log explains nothing, err still counts
 		return gone, &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(text)), "\n")}
 	}
 	if answer.Error != "" {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // Exec runs a command in a node. When ctx ends the command is killed.
@@ -71,21 +72,21 @@ func (d *Driver) exec(ctx context.Context, b bundle, spec cluster.ExecSpec) (int
 
 // writeProcess writes a command for runc. It gets the capabilities of the node's init.
 func (b bundle) writeProcess(file string, cmd cluster.ExecSpec, size cluster.TermSize) error {
-	data, err := os.ReadFile(b.config())
-	if err != nil {
-		return err
-	}
 	var config specs.Spec
-	if err := json.Unmarshal(data, &config); err != nil {
-		return fmt.Errorf("read %s: %w", b.config(), err)
+	if err := statefile.ReadJSON(b.config(), &config); err != nil {
+		return b.damaged(b.config(), err)
 	}
 	p := config.Process
+	if p == nil {
+		return b.damaged(b.config(), errors.New("has no process"))
+	}
 	p.Args, p.Terminal = cmd.Cmd, cmd.TTY
 	if cmd.TTY {
 		p.Env = append(p.Env, "TERM=xterm-256color")
 		p.ConsoleSize = &specs.Box{Height: size.Height, Width: size.Width}
 	}
-	if data, err = json.Marshal(p); err != nil {
+	data, err := json.Marshal(p)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, data, 0o600)
@@ -93,7 +94,7 @@ func (b bundle) writeProcess(file string, cmd cluster.ExecSpec, size cluster.Ter
 
 // killCommand kills runc and the command it started: the death of runc alone would leave the command running.
 func killCommand(cmd *exec.Cmd, pidFile string) error {
-	if text, err := os.ReadFile(pidFile); err == nil {
+	if text, err := statefile.Read(pidFile); err == nil {
 		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}

@@ -51,7 +51,7 @@ func enableForwarding() error {
 // made a bridge meanwhile, as Docker does: it would have found forwarding on and rely on it. The caller holds the machine's lock.
 func restoreForwarding() error {
 	file := cluster.ForwardingFile("/")
-	data, err := os.ReadFile(file)
+	data, err := statefile.Read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

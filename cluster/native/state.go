@@ -3,7 +3,6 @@
 package native
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // container is the state of a node's container. The zero value means that there is none.
@@ -25,17 +25,14 @@ type container struct {
 // container is deleted while it runs.
 func (r runc) container(name string) (container, error) {
 	dir := filepath.Join(r.root, name)
-	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return container{}, nil
-	}
 	var state struct {
 		PID     int               `json:"init_process_pid"`
 		Start   uint64            `json:"init_process_start"` // in ticks since the machine booted
 		Cgroups map[string]string `json:"cgroup_paths"`       // by controller; with v2 a single one, named ""
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &state)
+	err := statefile.ReadJSON(filepath.Join(dir, "state.json"), &state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return container{}, nil
 	}
 	if err != nil {
 		return container{}, fmt.Errorf("read the state of container %s: %w", name, err)

@@ -212,7 +212,7 @@ func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err 
 	if info, err := os.Stat(s.console()); err == nil && info.Size() > 1<<20 {
 		_ = os.Remove(s.console()) // the log of earlier runs; if it stays, it only grows on
 	}
-	console, err := os.OpenFile(s.console(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	console, err := statefile.OpenLog(s.console(), 0o600)
 	if err != nil {
 		return 0, fmt.Errorf("open the console log: %w", err)
 	}
@@ -231,7 +231,7 @@ func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err 
 		}
 		return 0, fmt.Errorf("create container: %w", err)
 	}
-	text, err := os.ReadFile(s.pidFile())
+	text, err := statefile.Read(s.pidFile())
 	if err == nil {
 		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
 	}

@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
+
+	"github.com/klkube/kl/cluster/statefile"
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
@@ -109,7 +110,7 @@ func TailAudit(ctx context.Context, path string, emit func([]AuditEntry)) error 
 
 // readAudit reads complete lines from offset; -1 means the last tail bytes. A file shorter than offset was rotated.
 func readAudit(path string, offset, tail int64) (int64, []AuditEntry, error) {
-	f, err := os.Open(path)
+	f, err := statefile.Open(path)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // watchStatus follows the status of a kl cluster. If the control plane does not answer, it is not running: KL says why.
@@ -88,7 +89,7 @@ func readCertificates(dir string) []Certificate {
 	}
 	var out []Certificate
 	for _, f := range files {
-		raw, err := os.ReadFile(f)
+		raw, err := statefile.Read(f)
 		if err != nil {
 			continue
 		}

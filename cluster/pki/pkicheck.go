@@ -122,7 +122,7 @@ func checkServiceAccountKey(l cluster.Layout) error {
 }
 
 func checkBootstrapToken(l cluster.Layout) error {
-	data, err := os.ReadFile(l.BootstrapToken())
+	data, err := statefile.Read(l.BootstrapToken())
 	if err != nil {
 		return cluster.Damaged(l, l.BootstrapToken(), err)
 	}
@@ -135,7 +135,7 @@ func checkBootstrapToken(l cluster.Layout) error {
 func readPEM[T *x509.Certificate | *ecdsa.PrivateKey | *ecdsa.PublicKey](
 	l cluster.Layout, file string, parse func([]byte) (T, error),
 ) (T, error) {
-	data, err := os.ReadFile(l.PKI(file))
+	data, err := statefile.Read(l.PKI(file))
 	if err != nil {
 		return nil, cluster.Damaged(l, l.PKI(file), err)
 	}

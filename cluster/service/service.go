@@ -102,7 +102,7 @@ func (m Manager) systemctl(ctx context.Context, args ...string) error {
 
 // owns reports whether the unit belongs to this cluster or does not exist.
 func (m Manager) owns(l cluster.Layout) (bool, error) {
-	text, err := os.ReadFile(m.unit(l))
+	text, err := statefile.Read(m.unit(l))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}

@@ -20,11 +20,11 @@ var ErrLocked = errors.New("locked by another process")
 // that happens.
 type Lock struct{ file *os.File }
 
-// TryLock locks a file, which is created with mode 0600 if it is missing. It returns ErrLocked if somebody else holds the
-// lock.
+// TryLock locks a regular file, which is created with mode 0600 if it is missing. It returns ErrLocked if somebody else holds
+// the lock.
 func TryLock(path string) (*Lock, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := open("lock", path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +36,7 @@ func TryLock(path string) (*Lock, error) {
 
 // TryLockDir locks a directory. The error is fs.ErrNotExist if it is missing, or was removed or replaced on the way.
 func TryLockDir(path string) (*Lock, error) {
-	f, err := os.Open(path)
+	f, err := openAs("lock", path, syscall.O_DIRECTORY, 0, fs.FileMode.IsDir, "directory")
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,8 @@ func wait(ctx context.Context, path string, try func(string) (*Lock, error), wai
 
 // Locked reports whether somebody holds the lock of an existing file or directory, without taking it.
 func Locked(path string) (bool, error) {
-	f, err := os.Open(path)
+	lockable := func(mode fs.FileMode) bool { return mode.IsRegular() || mode.IsDir() }
+	f, err := openAs("look at lock", path, 0, 0, lockable, "regular file")
 	if err != nil {
 		return false, err
 	}

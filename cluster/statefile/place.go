@@ -3,7 +3,6 @@ package statefile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/user"
@@ -53,29 +52,6 @@ func Kind(mode fs.FileMode) string {
 		return "socket"
 	}
 	return "special file"
-}
-
-// Read reads a regular file. It returns ErrNotRegular for anything else, instead of waiting for the writer of a pipe.
-func Read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // to open a device may do something
-		return nil, named("read", path, notRegular{info.Mode(), "regular file"})
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
-		err = named("read", path, notRegular{info.Mode(), "regular file"})
-	}
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(f)
 }
 
 // Follow returns where a path leads to through symbolic links, the last of which may dangle: the file that Write writes.

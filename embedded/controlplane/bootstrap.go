@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -73,7 +73,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 
 // objects are what nodes need, and the cluster's DNS.
 func (b *bootstrap) objects() (nodes, dns []*unstructured.Unstructured, err error) {
-	token, err := os.ReadFile(b.layout.BootstrapToken())
+	token, err := statefile.Read(b.layout.BootstrapToken())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read bootstrap token: %w", err)
 	}

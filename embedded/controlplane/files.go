@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // files are the configuration files of the upstream components and their sockets. They are rewritten at every start. They
@@ -105,7 +106,7 @@ func absolute(path string) string {
 // reach the API, and no leader election, because the scheduler exits the process when it loses one.
 func schedulerConfig(given, kubeconfig string) (string, error) {
 	if filepath.IsAbs(given) && !strings.Contains(given, "\n") {
-		data, err := os.ReadFile(given)
+		data, err := statefile.Read(given)
 		if err != nil {
 			return "", fmt.Errorf("read scheduler configuration: %w", err)
 		}

@@ -79,7 +79,7 @@ func (p *Plane) Run(ctx context.Context) error {
 func lock(path string) (unlock func(), err error) {
 	l, err := statefile.Claim(path)
 	if errors.Is(err, statefile.ErrLocked) {
-		pid, rerr := os.ReadFile(path)
+		pid, rerr := statefile.Read(path)
 		if rerr != nil {
 			return nil, errors.Join(ErrRunning, rerr)
 		}

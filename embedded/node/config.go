@@ -7,24 +7,24 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // ReadConfig reads node.json and validates it. An unknown field is an error, since it would be a setting without effect.
 func ReadConfig(file string) (cluster.NodeConfig, error) {
-	data, err := os.ReadFile(file)
+	data, err := statefile.Read(file)
 	if err != nil {
 		return cluster.NodeConfig{}, err
 	}
 	c, err := parseConfig(data)
 	if err != nil {
-		return cluster.NodeConfig{}, fmt.Errorf("read %s: %w", file, err)
+		return cluster.NodeConfig{}, fmt.Errorf("read %s: %w", file, statefile.Plain(err))
 	}
 	return c, nil
 }

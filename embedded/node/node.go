@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/node/boot"
 	"github.com/klkube/kl/embedded/node/containerd"
@@ -39,7 +39,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("find the node's address: %w", err)
 	}
-	token, err := os.ReadFile(cluster.NodeTunnelToken)
+	token, err := statefile.Read(cluster.NodeTunnelToken)
 	if err != nil {
 		return fmt.Errorf("read tunnel token: %w", err)
 	}

@@ -132,16 +132,13 @@ func (s *Store) Volume(id string) (storage.Volume, error) {
 	if err := storage.CheckID(id); err != nil {
 		return storage.Volume{}, err
 	}
-	text, err := os.ReadFile(filepath.Join(s.Dir, id, recordFile))
+	var r record
+	err := statefile.ReadJSON(filepath.Join(s.Dir, id, recordFile), &r)
 	if errors.Is(err, fs.ErrNotExist) {
 		return storage.Volume{}, fmt.Errorf("%w: %s", storage.ErrGone, id)
 	}
 	if err != nil {
-		return storage.Volume{}, err
-	}
-	var r record
-	if err := json.Unmarshal(text, &r); err != nil {
-		return storage.Volume{}, fmt.Errorf("read %s of volume %s: %w", recordFile, id, err)
+		return storage.Volume{}, fmt.Errorf("read volume %s: %w", id, err)
 	}
 	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Limit: s.limit()}, nil
 }
