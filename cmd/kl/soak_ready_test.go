@@ -24,7 +24,10 @@ import (
 	"github.com/klkube/kl/cluster/statefile"
 )
 
-const execTimeout = 2 * time.Second
+const (
+	execTimeout = 2 * time.Second
+	hedgePause  = 250 * time.Millisecond
+)
 
 // condition is one part of what makes a cluster Ready. What it looks at may be older than the time given.
 type condition struct {
@@ -52,35 +55,48 @@ func (s *soak) conditions() []condition {
 	}
 }
 
-// awaitReady waits until the cluster works, and returns how long that was after the fault's end and which condition was the
-// last one. It ends the test if that takes longer than giveUp.
-func (s *soak) awaitReady(end time.Time) (took time.Duration, last string) {
+// wait is what a cluster was not Ready for: one condition after another, each with the time until which it was missing.
+type wait struct {
+	took time.Duration
+	last string // condition
+	text string
+}
+
+// awaitReady waits until the cluster works. It ends the test if that is not so within giveUp of the fault's end.
+func (s *soak) awaitReady(end time.Time) (w wait) {
 	s.t.Helper()
 	ctx, cancel := context.WithDeadline(s.t.Context(), end.Add(giveUp))
 	defer cancel()
-	last = "none"
-	var wait []string // what was waited for, and until when
+	var steps []string
+	why := map[string]error{}
+	note := func() {
+		if w.last != "" {
+			steps = append(steps, fmt.Sprintf("%s %.1fs", w.last, time.Since(end).Seconds()))
+		}
+	}
 	for {
 		name, err := s.firstMissing(ctx, end)
 		if err == nil {
-			return time.Since(end), last
+			break
 		}
-		if name != last {
-			wait = append(wait, fmt.Sprintf("%.1fs %s: %v", time.Since(end).Seconds(), name, err))
-			last = name
+		if name != w.last {
+			note()
 		}
-		if took := time.Since(end); took > s.limit {
-			for _, line := range wait {
-				s.t.Log(line)
-			}
-			wait = nil
-		}
+		w.last, why[name] = name, err
 		select {
 		case <-ctx.Done():
 			s.t.Fatalf("not Ready %s after the fault's end: %s: %v", giveUp, name, err)
 		case <-time.After(pollReady):
 		}
 	}
+	note()
+	w.took, w.text = time.Since(end), strings.Join(steps, ", ")
+	if w.took > s.limit {
+		for name, err := range why {
+			s.t.Logf("what was missing last of %s: %v", name, err)
+		}
+	}
+	return w
 }
 
 func (s *soak) firstMissing(ctx context.Context, since time.Time) (string, error) {
@@ -150,11 +166,39 @@ func (s *soak) kubeletsAnswer(ctx context.Context, _ time.Time) error {
 // podsWork runs a program in the pod on each node, through kubelet and containerd, which asks the cluster's DNS.
 func (s *soak) podsWork(ctx context.Context, _ time.Time) error {
 	for _, pod := range slices.Sorted(maps.Keys(s.lines)) {
-		if err := s.exec(ctx, pod, "app", "lookup", "kubernetes.default.svc.cluster.local."); err != nil {
+		err := hedged(ctx, func(ctx context.Context) error {
+			return s.exec(ctx, pod, "app", "lookup", "kubernetes.default.svc.cluster.local.")
+		})
+		if err != nil {
 			return fmt.Errorf("%s: %w", pod, err)
 		}
 	}
 	return nil
+}
+
+// hedged calls f again and again without waiting for the calls before, since a query that nobody answers says nothing about the
+// next one. It returns nil once one has, or else an error of those that had execTimeout.
+func hedged(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, execTimeout)
+	defer cancel()
+	done := make(chan error, execTimeout/hedgePause+1)
+	tick := time.NewTicker(hedgePause)
+	defer tick.Stop()
+	for pending := 0; ; {
+		pending++
+		go func() { done <- f(ctx) }()
+		for waiting := true; waiting; {
+			select {
+			case err := <-done:
+				pending--
+				if err == nil || pending == 0 {
+					return err
+				}
+			case <-tick.C:
+				waiting = ctx.Err() != nil // then only the calls that have begun
+			}
+		}
+	}
 }
 
 func (s *soak) exec(ctx context.Context, pod string, command ...string) error {

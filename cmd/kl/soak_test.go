@@ -145,9 +145,9 @@ func (s *soak) begin() {
 	s.must("kubectl", "rollout", "status", "statefulset/journal", "--timeout=60s")
 	s.writers = startWriters(s.t, s.layout)
 	began := time.Now()
-	took, _ := s.awaitReady(began)
+	w := s.awaitReady(began)
 	s.before = s.traces()
-	s.t.Logf("driver %s, ready for the first fault after %s", s.driver, took.Round(time.Millisecond))
+	s.t.Logf("driver %s, ready for the first fault after %s", s.driver, w.took.Round(time.Millisecond))
 }
 
 // round does one fault and checks all promises.
@@ -161,28 +161,28 @@ func (s *soak) round(n int) {
 	s.bag = s.bag[1:]
 	began := time.Now()
 	o := f.run(s)
-	took, last := s.awaitReady(o.end)
-	line := fmt.Sprintf("round %d: %s: %s: Ready after %s (last: %s)", n, f.name, o.what, took.Round(time.Millisecond), last)
+	w := s.awaitReady(o.end)
+	line := fmt.Sprintf("round %d: %s: %s: Ready after %.1fs", n, f.name, o.what, w.took.Seconds())
 	if o.command > 0 {
-		line += fmt.Sprintf(", the command again took %s", o.command.Round(time.Millisecond))
+		line += fmt.Sprintf(", the command given again took %.1fs", o.command.Seconds())
 	}
-	s.t.Log(line)
+	s.t.Logf("%s; waited for: %s", line, w.text)
 	if o.undo != nil {
 		o.undo()
 	}
 	s.verify()
 	s.checkTraces()
 	s.t.Logf("round %d took %s", n, time.Since(began).Round(100*time.Millisecond))
-	if took > s.limit {
-		s.t.Errorf("round %d: %s: Ready after %s, want %s", n, f.name, took.Round(time.Millisecond), s.limit)
+	if w.took > s.limit {
+		s.t.Errorf("round %d: %s: Ready after %.1fs, want %s", n, f.name, w.took.Seconds(), s.limit)
 	}
 	r := s.sums[f.name]
 	if r == nil {
 		r = &sum{end: f.end, last: map[string]int{}}
 		s.sums[f.name] = r
 	}
-	r.ready = append(r.ready, took)
-	r.last[last]++
+	r.ready = append(r.ready, w.took)
+	r.last[w.last]++
 	if o.command > 0 {
 		r.commands = append(r.commands, o.command)
 	}
