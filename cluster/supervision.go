@@ -25,10 +25,11 @@ type SupervisionState string
 
 // The states of a supervisor.
 const (
-	SupervisionRunning SupervisionState = "Running" // the control plane's process runs
-	SupervisionWaiting SupervisionState = "Waiting" // the process died and is started again at Crashes.Next
-	SupervisionGaveUp  SupervisionState = "GaveUp"  // the process died too often: it stays down
-	SupervisionStopped SupervisionState = "Stopped" // the control plane ended because it was told to
+	SupervisionRunning  SupervisionState = "Running"  // the control plane's process runs
+	SupervisionWaiting  SupervisionState = "Waiting"  // the process died and is started again at Crashes.Next
+	SupervisionGaveUp   SupervisionState = "GaveUp"   // the process died too often: it stays down
+	SupervisionStopping SupervisionState = "Stopping" // the process was told to end, and may still run
+	SupervisionStopped  SupervisionState = "Stopped"  // the control plane ended because it was told to
 )
 
 // Crashes are the deaths of a control plane since it was started by a person or at boot.
@@ -78,7 +79,7 @@ func (s Supervision) Down(alive bool) (Phase, string) {
 		last = s.Crashes.Last.Reason
 	}
 	switch {
-	case s.State == "" && !alive, s.State == SupervisionStopped:
+	case s.State == "" && !alive, s.State == SupervisionStopped, s.State == SupervisionStopping:
 		return PhaseStopped, ""
 	case s.State == SupervisionGaveUp:
 		return PhaseCrashed, fmt.Sprintf("%s; it died %d times in a row and stays down: see 'kl logs', then 'kl start'", last, s.Crashes.InARow)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,5 +88,27 @@ func TestUpAfterAnInterruptedOne(t *testing.T) {
 	b.mustUp(t, request(1))
 	if _, err := os.Stat(temp); err == nil {
 		t.Errorf("%s is left", temp)
+	}
+}
+
+// A kl stop that was killed once the control plane had been told to end: kl start does not wait for what is ending.
+func TestStartAfterAnInterruptedStop(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(1))
+	l := b.Home.Cluster("demo")
+	pid := planePID(t, b)
+	must(t, syscall.Kill(pid, syscall.SIGSTOP)) // it takes long to end
+	supervision, _, err := cluster.ReadSupervision(l)
+	must(t, err)
+	must(t, syscall.Kill(supervision.PID, syscall.SIGTERM))
+	for supervision.State != cluster.SupervisionStopping {
+		if supervision, _, err = cluster.ReadSupervision(l); err != nil || t.Context().Err() != nil {
+			t.Fatal(supervision, err)
+		}
+	}
+	_, err = b.Start(t.Context(), "demo", host.UpOptions{Timeout: time.Minute})
+	must(t, err)
+	if now := planePID(t, b); now == pid || now == 0 {
+		t.Errorf("the control plane is process %d, and was %d", now, pid)
 	}
 }

@@ -122,6 +122,15 @@ func stopControlPlane(ctx context.Context, l cluster.Layout) error {
 	return endControlPlane(ctx, l, syscall.SIGTERM, syscall.SIGKILL)
 }
 
+// finishStop completes a stop that was interrupted: a control plane that is ending is not there for who comes now.
+func finishStop(ctx context.Context, l cluster.Layout) error {
+	s, alive, err := cluster.ReadSupervision(l)
+	if err != nil || !alive || s.State != cluster.SupervisionStopping {
+		return err
+	}
+	return stopControlPlane(ctx, l)
+}
+
 // killControlPlane ends the control plane at once: for a cluster whose data is removed as well.
 func killControlPlane(ctx context.Context, l cluster.Layout) error {
 	return endControlPlane(ctx, l, killSignal, syscall.SIGKILL)

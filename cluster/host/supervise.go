@@ -168,13 +168,22 @@ func (s *supervisor) once() (*cluster.Crash, error) {
 			return e.crash(err), nil
 		case <-s.stop:
 			asked = true
+			s.noteStopping()
 			s.stopMend()                            // nodes may be ending, too, with the machine
 			_ = cmd.Process.Signal(syscall.SIGTERM) // fails if the process has just ended
 		case <-s.kill:
 			asked = true
+			s.noteStopping()
 			s.stopMend()
 			_ = cmd.Process.Kill()
 		}
+	}
+}
+
+// noteStopping tells a command that comes now not to rely on the control plane.
+func (s *supervisor) noteStopping() {
+	if err := s.save(cluster.SupervisionStopping); err != nil {
+		s.log.Error("note that the control plane is stopping", "error", err)
 	}
 }
 

@@ -167,6 +167,9 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err := u.host.preflight(ctx, u.layout, u.spec.NodeCount(), warn); err != nil {
 		return nil, err
 	}
+	if err := finishStop(ctx, u.layout); err != nil {
+		return nil, err
+	}
 	pid, err := ControlPlanePID(u.layout)
 	if err != nil {
 		return nil, err
