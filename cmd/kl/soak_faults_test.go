@@ -140,12 +140,11 @@ func (s *soak) killNodeSupervisor() outcome {
 func (s *soak) dockerKill() outcome {
 	node := s.someNode()
 	pid := s.nodeProcess(node, "init")
-	end := time.Now()
 	if out, err := exec.Command("docker", "kill", s.name+"-"+node).CombinedOutput(); err != nil {
 		s.t.Fatalf("docker kill: %v %s", err, out)
 	}
 	s.awaitDeath(pid)
-	return outcome{what: node, end: end}
+	return outcome{what: node, end: time.Now()}
 }
 
 func (s *soak) partition() outcome {
