@@ -227,25 +227,8 @@ func servicePort(tcp []corev1.ServicePort, text string) (int, error) {
 
 // accept serves the connections of a listener until ctx is done, and closes it.
 func (x *exposer) accept(ctx context.Context, l net.Listener, p published) {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		client, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(10 * time.Millisecond): // no file descriptor was free
-			}
-			continue
-		}
-		wg.Go(func() { x.serve(ctx, client.(*net.TCPConn), p) })
-	}
+	failed := func(err error) { fmt.Fprintf(x.Err, "port %d: %v\n", p.host, err) }
+	_ = cluster.Accept(ctx, l, failed, func(ctx context.Context, client net.Conn) { x.serve(ctx, client.(*net.TCPConn), p) })
 }
 
 // serve connects one client to the load balancer.

@@ -55,22 +55,8 @@ func publishTCP(ctx context.Context, wg *sync.WaitGroup, from, to string) error 
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { l.Close() })
-	wg.Go(func() {
-		for {
-			client, err := l.Accept()
-			switch {
-			case errors.Is(err, net.ErrClosed):
-				return
-			case err != nil: // the client is gone, or this process is out of file descriptors: then a pause helps
-				select {
-				case <-ctx.Done():
-				case <-time.After(pollInterval):
-				}
-			default:
-				wg.Go(func() { forwardTCP(ctx, client, to) })
-			}
-		}
+	wg.Go(func() { // the result is that ctx has ended
+		_ = cluster.Accept(ctx, l, nil, func(ctx context.Context, client net.Conn) { forwardTCP(ctx, client, to) })
 	})
 	return nil
 }

@@ -109,24 +109,17 @@ func (d *dnsRelay) ask(ctx context.Context, question []byte) ([]byte, error) {
 }
 
 func (d *dnsRelay) serveStreams(ctx context.Context, streams net.Listener) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		conn, err := streams.Accept()
+	failed := func(err error) { d.log.Warn("accept for DNS", "err", err) }
+	return cluster.Accept(ctx, streams, failed, func(ctx context.Context, conn net.Conn) {
+		defer conn.Close()
+		dialer := net.Dialer{Timeout: dnsTimeout}
+		up, err := dialer.DialContext(ctx, "tcp4", d.upstream)
 		if err != nil {
-			return err
+			d.log.Debug("connect to the resolver", "err", err)
+			return
 		}
-		wg.Go(func() {
-			defer conn.Close()
-			dialer := net.Dialer{Timeout: dnsTimeout}
-			up, err := dialer.DialContext(ctx, "tcp4", d.upstream)
-			if err != nil {
-				d.log.Debug("connect to the resolver", "err", err)
-				return
-			}
-			_ = conn.SetDeadline(time.Now().Add(2 * dnsTimeout))
-			_ = up.SetDeadline(time.Now().Add(2 * dnsTimeout))
-			tunnel.Pipe(ctx, conn, up)
-		})
-	}
+		_ = conn.SetDeadline(time.Now().Add(2 * dnsTimeout))
+		_ = up.SetDeadline(time.Now().Add(2 * dnsTimeout))
+		tunnel.Pipe(ctx, conn, up)
+	})
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"syscall"
 	"time"
 
@@ -41,21 +40,8 @@ func (g *gateway) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("listen on gateway: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { listener.Close() })
-	defer stop()
 	ready()
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("accept on gateway: %w", err)
-		}
-		conns.Go(func() { g.serve(ctx, conn) })
-	}
+	return cluster.Accept(ctx, listener, func(err error) { g.log.Warn("accept on gateway", "err", err) }, g.serve)
 }
 
 // gatewayDialTimeout is how long a connection waits while the control plane is down, so that the connections of clients that

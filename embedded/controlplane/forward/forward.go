@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -164,27 +163,14 @@ func (f *Forwarder) listen(ctx context.Context, address string, r route) (*liste
 		cancel()
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			client, err := ln.Accept()
-			switch {
-			case errors.Is(err, net.ErrClosed):
-				return
-			case err != nil: // out of descriptors, or the client has gone: the next may succeed
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-			default:
-				wg.Go(func() { f.serve(ctx, client, r) })
-			}
-		}
-	})
+	failed := func(err error) { f.Logger.WarnContext(ctx, "accept on published port", "host", address, "error", err) }
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cluster.Accept(ctx, ln, failed, func(ctx context.Context, client net.Conn) { f.serve(ctx, client, r) }) // until cancel
+	}()
 	f.Logger.InfoContext(ctx, "port published", "host", address, "node", r.node, "port", r.port)
-	return &listener{r, func() { cancel(); stop(); _ = ln.Close(); wg.Wait() }}, nil
+	return &listener{r, func() { cancel(); <-ended }}, nil
 }
 
 // dialTimeout is how long a client waits for its node.
