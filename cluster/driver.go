@@ -80,6 +80,12 @@ type Purger interface {
 	Purge(ctx context.Context) error
 }
 
+// Storer is a Driver that keeps nodes outside of $KL_HOME.
+type Storer interface {
+	// DataDir returns the directory; empty if it is not on this machine.
+	DataDir(ctx context.Context) (string, error)
+}
+
 // Preparer is a Driver with slow work that can run beside the start of the control plane (importing an image).
 type Preparer interface {
 	Prepare(ctx context.Context, cluster string, p Payload) error

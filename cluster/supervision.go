@@ -39,7 +39,7 @@ type Crashes struct {
 	First  *Crash    `json:"first,omitempty"` // of those in a row
 	Last   *Crash    `json:"last,omitempty"`
 	Next   time.Time `json:"next,omitzero"` // when the control plane is started again; zero unless it waits for that
-	// Waiting says what the start waits for beside the time, such as free disk space; empty if for nothing.
+	// Waiting says why the control plane is not started again before something changes, such as the disk; empty if it is.
 	Waiting string `json:"waiting,omitempty"`
 }
 
@@ -88,7 +88,7 @@ func (s Supervision) Down(alive bool) (Phase, string) {
 	case !alive:
 		return PhaseCrashed, "its supervisor was killed, and the control plane with it: 'kl start' starts it again"
 	case s.State == SupervisionWaiting && s.Crashes.Waiting != "":
-		return PhaseCrashed, last + "; it is started again when " + s.Crashes.Waiting
+		return PhaseCrashed, s.Crashes.Waiting + " (" + last + ")"
 	case s.Crashes.Count > 0:
 		return PhaseCrashed, last + "; it is being started again"
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/doctor"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newDoctorCmd(e *env) *cobra.Command {
@@ -60,6 +61,7 @@ func (e *env) system() doctor.System {
 		}
 		return fmt.Sprintf("Docker answers and runs %s of kl", plural(len(nodes), "node")), nil
 	})
+	s.DataDir = e.engineDir
 	names, err := e.Home.Names()
 	if err == nil && len(names) > 0 {
 		s.LongName = slices.MaxFunc(names, func(a, b string) int { return len(a) - len(b) })
@@ -67,11 +69,26 @@ func (e *env) system() doctor.System {
 	return s
 }
 
+// engineDir is where Docker keeps nodes; empty if there is no Docker.
+func (e *env) engineDir(ctx context.Context) string {
+	d, err := e.openDriver(ctx, cluster.DriverDocker)
+	if err != nil { // the check of the engine says why
+		return ""
+	}
+	defer d.Close()
+	dir := ""
+	if s, ok := d.(cluster.Storer); ok {
+		dir, _ = s.DataDir(ctx)
+	}
+	return dir
+}
+
 // preflight is host.Host.Preflight: it runs the cheap checks, returns the first failure and passes warnings to warn.
-func (e *env) preflight(ctx context.Context, name string, nodes int, warn func(string)) error {
+func (e *env) preflight(ctx context.Context, p host.Plan, warn func(string)) error {
 	s := e.system()
-	s.LongName, s.Nodes = name, nodes
-	for _, r := range doctor.Run(ctx, s, doctor.Cheap(doctor.All(), nodes)) {
+	s.LongName, s.Nodes, s.Exists = p.Cluster, p.Nodes, p.Exists
+	s.DataDir = func(context.Context) string { return p.DataDir }
+	for _, r := range doctor.Run(ctx, s, doctor.Cheap(doctor.All(), p.Nodes)) {
 		switch r.Level {
 		case doctor.Fail:
 			return &cluster.Error{Op: "check " + r.Name, Err: errors.New(r.Detail), Hint: r.Fix}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ var (
 	_ cluster.Cleaner  = (*Driver)(nil)
 	_ cluster.Preparer = (*Driver)(nil)
 	_ cluster.Purger   = (*Driver)(nil)
+	_ cluster.Storer   = (*Driver)(nil)
 )
 
 // New connects to the engine. The error wraps [cluster.ErrNoEngine] if none answers.
@@ -113,6 +115,22 @@ func noEngine(err error) error {
 
 // Name is docker.
 func (d *Driver) Name() cluster.DriverName { return cluster.DriverDocker }
+
+// DataDir returns the engine's data root. An engine that is reached by a socket of this machine may still keep its data in a virtual
+// machine, where this machine has no such directory.
+func (d *Driver) DataDir(ctx context.Context) (string, error) {
+	if !strings.HasPrefix(d.client.DaemonHost(), "unix://") {
+		return "", nil
+	}
+	info, err := d.info(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask the Docker engine for its data root: %w", err)
+	}
+	if _, err := os.Stat(info.DockerRootDir); err != nil {
+		return "", nil //nolint:nilerr // not on this machine, or not for this user to see
+	}
+	return info.DockerRootDir, nil
+}
 
 // Close closes the connections to the engine.
 func (d *Driver) Close() error { return d.client.Close() }

@@ -124,20 +124,52 @@ func openFiles(_ context.Context, s System) Result {
 	return Result{Level: Warn, Detail: "limit unknown", Fix: "check ulimit -Hn"}
 }
 
-func disk(_ context.Context, s System) Result {
-	const need, comfortable = 1 << 30, 5 << 30
-	free, err := s.DiskFree(string(s.Home))
-	if err != nil {
-		return Result{Level: Warn, Detail: oneLine(err), Fix: "check KL_HOME"}
+// disk judges the free space where clusters are kept, and where the engine keeps nodes: the tighter one counts. A cluster that exists
+// starts with less than a new one needs.
+func disk(ctx context.Context, s System) Result {
+	home := int64(cluster.NewDisk)
+	data := home
+	if s.Exists {
+		home, data = cluster.MinDisk, 0
 	}
-	detail := fmt.Sprintf("%.1f GiB free for %s", float64(free)/(1<<30), s.Home)
+	r := s.room(string(s.Home), home, ", or point KL_HOME at a larger disk")
+	if s.DataDir == nil {
+		return r
+	}
+	dir := s.DataDir(ctx)
+	if dir == "" {
+		return r
+	}
+	d := s.room(dir, data, " there")
+	worse := r
+	if r.Level == OK || r.Level == Warn && d.Level == Fail {
+		worse = d
+	}
+	return Result{Level: worse.Level, Detail: r.Detail + ", " + d.Detail, Fix: worse.Fix}
+}
+
+// room judges the free space of a directory, of which so many bytes are needed.
+func (s System) room(dir string, need int64, otherwise string) Result {
+	free, err := s.DiskFree(dir)
+	if err != nil {
+		return Result{Level: Warn, Detail: oneLine(err), Fix: "check " + dir}
+	}
+	detail := fmt.Sprintf("%s free for %s", size(free), dir)
 	switch {
 	case free < need:
-		return Result{Level: Fail, Detail: detail, Fix: "free 1 GiB, or point KL_HOME at a larger disk"}
-	case free < comfortable:
+		return Result{Level: Fail, Detail: detail, Fix: "free " + size(need-free) + otherwise}
+	case free < cluster.AmpleDisk:
 		return Result{Level: Warn, Detail: detail, Fix: "images and volumes will need more: free some space"}
 	}
 	return ok("%s", detail)
+}
+
+// size writes a number of bytes, at least one MiB of them if there are any.
+func size(bytes int64) string {
+	if bytes < 1<<30 {
+		return fmt.Sprintf("%d MiB", (bytes+1<<20-1)>>20)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
 }
 
 func memory(_ context.Context, s System) Result {

@@ -81,7 +81,14 @@ func TestFindings(t *testing.T) {
 		{"forwarding", "sysctls", file("/run/kl/forwarding-0", `{"former":"0"}`), OK, "sets it to 0 again", ""},
 		{"inotify", "inotify", file("/proc/sys/fs/inotify/max_user_instances", "128"), Warn, "128 instances", "max_user_instances=512"},
 		{"few files", "files", file("/proc/self/limits", "Max open files  1024  1024  files\n"), Warn, "1024", "ulimit"},
-		{"full disk", "disk", func(_ *testing.T, s *System) { s.DiskFree = func(string) (int64, error) { return 1 << 20, nil } }, Fail, "0.0 GiB", "KL_HOME"},
+		{"full disk", "disk", func(_ *testing.T, s *System) { s.DiskFree = func(string) (int64, error) { return 1 << 20, nil } }, Fail, "1 MiB", "free 1023 MiB, or point KL_HOME"},
+		{"little disk for a new cluster", "disk", free(900<<20, 0), Fail, "900 MiB free for /home/me/.kl", "free 124 MiB"},
+		{"little disk for a cluster that exists", "disk", exists(free(900<<20, 0)), Warn, "900 MiB free for /home/me/.kl", "free some space"},
+		{"full disk for a cluster that exists", "disk", exists(free(79<<20, 0)), Fail, "79 MiB free for /home/me/.kl", "free 1 MiB, or"},
+		{"full disk of the engine", "disk", free(100<<30, 20<<20), Fail, "100.0 GiB free for /home/me/.kl, 20 MiB free for /var/lib/docker", "free 1004 MiB there"},
+		{"little disk of the engine", "disk", free(100<<30, 2<<30), Warn, "2.0 GiB free for /var/lib/docker", "free some space"},
+		{"full disk of the engine, for a cluster that exists", "disk", exists(free(100<<30, 20<<20)), Warn, "20 MiB free for /var/lib/docker", "free some space"},
+		{"both disks full", "disk", free(0, 20<<20), Fail, "0 MiB free for /home/me/.kl, 20 MiB", "free 1.0 GiB, or"},
 		{"little disk", "disk", func(_ *testing.T, s *System) { s.DiskFree = func(string) (int64, error) { return 2 << 30, nil } }, Warn, "2.0 GiB", "free"},
 		{"little memory", "memory", file("/proc/meminfo", "MemAvailable:    400000 kB\n"), Fail, "0.4 GiB", "0.5 GiB"},
 		{"overlap", "subnets", func(_ *testing.T, s *System) {
@@ -111,6 +118,25 @@ func TestFindings(t *testing.T) {
 }
 
 func noEngine(context.Context) (string, error) { return "", errors.New("connection refused\nmore") }
+
+// free is a machine with so many bytes free for kl, and for the engine if that has a disk of its own.
+func free(home, engine int64) func(*testing.T, *System) {
+	return func(_ *testing.T, s *System) {
+		s.DiskFree = func(dir string) (int64, error) {
+			if dir == "/var/lib/docker" {
+				return engine, nil
+			}
+			return home, nil
+		}
+		if engine > 0 {
+			s.DataDir = func(context.Context) string { return "/var/lib/docker" }
+		}
+	}
+}
+
+func exists(breaks func(*testing.T, *System)) func(*testing.T, *System) {
+	return func(t *testing.T, s *System) { breaks(t, s); s.Exists = true }
+}
 
 func file(path, content string) func(*testing.T, *System) {
 	return func(t *testing.T, s *System) { write(t, s.Root, path, content) }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -16,10 +15,13 @@ import (
 
 // System is what the checks know about the machine. Host fills it in for the real one.
 type System struct {
-	Root       string                          // prefix of /proc and /sys; "" is the real root
-	Home       cluster.Home                    // where kl keeps its files
-	Now        func() time.Time                // the clock
-	DiskFree   func(dir string) (int64, error) // bytes an unprivileged user may still write
+	Root     string                          // prefix of /proc and /sys; "" is the real root
+	Home     cluster.Home                    // where kl keeps its files
+	Now      func() time.Time                // the clock
+	DiskFree func(dir string) (int64, error) // bytes an unprivileged user may still write
+	// DataDir is where the container engine keeps nodes on this machine; empty if that is not known, or not elsewhere than Home.
+	DataDir    func(ctx context.Context) string
+	Exists     bool // the cluster to be started exists: all that it needs more space for is there
 	UID        int
 	Nodes      int                                       // expected at the same time
 	LongName   string                                    // longest cluster name expected: sizes socket paths
@@ -31,7 +33,7 @@ type System struct {
 // Host is the real machine. engine describes the container engine that answers, or says why none does.
 func Host(home cluster.Home, engine func(ctx context.Context) (string, error)) System {
 	return System{
-		Home: home, Now: time.Now, DiskFree: diskFree, UID: os.Getuid(), LongName: cluster.DefaultName, Nodes: 8,
+		Home: home, Now: time.Now, DiskFree: cluster.DiskFree, UID: os.Getuid(), LongName: cluster.DefaultName, Nodes: 8,
 		Engine: engine, Interfaces: interfaces, Listen: listen,
 	}
 }
@@ -54,22 +56,6 @@ func (s System) number(path string) (int64, bool) {
 func (s System) exists(path string) bool {
 	_, err := os.Stat(filepath.Join(s.Root, path))
 	return err == nil
-}
-
-// diskFree looks at the nearest parent that exists, because KL_HOME may not exist yet.
-func diskFree(dir string) (int64, error) {
-	var st syscall.Statfs_t
-	for {
-		err := syscall.Statfs(dir, &st)
-		if err == nil {
-			return int64(st.Bavail) * st.Bsize, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return 0, err
-		}
-		dir = parent
-	}
 }
 
 func interfaces() ([]netip.Prefix, error) {

@@ -95,6 +95,10 @@ func (w *watcher) gone(err error) error {
 	switch {
 	case rerr != nil:
 		return rerr
+	case s.Crashes.Waiting != "":
+		e := failure(w.up.layout, errExited)
+		e.Err, e.Hint = errors.New(s.Crashes.Waiting), "free some space on that disk"
+		return e
 	case s.Crashes.Count-w.crashes > maxCrashesOfUp:
 		return w.up.failure(errExited)
 	case w.up.plane != nil || alive: // it is started, for the first time or again

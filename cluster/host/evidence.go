@@ -84,7 +84,7 @@ func (e evidence) panic() []string {
 		return nil
 	}
 	from := e.logSize
-	if info.Size() < from { // the process emptied it at its start
+	if info.Size() < from { // it was cut meanwhile
 		from = 0
 	}
 	data, err := io.ReadAll(io.NewSectionReader(f, from, maxEvidence))

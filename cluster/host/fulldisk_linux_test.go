@@ -17,7 +17,7 @@ import (
 func TestFullDisk(t *testing.T) {
 	b := newBench(t)
 	must(t, os.MkdirAll(string(b.Home), 0o700))
-	if err := syscall.Mount("tmpfs", string(b.Home), "tmpfs", 0, "size=64m"); err != nil {
+	if err := syscall.Mount("tmpfs", string(b.Home), "tmpfs", 0, "size=192m"); err != nil {
 		t.Skipf("SKIPPED: mounting a tmpfs needs root: %v", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(string(b.Home), syscall.MNT_DETACH)) })
@@ -37,7 +37,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	fill()
 	kill(t, b, planePID(t, b))
-	info := b.eventually(t, "waits for space", func(i host.Info) bool { return strings.Contains(i.Reason, "started again when the disk of") })
+	info := b.eventually(t, "waits for space", func(i host.Info) bool {
+		return strings.Contains(i.Reason, "is full: the control plane is started again once 80 MB are free")
+	})
 	if info.Phase != cluster.PhaseCrashed || info.Crashes == nil || info.Crashes.InARow != 0 {
 		t.Errorf("%+v, crashes %+v", info, info.Crashes)
 	}

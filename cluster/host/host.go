@@ -8,6 +8,14 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
+// Plan is what Preflight knows about the cluster that is about to be started.
+type Plan struct {
+	Cluster string
+	Exists  bool   // it was made before
+	Nodes   int    // real ones
+	DataDir string // where the driver keeps nodes, if that is outside of Home and on this machine
+}
+
 // Host is a machine that clusters live on. Its methods are safe for concurrent use, from several processes too: what
 // changes a cluster holds that cluster's lock.
 type Host struct {
@@ -24,7 +32,7 @@ type Host struct {
 	Supervisor string
 	// Preflight checks the machine before up starts anything. What would fail is an error; warn is called with what might.
 	// Nil checks nothing.
-	Preflight func(ctx context.Context, cluster string, nodes int, warn func(string)) error
+	Preflight func(ctx context.Context, p Plan, warn func(string)) error
 	// Simulate makes the cluster have as many simulated nodes as its Spec asks for, and reports how many of how many it
 	// has done; the API answers by then. Nil refuses clusters with simulated nodes.
 	Simulate func(ctx context.Context, l cluster.Layout, s cluster.Spec, progress func(done, of int)) error

@@ -3,11 +3,9 @@ package host
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -63,15 +61,12 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 	if err == nil {
 		err = lock.Write(data)
 	}
-	if err != nil && !full(err) { // who has the lock is told to others; what frees space must not depend on it
+	if err != nil && !cluster.DiskFull(err) { // who has the lock is told to others; what frees space must not depend on it
 		lock.Remove()
 		return fail(err, "")
 	}
 	return lock, nil
 }
-
-// full reports whether an error means that the disk, or the user's share of it, is full.
-func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // readHolder returns the zero holder if the file does not tell, or not yet.
 func readHolder(path string) holder {

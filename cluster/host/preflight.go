@@ -24,14 +24,21 @@ const (
 )
 
 // preflight finds what would make up fail later and with a less clear error. warn is called with what might.
-func (h *Host) preflight(ctx context.Context, l cluster.Layout, nodes int, warn func(string)) error {
-	if err := checkSocketPaths(l); err != nil {
+func (u *upRun) preflight(ctx context.Context, warn func(string)) error {
+	if err := checkSocketPaths(u.layout); err != nil {
 		return err
 	}
-	if h.Preflight == nil {
+	if u.host.Preflight == nil {
 		return nil
 	}
-	return h.Preflight(ctx, l.Name, nodes, warn)
+	p := Plan{Cluster: u.spec.Name, Exists: !u.fresh, Nodes: u.spec.NodeCount()}
+	if d, ok := u.driver.(cluster.Storer); ok && p.Nodes > 0 {
+		var err error
+		if p.DataDir, err = d.DataDir(ctx); err != nil {
+			return err
+		}
+	}
+	return u.host.Preflight(ctx, p, warn)
 }
 
 // choosePort returns a free port of 127.0.0.1 for the API server of a new cluster, which neither the cluster publishes nor another

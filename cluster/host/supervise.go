@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,9 +34,10 @@ const (
 	healthyAfter = 30 * time.Second // of running, after which earlier crashes are forgotten
 	mendInterval = 3 * time.Second
 
-	spaceInterval = time.Second // between looks at the free space of a full disk
-	minFree       = 16 << 20    // bytes that a control plane needs on its disk
-	recordSize    = 32 << 10    // bytes of the supervisor's file, which is as long from the start
+	spaceInterval = time.Second      // between looks at the free space of a full disk
+	maxSpaceDelay = 30 * time.Second // between starts that fail for lack of space, although there seems to be some
+	trimInterval  = 10 * time.Second // between looks at the length of the log
+	recordSize    = 32 << 10         // bytes of the supervisor's file, which is as long from the start
 
 	// killSignal makes a supervisor kill the control plane instead of stopping it.
 	killSignal = syscall.SIGUSR1
@@ -50,6 +51,7 @@ type supervisor struct {
 	lock   *statefile.Lock
 	state  cluster.Supervision
 
+	spaceDelay time.Duration // before the next start after a death for lack of space; zero unless the last death was one
 	stop, kill <-chan os.Signal
 	stopMend   context.CancelFunc
 }
@@ -71,6 +73,7 @@ func Supervise(dir, engine string, mend func(context.Context, cluster.Layout) er
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.stopMend = cancel
+	go s.keepLogShort(ctx)
 	if mend != nil {
 		go s.keepMending(ctx, mend)
 	}
@@ -79,6 +82,22 @@ func Supervise(dir, engine string, mend func(context.Context, cluster.Layout) er
 		return 1
 	}
 	return 0
+}
+
+// keepLogShort bounds the log that this process and the control plane write to.
+func (s *supervisor) keepLogShort(ctx context.Context) {
+	tick := time.NewTicker(trimInterval)
+	defer tick.Stop()
+	for {
+		if err := cluster.TrimLog(s.layout.LogFile(cluster.ControlPlane)); err != nil && !cluster.DiskFull(err) {
+			s.log.Error("trim log", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *supervisor) keepMending(ctx context.Context, mend func(context.Context, cluster.Layout) error) {
@@ -123,14 +142,16 @@ func (s *supervisor) run() error {
 		if crash == nil {
 			return s.save(cluster.SupervisionStopped)
 		}
-		if free(s.layout.Dir()) < minFree { // it died of that, or would
+		ran := time.Since(began)
+		if s.lackedSpace(crash) {
 			s.log.Error("control plane died, and the disk is full", "reason", crash.Reason)
-			if stopped, err := s.waitForSpace(crash); stopped || err != nil {
+			if stopped, err := s.waitForSpace(crash, ran); stopped || err != nil {
 				return errors.Join(err, s.save(cluster.SupervisionStopped))
 			}
 			continue
 		}
-		delay, again := s.count(crash, time.Since(began))
+		s.spaceDelay = 0
+		delay, again := s.count(crash, ran)
 		if !again {
 			s.log.Error("control plane died too often, it stays down", "reason", crash.Reason, "crashes", s.state.Crashes.InARow)
 			return errors.Join(errors.New(crash.Reason), s.save(cluster.SupervisionGaveUp))
@@ -219,34 +240,46 @@ func (s *supervisor) wait(delay time.Duration) (stopped bool, err error) {
 	return true, nil
 }
 
+// lackedSpace reports whether the control plane died of a full disk, or would at the next start. There may be space and the user
+// may not have it, for a quota.
+func (s *supervisor) lackedSpace(crash *cluster.Crash) bool {
+	if cluster.CheckDisk(s.layout.Dir()) != nil {
+		return true
+	}
+	for _, text := range append([]string{crash.Reason}, crash.Log...) {
+		if strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
 // waitForSpace notes a crash that does not count towards giving up, and waits until the disk has free space again. It returns
 // true if the supervisor is told to stop meanwhile.
-func (s *supervisor) waitForSpace(crash *cluster.Crash) (stopped bool, err error) {
+func (s *supervisor) waitForSpace(crash *cluster.Crash, ran time.Duration) (stopped bool, err error) {
 	c := &s.state.Crashes
 	c.Count, c.Last = c.Count+1, crash
 	if c.First == nil {
 		c.First = crash
 	}
-	c.Waiting = fmt.Sprintf("the disk of %s has %d MB free", s.layout.Dir(), minFree>>20)
+	c.Waiting = fmt.Sprintf("the disk of %s is full: the control plane is started again once %d MB are free", s.layout.Dir(), cluster.MinDisk>>20)
 	defer func() { c.Waiting = "" }()
-	for free(s.layout.Dir()) < minFree {
-		if stopped, err := s.wait(spaceInterval); stopped || err != nil {
+	if ran >= healthyAfter {
+		s.spaceDelay = 0
+	}
+	s.spaceDelay = min(max(2*s.spaceDelay, spaceInterval), maxSpaceDelay)
+	for delay := s.spaceDelay; ; delay = spaceInterval {
+		if stopped, err := s.wait(delay); stopped || err != nil {
 			return stopped, err
 		}
+		if free, err := cluster.DiskFree(s.layout.Dir()); err != nil || free >= cluster.MinDisk {
+			return false, nil //nolint:nilerr // the start shows what is wrong
+		}
 	}
-	return false, nil
 }
 
-// free returns how many bytes this user can still write to the file system of a directory; a lot if that is unknown.
-func free(dir string) uint64 {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
-		return math.MaxUint64
-	}
-	return s.Bavail * uint64(s.Bsize)
-}
-
-// save writes the state in place and always with the same length, since a control plane may well have died of a full disk.
+// save writes the state in place and always with the same length, since a control plane may well have died of a full disk. Where even
+// that needs space, as with copy on write, the state is not written: supervising goes on.
 func (s *supervisor) save(state cluster.SupervisionState) error {
 	s.state.State = state
 	data, err := json.Marshal(s.state)
@@ -261,7 +294,7 @@ func (s *supervisor) save(state cluster.SupervisionState) error {
 	for len(data) < recordSize {
 		data = append(data, '\n')
 	}
-	if _, err := s.lock.File().WriteAt(data, 0); err != nil {
+	if _, err := s.lock.File().WriteAt(data, 0); err != nil && !cluster.DiskFull(err) {
 		return fmt.Errorf("write %s: %w", s.layout.SupervisorFile(), err)
 	}
 	return nil

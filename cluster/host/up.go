@@ -164,7 +164,7 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err := u.chooseKubeconfig(warn); err != nil {
 		return nil, err
 	}
-	if err := u.host.preflight(ctx, u.layout, u.spec.NodeCount(), warn); err != nil {
+	if err := u.preflight(ctx, warn); err != nil {
 		return nil, err
 	}
 	if err := finishStop(ctx, u.layout); err != nil {

@@ -27,17 +27,18 @@ func (d *Driver) bundle(clusterName, node string) bundle {
 	return bundle{filepath.Join(d.root, clusterName, node)}
 }
 
-func (b bundle) name() string       { return filepath.Base(b.dir) }
-func (b bundle) clusterDir() string { return filepath.Dir(b.dir) }
-func (b bundle) scope() scope       { return scopeOf(b.clusterDir()) }
-func (b bundle) config() string     { return filepath.Join(b.dir, "config.json") }
-func (b bundle) rootfs() string     { return filepath.Join(b.dir, "rootfs") } // where the overlay is mounted
-func (b bundle) upper() string      { return filepath.Join(b.dir, "upper") }
-func (b bundle) work() string       { return filepath.Join(b.dir, "work") }
-func (b bundle) varDir() string     { return filepath.Join(b.dir, "var") }
-func (b bundle) console() string    { return filepath.Join(b.dir, "console.log") }
-func (b bundle) pidFile() string    { return filepath.Join(b.dir, "init.pid") }
-func (b bundle) offFile() string    { return filepath.Join(b.dir, "off") } // exists if Stop or Kill ended the node
+func (b bundle) name() string          { return filepath.Base(b.dir) }
+func (b bundle) clusterDir() string    { return filepath.Dir(b.dir) }
+func (b bundle) scope() scope          { return scopeOf(b.clusterDir()) }
+func (b bundle) config() string        { return filepath.Join(b.dir, "config.json") }
+func (b bundle) rootfs() string        { return filepath.Join(b.dir, "rootfs") } // where the overlay is mounted
+func (b bundle) upper() string         { return filepath.Join(b.dir, "upper") }
+func (b bundle) work() string          { return filepath.Join(b.dir, "work") }
+func (b bundle) varDir() string        { return filepath.Join(b.dir, "var") }
+func (b bundle) console() string       { return filepath.Join(b.dir, "console.log") }
+func (b bundle) supervisorLog() string { return filepath.Join(b.dir, "supervisor.log") }
+func (b bundle) pidFile() string       { return filepath.Join(b.dir, "init.pid") }
+func (b bundle) offFile() string       { return filepath.Join(b.dir, "off") } // exists if Stop or Kill ended the node
 
 // supervisorLock is the file that the node's supervisor holds the lock on.
 func (b bundle) supervisorLock() string { return filepath.Join(b.dir, "supervisor") }

@@ -210,7 +210,7 @@ func (d *Driver) launch(ctx context.Context, b bundle) error {
 // spawn starts the supervisor and waits for its report. ended is closed when the process has ended; it is nil if the
 // process could not be started.
 func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, err error) {
-	log, err := statefile.OpenLog(filepath.Join(b.dir, "supervisor.log"), 0o600)
+	log, err := statefile.OpenLog(b.supervisorLog(), 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,29 @@ func (s *supervisor) run(ctx context.Context) error {
 		return err
 	}
 	defer closePorts()
+	go s.keepLogsShort(ctx)
 	return s.keepRunning(ctx)
+}
+
+// trimInterval is the time between two looks at the length of the logs.
+const trimInterval = time.Minute
+
+// keepLogsShort bounds the logs that this process and the node's init write to.
+func (s *supervisor) keepLogsShort(ctx context.Context) {
+	tick := time.NewTicker(trimInterval)
+	defer tick.Stop()
+	for {
+		for _, path := range []string{s.console(), s.supervisorLog()} {
+			if err := cluster.TrimLog(path); err != nil && !cluster.DiskFull(err) {
+				s.log.Error("trim log", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // claim makes this process the node's only supervisor until the process ends.
@@ -209,9 +231,6 @@ func (s *supervisor) boot(ctx context.Context) (pid int, err error) {
 
 // createContainer runs `runc create`. The output of the container, and runc's own errors, go to the console log.
 func (s *supervisor) createContainer(ctx context.Context, r runc) (pid int, err error) {
-	if info, err := os.Stat(s.console()); err == nil && info.Size() > 1<<20 {
-		_ = os.Remove(s.console()) // the log of earlier runs; if it stays, it only grows on
-	}
 	console, err := statefile.OpenLog(s.console(), 0o600)
 	if err != nil {
 		return 0, fmt.Errorf("open the console log: %w", err)

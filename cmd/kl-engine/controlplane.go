@@ -19,9 +19,6 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// maxOwnLog is the size in bytes at which the process's own log, its standard error, is truncated at a start.
-const maxOwnLog = 8 << 20
-
 // runControlPlane is the control-plane role.
 func runControlPlane(ctx context.Context, args []string, started time.Time) error {
 	fs := flag.NewFlagSet("control-plane", flag.ContinueOnError)
@@ -35,11 +32,6 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	}
 	if err := dropProxies(); err != nil {
 		return err
-	}
-	if info, err := os.Stderr.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxOwnLog {
-		if err := os.Stderr.Truncate(0); err != nil {
-			return fmt.Errorf("truncate log: %w", err)
-		}
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	slog.SetDefault(logger) // the standard library's log uses it too
