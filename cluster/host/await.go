@@ -96,7 +96,7 @@ func (w *watcher) gone(err error) error {
 	case rerr != nil:
 		return rerr
 	case s.Crashes.Waiting != "":
-		e := failure(w.up.layout, errExited)
+		e := w.up.failure(errExited)
 		e.Err, e.Hint = errors.New(s.Crashes.Waiting), "free some space on that disk"
 		return e
 	case s.Crashes.Count-w.crashes > maxCrashesOfUp:

@@ -34,7 +34,7 @@ func (h *Host) change(ctx context.Context, name, command string, f func(context.
 	if err != nil {
 		return err
 	}
-	defer lock.Remove()
+	defer release(l, lock)
 	return h.changeLocked(ctx, l, steps, f)
 }
 

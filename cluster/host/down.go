@@ -25,7 +25,7 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	defer lock.Remove()
+	defer release(l, lock)
 	_, statErr := os.Stat(l.Dir())
 	existed = statErr == nil
 	drivers, err := h.driversOf(ctx, l)

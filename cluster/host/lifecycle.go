@@ -18,15 +18,19 @@ import (
 // Up start it again. Stopping a stopped cluster does nothing.
 func (h *Host) Stop(ctx context.Context, name string) error {
 	return h.change(ctx, name, "kl stop", func(ctx context.Context, c *change) error {
-		for _, n := range c.nodes { // all marks first: the control plane restarts nodes that go off unmarked
-			if err := mark(c.layout.NodeStoppedFile(n.Name)); err != nil {
-				return err
-			}
+		err := markAll(c.layout, []driverNodes{{c.driver, c.nodes}}) // first: the control plane restarts nodes that go off unmarked
+		if err != nil && !cluster.DiskFull(err) {
+			return err
 		}
 		if err := c.resumePlane(ctx); err != nil { // a frozen process cannot end itself
 			return err
 		}
-		err := c.each(ctx, c.nodes, func(ctx context.Context, n cluster.Node) (string, error) { return "stopped", c.stopNode(ctx, n) })
+		if err != nil { // without marks, it must not see the nodes go
+			if err := c.stopPlane(ctx, cluster.StepControlPlane); err != nil {
+				return err
+			}
+		}
+		err = c.each(ctx, c.nodes, func(ctx context.Context, n cluster.Node) (string, error) { return "stopped", c.stopNode(ctx, n) })
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,8 +30,18 @@ func (h holder) String() string {
 	return fmt.Sprintf("process %d (%s)", h.PID, h.Command)
 }
 
+// release gives a cluster's lock back. Its file stays as long as the cluster does: on a full disk there may be no new one.
+func release(l cluster.Layout, lock *statefile.Lock) {
+	if _, err := os.Lstat(l.Dir()); errors.Is(err, fs.ErrNotExist) {
+		lock.Remove()
+		return
+	}
+	_ = lock.Write(nil) // the holder; a stale one does no harm, since readers check the lock first
+	lock.Unlock()
+}
+
 // acquire takes a cluster's lock, which a verb holds from its first look at the cluster to its last write. If another
-// process has the lock, acquire tells steps and waits until the lock is free or ctx ends. The caller removes the lock.
+// process has the lock, acquire tells steps and waits until the lock is free or ctx ends. The caller releases the lock.
 func acquire(ctx context.Context, l cluster.Layout, command string, steps *recorder) (*statefile.Lock, error) {
 	fail := func(err error, hint string) (*statefile.Lock, error) {
 		return nil, &cluster.Error{Op: "lock cluster " + l.Name, Err: err, Hint: hint}
@@ -62,7 +74,7 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 		err = lock.Write(data)
 	}
 	if err != nil && !cluster.DiskFull(err) { // who has the lock is told to others; what frees space must not depend on it
-		lock.Remove()
+		release(l, lock)
 		return fail(err, "")
 	}
 	return lock, nil

@@ -22,7 +22,7 @@ func (h *Host) MergeKubeconfig(ctx context.Context, name string) (file, context 
 	if err != nil {
 		return "", "", err
 	}
-	defer lock.Remove()
+	defer release(l, lock)
 	context, err = kubeconfig.Merge(ctx, l, file, true)
 	return file, context, err
 }

@@ -95,24 +95,38 @@ func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) e
 				return "", err
 			}
 		}
-		log, err := c.kubectl(ctx, name, "delete", "node", name, "--ignore-not-found")
+		done, err := c.deleteObject(ctx, name)
 		if ctx.Err() != nil {
 			return "", errors.Join(context.Cause(ctx), err)
-		}
-		if err != nil {
-			err = &cluster.Error{Op: "delete Node object", Node: name, Err: err, Log: log,
-				Hint: "'kl kubectl delete node " + name + "' once the API answers"}
 		}
 		if failed := c.forgetNode(name); failed != nil { // last, so that a removal that is interrupted can be given again
 			err = errors.Join(err, failed)
 		}
-		return "removed", err
+		return done, err
 	})
+}
+
+// deleteObject deletes the Node object, and returns what has been done then. Without a control plane that serves, the object stays: the cloud
+// provider deletes it later, as that of a node without a machine.
+func (c *change) deleteObject(ctx context.Context, name string) (done string, err error) {
+	phase, _, err := PhaseOf(c.layout)
+	if err != nil {
+		return "", err
+	}
+	if phase == cluster.PhaseStopped || phase == cluster.PhaseCrashed {
+		return "removed; its Node object goes once the API serves", nil
+	}
+	if log, err := c.kubectl(ctx, name, "delete", "node", name, "--ignore-not-found"); err != nil {
+		return "", &cluster.Error{Op: "delete Node object", Node: name, Err: err, Log: log,
+			Hint: "'kl kubectl delete node " + name + "' once the API answers"}
+	}
+	return "removed", nil
 }
 
 // deleteNode deletes a node from the backend.
 func (c *change) deleteNode(ctx context.Context, n cluster.Node) error {
-	if err := mark(c.layout.NodeStoppedFile(n.Name)); err != nil { // else the control plane restarts it as it goes off
+	// Else the control plane restarts it as it goes off. On a full disk it may do that in vain, until the node is gone.
+	if err := mark(c.layout.NodeStoppedFile(n.Name)); err != nil && !cluster.DiskFull(err) {
 		return err
 	}
 	if err := c.driver.Delete(ctx, n); err != nil {

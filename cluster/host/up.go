@@ -87,7 +87,7 @@ func (h *Host) lockedUp(ctx context.Context, want cluster.Spec, o UpOptions, f f
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Remove()
+	defer release(r.layout, lock)
 	return f(ctx, r)
 }
 

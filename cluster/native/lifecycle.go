@@ -173,7 +173,11 @@ func (b bundle) halt(ctx context.Context, gracePeriod time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := statefile.Write(b.offFile(), nil, 0o600); err != nil { // first of all: the supervisor must not restart the node
+	err = statefile.Write(b.offFile(), nil, 0o600) // first of all: the supervisor must not restart the node
+	if cluster.DiskFull(err) {
+		err = b.killSupervisors(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	rc := r.runc(b.scope())

@@ -38,6 +38,7 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"mesh":         meshCommand,
 		"truth":        truthCommand,
 		"screen":       screenCommand,
+		"disk":         diskCommand,
 	}
 }
 

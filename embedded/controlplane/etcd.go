@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net/url"
+	"sync"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -20,11 +21,19 @@ type etcd struct {
 	files  files
 	spec   cluster.Spec
 	logger *zap.Logger
+
+	report func(error)
 }
 
-var _ lifecycle.Component = (*etcd)(nil)
+var (
+	_ lifecycle.Component = (*etcd)(nil)
+	_ lifecycle.Reporter  = (*etcd)(nil)
+)
 
 func (e *etcd) Name() cluster.ComponentName { return cluster.Etcd }
+
+// Report implements lifecycle.Reporter. report is called with why etcd accepts no writes, and with nil once it does.
+func (e *etcd) Report(report func(error)) { e.report = report }
 
 // Run works once a process, see upstreamUnits.
 func (e *etcd) Run(ctx context.Context, ready func()) error {
@@ -41,6 +50,12 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("wait for etcd: %w", err)
 	}
 	ready()
+	space := etcdSpace{server: srv.Server, dir: config.Dir, logger: e.logger, report: e.report}
+	keeping, stop := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { space.keep(keeping) })
+	defer kept.Wait()
+	defer stop()
 	return wait(ctx, nil, srv.Err()) // a nil channel never fires
 }
 

@@ -3,8 +3,10 @@ package controlplane
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strconv"
 
 	"github.com/go-logr/logr"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // logs holds the loggers of the upstream components. Each has a file, rotated at 10 MB with one old file.
@@ -51,7 +54,7 @@ func openLogs(l cluster.Layout, spec cluster.Spec) (*logs, error) {
 	klog.SetLoggerWithOptions(o.kubernetes(cluster.KubeAPIServer), klog.ContextualLogger(true))
 
 	encoder := zapcore.NewConsoleEncoder(zapEncoding())
-	o.zap = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(o.files[cluster.Etcd]), zapcore.WarnLevel))
+	o.zap = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(o.files[cluster.Etcd]), zapcore.WarnLevel), zap.WithFatalHook(fatal{l}))
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, o.files[cluster.Etcd], o.files[cluster.Etcd]))
 	return o, nil
 }
@@ -67,6 +70,22 @@ func (o *logs) close() error {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// fatal ends the process when etcd cannot go on, as when the disk is full, and leaves the reason behind for its supervisor.
+type fatal struct{ layout cluster.Layout }
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (f fatal) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
+	reason := "etcd: " + entry.Message
+	for _, field := range fields {
+		if err, ok := field.Interface.(error); ok && field.Type == zapcore.ErrorType {
+			reason += ": " + err.Error()
+		}
+	}
+	fmt.Fprintln(os.Stderr, "fatal error:", reason)
+	_ = statefile.Write(f.layout.FailedFile(), []byte(reason+"\n"), 0o600) // fails if the disk is full, which the supervisor sees
+	zapcore.WriteThenFatal.OnWrite(entry, fields)
 }
 
 // zapEncoding makes etcd's lines look like the other components'.

@@ -32,12 +32,16 @@ const (
 	containerdSocket  = "/run/containerd/containerd.sock"
 	criEndpoint       = "unix://" + containerdSocket
 	minFreeMemory     = "50Mi" // with less, the node evicts pods
-	fullPercent       = 100    // turns image garbage collection off: an image that was loaded cannot be pulled again
+	fullPercent       = 100    // of the disk, below which no image is removed for lack of space: the disk belongs to the host
 	staticPods        = "/etc/kubernetes/manifests"
 	kubeletHealthPort = 10248
 	statusInterval    = time.Second     // upstream: 10 s
 	statusReport      = 5 * time.Minute // upstream's, which holds only as long as the interval is upstream's, too
 	maxPodProcesses   = 4096            // a pod that forks without end stops there, not at the machine's limit
+
+	// unusedImageAge is how long the kubelet keeps an image that no pod uses, counted from its own start. Images that were loaded are
+	// pinned, and stay.
+	unusedImageAge = 7 * 24 * time.Hour
 )
 
 // kubeletConfiguration returns kl's configuration of the kubelet, before the user's patch. seccomp says whether the kernel has it:
@@ -83,6 +87,7 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64, seccomp
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		ImageGCHighThresholdPercent: new(int32(fullPercent)),
+		ImageMaximumGCAge:           metav1.Duration{Duration: unusedImageAge},
 		PodPidsLimit:                new(int64(maxPodProcesses)),
 		SeccompDefault:              new(seccomp),
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"strings"
 	"testing"
+	"time"
 
 	cadvisorapi "github.com/google/cadvisor/info/v1"
 	cadvisorv2 "github.com/google/cadvisor/info/v2"
@@ -38,6 +39,7 @@ type essentials struct {
 	Eviction, Reserved                                       map[string]string
 	Gates                                                    map[string]bool
 	ImageGC, MaxPods                                         int32
+	ImageAge                                                 time.Duration
 	Pids                                                     int64
 	Seccomp                                                  bool
 	TLS                                                      string
@@ -52,7 +54,7 @@ func essentialsOf(k *kubeletconfig.KubeletConfiguration) essentials {
 		Rotate: k.RotateCertificates, ServerBootstrap: k.ServerTLSBootstrap, Anonymous: k.Authentication.Anonymous.Enabled,
 		Webhook: k.Authentication.Webhook.Enabled, IPTables: k.MakeIPTablesUtilChains, DNS: k.ClusterDNS, Domain: k.ClusterDomain,
 		Taints: k.RegisterWithTaints, Eviction: k.EvictionHard, Reserved: k.SystemReserved, Gates: k.FeatureGates,
-		ImageGC: k.ImageGCHighThresholdPercent, MaxPods: k.MaxPods, Pids: k.PodPidsLimit, Seccomp: k.SeccompDefault,
+		ImageGC: k.ImageGCHighThresholdPercent, ImageAge: k.ImageMaximumGCAge.Duration, MaxPods: k.MaxPods, Pids: k.PodPidsLimit, Seccomp: k.SeccompDefault,
 		TLS: k.TLSMinVersion, Suites: k.TLSCipherSuites, Profiling: k.EnableProfilingHandler,
 	}
 }
@@ -68,7 +70,7 @@ func TestKubeletConfiguration(t *testing.T) {
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		Reserved: map[string]string{"cpu": "500m"}, Gates: map[string]bool{"NodeLogQuery": true},
-		ImageGC: 100, MaxPods: 110, Pids: 4096, Seccomp: true, TLS: "VersionTLS12", Suites: cluster.CipherSuiteNames(),
+		ImageGC: 100, ImageAge: 168 * time.Hour, MaxPods: 110, Pids: 4096, Seccomp: true, TLS: "VersionTLS12", Suites: cluster.CipherSuiteNames(),
 	}
 	for _, tt := range []struct {
 		name   string

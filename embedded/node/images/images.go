@@ -22,6 +22,13 @@ import (
 // namespace is containerd's namespace of the kubelet.
 const namespace = "k8s.io"
 
+// The label with which the kubelet spares an image when it removes those that were not used for long: one that was loaded cannot be
+// pulled again.
+const (
+	pinKey = "io.cri-containerd.pinned"
+	pinned = "pinned"
+)
+
 // Store is the image store of a running containerd. It is safe for concurrent use.
 type Store struct {
 	client *containerd.Client
@@ -86,6 +93,7 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 		containerd.WithImageRefTranslator(normalize),
 		containerd.WithDigestRef(func(d digest.Digest) string { return "kl.local/imported@" + d.String() }),
 		containerd.WithSkipDigestRef(func(name string) bool { return name != "" }),
+		containerd.WithImageLabels(map[string]string{pinKey: pinned}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("import archive: %w", err)
@@ -94,7 +102,37 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 	if err != nil {
 		return nil, errors.Join(err, s.restore(context.WithoutCancel(ctx), before, imported))
 	}
+	if err := s.unpin(ctx, before, all); err != nil {
+		return nil, err
+	}
 	return s.describe(ctx, all), nil
+}
+
+// unpin lets the kubelet collect what has lost its name to an imported image, as every build but the last one of an image that is loaded
+// again and again: it has no name left but the one by digest that Import gave it.
+func (s *Store) unpin(ctx context.Context, before, imported []coreimages.Image) error {
+	taken, named := map[string]digest.Digest{}, map[digest.Digest]bool{}
+	for _, image := range imported {
+		taken[image.Name] = image.Target.Digest
+		named[image.Target.Digest] = true
+	}
+	for _, image := range before {
+		if _, lost := taken[image.Name]; !lost && byDigest(image) != "" {
+			named[image.Target.Digest] = true
+		}
+	}
+	for _, image := range before {
+		now, lost := taken[image.Name]
+		old := byDigest(image)
+		if !lost || old == "" || now == image.Target.Digest || named[image.Target.Digest] {
+			continue
+		}
+		_, err := s.client.ImageService().Update(ctx, coreimages.Image{Name: old, Target: image.Target}, "labels."+pinKey)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("unpin image %s: %w", old, err)
+		}
+	}
+	return nil
 }
 
 // finish unpacks imported images and adds the names by digest with which a pod may ask for them. It returns all names.
@@ -123,11 +161,11 @@ func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]core
 	return imported, nil
 }
 
-// byDigest returns the name of an image's repository with the digest of the image, "" if its name has a digest already. The
+// byDigest returns the name of an image's repository with the digest of the image, "" if its name is a digest or has one already. The
 // kubelet asks for name@digest, and for name:tag@digest, under this name.
 func byDigest(image coreimages.Image) string {
 	ref, err := reference.ParseNormalizedNamed(image.Name)
-	if err != nil {
+	if err != nil || strings.HasPrefix(image.Name, "sha256:") {
 		return ""
 	}
 	if _, has := ref.(reference.Digested); has {

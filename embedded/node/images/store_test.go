@@ -211,6 +211,39 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// TestImportPins loads three builds of an image under one name, of which one has another name as well. The kubelet spares what has a
+// name, and may remove what has lost it.
+func TestImportPins(t *testing.T) {
+	needRoot(t)
+	ctx, s, _ := newStore(t)
+	builds := make([]string, 0, 3)
+	for _, names := range [][]string{{"app:dev"}, {"app:dev", "app:v1"}, {"app:dev"}} {
+		data, _ := dockerArchive(t, strings.Repeat("x", len(builds)+1), names...)
+		imported, err := s.Import(ctx, bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		builds = append(builds, "docker.io/library/app@"+imported[0].Digest)
+		// As containerd's CRI plugin names it.
+		image, err := s.client.ImageService().Get(ctx, builds[len(builds)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		image.Name, image.Labels = imported[0].Config, nil
+		if _, err := s.client.ImageService().Create(ctx, image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]bool{
+		"docker.io/library/app:dev": true, "docker.io/library/app:v1": true, builds[0]: false, builds[1]: true, builds[2]: true,
+	} {
+		image, err := s.client.ImageService().Get(ctx, name)
+		if got := image.Labels["io.cri-containerd.pinned"] == "pinned"; err != nil || got != want {
+			t.Errorf("%s is pinned: %t (%v), want %t", name, got, err, want)
+		}
+	}
+}
+
 func TestImportWithoutName(t *testing.T) {
 	needRoot(t)
 	ctx, s, _ := newStore(t)
