@@ -49,13 +49,13 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 	if err := wait(ctx, srv.Server.ReadyNotify(), srv.Err()); err != nil {
 		return fmt.Errorf("wait for etcd: %w", err)
 	}
-	ready()
 	space := etcdSpace{server: srv.Server, dir: config.Dir, logger: e.logger, report: e.report}
 	keeping, stop := context.WithCancel(ctx)
 	var kept sync.WaitGroup
 	kept.Go(func() { space.keep(keeping) })
 	defer kept.Wait()
 	defer stop()
+	ready()
 	return wait(ctx, nil, srv.Err()) // a nil channel never fires
 }
 
