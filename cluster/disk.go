@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // Limits of free disk space, in bytes.
@@ -66,7 +68,7 @@ func TrimLog(path string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	f, err := statefile.OpenLog(path, 0o600)
 	if err != nil {
 		return err
 	}

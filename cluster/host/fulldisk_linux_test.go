@@ -26,7 +26,9 @@ func TestFullDisk(t *testing.T) {
 	ballast := filepath.Join(string(b.Home), "ballast")
 	fillDisk(t, ballast)
 	kill(t, b, planePID(t, b))
-	waits := func(i host.Info) bool { return strings.Contains(i.Reason, "is full: the control plane is started again once 80 MB are free") }
+	waits := func(i host.Info) bool {
+		return strings.Contains(i.Reason, "is full: the control plane is started again once 80 MB are free")
+	}
 	info := b.eventually(t, "waits for space", waits)
 	if info.Phase != cluster.PhaseCrashed || info.Crashes == nil || info.Crashes.InARow != 0 {
 		t.Errorf("%+v, crashes %+v", info, info.Crashes)
@@ -37,7 +39,7 @@ func TestFullDisk(t *testing.T) {
 	fillDisk(t, ballast)
 	kill(t, b, planePID(t, b))
 	b.eventually(t, "waits for space", waits)
-	must(t, b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{Force: true}))
+	must(t, b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{Force: true, DeleteVolumes: true}))
 	if spec, err := cluster.ReadSpec(b.Home.Cluster("demo")); err != nil || spec.NodeCount() != 1 {
 		t.Errorf("%d nodes in cluster.yaml (%v), want 1", spec.NodeCount(), err)
 	}
