@@ -81,9 +81,9 @@ func (c *change) node(name string) (cluster.Node, error) {
 		Hint: "'kl node list' shows them"}
 }
 
-// unable says that the cluster's driver lacks a capability.
-func (c *change) unable(op string, n cluster.Node) error {
-	return &cluster.Error{Op: op, Node: n.Name, Err: fmt.Errorf("driver %s cannot do that", c.driver.Name())}
+// unable says that a driver lacks a capability.
+func unable(d cluster.Driver, op string, n cluster.Node) error {
+	return &cluster.Error{Op: op, Node: n.Name, Err: fmt.Errorf("driver %s cannot do that", d.Name())}
 }
 
 // mark creates an empty file, which tells other processes something by existing. Nodes can write to the directory.

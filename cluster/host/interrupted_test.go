@@ -112,3 +112,27 @@ func TestStartAfterAnInterruptedStop(t *testing.T) {
 		t.Errorf("the control plane is process %d, and was %d", now, pid)
 	}
 }
+
+// A node whose stop was interrupted may be about to end: it is stopped after all before it is started.
+func TestNodeStartAfterAnInterruptedStop(t *testing.T) {
+	for name, start := range map[string]func(b *bench) error{
+		"kl start": func(b *bench) error {
+			return second(b.Start(t.Context(), "demo", host.UpOptions{Timeout: time.Minute}))
+		},
+		"kl node start": func(b *bench) error { return b.StartNode(t.Context(), "demo", "n1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.mustUp(t, request(2))
+			must(t, os.WriteFile(b.Home.Cluster("demo").NodeStoppedFile("n1"), nil, 0o600)) // the stop has come this far
+			before := len(b.fake.History())
+			must(t, start(b))
+			if did := b.fake.History()[before:]; !slices.Equal(did, []string{"stop demo/n1", "start demo/n1"}) {
+				t.Errorf("the driver did %q", did)
+			}
+			b.expectStates(t, "n1 Running", "n2 Running")
+		})
+	}
+}
+
+func second(_ *host.Result, err error) error { return err }

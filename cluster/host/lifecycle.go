@@ -30,7 +30,9 @@ func (h *Host) Stop(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		err = c.each(ctx, c.nodes, func(ctx context.Context, n cluster.Node) (string, error) { return "stopped", c.stopNode(ctx, n) })
+		err = c.each(ctx, c.nodes, func(ctx context.Context, n cluster.Node) (string, error) {
+			return "stopped", stopNode(ctx, c.driver, n)
+		})
 		if err != nil {
 			return err
 		}
@@ -91,7 +93,7 @@ func (h *Host) Pause(ctx context.Context, name string) error {
 			}
 			p, ok := c.driver.(cluster.Pauser)
 			if !ok {
-				return "", c.unable("pause node", n)
+				return "", unable(c.driver, "pause node", n)
 			}
 			return "paused", p.Pause(ctx, n)
 		})
@@ -117,7 +119,7 @@ func (h *Host) Resume(ctx context.Context, name string) error {
 			}
 			p, ok := c.driver.(cluster.Pauser)
 			if !ok {
-				return "", c.unable("resume node", n)
+				return "", unable(c.driver, "resume node", n)
 			}
 			return "running", p.Resume(ctx, n)
 		})
@@ -188,21 +190,36 @@ func frozen(pid int) bool {
 }
 
 // stopNode turns a node off; a paused one is resumed first.
-func (c *change) stopNode(ctx context.Context, n cluster.Node) error {
+func stopNode(ctx context.Context, d cluster.Driver, n cluster.Node) error {
 	if n.State == cluster.NodeStopped {
 		return nil
 	}
-	if p, ok := c.driver.(cluster.Pauser); ok && n.State == cluster.NodePaused {
+	if p, ok := d.(cluster.Pauser); ok && n.State == cluster.NodePaused {
 		if err := p.Resume(ctx, n); err != nil {
 			return &cluster.Error{Op: "resume node", Node: n.Name, Err: err}
 		}
 	}
-	s, ok := c.driver.(cluster.Starter)
+	s, ok := d.(cluster.Starter)
 	if !ok {
-		return c.unable("stop node", n)
+		return unable(d, "stop node", n)
 	}
 	if err := s.Stop(ctx, n); err != nil {
 		return &cluster.Error{Op: "stop node", Node: n.Name, Err: err}
 	}
 	return nil
+}
+
+// finishNodeStop completes a stop that was interrupted and returns the node as it is then: one that is marked as stopped, and
+// still runs, may be about to end.
+func finishNodeStop(ctx context.Context, l cluster.Layout, d cluster.Driver, n cluster.Node) (cluster.Node, error) {
+	_, err := os.Stat(l.NodeStoppedFile(n.Name))
+	_, ok := d.(cluster.Starter)
+	if err != nil || !ok || n.State != cluster.NodeRunning && n.State != cluster.NodePaused {
+		return n, nil //nolint:nilerr // without the mark nothing was interrupted
+	}
+	if err := stopNode(ctx, d, n); err != nil {
+		return n, err
+	}
+	n.State = cluster.NodeStopped
+	return n, nil
 }

@@ -12,19 +12,23 @@ func (h *Host) StopNode(ctx context.Context, clusterName, node string) error {
 		if err := mark(c.layout.NodeStoppedFile(node)); err != nil {
 			return err
 		}
-		return c.stopNode(ctx, n)
+		return stopNode(ctx, c.driver, n)
 	})
 }
 
 // StartNode turns one node on again.
 func (h *Host) StartNode(ctx context.Context, clusterName, node string) error {
 	return h.nodeVerb(ctx, clusterName, node, "running", func(ctx context.Context, c *change, n cluster.Node) error {
+		n, err := finishNodeStop(ctx, c.layout, c.driver, n)
+		if err != nil {
+			return err
+		}
 		if err := unmark(c.layout.NodeStoppedFile(node)); err != nil {
 			return err
 		}
 		s, ok := c.driver.(cluster.Starter)
 		if !ok {
-			return c.unable("start node", n)
+			return unable(c.driver, "start node", n)
 		}
 		if n.State != cluster.NodeStopped {
 			return nil
@@ -38,7 +42,7 @@ func (h *Host) KillNode(ctx context.Context, clusterName, node string) error {
 	return h.nodeVerb(ctx, clusterName, node, "killed", func(ctx context.Context, c *change, n cluster.Node) error {
 		s, ok := c.driver.(cluster.Starter)
 		if !ok {
-			return c.unable("kill node", n)
+			return unable(c.driver, "kill node", n)
 		}
 		if err := mark(c.layout.NodeStoppedFile(node)); err != nil {
 			return err
@@ -52,7 +56,7 @@ func (h *Host) KillNode(ctx context.Context, clusterName, node string) error {
 func (h *Host) PartitionNode(ctx context.Context, clusterName, node string) error {
 	return h.nodeVerb(ctx, clusterName, node, "partitioned", func(_ context.Context, c *change, n cluster.Node) error {
 		if n.Driver == cluster.DriverSimulated {
-			return c.unable("partition node", n)
+			return unable(c.driver, "partition node", n)
 		}
 		return mark(c.layout.NodePartitionFile(node))
 	})

@@ -81,6 +81,10 @@ func (u *upRun) makeNode(ctx context.Context, spec cluster.NodeSpec) error {
 
 // startNode turns an existing node on.
 func (u *upRun) startNode(ctx context.Context, n cluster.Node) error {
+	n, err := finishNodeStop(ctx, u.layout, u.driver, n)
+	if err != nil {
+		return err
+	}
 	if err := unmark(u.layout.NodeStoppedFile(n.Name)); err != nil {
 		return err
 	}
@@ -97,7 +101,7 @@ func (u *upRun) startNode(ctx context.Context, n cluster.Node) error {
 			Hint: fmt.Sprintf("restore the file, or make the node again: 'kl node remove %s --name %s' and 'kl node add'", n.Name, n.Cluster),
 		}
 	}
-	err := fmt.Errorf("it is %s, and driver %s cannot change that", n.State, u.driver.Name())
+	err = fmt.Errorf("it is %s, and driver %s cannot change that", n.State, u.driver.Name())
 	if d, ok := u.driver.(cluster.Starter); ok && n.State == cluster.NodeStopped {
 		err = d.Start(ctx, n)
 	}

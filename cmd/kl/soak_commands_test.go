@@ -13,7 +13,10 @@ import (
 	"time"
 )
 
-const commandTimeout = 3 * time.Minute
+const (
+	commandTimeout = 3 * time.Minute
+	slowCommand    = 10 * time.Second // what it printed is logged
+)
 
 // command is kl with arguments for the cluster under test.
 func (s *soak) command(args ...string) *exec.Cmd { return s.commandFor(s.name, args...) }
@@ -52,6 +55,9 @@ func (s *soak) try(name string, args ...string) (out string, took time.Duration,
 	took = time.Since(began)
 	if err == nil {
 		s.verbs[verb(args)] = took
+	}
+	if took > slowCommand {
+		s.t.Logf("kl %s took %.1fs:\n%s", strings.Join(args, " "), took.Seconds(), text)
 	}
 	return string(text), took, err
 }
