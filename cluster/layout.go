@@ -48,9 +48,6 @@ func (l Layout) DriverFile() string { return l.path("driver") }
 // PKI is the path of a certificate or key, named as kubeadm names it: ca.crt, apiserver.key, front-proxy-client.crt, …
 func (l Layout) PKI(file string) string { return l.path("pki", file) }
 
-// BootstrapToken is the file that holds the token nodes join with (id.secret).
-func (l Layout) BootstrapToken() string { return l.PKI("bootstrap-token") }
-
 // EtcdDir is etcd's data directory.
 func (l Layout) EtcdDir() string { return l.path("etcd") }
 
@@ -60,11 +57,19 @@ func (l Layout) RunDir() string { return l.path("run") }
 // StatusSocket is where the control plane serves its Status and takes requests (HTTP).
 func (l Layout) StatusSocket() string { return l.path("run", "status.sock") }
 
-// TunnelDir holds the tunnel's socket alone; it is shown to every node at /kl/run.
-func (l Layout) TunnelDir() string { return l.path("run", "nodes") }
+// TunnelsDir holds the TunnelDir of each node. No node sees it.
+func (l Layout) TunnelsDir() string { return l.path("run", "tunnel") }
 
-// TunnelSocket is what node agents dial.
-func (l Layout) TunnelSocket() string { return l.path("run", "nodes", "tunnel.sock") }
+// TunnelDir holds one node's socket of the tunnel alone; it is shown to that node at /kl/run, read-only.
+func (l Layout) TunnelDir(node string) string { return filepath.Join(l.TunnelsDir(), node) }
+
+// TunnelSocket is what the node's agent dials.
+func (l Layout) TunnelSocket(node string) string {
+	return filepath.Join(l.TunnelDir(node), filepath.Base(NodeTunnelSocket))
+}
+
+// IdentityFile holds the NodeIdentity of a node. No node sees it.
+func (l Layout) IdentityFile(node string) string { return l.path("identities", node+".json") }
 
 // PrivateDir holds sockets and files of the control plane's parts, for each other. No node sees it.
 func (l Layout) PrivateDir() string { return l.path("private") }

@@ -8,14 +8,17 @@ const (
 	TunnelMountDir   = "/kl/run"  // Layout.TunnelDir on the host
 	NodeConfigFile   = "/kl/node/node.json"
 	NodeCAFile       = "/kl/node/ca.crt"
-	NodeBootstrap    = "/kl/node/bootstrap.kubeconfig"
 	NodeTunnelToken  = "/kl/node/tunnel-token"
 	NodeLogDir       = "/kl/node/logs"
 	SharedMountDir   = "/kl/shared" // Layout.SharedDir on the host
 	DisksDir         = "/kl/disks"  // what is mounted below it becomes a local PersistentVolume
-	NodeTunnelSocket = "/kl/run/tunnel.sock"
+	NodeTunnelSocket = "/kl/run/hub.sock"
 	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host
 )
+
+// TunnelServerName is the name in the certificate of the tunnel's hub. No node can have it, because the names of nodes have no
+// dots.
+const TunnelServerName = "tunnel.kl.internal"
 
 // NodeConfig is node.json: what a node is configured with before it starts. The node finds its own address on its default
 // route's interface and its pod range on its Node object.

@@ -126,7 +126,7 @@ func (f *Fake) file(n cluster.Node, cmd cluster.ExecSpec, write bool) int {
 // access reads or writes a file of the node: on the host if it is below a mount, else in memory.
 func (n *fakeNode) access(path string, data []byte, write bool) ([]byte, error) {
 	mounts := append([]cluster.Mount{
-		{Host: n.spec.TunnelDir, Node: cluster.TunnelMountDir}, {Host: n.spec.NodeDir, Node: cluster.NodeMountDir},
+		{Host: n.spec.TunnelDir, Node: cluster.TunnelMountDir, ReadOnly: true}, {Host: n.spec.NodeDir, Node: cluster.NodeMountDir},
 		{Host: n.spec.SharedDir, Node: cluster.SharedMountDir},
 	}, n.spec.Mounts...)
 	for _, m := range mounts {

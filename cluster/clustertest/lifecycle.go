@@ -255,7 +255,7 @@ func (b *bench) mounts(t *testing.T) {
 		}
 	}
 	for dir, host := range map[string]string{
-		cluster.TunnelMountDir: spec.TunnelDir, cluster.NodeMountDir: spec.NodeDir, cluster.SharedMountDir: spec.SharedDir, "/data/rw": writable,
+		cluster.NodeMountDir: spec.NodeDir, cluster.SharedMountDir: spec.SharedDir, "/data/rw": writable,
 	} {
 		if _, code := b.run(t, n, "from the node", "tee", dir+"/back"); code != 0 {
 			t.Errorf("%s is not writable", dir)
@@ -264,7 +264,9 @@ func (b *bench) mounts(t *testing.T) {
 			t.Errorf("%s on the host: %q, %v", dir, back, err)
 		}
 	}
-	if out, code := b.run(t, n, "x", "tee", "/data/ro/back"); code == 0 {
-		t.Errorf("the read-only mount was written to: %q", out)
+	for _, dir := range []string{"/data/ro", cluster.TunnelMountDir} {
+		if out, code := b.run(t, n, "x", "tee", dir+"/back"); code == 0 {
+			t.Errorf("%s is read-only, and was written to: %q", dir, out)
+		}
 	}
 }

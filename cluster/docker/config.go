@@ -92,7 +92,7 @@ func (d *Driver) mountsOf(spec cluster.NodeSpec) []mount.Mount {
 		{Type: mount.TypeVolume, Target: "/var", VolumeOptions: &mount.VolumeOptions{
 			Labels: map[string]string{labelOwner: d.owner, labelHome: string(d.home), labelCluster: spec.Cluster, labelNode: spec.Name},
 		}},
-		{Type: mount.TypeBind, Source: spec.TunnelDir, Target: cluster.TunnelMountDir},
+		{Type: mount.TypeBind, Source: spec.TunnelDir, Target: cluster.TunnelMountDir, ReadOnly: true},
 		{Type: mount.TypeBind, Source: spec.NodeDir, Target: cluster.NodeMountDir},
 	}
 	if spec.SharedDir != "" {

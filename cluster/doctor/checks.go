@@ -230,7 +230,7 @@ func ports(_ context.Context, s System) Result {
 // socketPath checks the limit of a Unix socket address: 108 bytes with the final zero, unix(7).
 func socketPath(_ context.Context, s System) Result {
 	const limit = 107
-	longest := len(s.Home.Cluster(s.LongName).TunnelSocket())
+	longest := len(s.Home.Cluster(s.LongName).TunnelSocket("n99"))
 	if longest > limit {
 		return Result{Level: Fail, Detail: fmt.Sprintf("KL_HOME makes socket paths of %d bytes; the system takes %d", longest, limit),
 			Fix: "use a shorter KL_HOME"}

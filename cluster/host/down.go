@@ -234,7 +234,7 @@ func (u *upRun) undoNodes(ctx context.Context, steps *recorder) error {
 		return err
 	}
 	for _, n := range u.made {
-		if err := os.RemoveAll(u.layout.NodeDir(n.Name)); err != nil {
+		if err := removeNodeFiles(u.layout, n.Name); err != nil {
 			return err
 		}
 	}

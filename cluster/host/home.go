@@ -48,7 +48,7 @@ func CheckHome(l cluster.Layout, make bool) error {
 	if err := checkNoexec(l.Home.PayloadDir("x")); err != nil {
 		return fail(err, "set KL_HOME to a directory that programs can be started from")
 	}
-	return checkSocketPaths(l)
+	return checkSocketPaths(l, nil)
 }
 
 // checkDirs checks what there is of the directories of kl and the cluster.
@@ -96,12 +96,17 @@ func above(path string) string {
 	}
 }
 
-// checkSocketPaths returns an error if the kernel would refuse the paths of the cluster's sockets.
-func checkSocketPaths(l cluster.Layout) error {
-	if n := len(l.RunDir()) + 1 + longestSocketName; n >= socketPathLimit {
+// checkSocketPaths returns an error if the kernel would refuse the paths of the cluster's sockets, one of which each of the
+// nodes has.
+func checkSocketPaths(l cluster.Layout, nodes []string) error {
+	longest := len(l.RunDir()) + 1 + longestSocketName
+	for _, node := range nodes {
+		longest = max(longest, len(l.TunnelSocket(node)))
+	}
+	if longest >= socketPathLimit {
 		return &cluster.Error{
-			Op: "check " + l.RunDir(), Err: fmt.Errorf("socket paths of %d characters, the kernel takes %d", n, socketPathLimit-1),
-			Hint: "set KL_HOME to a directory with a shorter path, or choose a shorter --name",
+			Op: "check " + l.RunDir(), Err: fmt.Errorf("socket paths of %d characters, the kernel takes %d", longest, socketPathLimit-1),
+			Hint: "set KL_HOME to a directory with a shorter path, or choose shorter names for cluster and nodes",
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -138,7 +137,7 @@ func (c *change) deleteNode(ctx context.Context, n cluster.Node) error {
 // forgetNode removes a node from disk, and then from cluster.yaml.
 func (c *change) forgetNode(name string) error {
 	c.spec = without(c.spec, name)
-	return errors.Join(os.RemoveAll(c.layout.NodeDir(name)), cluster.WriteSpec(c.layout, c.spec))
+	return errors.Join(removeNodeFiles(c.layout, name), cluster.WriteSpec(c.layout, c.spec))
 }
 
 // without returns spec without one of its nodes.

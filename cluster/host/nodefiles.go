@@ -2,7 +2,6 @@ package host
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
@@ -42,7 +40,7 @@ func nodeSpecs(s cluster.Spec, l cluster.Layout, p cluster.Payload) ([]cluster.N
 		}
 		for _, name := range g.Names {
 			nodes = append(nodes, cluster.NodeSpec{
-				Cluster: s.Name, Name: name, Payload: p, TunnelDir: l.TunnelDir(), NodeDir: l.NodeDir(name), SharedDir: l.SharedDir(),
+				Cluster: s.Name, Name: name, Payload: p, TunnelDir: l.TunnelDir(name), NodeDir: l.NodeDir(name), SharedDir: l.SharedDir(),
 				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
 				Mounts: g.Mounts, Ports: slices.DeleteFunc(slices.Clone(g.Ports), cluster.Port.Forwarded), Labels: g.Labels, Avoid: avoid,
 			})
@@ -97,9 +95,9 @@ func nodeConfig(s cluster.Spec, n cluster.NodeSpec) cluster.NodeConfig {
 	}
 }
 
-// writeNodeFiles fills a node's directory, which the node can write to. A tunnel token that is there is kept: the node may be running.
-func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec) error {
-	if err := statefile.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700); err != nil {
+// writeNodeFiles fills a node's directory, which the node can write to, and makes the one with its socket.
+func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token string) error {
+	if err := errors.Join(statefile.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700), statefile.MkdirAll(n.TunnelDir, 0o700)); err != nil {
 		return err
 	}
 	config, err := json.MarshalIndent(nodeConfig(s, n), "", "  ")
@@ -110,41 +108,37 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec) error 
 	if err != nil {
 		return err
 	}
-	token, err := statefile.Read(l.BootstrapToken())
-	if err != nil {
-		return err
-	}
-	tunnel := filepath.Join(n.NodeDir, filepath.Base(cluster.NodeTunnelToken))
-	if _, err := os.Stat(tunnel); errors.Is(err, fs.ErrNotExist) {
-		if err := statefile.Replace(tunnel, []byte(rand.Text()), 0o600); err != nil {
-			return err
-		}
-	}
 	return errors.Join(
+		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeTunnelToken)), []byte(token), 0o600),
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeConfigFile)), config, 0o600),
-		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCAFile)), ca, 0o600),
-		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeBootstrap)),
-			bootstrapKubeconfig(s, ca, strings.TrimSpace(string(token))), 0o600))
+		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCAFile)), ca, 0o600))
 }
 
-// bootstrapKubeconfig lets a kubelet ask for its certificate, over the node's own gateway address.
-func bootstrapKubeconfig(s cluster.Spec, ca []byte, token string) []byte {
-	return fmt.Appendf(nil, `apiVersion: v1
-kind: Config
-clusters:
-- name: kl
-  cluster:
-    certificate-authority-data: %s
-    server: https://%s:%d
-users:
-- name: bootstrap
-  user:
-    token: %s
-contexts:
-- name: kl
-  context:
-    cluster: kl
-    user: bootstrap
-current-context: kl
-`, base64.StdEncoding.EncodeToString(ca), s.Networking.Gateway, s.Kubernetes.APIServerPort, token)
+// identify returns the identity of a node of the cluster, and writes it if it is new: one that is to be made gets a new token,
+// and one that exists has the address that its driver says.
+func identify(l cluster.Layout, node string, existing *cluster.Node) (cluster.NodeIdentity, error) {
+	if existing == nil {
+		id := cluster.NodeIdentity{Token: rand.Text()}
+		return id, cluster.WriteNodeIdentity(l, node, id)
+	}
+	id, err := cluster.ReadNodeIdentity(l, node)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, &cluster.Error{
+			Op: "start node", Node: node, Err: errors.New("it was made by an older kl, with which this one shares no tunnel"),
+			Hint: fmt.Sprintf("make it again: 'kl node remove %s --force --name %s' and 'kl node add'", node, l.Name),
+		}
+	}
+	if err != nil {
+		return id, err
+	}
+	if address, err := netip.ParseAddr(existing.IP); err == nil && address != id.Address { // a damaged node has none
+		id.Address = address
+		return id, cluster.WriteNodeIdentity(l, node, id)
+	}
+	return id, nil
+}
+
+// removeNodeFiles removes the files of a node that is gone.
+func removeNodeFiles(l cluster.Layout, node string) error {
+	return errors.Join(os.RemoveAll(l.IdentityFile(node)), os.RemoveAll(l.TunnelDir(node)), os.RemoveAll(l.NodeDir(node)))
 }

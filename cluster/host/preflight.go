@@ -18,14 +18,14 @@ import (
 
 const (
 	socketPathLimit   = 108 // of sockaddr_un, with the closing zero
-	longestSocketName = 24  // what a file in run/ may be called
+	longestSocketName = 24  // what a file in run/ may be called, but for those of nodes
 	firstPort         = 20000
 	lastPort          = 29999 // below NodePorts and the kernel's own choices
 )
 
 // preflight finds what would make up fail later and with a less clear error. warn is called with what might.
 func (u *upRun) preflight(ctx context.Context, warn func(string)) error {
-	if err := checkSocketPaths(u.layout); err != nil {
+	if err := checkSocketPaths(u.layout, u.spec.NodeNames()); err != nil {
 		return err
 	}
 	if u.host.Preflight == nil {

@@ -35,7 +35,7 @@ type process struct {
 // this process and neither Ctrl-C nor the end of the terminal reaches it. Its output goes to logs/control-plane.log.
 func (h *Host) spawn(ctx context.Context, l cluster.Layout, engine string) (*process, error) {
 	path := l.LogFile(cluster.ControlPlane)
-	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelDir()} {
+	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelsDir()} {
 		if err := statefile.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}

@@ -41,7 +41,7 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("info is %+v", info)
 	}
 	l := b.Home.Cluster("demo")
-	for _, file := range []string{"node.json", "ca.crt", "bootstrap.kubeconfig", "tunnel-token", "logs"} {
+	for _, file := range []string{"node.json", "ca.crt", "tunnel-token", "logs"} {
 		if _, err := os.Stat(filepath.Join(l.NodeDir("n2"), file)); err != nil {
 			t.Error(err)
 		}

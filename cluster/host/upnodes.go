@@ -36,15 +36,19 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 	if err := statefile.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
 		return &cluster.Error{Op: "make directory of shared volumes", Err: err}
 	}
-	if err := statefile.MkdirAll(u.layout.TunnelDir(), 0o700); err != nil { // the control plane may not have started yet
-		return &cluster.Error{Op: "make directory of the tunnel", Err: err}
-	}
 	missing := 0
 	for _, spec := range specs {
-		if _, ok := existing[spec.Name]; !ok {
+		var have *cluster.Node
+		if n, ok := existing[spec.Name]; ok {
+			have = &n
+		} else {
 			missing++
 		}
-		if err := writeNodeFiles(u.layout, u.spec, spec); err != nil {
+		id, err := identify(u.layout, spec.Name, have)
+		if err != nil {
+			return err
+		}
+		if err := writeNodeFiles(u.layout, u.spec, spec, id.Token); err != nil {
 			return &cluster.Error{Op: "write configuration", Node: spec.Name, Err: err}
 		}
 	}
@@ -75,6 +79,9 @@ func (u *upRun) makeNode(ctx context.Context, spec cluster.NodeSpec) error {
 	u.mu.Lock()
 	u.made, u.changed = append(u.made, n), true
 	u.mu.Unlock()
+	if _, err := identify(u.layout, n.Name, &n); err != nil { // its address
+		return err
+	}
 	u.steps.say(spec.Name, cluster.StepRunning, "started")
 	return nil
 }

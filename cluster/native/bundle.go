@@ -153,7 +153,7 @@ func mounts(b bundle, spec cluster.NodeSpec) []specs.Mount {
 		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755"}},
 		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777"}},
 		bind(b.varDir(), "/var", false),
-		bind(spec.TunnelDir, cluster.TunnelMountDir, false),
+		bind(spec.TunnelDir, cluster.TunnelMountDir, true),
 		bind(spec.NodeDir, cluster.NodeMountDir, false),
 	}
 	if spec.SharedDir != "" {

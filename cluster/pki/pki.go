@@ -3,7 +3,6 @@
 package pki
 
 import (
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -22,7 +20,7 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// Ensure makes the certificates, keys and the bootstrap token of a cluster, named as kubeadm names them, every file
+// Ensure makes the certificates and keys of a cluster, named as kubeadm names them, every file
 // 0600. They appear all at once or not at all, so that afterwards a missing or unreadable file can only be damage: it is
 // reported by name and never replaced, because a new authority would lock every node and user out. Valid files are kept;
 // a certificate that expires within 30 days, or lacks an address the spec asks for, is reissued for the same key.
@@ -91,6 +89,10 @@ func leavesOf(n cluster.Networking) ([]leaf, error) {
 			name: "scheduler", ca: clusterCA, cn: "system:kube-scheduler",
 			usages: both, dns: []string{"localhost"}, ips: local,
 		},
+		{
+			name: "tunnel", ca: clusterCA, cn: "kl-tunnel", usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+			dns: []string{cluster.TunnelServerName},
+		},
 	}, nil
 }
 
@@ -118,9 +120,6 @@ func makePKI(dir string, leaves []leaf, now time.Time) error {
 		}
 	}
 	if err := writeServiceAccountKey(temp); err != nil {
-		return err
-	}
-	if err := statefile.Create(filepath.Join(temp, "bootstrap-token"), []byte(newBootstrapToken()), 0o600); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, dir); err != nil {
@@ -172,17 +171,4 @@ func writeServiceAccountKey(dir string) error {
 	return errors.Join(
 		statefile.Create(filepath.Join(dir, "sa.key"), private, 0o600),
 		statefile.Create(filepath.Join(dir, "sa.pub"), public, 0o600))
-}
-
-// newBootstrapToken returns id.secret as Kubernetes defines it: 6 and 16 characters of a–z and 0–9.
-func newBootstrapToken() string {
-	text := strings.ToLower(rand.Text()) // 26 characters of base32
-	return text[:6] + "." + text[6:22]
-}
-
-// isBootstrapToken reports whether text is id.secret.
-func isBootstrapToken(text string) bool {
-	id, secret, _ := strings.Cut(text, ".")
-	foreign := strings.Trim(id+secret, "abcdefghijklmnopqrstuvwxyz0123456789")
-	return len(id) == 6 && len(secret) == 16 && foreign == ""
 }

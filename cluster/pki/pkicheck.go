@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -38,7 +37,7 @@ func checkPKI(l cluster.Layout, leaves []leaf, now time.Time) error {
 			return err
 		}
 	}
-	return errors.Join(checkServiceAccountKey(l), checkBootstrapToken(l))
+	return checkServiceAccountKey(l)
 }
 
 // notYetValid is the error for an authority of the future. A new one would lock every node and user out, and the clock may
@@ -117,17 +116,6 @@ func checkServiceAccountKey(l cluster.Layout) error {
 	}
 	if !public.Equal(&key.PublicKey) {
 		return cluster.Damaged(l, l.PKI("sa.pub"), errors.New("does not belong to sa.key"))
-	}
-	return nil
-}
-
-func checkBootstrapToken(l cluster.Layout) error {
-	data, err := statefile.Read(l.BootstrapToken())
-	if err != nil {
-		return cluster.Damaged(l, l.BootstrapToken(), err)
-	}
-	if !isBootstrapToken(strings.TrimSpace(string(data))) {
-		return cluster.Damaged(l, l.BootstrapToken(), errors.New("not a bootstrap token"))
 	}
 	return nil
 }

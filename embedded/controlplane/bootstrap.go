@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/cluster/statefile"
+	"github.com/klkube/kl/embedded/controlplane/approver"
 	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -73,15 +72,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 
 // objects are what nodes need, and the cluster's DNS.
 func (b *bootstrap) objects() (nodes, dns []*unstructured.Unstructured, err error) {
-	token, err := statefile.Read(b.layout.BootstrapToken())
-	if err != nil {
-		return nil, nil, fmt.Errorf("read bootstrap token: %w", err)
-	}
-	id, secret, ok := strings.Cut(strings.TrimSpace(string(token)), ".")
-	if !ok {
-		return nil, nil, fmt.Errorf("read bootstrap token %s: not of the form id.secret", b.layout.BootstrapToken())
-	}
-	if nodes, err = manifests.Nodes(id, secret); err != nil {
+	if nodes, err = manifests.Nodes(approver.JoinGroup); err != nil {
 		return nil, nil, err
 	}
 	dns, err = manifests.DNS(b.spec.Networking.DNS, cluster.ClusterDomain)

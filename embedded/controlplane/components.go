@@ -66,7 +66,12 @@ func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus
 		return nil, fmt.Errorf("make client: %w", err)
 	}
 	s.hub = &tunnel.Hub{
-		Token:    tunnel.FileTokens(p.Layout.NodeDir("")),
+		TLS: hubTLS(p.Layout),
+		Token: func(node string) (string, error) {
+			id, err := cluster.ReadNodeIdentity(p.Layout, node)
+			return id.Token, err
+		},
+		Join:     s.join,
 		LocalAPI: s.dialAPI,
 		Router:   s.routes,
 		Gateway:  gateway,
@@ -93,6 +98,20 @@ func (s *shared) dialAPI(ctx context.Context) (net.Conn, error) {
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", s.apiAddress())
+}
+
+// join makes a token for a node that has none of its own credentials yet. It blocks for as long as dialAPI does.
+func (s *shared) join(ctx context.Context, node string) (string, error) {
+	if _, err := s.nodesAllowed.Wait(ctx, func(allowed bool) bool { return allowed }); err != nil {
+		return "", fmt.Errorf("wait for the API server: %w", err)
+	}
+	return approver.IssueToken(ctx, s.client, node)
+}
+
+// assigned returns the address that the driver gave a node. Nodes of the API that no driver made have none.
+func (s *shared) assigned(node string) (netip.Addr, error) {
+	id, err := cluster.ReadNodeIdentity(s.layout, node)
+	return id.Address, err
 }
 
 // units lists the components with what each needs.
@@ -147,12 +166,12 @@ func (s *shared) ownUnits() []lifecycle.Unit {
 		return u
 	}
 	return []lifecycle.Unit{
-		unit(func() lifecycle.Component { return &hub{socket: s.layout.TunnelSocket(), hub: s.hub} }),
+		unit(func() lifecycle.Component { return &hub{layout: s.layout, hub: s.hub, logger: s.log(Tunnel)} }),
 		unit(func() lifecycle.Component { return &egress{socket: s.files.egressSocket(), hub: s.hub} }),
 		forever(func() lifecycle.Component { return &roles{client: s.client, logger: s.log(Roles)} }, cluster.KubeAPIServer),
 		forever(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
 		forever(func() lifecycle.Component {
-			return &approver.Approver{Client: s.client, Logger: s.log(approver.Name)}
+			return &approver.Approver{Client: s.client, Address: s.assigned, Logger: s.log(approver.Name)}
 		}, Roles),
 		forever(func() lifecycle.Component { return &observer{shared: s, logger: s.log(Observer)} }, Roles),
 	}

@@ -42,7 +42,7 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 	if n := len(f.egressSocket()); n > maxSocketPath {
 		return f, fmt.Errorf("the path of socket %s is %d bytes long, more than %d: use a shorter directory", f.egressSocket(), n, maxSocketPath)
 	}
-	for _, d := range []string{dir, l.RunDir(), l.TunnelDir(), filepath.Dir(l.LogFile("x")), l.EtcdDir()} {
+	for _, d := range []string{dir, l.RunDir(), l.TunnelsDir(), filepath.Dir(l.LogFile("x")), l.EtcdDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return f, err
 		}

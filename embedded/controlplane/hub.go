@@ -2,30 +2,116 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/fsnotify/fsnotify"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// hub accepts the nodes' agents.
+// hub accepts the nodes' agents, each on the socket in its node's own directory. These directories come and go with nodes.
 type hub struct {
-	socket string
+	layout cluster.Layout
 	hub    *tunnel.Hub
+	logger *slog.Logger
 }
 
 var _ lifecycle.Component = (*hub)(nil)
 
 func (h *hub) Name() cluster.ComponentName { return Tunnel }
 
-func (h *hub) Run(ctx context.Context, ready func()) error {
-	l, err := listenUnix(ctx, h.socket)
-	if err != nil {
-		return fmt.Errorf("listen for nodes: %w", err)
+// hubTLS reads the hub's certificate for each session: it may be renewed meanwhile.
+func hubTLS(l cluster.Layout) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(l.PKI("tunnel.crt"), l.PKI("tunnel.key"))
+			return &cert, err
+		},
 	}
-	ready()
-	return h.hub.Serve(ctx, l)
+}
+
+// Run is ready once it listens for the nodes that exist.
+func (h *hub) Run(ctx context.Context, ready func()) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch for nodes: %w", err)
+	}
+	defer w.Close()
+	if err := w.Add(h.layout.TunnelsDir()); err != nil {
+		return fmt.Errorf("watch for nodes: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	failed := make(chan error, 1)
+	serving := map[string]context.CancelFunc{}
+	for {
+		if err := h.sync(ctx, &wg, serving, failed); err != nil {
+			return err
+		}
+		if ready != nil {
+			ready()
+			ready = nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			return err
+		case err := <-w.Errors:
+			return fmt.Errorf("watch for nodes: %w", err)
+		case <-w.Events:
+		}
+	}
+}
+
+// sync listens for every node that has a directory, and no longer for those that have none.
+func (h *hub) sync(ctx context.Context, wg *sync.WaitGroup, serving map[string]context.CancelFunc, failed chan<- error) error {
+	entries, err := os.ReadDir(h.layout.TunnelsDir())
+	if err != nil {
+		return fmt.Errorf("look for nodes: %w", err)
+	}
+	there := map[string]bool{}
+	for _, e := range entries {
+		node := e.Name()
+		there[node] = e.IsDir()
+		if !e.IsDir() || serving[node] != nil {
+			continue
+		}
+		l, err := listenUnix(ctx, h.layout.TunnelSocket(node))
+		if err != nil { // of one node: the others are served all the same
+			h.logger.ErrorContext(ctx, "listen for node", "node", node, "error", err)
+			continue
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		serving[node] = cancel
+		wg.Go(func() { h.serve(ctx, node, l, failed) })
+	}
+	for node, stop := range serving {
+		if !there[node] {
+			stop()
+			delete(serving, node)
+		}
+	}
+	return nil
+}
+
+func (h *hub) serve(ctx context.Context, node string, l net.Listener, failed chan<- error) {
+	if err := h.hub.Serve(ctx, node, l); ctx.Err() == nil {
+		select {
+		case failed <- fmt.Errorf("serve node %s: %w", node, err):
+		default: // one failure is enough to start again
+		}
+	}
 }
 
 // egress is the proxy through which the API server reaches nodes and pods.

@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -173,22 +175,31 @@ func trimNode(obj any) (any, error) {
 	return obj, nil
 }
 
-// route tells the tunnel which addresses belong to a node: its own and its pods'.
+// route tells the tunnel which addresses belong to a node: the one that its driver assigned, whatever its Node says, and those
+// of its pods.
 func (o *observer) route(n *corev1.Node) {
-	if !cluster.IsSimulated(n.Labels) {
-		o.routes.Set(n.Name, ownedPrefixes(n)...)
+	if cluster.IsSimulated(n.Labels) {
+		return
 	}
+	address, err := o.assigned(n.Name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		o.logger.Warn("read the address of a node", "node", n.Name, "error", err)
+	}
+	pods, err := netip.ParsePrefix(o.spec.Networking.PodCIDR)
+	if err != nil {
+		o.logger.Warn("parse podCIDR", "error", err)
+	}
+	o.routes.Set(n.Name, ownedPrefixes(n, address, pods)...)
 }
 
-func ownedPrefixes(n *corev1.Node) []netip.Prefix {
+// ownedPrefixes returns the address of a node, if it is valid, and its ranges of the cluster's range of pods.
+func ownedPrefixes(n *corev1.Node, address netip.Addr, pods netip.Prefix) []netip.Prefix {
 	var prefixes []netip.Prefix
-	for _, a := range n.Status.Addresses {
-		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
-			prefixes = append(prefixes, netip.PrefixFrom(ip, ip.BitLen()))
-		}
+	if address.IsValid() {
+		prefixes = append(prefixes, netip.PrefixFrom(address, address.BitLen()))
 	}
 	for _, cidr := range n.Spec.PodCIDRs {
-		if p, err := netip.ParsePrefix(cidr); err == nil {
+		if p, err := netip.ParsePrefix(cidr); err == nil && p.Bits() == nodeRangeBits && pods.Contains(p.Addr()) {
 			prefixes = append(prefixes, p)
 		}
 	}

@@ -85,7 +85,7 @@ func (k *kubelet) server() (*options.KubeletServer, error) {
 		return nil, fmt.Errorf("decode configuration: %w", err)
 	}
 	flags := options.NewKubeletFlags()
-	flags.KubeConfig, flags.BootstrapKubeconfig = kubeconfigFile, cluster.NodeBootstrap
+	flags.KubeConfig = kubeconfigFile // see credentials
 	flags.CertDirectory = certDir
 	flags.HostnameOverride = k.config.Name
 	flags.NodeIP = k.ip.String()

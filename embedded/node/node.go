@@ -55,9 +55,13 @@ func Run(ctx context.Context, o Options) error {
 	if p.nft, err = knftables.New(knftables.InetFamily, "kl-partition"); err != nil {
 		return fmt.Errorf("find nft: %w", err)
 	}
+	hub, err := hubTLS()
+	if err != nil {
+		return err
+	}
 	mux := agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent"))
 	agent := &tunnel.Agent{
-		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), Version: o.Version,
+		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), TLS: hub, Version: o.Version,
 		Dial:    p.dial,
 		Handler: mux,
 		Logger:  o.Logger.With("component", "tunnel"),
@@ -90,7 +94,7 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 		{Component: p},
 		reusable(session{agent}, p.Name()),
 		{Component: newGateway(), Again: newGateway},
-		{Component: &credentials{node: o.Config.Name, log: log("credentials")}, Needs: []cluster.ComponentName{"gateway"}},
+		{Component: &credentials{config: o.Config, join: agent.Join, log: log("credentials")}, Needs: []cluster.ComponentName{"gateway"}},
 		{Component: &containerRuntime{store: store, log: log("containerd")}},
 		{Component: network, Needs: []cluster.ComponentName{"credentials"}},
 		{

@@ -2,8 +2,10 @@ package tunnel
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -25,12 +27,13 @@ const (
 	longLived  = 5 * time.Second // a session that lasted this long resets the back-off
 )
 
-// Agent is a node's end. Fields are set before Run is called; DialAPI may be called before and while Run runs.
+// Agent is a node's end. Fields are set before Run is called; DialAPI and Join may be called before and while Run runs.
 type Agent struct {
 	Node    string
 	Token   string
-	Version string // of kl, for the hub's log
-	Socket  string // path of the hub's unix socket
+	TLS     *tls.Config // has the authority and the name of the hub's certificate: nothing is told to another
+	Version string      // of kl, for the hub's log
+	Socket  string      // path of the hub's unix socket for this node
 	// Dial connects to the hub; nil means the unix socket.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Handler serves the control plane's requests to the agent; nil refuses them.
@@ -42,6 +45,9 @@ type Agent struct {
 
 // Run keeps a session with the hub until ctx is done and returns ctx's error. By then all streams are closed.
 func (a *Agent) Run(ctx context.Context) error {
+	if a.TLS == nil {
+		return errors.New("the agent knows no authority for the hub's certificate")
+	}
 	conns := newConnListener()
 	server := &http.Server{
 		Handler:           a.Handler,
@@ -83,21 +89,25 @@ func reconnectBackoff() wait.Backoff {
 
 // connect opens one session and serves it until it ends.
 func (a *Agent) connect(ctx context.Context, conns *connListener) error {
-	conn, err := a.dial(ctx)
+	raw, err := a.dial(ctx)
 	if err != nil {
 		return fmt.Errorf("dial hub: %w", err)
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
-	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	conn := tls.Client(raw, a.TLS)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("check that the hub is this cluster's: %w", err)
+	}
 	if err := writeLine(conn, hello{Node: a.Node, Token: a.Token, Version: a.Version, Protocol: protocol}); err != nil {
 		return fmt.Errorf("authenticate: %w", err)
 	}
 	if err := readAnswer(conn); err != nil {
 		return fmt.Errorf("authenticate: %w", err)
 	}
-	_ = conn.SetDeadline(time.Time{})
+	_ = raw.SetDeadline(time.Time{})
 	session, err := yamux.Client(conn, yamuxConfig(loggerOr(a.Logger)), nil)
 	if err != nil {
 		return fmt.Errorf("start session: %w", err)
@@ -123,21 +133,46 @@ func (a *Agent) dial(ctx context.Context) (net.Conn, error) {
 // DialAPI connects to the API server. It waits for a session, and for the next one if the current one ends before the
 // connection is made. The connection has a CloseWrite method.
 func (a *Agent) DialAPI(ctx context.Context) (net.Conn, error) {
+	conn, err := a.open(ctx, header{Kind: kindAPI})
+	if err != nil {
+		return nil, fmt.Errorf("dial API server: %w", err)
+	}
+	return conn, nil
+}
+
+// Join asks for a token to join the cluster with. It waits for a session, and until the control plane lets nodes in.
+func (a *Agent) Join(ctx context.Context) (token string, err error) {
+	conn, err := a.open(ctx, header{Kind: kindJoin})
+	if err != nil {
+		return "", fmt.Errorf("ask for a token: %w", err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	data, err := io.ReadAll(io.LimitReader(conn, maxLine))
+	if err != nil {
+		return "", fmt.Errorf("ask for a token: %w", err)
+	}
+	return string(data), nil
+}
+
+// open opens a stream of the present session or, if it ends before that, of the next.
+func (a *Agent) open(ctx context.Context, h header) (net.Conn, error) {
 	for {
 		session, changed := a.session.Get()
 		if session != nil {
-			conn, err := open(ctx, session, header{Kind: kindAPI})
+			conn, err := open(ctx, session, h)
 			if err == nil {
 				return conn, nil
 			}
 			if ctx.Err() != nil || !session.IsClosed() {
-				return nil, fmt.Errorf("dial API server: %w", err)
+				return nil, err
 			}
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("dial API server: wait for a session: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("wait for a session: %w", context.Cause(ctx))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +117,7 @@ func TestAgentBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dials []time.Duration
 		began := time.Now()
-		agent := &Agent{Node: "n1", Dial: func(context.Context) (net.Conn, error) {
+		agent := &Agent{Node: "n1", TLS: &tls.Config{ServerName: "hub"}, Dial: func(context.Context) (net.Conn, error) {
 			dials = append(dials, time.Since(began))
 			return nil, errors.New("connection refused")
 		}}
@@ -141,7 +142,7 @@ func TestAgentBacksOff(t *testing.T) {
 
 func TestAgentGivesUpOnSilentHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		agent := &Agent{Node: "n1"}
+		agent := &Agent{Node: "n1", TLS: &tls.Config{ServerName: "hub"}}
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()

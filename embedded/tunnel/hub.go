@@ -4,21 +4,19 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-yamux/v5"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/klkube/kl/cluster/latest"
 )
@@ -32,8 +30,12 @@ var ErrNoRoute = errors.New("no node owns the address")
 // Hub is the control plane's end: it knows the nodes that are connected and opens streams to them. The zero value accepts
 // no node; fields are set before Serve is called. It is safe for concurrent use.
 type Hub struct {
-	// Token returns the token of a node; an error refuses the node. See [FileTokens].
+	// TLS has the certificate by which agents know that this is their cluster's hub.
+	TLS *tls.Config
+	// Token returns the token of a node; an error refuses the node.
 	Token func(node string) (string, error)
+	// Join returns what a node asks the API server for its first certificate with; nil refuses.
+	Join func(ctx context.Context, node string) (token string, err error)
 	// LocalAPI connects to the API server, for nodes and for dials to Gateway.
 	LocalAPI func(ctx context.Context) (net.Conn, error)
 	// Router knows which node owns an address; nil if DialAddress is not used for addresses of nodes and pods.
@@ -51,20 +53,13 @@ type Hub struct {
 	ports    map[uint16]*func(ctx context.Context) (net.Conn, error) // see Publish
 }
 
-// FileTokens reads the token of a node from the file tunnel-token in the node's directory below nodesDir.
-func FileTokens(nodesDir string) func(node string) (string, error) {
-	return func(node string) (string, error) {
-		token, err := os.ReadFile(filepath.Join(nodesDir, node, "tunnel-token"))
-		if err != nil {
-			return "", err
-		}
-		return strings.TrimSpace(string(token)), nil
+// Serve accepts the agent of one node until ctx is done and returns ctx's error then. By the time it returns, the node's
+// sessions and streams are closed and l too. Any other error is the listener's. Each node has a listener of its own, which
+// no other node can reach: one that knew another's token could not use it.
+func (h *Hub) Serve(ctx context.Context, node string, l net.Listener) error {
+	if h.TLS == nil || h.Token == nil {
+		return errors.New("the hub has no certificate or knows no nodes")
 	}
-}
-
-// Serve accepts agents until ctx is done and returns ctx's error then. By the time it returns, every session and stream
-// is closed and l too. Any other error is the listener's.
-func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -76,7 +71,7 @@ func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
 
 	handshakes := make(chan struct{}, maxHandshakes)
 	for {
-		conn, err := l.Accept()
+		conn, err := Accept(ctx, l)
 		if err != nil {
 			if parent.Err() != nil {
 				return parent.Err()
@@ -89,48 +84,49 @@ func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
 			_ = conn.Close()
 			continue
 		}
-		wg.Go(func() { h.serveConn(ctx, conn, func() { <-handshakes }) })
+		wg.Go(func() { h.serveConn(ctx, node, conn, func() { <-handshakes }) })
 	}
 }
 
 // serveConn serves one agent from its hello to the end of its session. It calls greeted once, after the hello.
-func (h *Hub) serveConn(ctx context.Context, conn net.Conn, greeted func()) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+func (h *Hub) serveConn(ctx context.Context, node string, raw net.Conn, greeted func()) {
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
-	hi, err := h.greet(conn)
+	logger := loggerOr(h.Logger).With("node", node)
+	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	conn := tls.Server(raw, h.TLS)
+	hi, err := h.greet(ctx, node, conn)
 	greeted()
 	if err != nil {
-		loggerOr(h.Logger).WarnContext(ctx, "agent refused", "node", hi.Node, "error", err)
+		logger.WarnContext(ctx, "agent refused", "error", err)
 		return
 	}
-	logger := loggerOr(h.Logger).With("node", hi.Node)
+	_ = raw.SetDeadline(time.Time{})
 	session, err := yamux.Server(conn, yamuxConfig(logger), nil)
 	if err != nil {
 		logger.ErrorContext(ctx, "start session", "error", err)
 		return
 	}
 	defer session.Close()
-	h.add(hi.Node, session)
-	defer h.remove(hi.Node, session)
+	h.add(node, session)
+	defer h.remove(node, session)
 	logger.InfoContext(ctx, "node connected", "version", hi.Version)
-	err = accept(ctx, session, h.serveStream)
+	err = accept(ctx, session, func(ctx context.Context, y *yamux.Stream, hd header) { h.serveStream(ctx, node, y, hd) })
 	logger.InfoContext(ctx, "node disconnected", "reason", err)
 }
 
-// greet reads and answers the hello.
-func (h *Hub) greet(conn net.Conn) (hello, error) {
-	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+// greet proves the hub to the agent, then reads and answers the agent's hello. The connection has a deadline.
+func (h *Hub) greet(ctx context.Context, node string, conn *tls.Conn) (hello, error) {
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return hello{}, fmt.Errorf("TLS: %w", err)
+	}
 	var hi hello
 	if err := readLine(conn, &hi); err != nil {
 		refuse(conn, errors.New("bad hello"))
 		return hello{}, fmt.Errorf("read hello: %w", err)
 	}
-	if len(validation.IsDNS1123Label(hi.Node)) > 0 { // the name becomes part of a path before the token is checked
-		refuse(conn, errors.New("bad node name"))
-		return hello{}, errors.New("bad node name")
-	}
-	if err := h.check(hi); err != nil {
+	if err := h.check(node, hi); err != nil {
 		refuse(conn, errors.New("unknown node or wrong token")) // does not say which, so that names cannot be guessed
 		return hi, err
 	}
@@ -142,14 +138,14 @@ func (h *Hub) greet(conn net.Conn) (hello, error) {
 	if err := writeLine(conn, answer{OK: true}); err != nil {
 		return hi, fmt.Errorf("answer hello: %w", err)
 	}
-	return hi, conn.SetDeadline(time.Time{})
+	return hi, nil
 }
 
-func (h *Hub) check(hi hello) error {
-	if h.Token == nil {
-		return errors.New("the hub knows no nodes")
+func (h *Hub) check(node string, hi hello) error {
+	if hi.Node != node {
+		return fmt.Errorf("it says that it is node %.64q", hi.Node)
 	}
-	want, err := h.Token(hi.Node)
+	want, err := h.Token(node)
 	if err != nil {
 		return fmt.Errorf("find token: %w", err)
 	}
@@ -196,14 +192,33 @@ func (h *Hub) Connected() []string { return h.connected.Load() }
 // Watch returns what Connected does, and a channel that is closed when a session begins or ends.
 func (h *Hub) Watch() ([]string, <-chan struct{}) { return h.connected.Get() }
 
-// serveStream serves a stream that an agent opened.
-func (h *Hub) serveStream(ctx context.Context, y *yamux.Stream, hd header) {
-	if hd.Kind != kindAPI || h.LocalAPI == nil {
+// serveStream serves a stream that a node's agent opened.
+func (h *Hub) serveStream(ctx context.Context, node string, y *yamux.Stream, hd header) {
+	switch {
+	case hd.Kind == kindAPI && h.LocalAPI != nil:
+		dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+		conn, err := h.LocalAPI(dialCtx)
+		cancel()
+		pipeStream(ctx, y, conn, err)
+	case hd.Kind == kindJoin && h.Join != nil:
+		h.join(ctx, node, y)
+	default:
 		pipeStream(ctx, y, nil, fmt.Errorf("stream kind %.32q is not supported", hd.Kind))
+	}
+}
+
+// join answers with a token to join with, for the node whose session it is and no other.
+func (h *Hub) join(ctx context.Context, node string, y *yamux.Stream) {
+	defer y.Close()
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	token, err := h.Join(ctx, node)
+	_ = y.SetWriteDeadline(time.Now().Add(handshakeTimeout))
+	if err != nil {
+		refuse(y, err)
 		return
 	}
-	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
-	conn, err := h.LocalAPI(dialCtx)
-	cancel()
-	pipeStream(ctx, y, conn, err)
+	if err := writeLine(y, answer{OK: true}); err == nil {
+		_, _ = io.WriteString(y, token) // if the node has gone, the token ends unused
+	}
 }

@@ -2,12 +2,12 @@ package tunnel
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -172,34 +172,31 @@ func TestDialAddress(t *testing.T) {
 }
 
 func TestRefusedHello(t *testing.T) {
-	dir := t.TempDir()
-	for node, token := range map[string]string{"n1": "secret\n", "empty": "", "up": "secret"} {
-		if err := os.MkdirAll(filepath.Join(dir, "nodes", node), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "nodes", node, "tunnel-token"), []byte(token), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	server, client := certificates(t)
+	hub := &Hub{TLS: server, Token: tokens(map[string]string{"n1": "secret", "n2": "other", "empty": ""})}
+	serve := func(node string) (socket string) {
+		socket = filepath.Join(t.TempDir(), "t.sock")
+		l := listenUnix(t, socket)
+		background(t, func(ctx context.Context) error { return hub.Serve(ctx, node, l) })
+		return socket
 	}
-	hub := &Hub{Token: FileTokens(filepath.Join(dir, "nodes"))}
-	socket := filepath.Join(t.TempDir(), "t.sock")
-	l := listenUnix(t, socket)
-	background(t, func(ctx context.Context) error { return hub.Serve(ctx, l) })
-	tests := []struct{ name, hello, want string }{
-		{"right", `{"node":"n1","token":"secret","protocol":2}` + "\n", `{"ok":true}` + "\n"},
-		{"older protocol", `{"node":"n1","token":"secret"}` + "\n", `{"error":"the node was made by another version of kl (tunnel protocol 1, want 2)`},
-		{"older protocol and wrong token", `{"node":"n1","token":"guess"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
-		{"wrong token", `{"node":"n1","token":"secreT"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
-		{"no token", `{"node":"n1"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
-		{"empty token", `{"node":"empty","token":""}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
-		{"unknown node", `{"node":"n7","token":"secret"}` + "\n", `{"error":"unknown node or wrong token"}` + "\n"},
-		{"path as node", `{"node":"../nodes/up","token":"secret"}` + "\n", `{"error":"bad node name"}` + "\n"},
-		{"not JSON", "GET / HTTP/1.1\r\n\r\n", `{"error":"bad hello"}` + "\n"},
-		{"too long", strings.Repeat("a", maxLine+1), `{"error":"bad hello"}` + "\n"},
+	n1, empty, unknown := serve("n1"), serve("empty"), serve("n7")
+	const refused = `{"error":"unknown node or wrong token"}` + "\n"
+	tests := []struct{ name, socket, hello, want string }{
+		{"right", n1, `{"node":"n1","token":"secret","protocol":3}` + "\n", `{"ok":true}` + "\n"},
+		{"another version", n1, `{"node":"n1","token":"secret","protocol":4}` + "\n", `{"error":"the node was made by another version of kl (tunnel protocol 4, want 3)`},
+		{"another version and wrong token", n1, `{"node":"n1","token":"guess","protocol":4}` + "\n", refused},
+		{"wrong token", n1, `{"node":"n1","token":"secreT"}` + "\n", refused},
+		{"no token", n1, `{"node":"n1"}` + "\n", refused},
+		{"another node, with its token", n1, `{"node":"n2","token":"other","protocol":3}` + "\n", refused},
+		{"empty token", empty, `{"node":"empty","token":""}` + "\n", refused},
+		{"unknown node", unknown, `{"node":"n7","token":"secret"}` + "\n", refused},
+		{"not JSON", n1, "GET / HTTP/1.1\r\n\r\n", `{"error":"bad hello"}` + "\n"},
+		{"too long", n1, strings.Repeat("a", maxLine+1), `{"error":"bad hello"}` + "\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			conn, err := new(net.Dialer).DialContext(timeout(t), "unix", socket)
+			conn, err := (&tls.Dialer{Config: client}).DialContext(timeout(t), "unix", tt.socket)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,14 +215,63 @@ func TestRefusedHello(t *testing.T) {
 	}
 }
 
+// An agent tells its token to no hub but its cluster's: not to one of another authority, and not to one without TLS.
+func TestAgentChecksTheHub(t *testing.T) {
+	_, client := certificates(t)
+	foreign, _ := certificates(t)
+	for name, hub := range map[string]func(net.Conn) net.Conn{
+		"another authority": func(c net.Conn) net.Conn { return tls.Server(c, foreign) },
+		"no TLS":            func(c net.Conn) net.Conn { return c },
+	} {
+		t.Run(name, func(t *testing.T) {
+			told := make(chan string, 1)
+			agent := &Agent{Node: "n1", Token: "secret", TLS: client}
+			agent.Dial = func(context.Context) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() {
+					conn := hub(ours)
+					_ = conn.SetDeadline(time.Now().Add(time.Second))
+					text, _ := io.ReadAll(conn)
+					_ = ours.Close()
+					told <- string(text)
+				}()
+				return theirs, nil
+			}
+			ctx, cancel := context.WithCancel(timeout(t))
+			defer cancel()
+			if err := agent.connect(ctx, nil); err == nil || !strings.Contains(err.Error(), "this cluster's") {
+				t.Errorf("connect: %v, want that the hub is not this cluster's", err)
+			}
+			if text := <-told; strings.Contains(text, "secret") {
+				t.Errorf("the hub was told %q", text)
+			}
+		})
+	}
+}
+
+// A node gets its own token to join with, once the control plane has one for it.
+func TestJoin(t *testing.T) {
+	p := newPair(t, nil)
+	if token, err := p.agent.Join(timeout(t)); err == nil {
+		t.Errorf("Join() = %q where the hub has none", token)
+	}
+	p.stop()
+	p.hub.Join = func(_ context.Context, node string) (string, error) { return "token of " + node, nil }
+	p.startHub(t)
+	if token, err := p.agent.Join(timeout(t)); err != nil || token != "token of n1" {
+		t.Errorf("Join() = %q, %v", token, err)
+	}
+}
+
 // A peer that sends nothing must not occupy a handshake slot forever.
 func TestSilentHelloTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hub := &Hub{Token: tokens(nil)}
+		server, _ := certificates(t)
+		hub := &Hub{TLS: server, Token: tokens(nil)}
 		l := newConnListener()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- hub.Serve(ctx, l) }()
+		go func() { done <- hub.Serve(ctx, "n1", l) }()
 		ours, theirs := net.Pipe()
 		l.conns <- theirs
 		began := time.Now()
@@ -251,11 +297,12 @@ func TestSecondSessionReplacesFirst(t *testing.T) {
 	defer conn.Close()
 
 	// A session by hand: a second Agent and the first would keep replacing each other.
-	second, theirs := net.Pipe()
-	defer second.Close()
+	raw, theirs := net.Pipe()
+	second := tls.Client(raw, p.agent.TLS)
+	defer raw.Close()
 	ctx, cancel := context.WithCancel(timeout(t))
 	var wg sync.WaitGroup
-	wg.Go(func() { p.hub.serveConn(ctx, theirs, func() {}) })
+	wg.Go(func() { p.hub.serveConn(ctx, "n1", theirs, func() {}) })
 	defer wg.Wait()
 	defer cancel()
 	if err := writeLine(second, hello{Node: "n1", Token: "secret1", Protocol: protocol}); err != nil {

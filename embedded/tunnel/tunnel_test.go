@@ -2,6 +2,8 @@ package tunnel
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	certutil "k8s.io/client-go/util/cert"
 )
 
 const testTimeout = 30 * time.Second // of a wait that ends at once unless the code is wrong
@@ -100,6 +104,23 @@ func tokens(m map[string]string) func(string) (string, error) {
 	}
 }
 
+// certificates returns what a hub and its agents need of a certificate authority made for them.
+func certificates(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	cert, key, err := certutil.GenerateSelfSignedCertKey("hub", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13},
+		&tls.Config{RootCAs: roots, ServerName: "hub", MinVersion: tls.VersionTLS13}
+}
+
 // pair is a hub with an API server that echoes, and one agent n1.
 type pair struct {
 	hub    *Hub
@@ -112,9 +133,10 @@ func newPair(t testing.TB, handler http.Handler) *pair {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	p := &pair{socket: filepath.Join(t.TempDir(), "t.sock")}
-	p.hub = &Hub{Token: tokens(map[string]string{"n1": "secret1", "n2": "secret2"}), LocalAPI: dialer(serveTCP(t, echo)), Logger: logger}
+	server, client := certificates(t)
+	p.hub = &Hub{TLS: server, Token: tokens(map[string]string{"n1": "secret1", "n2": "secret2"}), LocalAPI: dialer(serveTCP(t, echo)), Logger: logger}
 	p.startHub(t)
-	p.agent = &Agent{Node: "n1", Token: "secret1", Socket: p.socket, Handler: handler, Logger: logger}
+	p.agent = &Agent{Node: "n1", Token: "secret1", TLS: client, Socket: p.socket, Handler: handler, Logger: logger}
 	background(t, p.agent.Run)
 	waitConnected(t, p.hub, "n1")
 	return p
@@ -122,7 +144,7 @@ func newPair(t testing.TB, handler http.Handler) *pair {
 
 func (p *pair) startHub(t testing.TB) {
 	l := listenUnix(t, p.socket)
-	p.stop = background(t, func(ctx context.Context) error { return p.hub.Serve(ctx, l) })
+	p.stop = background(t, func(ctx context.Context) error { return p.hub.Serve(ctx, "n1", l) })
 }
 
 // waitConnected waits until exactly these nodes are connected.

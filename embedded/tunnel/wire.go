@@ -21,11 +21,12 @@ const (
 )
 
 // protocol is the version of the wire format. A node that was made by an older kl still speaks an older one.
-const protocol = 2
+const protocol = 3
 
 // The kinds of stream.
 const (
 	kindAPI   = "api"   // agent to hub: the API server
+	kindJoin  = "join"  // agent to hub: a token, as text, to join the cluster with
 	kindDial  = "dial"  // hub to agent: a TCP address
 	kindAgent = "agent" // hub to agent: the agent's HTTP handler
 )

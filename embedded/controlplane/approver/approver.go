@@ -2,15 +2,17 @@ package approver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	certsv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
@@ -23,14 +25,15 @@ import (
 // Name is the component's name.
 const Name cluster.ComponentName = "approver"
 
-// nodeTimeout is how long a request may wait for a Node with the addresses it asks for. A kubelet may ask before it has
-// published its addresses.
+// nodeTimeout is how long a request may wait for the node's address. A kubelet may ask before kl has written it down.
 const nodeTimeout = time.Minute
 
-// Approver watches requests of the signer kubernetes.io/kubelet-serving and approves or denies each.
+// Approver watches requests of the signer kubernetes.io/kubelet-serving, and of nodes that join, and approves or denies each.
 type Approver struct {
 	Client kubernetes.Interface
-	Logger *slog.Logger // slog.Default() if nil
+	// Address returns the address that the driver assigned to a node; the error wraps fs.ErrNotExist if there is no such node.
+	Address func(node string) (netip.Addr, error)
+	Logger  *slog.Logger // slog.Default() if nil
 }
 
 // Name implements lifecycle.Component.
@@ -44,14 +47,11 @@ func (a *Approver) Run(ctx context.Context, ready func()) error {
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](20*time.Millisecond, time.Second))
 	requests := a.Client.CertificatesV1().CertificateSigningRequests()
-	serving := fields.OneTermEqualSelector("spec.signerName", certsv1.KubeletServingSignerName).String()
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = serving
 			return requests.List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = serving
 			return requests.Watch(ctx, o)
 		},
 	}
@@ -98,16 +98,16 @@ func (a *Approver) Run(ctx context.Context, ready func()) error {
 
 // handle reviews one request and reports whether to do so again later.
 func (a *Approver) handle(ctx context.Context, csr *certsv1.CertificateSigningRequest) (retry bool) {
-	if decided(csr) {
+	joins := csr.Spec.SignerName == certsv1.KubeAPIServerClientKubeletSignerName && Joins(csr) != ""
+	if decided(csr) || !joins && csr.Spec.SignerName != certsv1.KubeletServingSignerName {
 		return false
 	}
 	logger := a.Logger.With("csr", csr.Name, "requester", csr.Spec.Username)
-	node, err := a.node(ctx, NodeName(csr))
+	verdict, reason, err := a.review(ctx, csr)
 	if err != nil {
-		logger.WarnContext(ctx, "read node of a request", "error", err)
+		logger.WarnContext(ctx, "review request", "error", err)
 		return true
 	}
-	verdict, reason := Review(csr, node)
 	if verdict == Wait {
 		if time.Since(csr.CreationTimestamp.Time) < nodeTimeout {
 			return true
@@ -122,32 +122,42 @@ func (a *Approver) handle(ctx context.Context, csr *certsv1.CertificateSigningRe
 		return true
 	}
 	if verdict == Deny {
-		logger.WarnContext(ctx, "serving certificate denied", "reason", reason)
+		logger.WarnContext(ctx, "certificate denied", "signer", csr.Spec.SignerName, "reason", reason)
 	} else {
-		logger.InfoContext(ctx, "serving certificate approved")
+		logger.InfoContext(ctx, "certificate approved", "signer", csr.Spec.SignerName)
 	}
 	return false
 }
 
-func (a *Approver) node(ctx context.Context, name string) (*corev1.Node, error) {
-	if name == "" {
-		return nil, nil
+// review applies the rules to what is known of the request's node and token.
+func (a *Approver) review(ctx context.Context, csr *certsv1.CertificateSigningRequest) (Verdict, string, error) {
+	if csr.Spec.SignerName == certsv1.KubeAPIServerClientKubeletSignerName {
+		verdict, reason := ReviewJoin(csr)
+		if verdict != Approve {
+			return verdict, reason, nil
+		}
+		err := a.use(ctx, csr)
+		if errors.Is(err, errTokenGone) || errors.Is(err, errTokenUsed) {
+			return Deny, err.Error(), nil
+		}
+		return verdict, reason, err
 	}
-	node, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+	address, err := netip.Addr{}, error(nil)
+	if node := NodeName(csr); node != "" {
+		address, err = a.Address(node)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read node %s: %w", name, err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Deny, "", fmt.Errorf("read the node's address: %w", err)
 	}
-	return node, nil
+	verdict, reason := Review(csr, address)
+	return verdict, reason, nil
 }
 
 func (a *Approver) decide(ctx context.Context, csr *certsv1.CertificateSigningRequest, v Verdict, reason string) error {
 	csr = csr.DeepCopy() // the store's is shared
 	condition := certsv1.CertificateSigningRequestCondition{
 		Type: certsv1.CertificateApproved, Status: corev1.ConditionTrue,
-		Reason: "KubeletServingNames", Message: reason, LastUpdateTime: metav1.Now(),
+		Reason: "KlNode", Message: reason, LastUpdateTime: metav1.Now(),
 	}
 	if v == Deny {
 		condition.Type = certsv1.CertificateDenied

@@ -1,7 +1,10 @@
-// Package approver approves the serving certificates that kubelets request. Upstream leaves that to the operator, who knows
-// which names a node may have. In kl these are the names and addresses in the status of its Node.
+// Package approver lets nodes in. It issues the bootstrap tokens that nodes join with, one a node and time ([IssueToken]), and
+// approves what nodes request: the client certificate of the node that a token is for, once, and serving certificates for the
+// node's name and the address that its driver assigned. Upstream leaves the latter to the operator, and lets every token have
+// the certificate of every node.
 //
-// The rules are in [Review], a pure function. kube-controller-manager signs what is approved.
+// The rules are in [Review] and [ReviewJoin], which are pure functions. kube-controller-manager signs what is approved, and
+// approves the renewal of client certificates itself.
 package approver
 
 import (
@@ -9,11 +12,12 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
 	certsv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 )
 
 // Verdict is the result of a review.
@@ -23,7 +27,7 @@ type Verdict int
 const (
 	Approve Verdict = iota
 	Deny            // for good
-	Wait            // deny, unless the Node gets the requested names and addresses soon
+	Wait            // deny, unless the node's address is known soon
 )
 
 const (
@@ -31,9 +35,10 @@ const (
 	nodesGroup = "system:nodes"
 )
 
-// Review reviews a request to the kubelet-serving signer. node is the Node that [NodeName] names, nil if there is none. The
-// reason is meant for people.
-func Review(csr *certsv1.CertificateSigningRequest, node *corev1.Node) (Verdict, string) {
+// Review reviews a request to the kubelet-serving signer. address is the one that the driver assigned to the node that
+// [NodeName] names; it is invalid if there is none, or none yet. The reason is meant for people.
+func Review(csr *certsv1.CertificateSigningRequest, address netip.Addr) (Verdict, string) {
+	node := NodeName(csr)
 	req, err := parse(csr.Spec.Request)
 	if err != nil {
 		return Deny, err.Error()
@@ -44,21 +49,61 @@ func Review(csr *certsv1.CertificateSigningRequest, node *corev1.Node) (Verdict,
 	if err := checkContent(csr, req); err != nil {
 		return Deny, err.Error()
 	}
-	if node == nil {
-		return Wait, fmt.Sprintf("node %s does not exist", NodeName(csr))
-	}
-	names, ips := addresses(node)
 	for _, name := range req.DNSNames {
-		if !slices.Contains(names, name) {
-			return Wait, fmt.Sprintf("name %s does not belong to node %s", name, node.Name)
+		if name != node {
+			return Deny, fmt.Sprintf("name %.64q is not that of node %s", name, node)
 		}
 	}
 	for _, ip := range req.IPAddresses {
-		if !slices.ContainsFunc(ips, ip.Equal) {
-			return Wait, fmt.Sprintf("address %s does not belong to node %s", ip, node.Name)
+		if !address.IsValid() {
+			return Wait, fmt.Sprintf("the address of node %s is not known", node)
+		}
+		if !ip.Equal(net.IP(address.AsSlice())) {
+			return Deny, fmt.Sprintf("address %s was not assigned to node %s", ip, node)
 		}
 	}
-	return Approve, "the names and addresses belong to node " + node.Name
+	return Approve, "the name and the address were assigned to node " + node
+}
+
+// JoinGroup is the group of all tokens that nodes of the cluster join with.
+const JoinGroup = "system:bootstrappers:kl"
+
+// joinGroupOf returns the group of tokens that are for one node.
+func joinGroupOf(node string) string { return JoinGroup + ":" + node }
+
+// Joins returns the node that a request's token is for, empty if the requester has no such token.
+func Joins(csr *certsv1.CertificateSigningRequest) string {
+	if !strings.HasPrefix(csr.Spec.Username, bootstrapapi.BootstrapUserPrefix) {
+		return ""
+	}
+	for _, group := range csr.Spec.Groups {
+		if node, ok := strings.CutPrefix(group, JoinGroup+":"); ok {
+			return node
+		}
+	}
+	return ""
+}
+
+// ReviewJoin reviews a request to the signer of kubelets' client certificates by a node that joins, see [Joins].
+func ReviewJoin(csr *certsv1.CertificateSigningRequest) (Verdict, string) {
+	node := Joins(csr)
+	req, err := parse(csr.Spec.Request)
+	if err != nil {
+		return Deny, err.Error()
+	}
+	if want := nodePrefix + node; req.Subject.CommonName != want {
+		return Deny, fmt.Sprintf("common name %.64q is not that of the token's node, %s", req.Subject.CommonName, want)
+	}
+	if !slices.Equal(req.Subject.Organization, []string{nodesGroup}) {
+		return Deny, fmt.Sprintf("organization is %q, want %s alone", req.Subject.Organization, nodesGroup)
+	}
+	if len(req.DNSNames)+len(req.IPAddresses)+len(req.EmailAddresses)+len(req.URIs) > 0 {
+		return Deny, "a client certificate has no names and addresses of servers"
+	}
+	if err := checkUsages(csr, certsv1.UsageClientAuth); err != nil {
+		return Deny, err.Error()
+	}
+	return Approve, "the token is for node " + node
 }
 
 // NodeName returns the node that made a request, empty if the requester is not a node.
@@ -111,27 +156,16 @@ func checkContent(csr *certsv1.CertificateSigningRequest, req *x509.CertificateR
 	if len(req.EmailAddresses) > 0 || len(req.URIs) > 0 {
 		return fmt.Errorf("email addresses and URIs are not allowed")
 	}
+	return checkUsages(csr, certsv1.UsageServerAuth)
+}
+
+// checkUsages checks that a certificate is for one purpose alone.
+func checkUsages(csr *certsv1.CertificateSigningRequest, purpose certsv1.KeyUsage) error {
 	usages := slices.Sorted(slices.Values(csr.Spec.Usages))
-	short := []certsv1.KeyUsage{certsv1.UsageDigitalSignature, certsv1.UsageServerAuth}
-	long := []certsv1.KeyUsage{certsv1.UsageDigitalSignature, certsv1.UsageKeyEncipherment, certsv1.UsageServerAuth}
+	short := slices.Sorted(slices.Values([]certsv1.KeyUsage{certsv1.UsageDigitalSignature, purpose}))
+	long := slices.Sorted(slices.Values(append(slices.Clone(short), certsv1.UsageKeyEncipherment)))
 	if !slices.Equal(usages, short) && !slices.Equal(usages, long) {
 		return fmt.Errorf("usages are %q, want %q and at most %s", usages, short, certsv1.UsageKeyEncipherment)
 	}
 	return nil
-}
-
-// addresses returns the names and addresses of a node.
-func addresses(node *corev1.Node) (names []string, ips []net.IP) {
-	names = []string{node.Name}
-	for _, a := range node.Status.Addresses {
-		switch a.Type {
-		case corev1.NodeHostName, corev1.NodeInternalDNS, corev1.NodeExternalDNS:
-			names = append(names, a.Address)
-		case corev1.NodeInternalIP, corev1.NodeExternalIP:
-			if ip := net.ParseIP(a.Address); ip != nil {
-				ips = append(ips, ip)
-			}
-		}
-	}
-	return names, ips
 }

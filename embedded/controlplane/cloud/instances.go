@@ -3,8 +3,10 @@ package cloud
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,9 +63,26 @@ func (i *instances) InstanceMetadata(_ context.Context, n *corev1.Node) (m *clou
 	if n.Spec.ProviderID != "" {
 		m.ProviderID = n.Spec.ProviderID
 	}
-	// The kubelet publishes its address, which never changes.
-	m.NodeAddresses = append(m.NodeAddresses, n.Status.Addresses...)
-	return m, nil
+	m.NodeAddresses, err = i.nodeAddresses(n)
+	return m, err
+}
+
+// nodeAddresses returns the address that the driver assigned, which never changes, or, for a Node that no driver made, what
+// that says itself.
+func (i *instances) nodeAddresses(n *corev1.Node) ([]corev1.NodeAddress, error) {
+	id, err := cluster.ReadNodeIdentity(i.layout, n.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return slices.Clone(n.Status.Addresses), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !id.Address.IsValid() { // the driver is still at work; the controller tries again
+		return nil, fmt.Errorf("the address of node %s is not known yet", n.Name)
+	}
+	return []corev1.NodeAddress{
+		{Type: corev1.NodeInternalIP, Address: id.Address.String()}, {Type: corev1.NodeHostName, Address: n.Name},
+	}, nil
 }
 
 // zone returns the name of a node's own zone: the node's, cut to the length of a label value.

@@ -53,10 +53,10 @@ const (
 // fieldManager owns the fields that kl sets.
 const fieldManager = "kl"
 
-// Nodes returns what nodes need to join and to run: the bootstrap token, its rights, and those of kubelets, kube-proxy and
-// kl's agent, which uses the kubelet's identity.
-func Nodes(tokenID, tokenSecret string) ([]*unstructured.Unstructured, error) {
-	return parse(nodesYAML, map[string]string{"TokenID": tokenID, "TokenSecret": tokenSecret})
+// Nodes returns what nodes need to join and to run: the rights of joinGroup, to which tokens belong, and those of kubelets,
+// kube-proxy and kl's agent, which uses the kubelet's identity, and what none of them may do.
+func Nodes(joinGroup string) ([]*unstructured.Unstructured, error) {
+	return parse(nodesYAML, joinGroup)
 }
 
 // DNS returns CoreDNS, which runs the node's engine in the pause image, so that nothing is pulled.
