@@ -47,8 +47,8 @@ func TestEnsurePKI(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := readPKI(t, l)
-	if len(first) != 21 {
-		t.Errorf("made %d files, want 9 pairs, the service account's pair and the token", len(first))
+	if len(first) != 22 {
+		t.Errorf("made %d files, want 10 pairs and the service account's", len(first))
 	}
 	for name := range first {
 		info, err := os.Stat(l.PKI(name))
@@ -240,9 +240,6 @@ func TestEnsurePKINamesDamage(t *testing.T) {
 				case "truncated":
 					os.Truncate(l.PKI(file), 10)
 				case "foreign":
-					if file == "bootstrap-token" {
-						t.Skip("any token is as good as another")
-					}
 					other := testLayout(t)
 					if err := Ensure(other, cluster.DefaultSpec().Networking, now); err != nil {
 						t.Fatal(err)

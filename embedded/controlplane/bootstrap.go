@@ -2,13 +2,15 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/approver"
@@ -48,6 +50,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	if err := b.apply(ctx, w, nodes, manifests.Force); err != nil {
 		return err
 	}
+	b.retire(ctx)
 	b.nodesAllowed.Set(true)
 	later := slices.IndexFunc(dns, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
 	if err := b.apply(ctx, w, dns[:later], manifests.Yield); err != nil {
@@ -68,6 +71,29 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// retire takes away what an older kl let nodes in with: a token for all of them, which never expired, and the right to have any
+// node's certificate for it.
+func (b *bootstrap) retire(ctx context.Context) {
+	const binding, description = "kl:node-autoapprove-bootstrap", "nodes of this cluster join with it"
+	if err := b.client.RbacV1().ClusterRoleBindings().Delete(ctx, binding, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		b.logger.WarnContext(ctx, "remove what an older kl made", "ClusterRoleBinding", binding, "error", err)
+	}
+	secrets := b.client.CoreV1().Secrets(metav1.NamespaceSystem)
+	tokens, err := secrets.List(ctx, metav1.ListOptions{FieldSelector: "type=" + string(bootstrapapi.SecretTypeBootstrapToken)})
+	if err != nil {
+		b.logger.WarnContext(ctx, "look for tokens of an older kl", "error", err)
+		return
+	}
+	for _, s := range tokens.Items {
+		if string(s.Data[bootstrapapi.BootstrapTokenDescriptionKey]) != description {
+			continue
+		}
+		if err := secrets.Delete(ctx, s.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			b.logger.WarnContext(ctx, "remove what an older kl made", "Secret", s.Name, "error", err)
+		}
+	}
 }
 
 // objects are what nodes need, and the cluster's DNS.

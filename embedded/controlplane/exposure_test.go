@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/approver"
 )
 
 // TestExposure starts a control plane and tries what SECURITY.md says of it: who can reach it, and what those who are not
@@ -53,10 +54,10 @@ func TestExposure(t *testing.T) {
 			}
 		}
 	})
-	t.Run("nodes are shown the tunnel's socket alone", func(t *testing.T) {
-		entries, err := os.ReadDir(l.TunnelDir())
-		if err != nil || len(entries) != 1 || filepath.Join(l.TunnelDir(), entries[0].Name()) != l.TunnelSocket() {
-			t.Errorf("%s holds %v, %v", l.TunnelDir(), entries, err)
+	t.Run("a node is shown its socket of the tunnel alone", func(t *testing.T) {
+		entries, err := os.ReadDir(l.TunnelDir("n1"))
+		if err != nil || len(entries) != 1 || filepath.Join(l.TunnelDir("n1"), entries[0].Name()) != l.TunnelSocket("n1") {
+			t.Errorf("%s holds %v, %v", l.TunnelDir("n1"), entries, err)
 		}
 	})
 	base := rest.Config{
@@ -83,20 +84,22 @@ func TestExposure(t *testing.T) {
 		}
 	})
 	t.Run("tokens end", func(t *testing.T) { checkTokens(t, adminClient(t, l, spec)) })
-	t.Run("a bootstrap token reads nothing", func(t *testing.T) {
-		token, err := os.ReadFile(l.BootstrapToken())
+	t.Run("a bootstrap token reads nothing, and is for one node and time", func(t *testing.T) {
+		token, err := approver.IssueToken(t.Context(), adminClient(t, l, spec), "n1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := base
-		c.BearerToken = strings.TrimSpace(string(token))
+		c.BearerToken = token
 		checkNoSecrets(t, c)
+		checkJoin(t, c)
 	})
 	t.Run("a node changes its own Node and no other", func(t *testing.T) {
 		c := base
 		c.CertFile, c.KeyFile = l.PKI("admin.crt"), l.PKI("admin.key")
 		c.Impersonate = rest.ImpersonationConfig{UserName: "system:node:n1", Groups: []string{"system:nodes", "system:authenticated"}}
 		checkNode(t, c, adminClient(t, l, spec))
+		checkClaims(t, c)
 	})
 	t.Run("the audit log has metadata and no bodies", func(t *testing.T) {
 		checkAudit(t, l, adminClient(t, l, spec))

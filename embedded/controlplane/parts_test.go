@@ -88,8 +88,12 @@ func TestNodeStatuses(t *testing.T) {
 	if len(nodes) != 1 || nodes[0] != fresh || simulated != (cluster.SimulatedStatus{Nodes: 2, Ready: 1}) {
 		t.Errorf("split gives %v and %+v", nodes, simulated)
 	}
-	prefixes := []netip.Prefix{netip.MustParsePrefix("172.18.0.2/32"), netip.MustParsePrefix("10.244.3.0/24")}
-	if d := cmp.Diff(prefixes, ownedPrefixes(ready("n2", corev1.ConditionTrue)), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+	// The Node claims an address and ranges; the driver assigned another address, and ranges of others do not count.
+	prefixes := []netip.Prefix{netip.MustParsePrefix("172.18.0.7/32"), netip.MustParsePrefix("10.244.3.0/24")}
+	n2 := ready("n2", corev1.ConditionTrue)
+	n2.Spec.PodCIDRs = append(n2.Spec.PodCIDRs, "10.244.0.0/16", "172.18.0.3/32", "0.0.0.0/0")
+	owned := ownedPrefixes(n2, netip.MustParseAddr("172.18.0.7"), netip.MustParsePrefix("10.244.0.0/16"))
+	if d := cmp.Diff(prefixes, owned, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		t.Errorf("ownedPrefixes (-want +got):\n%s", d)
 	}
 }

@@ -91,7 +91,7 @@ func newCluster(t *testing.T, home string, edit func(*cluster.Spec)) (cluster.La
 	spec.Name = "t"
 	spec.Kubernetes.APIServerPort = freePort(t)
 	edit(&spec)
-	for _, dir := range []string{l.RunDir(), l.NodeDir("n1"), filepath.Dir(l.LogFile("x"))} {
+	for _, dir := range []string{l.TunnelDir("n1"), l.NodeDir("n1"), filepath.Dir(l.LogFile("x"))} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -100,6 +100,9 @@ func newCluster(t *testing.T, home string, edit func(*cluster.Spec)) (cluster.La
 		t.Fatal(err)
 	}
 	if err := cluster.WriteSpec(l, spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.WriteNodeIdentity(l, "n1", cluster.NodeIdentity{Token: "secret", Address: netip.MustParseAddr("172.18.0.2")}); err != nil {
 		t.Fatal(err)
 	}
 	return l, spec
@@ -298,14 +301,14 @@ func checkFirstObjects(t *testing.T, client kubernetes.Interface) {
 	if err != nil || svc.Spec.ClusterIP != cluster.DefaultDNS {
 		t.Errorf("kube-dns = %v, %v", svc, err)
 	}
-	for _, role := range []string{"kl:node-bootstrapper", "kl:node-autoapprove-bootstrap", "kl:node-autoapprove-renewal", "kl:node-proxier", "kl:node-agent"} {
+	for _, role := range []string{"kl:node-bootstrapper", "kl:node-autoapprove-renewal", "kl:node-proxier", "kl:node-agent"} {
 		if _, err := client.RbacV1().ClusterRoleBindings().Get(ctx, role, metav1.GetOptions{}); err != nil {
 			t.Error(err)
 		}
 	}
 	secrets, err := client.CoreV1().Secrets("kube-system").List(ctx, metav1.ListOptions{FieldSelector: "type=bootstrap.kubernetes.io/token"})
-	if err != nil || len(secrets.Items) != 1 {
-		t.Errorf("bootstrap tokens: %v, %v", secrets, err)
+	if err != nil || len(secrets.Items) != 0 {
+		t.Errorf("bootstrap tokens before any node joins: %v, %v", secrets, err)
 	}
 }
 
@@ -335,16 +338,16 @@ func checkPrivate(t *testing.T, l cluster.Layout) {
 		t.Error(err)
 	}
 	want := map[string][]string{
-		l.PrivateDir(): {"egress.sock", "etcd.sock", "peer.sock"},
-		l.TunnelDir():  {filepath.Base(l.TunnelSocket())},
-		l.RunDir():     {filepath.Base(l.StatusSocket())},
+		l.PrivateDir():    {"egress.sock", "etcd.sock", "peer.sock"},
+		l.TunnelDir("n1"): {filepath.Base(l.TunnelSocket("n1"))},
+		l.RunDir():        {filepath.Base(l.StatusSocket())},
 	}
 	if d := cmp.Diff(want, sockets); d != "" {
 		t.Errorf("sockets by directory (-want +got):\n%s", d)
 	}
-	entries, err := os.ReadDir(l.TunnelDir())
+	entries, err := os.ReadDir(l.TunnelDir("n1"))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("nodes see %v, %v; want the tunnel's socket only", entries, err)
+		t.Errorf("node n1 sees %v, %v; want its socket of the tunnel only", entries, err)
 	}
 }
 

@@ -3,20 +3,27 @@ package approver
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	authv1 "k8s.io/api/authentication/v1"
 	certsv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 // TestHandle makes one pass over a request, with the clock of the request's creation.
 func TestHandle(t *testing.T) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
-		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.18.0.2"}}}}
+	early := validRequest()
+	early.user, early.cn, early.dns = "system:node:n2", "system:node:n2", []string{"n2"}
 	foreign := validRequest()
 	foreign.ips = []string{"10.0.0.1"}
 	forged := validRequest()
@@ -30,16 +37,17 @@ func TestHandle(t *testing.T) {
 	}{
 		{"valid", validRequest(), 0, false, certsv1.CertificateApproved},
 		{"forged", forged, 0, false, certsv1.CertificateDenied},
-		{"address not known yet", foreign, 0, true, ""},
-		{"address never known", foreign, 2 * nodeTimeout, false, certsv1.CertificateDenied},
+		{"another's address", foreign, 0, false, certsv1.CertificateDenied},
+		{"address not known yet", early, 0, true, ""},
+		{"address never known", early, 2 * nodeTimeout, false, certsv1.CertificateDenied},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			csr := tt.request.csr(t)
 			csr.Name = "csr"
 			csr.CreationTimestamp = metav1.NewTime(time.Now().Add(-tt.age))
-			client := fake.NewClientset(node, csr)
-			a := &Approver{Client: client, Logger: slog.New(slog.DiscardHandler)}
+			client := fake.NewClientset(csr)
+			a := &Approver{Client: client, Address: assigned, Logger: slog.New(slog.DiscardHandler)}
 			if retry := a.handle(t.Context(), csr); retry != tt.retry {
 				t.Errorf("handle() = %t, want %t", retry, tt.retry)
 			}
@@ -58,6 +66,68 @@ func TestHandle(t *testing.T) {
 				t.Errorf("condition = %q, want %q; the shared object has %v", condition, tt.want, csr.Status.Conditions)
 			}
 		})
+	}
+}
+
+// assigned knows the address of n1.
+func assigned(node string) (netip.Addr, error) {
+	if node != "n1" {
+		return netip.Addr{}, fs.ErrNotExist
+	}
+	return netip.MustParseAddr("172.18.0.2"), nil
+}
+
+// TestTokenIsForOneRequest joins with a token, tries it again, and tries one that was withdrawn.
+func TestTokenIsForOneRequest(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("create", "tokenreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &authv1.TokenReview{Status: authv1.TokenReviewStatus{Authenticated: true}}, nil
+	})
+	a := &Approver{Client: client, Address: assigned, Logger: slog.New(slog.DiscardHandler)}
+	join := func(name, token string) certsv1.RequestConditionType {
+		t.Helper()
+		r := joinRequest()
+		id, _, _ := strings.Cut(token, ".")
+		r.user = "system:bootstrap:" + id
+		csr := r.csr(t)
+		csr.Name, csr.UID, csr.Spec.SignerName = name, types.UID("uid-"+name), certsv1.KubeAPIServerClientKubeletSignerName
+		csr.CreationTimestamp = metav1.Now()
+		if _, err := client.CertificatesV1().CertificateSigningRequests().Create(t.Context(), csr, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if a.handle(t.Context(), csr) {
+			t.Errorf("%s is to be handled again", name)
+		}
+		got, err := client.CertificatesV1().CertificateSigningRequests().Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || len(got.Status.Conditions) != 1 {
+			t.Fatalf("%s: %v, %v", name, got, err)
+		}
+		return got.Status.Conditions[0].Type
+	}
+	first, err := IssueToken(t.Context(), client, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := join("first", first); c != certsv1.CertificateApproved {
+		t.Errorf("the first request is %s", c)
+	}
+	if c := join("again", first); c != certsv1.CertificateDenied {
+		t.Errorf("the second request with the same token is %s", c)
+	}
+	second, err := IssueToken(t.Context(), client, "n1")
+	if err != nil || second == first {
+		t.Fatalf("the next token is %q, %v", second, err)
+	}
+	withdraw(t, client)
+	if c := join("withdrawn", second); c != certsv1.CertificateDenied {
+		t.Errorf("a request with a token that was withdrawn is %s", c)
+	}
+}
+
+func withdraw(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	if err := client.CoreV1().Secrets("kube-system").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	certsv1 "k8s.io/api/certificates/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -23,7 +24,7 @@ func ExampleReview() {
 	csr := &certsv1.CertificateSigningRequest{}
 	csr.Spec.Username = "system:node:n1"
 	csr.Spec.Request = []byte("not a certificate request")
-	verdict, reason := approver.Review(csr, nil)
+	verdict, reason := approver.Review(csr, netip.Addr{})
 	fmt.Println(verdict == approver.Deny, reason)
 	// Output: true the request is not one PEM block of type CERTIFICATE REQUEST
 }

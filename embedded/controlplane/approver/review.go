@@ -66,7 +66,7 @@ func Review(csr *certsv1.CertificateSigningRequest, address netip.Addr) (Verdict
 }
 
 // JoinGroup is the group of all tokens that nodes of the cluster join with.
-const JoinGroup = "system:bootstrappers:kl"
+const JoinGroup = "system:bootstrappers:kl-node"
 
 // joinGroupOf returns the group of tokens that are for one node.
 func joinGroupOf(node string) string { return JoinGroup + ":" + node }

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -56,7 +57,8 @@ func TestInstances(t *testing.T) {
 }
 
 func TestInstanceMetadata(t *testing.T) {
-	i := &instances{layout: cluster.Home(t.TempDir()).Cluster("c"), driver: "embedded"}
+	layout := cluster.Home(t.TempDir()).Cluster("c")
+	i := &instances{layout: layout, driver: "embedded"}
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.246.0.2"}}
 	want := &cloudprovider.InstanceMetadata{
@@ -69,6 +71,17 @@ func TestInstanceMetadata(t *testing.T) {
 	if d := cmp.Diff(want, have); d != "" {
 		t.Errorf("metadata (-want +got):\n%s", d)
 	}
+	// The address of a node that a driver made is the one that the driver assigned, whatever the Node says.
+	if err := cluster.WriteNodeIdentity(layout, "n1", cluster.NodeIdentity{Token: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.InstanceMetadata(t.Context(), n); err == nil {
+		t.Error("metadata of a node without an address: no error")
+	}
+	if err := cluster.WriteNodeIdentity(layout, "n1", cluster.NodeIdentity{Token: "t", Address: netip.MustParseAddr("10.246.0.9")}); err != nil {
+		t.Fatal(err)
+	}
+	want.NodeAddresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.246.0.9"}, {Type: corev1.NodeHostName, Address: "n1"}}
 	n.Labels = map[string]string{corev1.LabelTopologyZone: "a", corev1.LabelTopologyRegion: "home", corev1.LabelInstanceTypeStable: "big"}
 	want.Zone, want.Region, want.InstanceType = "a", "home", "big"
 	if have, err = i.InstanceMetadata(t.Context(), n); err != nil {

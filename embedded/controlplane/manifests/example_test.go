@@ -8,15 +8,14 @@ import (
 
 // What Nodes returns is for Apply.
 func Example() {
-	objects, err := manifests.Nodes("abcdef", "0123456789abcdef") // what a node needs to join
+	objects, err := manifests.Nodes("system:bootstrappers:example") // what a node needs to join
 	if err != nil {
 		panic(err)
 	}
-	for _, o := range objects[:3] {
+	for _, o := range objects[:2] {
 		fmt.Println(o.GetKind(), o.GetName())
 	}
 	// Output:
-	// Secret bootstrap-token-abcdef
 	// ClusterRoleBinding kl:node-bootstrapper
-	// ClusterRoleBinding kl:node-autoapprove-bootstrap
+	// ClusterRoleBinding kl:node-autoapprove-renewal
 }

@@ -26,22 +26,17 @@ func names(objects []*unstructured.Unstructured) []string {
 }
 
 func TestNodes(t *testing.T) {
-	objects, err := Nodes("123456", "0123456789012345")
+	objects, err := Nodes("system:bootstrappers:kl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"Secret bootstrap-token-123456", "ClusterRoleBinding kl:node-bootstrapper",
-		"ClusterRoleBinding kl:node-autoapprove-bootstrap", "ClusterRoleBinding kl:node-autoapprove-renewal",
+		"ClusterRoleBinding kl:node-bootstrapper", "ClusterRoleBinding kl:node-autoapprove-renewal",
 		"ClusterRoleBinding kl:node-proxier", "ClusterRole kl:node-agent", "ClusterRoleBinding kl:node-agent",
+		"ValidatingAdmissionPolicy nodes.kl.dev", "ValidatingAdmissionPolicyBinding nodes.kl.dev",
 	}
 	if d := cmp.Diff(want, names(objects)); d != "" {
 		t.Errorf("objects (-want +got):\n%s", d)
-	}
-	// A token of digits alone must stay text.
-	secret, _, _ := unstructured.NestedString(objects[0].Object, "data", "token-secret")
-	if plain, err := base64.StdEncoding.DecodeString(secret); err != nil || string(plain) != "0123456789012345" {
-		t.Errorf("token secret = %q, %v", plain, err)
 	}
 }
 
