@@ -100,7 +100,9 @@ func (a *Approver) use(ctx context.Context, csr *certsv1.CertificateSigningReque
 		return errTokenUsed
 	}
 	metav1.SetMetaDataAnnotation(&token.ObjectMeta, annotationUsed, string(csr.UID))
-	token.Data[bootstrapapi.BootstrapTokenExpirationKey] = []byte(time.Now().Add(tokenAfterUse).UTC().Format(time.RFC3339))
+	token.StringData = map[string]string{
+		bootstrapapi.BootstrapTokenExpirationKey: time.Now().Add(tokenAfterUse).UTC().Format(time.RFC3339),
+	}
 	if _, err := secrets.Update(ctx, token, metav1.UpdateOptions{}); err != nil { // a conflict: the request is handled again
 		return fmt.Errorf("mark token: %w", err)
 	}
