@@ -25,6 +25,7 @@ const gatewayLink = "kl0"
 type gateway struct {
 	address netip.AddrPort
 	dialAPI func(ctx context.Context) (net.Conn, error)
+	pods    *podConns
 	log     *slog.Logger
 }
 
@@ -50,6 +51,11 @@ const gatewayDialTimeout = 10 * time.Second
 
 func (g *gateway) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
+	release, ok := g.pods.take(conn.RemoteAddr())
+	if !ok {
+		return
+	}
+	defer release()
 	dialCtx, cancel := context.WithTimeout(ctx, gatewayDialTimeout)
 	api, err := g.dialAPI(dialCtx)
 	cancel()

@@ -84,10 +84,15 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 	if err != nil {
 		return nil, fmt.Errorf("parse gateway: %w", err)
 	}
+	pods, err := netip.ParsePrefix(o.Config.PodCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("parse podCIDR: %w", err)
+	}
 	network := newNetwork(o.Config, up, log("network"))
 	newGateway := func() lifecycle.Component {
 		return &gateway{
-			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI, log: log("gateway"),
+			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI,
+			pods: newPodConns(pods, log("gateway")), log: log("gateway"),
 		}
 	}
 	units := []lifecycle.Unit{
