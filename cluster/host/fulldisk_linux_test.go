@@ -36,6 +36,12 @@ func TestFullDisk(t *testing.T) {
 	must(t, os.RemoveAll(ballast))
 	b.eventually(t, "ready again", func(i host.Info) bool { return i.Phase == cluster.PhaseReady })
 
+	takeInodes(t, ballast) // and no byte
+	kill(t, b, planePID(t, b))
+	b.eventually(t, "waits for inodes", waits)
+	must(t, os.RemoveAll(ballast))
+	b.eventually(t, "ready again", func(i host.Info) bool { return i.Phase == cluster.PhaseReady })
+
 	fillDisk(t, ballast)
 	kill(t, b, planePID(t, b))
 	b.eventually(t, "waits for space", waits)
@@ -70,6 +76,13 @@ func fillDisk(t *testing.T, dir string) {
 			must(t, err)
 		}
 	}
+	takeInodes(t, filepath.Join(dir, "inodes"))
+}
+
+// takeInodes makes a directory with files that take every inode.
+func takeInodes(t *testing.T, dir string) {
+	t.Helper()
+	must(t, os.Mkdir(dir, 0o700))
 	for i := 0; ; i++ {
 		g, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))
 		if errors.Is(err, syscall.ENOSPC) {

@@ -21,9 +21,6 @@ func TestLackedSpace(t *testing.T) {
 		if got := s.lackedSpace(&cluster.Crash{Reason: reason}); got != want {
 			t.Errorf("%q is a lack of space: %t, want %t", reason, got, want)
 		}
-		if got := s.lackedSpace(&cluster.Crash{Reason: "exit status 1", Log: []string{"starting", reason}}); got != want {
-			t.Errorf("a log with %q is a lack of space: %t, want %t", reason, got, want)
-		}
 	}
 }
 

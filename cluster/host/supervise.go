@@ -37,6 +37,7 @@ const (
 	spaceInterval = time.Second      // between looks at the free space of a full disk
 	maxSpaceDelay = 30 * time.Second // between starts that fail for lack of space, although there seems to be some
 	trimInterval  = 10 * time.Second // between looks at the length of the log
+	probeSize     = 64 << 10         // bytes that are written to see whether there is space
 	recordSize    = 32 << 10         // bytes of the supervisor's file, which is as long from the start
 
 	// killSignal makes a supervisor kill the control plane instead of stopping it.
@@ -240,18 +241,25 @@ func (s *supervisor) wait(delay time.Duration) (stopped bool, err error) {
 	return true, nil
 }
 
-// lackedSpace reports whether the control plane died of a full disk, or would at the next start. There may be space and the user
-// may not have it, for a quota.
+// lackedSpace reports whether the control plane died of a full disk, or would at the next start.
 func (s *supervisor) lackedSpace(crash *cluster.Crash) bool {
-	if cluster.CheckDisk(s.layout.Dir()) != nil {
-		return true
-	}
-	for _, text := range append([]string{crash.Reason}, crash.Log...) {
-		if strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error()) {
+	for _, cause := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
+		if strings.Contains(crash.Reason, cause.Error()) {
 			return true
 		}
 	}
-	return false
+	return s.diskFull(cluster.FullDisk)
+}
+
+// diskFull reports whether less than so many bytes are free, or this user can have none of them, for want of inodes or because of a quota.
+func (s *supervisor) diskFull(need int64) bool {
+	if free, err := cluster.DiskFree(s.layout.Dir()); err == nil && free < need {
+		return true
+	}
+	probe := filepath.Join(s.layout.RunDir(), "probe")
+	err := statefile.Write(probe, make([]byte, probeSize), 0o600)
+	_ = os.Remove(probe) // if it was made; the next one replaces it otherwise
+	return cluster.DiskFull(err)
 }
 
 // waitForSpace notes a crash that does not count towards giving up, and waits until the disk has free space again. It returns
@@ -272,8 +280,8 @@ func (s *supervisor) waitForSpace(crash *cluster.Crash, ran time.Duration) (stop
 		if stopped, err := s.wait(delay); stopped || err != nil {
 			return stopped, err
 		}
-		if free, err := cluster.DiskFree(s.layout.Dir()); err != nil || free >= cluster.MinDisk {
-			return false, nil //nolint:nilerr // the start shows what is wrong
+		if !s.diskFull(cluster.MinDisk) {
+			return false, nil
 		}
 	}
 }
