@@ -1,7 +1,10 @@
 package pki
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -147,6 +150,39 @@ func TestEnsurePKI(t *testing.T) {
 }
 
 // TestEnsurePKIFuture makes certificates with a clock that is ahead, and then puts the clock right.
+// The authorities last ten years, everything else one, and all keys are ECDSA keys on P-256.
+func TestKeysAndLifetimes(t *testing.T) {
+	l, now := testLayout(t), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := Ensure(l, cluster.DefaultSpec().Networking, now); err != nil {
+		t.Fatal(err)
+	}
+	authorities, leaves := 0, 0
+	for name, text := range readPKI(t, l) {
+		if !strings.HasSuffix(name, ".crt") {
+			continue
+		}
+		block, _ := pem.Decode([]byte(text))
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		end := now.AddDate(0, 0, 365)
+		if cert.IsCA {
+			authorities++
+			end = now.AddDate(0, 0, 3650)
+		} else {
+			leaves++
+		}
+		key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+		if !ok || key.Curve != elliptic.P256() || !cert.NotAfter.Equal(end) {
+			t.Errorf("%s: key %T, until %s, want one of ECDSA on P-256, until %s", name, cert.PublicKey, cert.NotAfter, end)
+		}
+	}
+	if authorities == 0 || leaves == 0 {
+		t.Errorf("%d authorities and %d other certificates", authorities, leaves)
+	}
+}
+
 func TestEnsurePKIFuture(t *testing.T) {
 	network, now := cluster.DefaultSpec().Networking, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	t.Run("leaves are reissued", func(t *testing.T) {

@@ -39,6 +39,8 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"truth":        truthCommand,
 		"screen":       screenCommand,
 		"disk":         diskCommand,
+		"users":        usersCommand,
+		"intrude":      intrudeCommand,
 	}
 }
 

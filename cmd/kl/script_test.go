@@ -104,6 +104,7 @@ func newHarness(t testing.TB) *harness {
 //	stopped     succeeds if the control plane of $CLUSTER does not run
 //	nodepid N   prints the ID of the first process of node N of $CLUSTER
 //	ticks       prints the processor time used by control plane and node programs of $CLUSTER; 0 if there are none
+//	as USER …   runs a program as a user that the command users has made
 //	crash       kills all processes of $CLUSTER at once, as a power failure does
 func writeTools(dir, kl, driver string) error {
 	if driver != "" {
@@ -117,6 +118,7 @@ func writeTools(dir, kl, driver string) error {
 		"nodepid": nodePID,
 		"ticks":   ticks,
 		"crash":   crash,
+		"as":      asUser,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
 			return err
@@ -178,7 +180,7 @@ func (h *harness) setup(env *testscript.Env) error {
 	env.Setenv("KUBECONFIG", "")
 	env.Setenv("MANIFESTS", filepath.Join(h.source, "testdata", "manifests"))
 	env.Setenv("PATH", h.bin+string(os.PathListSeparator)+env.Getenv("PATH"))
-	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR"} {
+	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR", "KL_E2E_CROWDED"} {
 		if v := os.Getenv(name); v != "" {
 			env.Setenv(name, v)
 		}
@@ -199,6 +201,9 @@ func (h *harness) condition(cond string) (bool, error) {
 			}
 		}
 		return driver == name, nil
+	}
+	if cond == "users" { // can be made here
+		return isRoot(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
