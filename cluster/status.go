@@ -13,6 +13,7 @@ const (
 	PhaseFailed   Phase = "Failed"   // it cannot go on: see Reason
 	PhaseStopping Phase = "Stopping"
 	PhasePaused   Phase = "Paused"  // frozen by kl pause: never in the stream: readers of the socket derive it
+	PhaseMoved    Phase = "Moved"   // the cluster's directory was moved to another home: derived as well, see MovedFrom
 	PhaseDamaged  Phase = "Damaged" // no process, and its files cannot be read: derived as well
 	PhaseUnknown  Phase = "Unknown" // its files may not be read: derived as well
 	PhaseStopped  Phase = "Stopped" // no process, because it was told to end: never in the stream: readers of the socket derive it

@@ -11,6 +11,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/doctor"
 	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 func newDoctorCmd(e *env) *cobra.Command {
@@ -62,6 +63,7 @@ func (e *env) system() doctor.System {
 		return fmt.Sprintf("Docker answers and runs %s of kl", plural(len(nodes), "node")), nil
 	})
 	s.DataDir = e.engineDir
+	s.Orphans = e.orphans
 	names, err := e.Home.Names()
 	if err == nil && len(names) > 0 {
 		s.LongName = slices.MaxFunc(names, func(a, b string) int { return len(a) - len(b) })
@@ -81,6 +83,25 @@ func (e *env) engineDir(ctx context.Context) string {
 		dir, _ = s.DataDir(ctx)
 	}
 	return dir
+}
+
+// orphans lists the nodes whose files are gone and that this user could remove: those of a home that the user can make again.
+func (e *env) orphans(ctx context.Context) (found []cluster.Orphan) {
+	for _, f := range e.Drivers {
+		d, err := f.Open(ctx, e.Logger)
+		if err != nil {
+			continue // what cannot be used here has nothing of this user's
+		}
+		if o, ok := d.(cluster.Orphaner); ok {
+			orphans, err := o.Orphans(ctx)
+			if err != nil {
+				e.Logger.Debug("look for orphans", "driver", f.Name, "err", err)
+			}
+			found = append(found, orphans...)
+		}
+		d.Close()
+	}
+	return slices.DeleteFunc(found, func(o cluster.Orphan) bool { return statefile.Check(o.Home.Cluster(o.Cluster).LockFile()) != nil })
 }
 
 // preflight is host.Host.Preflight: it runs the cheap checks, returns the first failure and passes warnings to warn.

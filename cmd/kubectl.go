@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	osuser "os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 func newKubectlCmd(e *env) *cobra.Command {
@@ -141,7 +144,28 @@ func (e *env) clusterKubectl(ctx context.Context, l cluster.Layout) (engine stri
 			environ = append(environ, entry)
 		}
 	}
-	return p.Engine, append(environ, "KUBECONFIG="+l.Kubeconfig()), nil
+	environ = append(environ, "KUBECONFIG="+l.Kubeconfig())
+	if cache := e.rootsCache(); cache != "" {
+		environ = append(environ, "KUBECACHEDIR="+cache)
+	}
+	return p.Engine, environ, nil
+}
+
+// rootsCache is the directory where kubectl keeps what it has discovered, if root runs it with the home directory of another user:
+// kubectl would leave files there that the user can neither read nor replace. Empty leaves the choice to kubectl.
+func (e *env) rootsCache() string {
+	if os.Geteuid() != 0 || os.Getenv("KUBECACHEDIR") != "" {
+		return ""
+	}
+	info, err := os.Stat(e.UserHome)
+	if err != nil {
+		return ""
+	}
+	root, err := osuser.LookupId("0")
+	if owner, ok := statefile.OwnerOf(info); err != nil || !ok || owner == 0 || root.HomeDir == "" {
+		return ""
+	}
+	return filepath.Join(root.HomeDir, ".kube", "cache")
 }
 
 // kubectlCommand returns the command among the arguments of kubectl, which flags may precede; empty if there is none.

@@ -42,6 +42,7 @@ var (
 	_ cluster.Preparer    = (*Fake)(nil)
 	_ cluster.Purger      = (*Fake)(nil)
 	_ cluster.ImageSource = (*Fake)(nil)
+	_ cluster.Rehomer     = (*Fake)(nil)
 )
 
 // NewFake returns a Fake on an empty machine.
@@ -58,6 +59,9 @@ func (f *Fake) Connect() *Fake {
 func (f *Fake) As(owner string) *Fake {
 	return &Fake{DriverName: f.DriverName, Clock: f.Clock, machine: f.machine.backend.machine(owner)}
 }
+
+// For is As with the owner of a home.
+func (f *Fake) For(h cluster.Home) (cluster.Driver, error) { return f.As(h.Owner()), nil }
 
 // Name is DriverName.
 func (f *Fake) Name() cluster.DriverName { return f.DriverName }

@@ -59,6 +59,8 @@ var (
 	_ cluster.Preparer = (*Driver)(nil)
 	_ cluster.Purger   = (*Driver)(nil)
 	_ cluster.Storer   = (*Driver)(nil)
+	_ cluster.Rehomer  = (*Driver)(nil)
+	_ cluster.Orphaner = (*Driver)(nil)
 )
 
 // New connects to the engine. The error wraps [cluster.ErrNoEngine] if none answers.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -52,4 +53,37 @@ func (d *Driver) find(ctx context.Context, n cluster.Node) (container.InspectRes
 		return container.InspectResponse{}, none
 	}
 	return c, err
+}
+
+// For returns the driver of another home on the same engine.
+func (d *Driver) For(h cluster.Home) (cluster.Driver, error) {
+	other := &Driver{
+		client: d.client, home: h.Real(), owner: h.Owner(), log: d.log, progress: d.progress, info: d.info,
+		startWatch: d.startWatch, creating: map[string]*inFlight{},
+	}
+	other.modes.host = d.client.DaemonHost()
+	return other, nil
+}
+
+// Orphans lists the nodes of every home that is gone from this machine. The engine may serve other machines, or containers, where it
+// is not: that is for a person to know.
+func (d *Driver) Orphans(ctx context.Context) ([]cluster.Orphan, error) {
+	list, err := d.client.ContainerList(ctx, container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", labelCluster), filters.Arg("label", labelNode)),
+	})
+	if err != nil {
+		return nil, wrap("list nodes", err)
+	}
+	var orphans []cluster.Orphan
+	for _, c := range list {
+		home := cluster.Home(c.Labels[labelHome])
+		if home == "" || c.State == container.StateRemoving {
+			continue
+		}
+		o := cluster.Orphan{Home: home, Cluster: c.Labels[labelCluster], Node: c.Labels[labelNode]}
+		if o.Home.Gone() || cluster.Home(home.Cluster(o.Cluster).Dir()).Gone() {
+			orphans = append(orphans, o)
+		}
+	}
+	return orphans, nil
 }

@@ -2,7 +2,9 @@ package docker_test
 
 import (
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
@@ -84,5 +86,38 @@ func TestNamesThatAreTaken(t *testing.T) {
 	delete(f.containers, "c-n1") // a second n1 must not take the name that is free now
 	if _, err := d.Create(t.Context(), spec(t)); err == nil {
 		t.Error("a second node n1 was made")
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	f := &fakeEngine{version: "1.41", info: full("1")}
+	d, err := f.serve(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := cluster.Home(t.TempDir())
+	if err := os.MkdirAll(here.Cluster("c").Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for id, home := range map[string]cluster.Home{"there": here, "gone": here + "/gone", "unknown": ""} {
+		c := node("/x")
+		c.Labels["dev.kl.owner"], c.Labels["dev.kl.home"] = home.Owner(), string(home)
+		f.containers[id] = c
+	}
+	emptied := node("/x")
+	emptied.Labels["dev.kl.cluster"], emptied.Labels["dev.kl.home"] = "without-files", string(here)
+	f.containers["emptied"] = emptied
+	orphans, err := d.Orphans(t.Context())
+	slices.SortFunc(orphans, func(a, b cluster.Orphan) int { return strings.Compare(string(a.Home), string(b.Home)) })
+	want := []cluster.Orphan{{Home: here, Cluster: "without-files", Node: "n1"}, {Home: here + "/gone", Cluster: "c", Node: "n1"}}
+	if diff := cmp.Diff(want, orphans); err != nil || diff != "" {
+		t.Errorf("orphans (-want +got), %v:\n%s", err, diff)
+	}
+	former, err := d.For(here + "/gone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if nodes, err := former.List(t.Context(), ""); err != nil || len(nodes) != 1 || nodes[0].ID != "gone" {
+		t.Errorf("nodes of the home that is gone: %v, %v", nodes, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -218,6 +219,30 @@ func forwarding(_ context.Context, s System) Result {
 		return ok("kl turned on net.ipv4.ip_forward for nodes of driver embedded; the last kl down sets it to %s again", before.Former)
 	}
 	return ok("net.ipv4.ip_forward is %s, as without kl", now)
+}
+
+// orphans names nodes that no home has any more: its directory was removed or moved while they ran. The directory may also be in
+// another container or machine that uses the same engine, so this says what to do and no more.
+func orphans(ctx context.Context, s System) Result {
+	if s.Orphans == nil {
+		return ok("not looked for")
+	}
+	type place struct{ home, name string }
+	nodes := map[place]int{}
+	for _, o := range s.Orphans(ctx) {
+		nodes[place{string(o.Home), o.Cluster}]++
+	}
+	var what, fixes []string
+	for p, n := range nodes {
+		what = append(what, fmt.Sprintf("%d of cluster %s in %s", n, p.name, p.home))
+		fixes = append(fixes, fmt.Sprintf("KL_HOME=%s kl down --name %s", p.home, p.name))
+	}
+	if len(what) == 0 {
+		return ok("every node has its files")
+	}
+	slices.Sort(what)
+	slices.Sort(fixes)
+	return Result{Level: Warn, Detail: "nodes whose files are gone: " + strings.Join(what, "; "), Fix: strings.Join(fixes, "; ")}
 }
 
 func ports(_ context.Context, s System) Result {

@@ -67,6 +67,7 @@ func All() []Check {
 		{Name: "memory", Cheap: true, Run: memory},
 		{Name: "subnets", Nodes: true, Cheap: true, Run: subnets},
 		{Name: "sysctls", Nodes: true, Run: forwarding},
+		{Name: "orphans", Nodes: true, Run: orphans},
 		{Name: "ports", Cheap: true, Run: ports},
 		{Name: "sockets", Cheap: true, Run: socketPath},
 		{Name: "clock", Cheap: true, Run: clock},

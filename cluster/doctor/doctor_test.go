@@ -171,3 +171,15 @@ func TestCheapLeavesOutWhatDoesNotMatter(t *testing.T) {
 		t.Errorf("%d checks with nodes, %d without", with, without)
 	}
 }
+
+func TestOrphans(t *testing.T) {
+	s := healthy(t)
+	s.Orphans = func(context.Context) []cluster.Orphan {
+		return []cluster.Orphan{{Home: "/gone", Cluster: "x", Node: "n1"}, {Home: "/gone", Cluster: "x", Node: "n2"}, {Home: "/also", Cluster: "kl", Node: "n1"}}
+	}
+	r := orphans(t.Context(), s)
+	if r.Level != Warn || r.Detail != "nodes whose files are gone: 1 of cluster kl in /also; 2 of cluster x in /gone" ||
+		r.Fix != "KL_HOME=/also kl down --name kl; KL_HOME=/gone kl down --name x" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -23,11 +23,12 @@ type System struct {
 	DataDir    func(ctx context.Context) string
 	Exists     bool // the cluster to be started exists: all that it needs more space for is there
 	UID        int
-	Nodes      int                                       // expected at the same time
-	LongName   string                                    // longest cluster name expected: sizes socket paths
-	Engine     func(ctx context.Context) (string, error) // describes the engine that answers, or why none does
-	Interfaces func() ([]netip.Prefix, error)            // addresses of this machine
-	Listen     func() error                              // whether loopback takes a listener
+	Nodes      int                                        // expected at the same time
+	LongName   string                                     // longest cluster name expected: sizes socket paths
+	Engine     func(ctx context.Context) (string, error)  // describes the engine that answers, or why none does
+	Orphans    func(ctx context.Context) []cluster.Orphan // nodes whose files are gone, of this user's homes; nil knows of none
+	Interfaces func() ([]netip.Prefix, error)             // addresses of this machine
+	Listen     func() error                               // whether loopback takes a listener
 }
 
 // Host is the real machine. engine describes the container engine that answers, or says why none does.

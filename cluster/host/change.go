@@ -35,6 +35,9 @@ func (h *Host) change(ctx context.Context, name, command string, f func(context.
 		return err
 	}
 	defer release(l, lock)
+	if err := checkMoved(l); err != nil {
+		return err
+	}
 	return h.changeLocked(ctx, l, steps, f)
 }
 

@@ -21,6 +21,7 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 	}
 	l := h.Home.Cluster(name)
 	steps := newRecorder(h.Events)
+	defer leaveNoTrace(l)()
 	lock, err := acquire(ctx, l, "kl down", steps)
 	if err != nil {
 		return false, err
@@ -41,6 +42,13 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 		}
 		found = append(found, driverNodes{d, nodes})
 		existed = existed || len(nodes) > 0
+	}
+	former, err := formerNodes(ctx, l, drivers)
+	if err != nil {
+		return existed, err
+	}
+	if err := removeFormer(ctx, l, steps, former); err != nil {
+		return existed, err
 	}
 	return existed, h.remove(ctx, l, steps, found)
 }

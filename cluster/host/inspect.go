@@ -64,10 +64,14 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	}
 	askErr := info.ask(ctx, l)
 	if askErr != nil {
-		info.Problems = append(info.Problems, askErr.Error())
+		info.Problems = append(info.Problems, ofAnother(l, askErr).Error())
 	}
 	if info.Phase == cluster.PhaseUnknown || info.Phase == cluster.PhaseStopped {
 		info.Phase = cmp.Or(unreadable(specErr, askErr), info.Phase)
+	}
+	if from := cluster.MovedFrom(l); from != "" {
+		info.Phase, info.Reason = cluster.PhaseMoved, movedReason(l, from)
+		info.Problems = append(info.Problems, info.Reason+"; "+movedHint(l, from))
 	}
 	return info, nil
 }
@@ -176,6 +180,9 @@ func (h *Host) List(ctx context.Context) ([]Info, error) {
 
 // Node finds a node of a cluster and the driver that made it, which the caller closes.
 func (h *Host) Node(ctx context.Context, clusterName, name string) (cluster.Node, cluster.Driver, error) {
+	if err := checkMoved(h.Home.Cluster(clusterName)); err != nil {
+		return cluster.Node{}, nil, err
+	}
 	spec, err := cluster.ReadSpec(h.Home.Cluster(clusterName))
 	if err != nil {
 		return cluster.Node{}, nil, err

@@ -47,6 +47,11 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 		return nil, &cluster.Error{Op: "lock cluster " + l.Name, Err: err, Hint: hint}
 	}
 	path := l.LockFile()
+	for _, dir := range []string{string(l.Home), l.Home.ClustersDir(), filepath.Dir(path), l.Dir()} {
+		if _, err := statefile.Follow(dir); err != nil { // a link of another user, which could lead root anywhere
+			return fail(err, "remove the link")
+		}
+	}
 	if err := statefile.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fail(err, "")
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -55,17 +54,11 @@ func (h *Host) spawn(ctx context.Context, l cluster.Layout, engine string) (*pro
 		return nil, err
 	}
 	defer log.Close()
-	program := h.Supervisor
-	if program == "" {
-		if program, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("find this program: %w", err)
-		}
+	cmd, err := h.supervisor(l, engine)
+	if err != nil {
+		return nil, err
 	}
-	// Not CommandContext: the process outlives this one.
-	cmd := exec.Command(program, SuperviseCommand, l.Dir(), engine) //nolint:noctx
-	cmd.Dir = l.Dir()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

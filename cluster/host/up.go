@@ -88,6 +88,9 @@ func (h *Host) lockedUp(ctx context.Context, want cluster.Spec, o UpOptions, f f
 		return nil, err
 	}
 	defer release(r.layout, lock)
+	if err := checkMoved(r.layout); err != nil {
+		return nil, err
+	}
 	return f(ctx, r)
 }
 
@@ -300,10 +303,14 @@ func (u *upRun) writeState(running bool) error {
 	if err := noteDriver(u.layout, u.why); err != nil {
 		return &cluster.Error{Op: "save cluster " + u.spec.Name, Err: err}
 	}
-	if reflect.DeepEqual(u.spec, u.before) {
-		return nil
+	var err error
+	if !reflect.DeepEqual(u.spec, u.before) {
+		err = cluster.WriteSpec(u.layout, u.spec)
 	}
-	if err := cluster.WriteSpec(u.layout, u.spec); err != nil {
+	if err == nil {
+		err = cluster.WriteOrigin(u.layout)
+	}
+	if err != nil {
 		return &cluster.Error{Op: "save cluster " + u.spec.Name, Err: err}
 	}
 	return nil

@@ -69,10 +69,11 @@ func (b bundle) writeTo(file string, r record) error {
 // clusterName is the name of the cluster that the node's directory is in.
 func (b bundle) clusterName() string { return filepath.Base(b.clusterDir()) }
 
+func (b bundle) home() cluster.Home { return cluster.Home(filepath.Dir(filepath.Dir(b.clusterDir()))) }
+
 // damaged is the error for a file of the node that cannot be read.
 func (b bundle) damaged(file string, err error) error {
-	home := cluster.Home(filepath.Dir(filepath.Dir(b.clusterDir())))
-	return cluster.Damaged(home.Cluster(b.clusterName()), file, err)
+	return cluster.Damaged(b.home().Cluster(b.clusterName()), file, err)
 }
 
 // read returns errNoNode if there is no such node. Any other error names the file that is damaged.

@@ -5,6 +5,7 @@ package native
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,3 +106,53 @@ func TestAFileInPlaceOfANode(t *testing.T) {
 		t.Errorf("stop of a damaged node: %v, want an error that names its file", err)
 	}
 } // all of it is removed by the cleanup of spec
+
+// TestNodesWithoutADirectory removes, or moves, the directory of a home while its node runs. Nothing but Delete can be done with such a
+// node, also by a driver of another home.
+func TestNodesWithoutADirectory(t *testing.T) {
+	machine(t)
+	for name, lose := range map[string]func(home string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(home string) error { return os.Rename(home, home+"-2") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := filepath.Join(t.TempDir(), "home")
+			d := connect(t, home)
+			n := create(t, d, spec(t, d, "n1"))
+			if orphans, err := d.Orphans(t.Context()); err != nil || len(orphansIn(orphans, home)) != 0 {
+				t.Fatalf("orphans while there are files: %v, %v", orphans, err)
+			}
+			if err := lose(home); err != nil {
+				t.Fatal(err)
+			}
+			orphans, err := d.Orphans(t.Context())
+			if mine := orphansIn(orphans, home); err != nil || len(mine) != 1 || mine[0].Cluster != "c" || mine[0].Node != "n1" {
+				t.Errorf("orphans: %v, %v", orphans, err)
+			}
+			former, err := connect(t, t.TempDir()).For(cluster.Home(home))
+			if err != nil {
+				t.Fatal(err)
+			}
+			nodes, err := former.List(t.Context(), "c")
+			if err != nil || len(nodes) != 1 || nodes[0].State != cluster.NodeDamaged || !strings.Contains(nodes[0].Problem, "is gone") {
+				t.Fatalf("nodes %v, %v", nodes, err)
+			}
+			if err := former.Delete(t.Context(), n); err != nil {
+				t.Fatalf("delete: %v", err)
+			}
+			if err := former.(cluster.Cleaner).DeleteCluster(t.Context(), "c"); err != nil {
+				t.Fatalf("delete cluster: %v", err)
+			}
+			if left := residue(t, d, "c"); left != "" {
+				t.Errorf("left on this machine:\n%s", left)
+			}
+			if nodes, err := former.List(t.Context(), "c"); err != nil || len(nodes) != 0 {
+				t.Errorf("nodes %v, %v", nodes, err)
+			}
+		})
+	}
+}
+
+func orphansIn(all []cluster.Orphan, home string) []cluster.Orphan {
+	return slices.DeleteFunc(all, func(o cluster.Orphan) bool { return string(o.Home) != home })
+}

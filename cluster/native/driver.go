@@ -25,12 +25,14 @@ type Driver struct {
 }
 
 var (
-	_ cluster.Driver  = (*Driver)(nil)
-	_ cluster.Starter = (*Driver)(nil)
-	_ cluster.Pauser  = (*Driver)(nil)
-	_ cluster.Execer  = (*Driver)(nil)
-	_ cluster.Cleaner = (*Driver)(nil)
-	_ cluster.Mender  = (*Driver)(nil)
+	_ cluster.Driver   = (*Driver)(nil)
+	_ cluster.Starter  = (*Driver)(nil)
+	_ cluster.Pauser   = (*Driver)(nil)
+	_ cluster.Execer   = (*Driver)(nil)
+	_ cluster.Cleaner  = (*Driver)(nil)
+	_ cluster.Mender   = (*Driver)(nil)
+	_ cluster.Rehomer  = (*Driver)(nil)
+	_ cluster.Orphaner = (*Driver)(nil)
 )
 
 // New returns a driver. The error wraps [cluster.ErrNoEngine] unless this is Linux and the user is root.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -135,8 +136,12 @@ func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 // Delete kills a node and removes everything that belongs to it.
 func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	err := d.with(ctx, "delete", n, func(b bundle) error { return d.destroy(ctx, b) })
-	if errors.Is(err, errNoNode) {
-		return nil
+	if !errors.Is(err, errNoNode) {
+		return err
+	}
+	left, err := d.remains(n.Cluster)
+	if b := d.bundle(n.Cluster, n.Name); err == nil && slices.Contains(left, b) {
+		err = b.force(ctx)
 	}
 	return err
 }

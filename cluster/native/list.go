@@ -12,7 +12,7 @@ import (
 )
 
 // List reads the bundles of the nodes and, for the ones that run, runc's state. A node whose files cannot be read is damaged,
-// and no obstacle to listing the others.
+// and no obstacle to listing the others; so is one whose directory is gone, which is found if the cluster is named.
 func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -39,6 +39,17 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 				n.Problem = "its supervisor was killed: published ports are closed until it has another one"
 			}
 			nodes = append(nodes, n)
+		}
+	}
+	if clusterName != "" {
+		left, err := d.remains(clusterName)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range left {
+			nodes = append(nodes, cluster.Node{
+				Cluster: clusterName, Name: b.name(), Driver: d.Name(), ID: b.id(), State: cluster.NodeDamaged, Problem: "its directory " + b.dir + " is gone",
+			})
 		}
 	}
 	cluster.SortNodes(nodes)

@@ -21,7 +21,7 @@ var ErrLocked = errors.New("locked by another process")
 type Lock struct{ file *os.File }
 
 // TryLock locks a regular file, which is created with mode 0600 if it is missing. It returns ErrLocked if somebody else holds
-// the lock.
+// the lock. A symbolic link is not followed: what is locked is also written to.
 func TryLock(path string) (*Lock, error) {
 	for {
 		f, err := open("lock", path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -181,6 +181,15 @@ func own(f *os.File, like fs.FileInfo) error {
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
 
+// ownAsDir is own for a file that was just made.
+func ownAsDir(f *os.File, path string) error {
+	dir, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return own(f, dir)
+}
+
 // OwnerOf returns the ID of the user a file belongs to.
 func OwnerOf(info fs.FileInfo) (uid int, ok bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)

@@ -87,7 +87,8 @@ const maxText = 200
 // Open opens a regular file for reading. It returns ErrNotRegular for anything else, and never waits for the writer of a pipe.
 func Open(path string) (*os.File, error) { return open("read", path, os.O_RDONLY, 0) }
 
-// OpenLog opens a regular file for appending to, and for reading; it is made with that mode if it is missing.
+// OpenLog opens a regular file for appending to, and for reading; it is made with that mode if it is missing, and then belongs to
+// whom Write would give it. A symbolic link is not followed.
 func OpenLog(path string, mode os.FileMode) (*os.File, error) {
 	return open("write", path, os.O_RDWR|os.O_CREATE|os.O_APPEND, mode)
 }
@@ -102,13 +103,23 @@ func openAs(op, path string, flags int, mode os.FileMode, right func(fs.FileMode
 	if info, err := os.Stat(path); err == nil && !right(info.Mode()) { // to open a device may do something
 		return nil, refuse(info)
 	}
+	creates := flags&os.O_CREATE != 0
+	if creates { // what may be written to is not where a link leads
+		flags |= syscall.O_NOFOLLOW
+	}
 	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK, mode)
+	if errors.Is(err, syscall.ELOOP) && creates {
+		err = named(op, path, fmt.Errorf("is a symbolic link: %w", syscall.ELOOP))
+	}
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !right(info.Mode()) {
 		err = refuse(info)
+	}
+	if err == nil && creates && info.Size() == 0 { // perhaps a new one
+		err = ownAsDir(f, path)
 	}
 	if err != nil {
 		f.Close()

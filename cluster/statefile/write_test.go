@@ -179,6 +179,11 @@ func TestOwners(t *testing.T) {
 	must(t, statefile.MkdirAll(dir+"/a/b", 0o700))
 	checkOwner(t, dir+"/a/b", user, group)
 
+	for name, open := range map[string]func(string) error{"lock": takeLock, "log": appendLine} {
+		must(t, open(dir+"/"+name))
+		checkOwner(t, dir+"/"+name, user, group)
+	}
+
 	// A user's link must not make root write elsewhere.
 	other := t.TempDir()
 	must(t, put(other+"/precious", 0o600))
@@ -189,9 +194,35 @@ func TestOwners(t *testing.T) {
 			t.Errorf("Write through %s returned %v", name, err)
 		}
 	}
+	for name, open := range map[string]func(string) error{"lock": takeLock, "log": appendLine} {
+		must(t, os.Remove(dir+"/"+name))
+		must(t, os.Symlink(other+"/precious", dir+"/"+name))
+		if err := open(dir + "/" + name); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("%s through a link returned %v", name, err)
+		}
+	}
 	if got := describe(other); got != "precious -rw------- old\n" {
 		t.Error(got)
 	}
+	checkOwner(t, other+"/precious", 0, 0)
+}
+
+func takeLock(path string) error {
+	l, err := statefile.TryLock(path)
+	if err == nil {
+		err = l.Write([]byte("x"))
+		l.Unlock()
+	}
+	return err
+}
+
+func appendLine(path string) error {
+	f, err := statefile.OpenLog(path, 0o600)
+	if err == nil {
+		_, err = f.WriteString("x")
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 func checkOwner(t *testing.T, path string, uid, gid int) {
