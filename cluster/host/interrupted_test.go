@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/clustertest"
 	"github.com/klkube/kl/cluster/host"
 	"github.com/klkube/kl/cluster/statefile"
 )
@@ -133,6 +134,25 @@ func TestNodeStartAfterAnInterruptedStop(t *testing.T) {
 			b.expectStates(t, "n1 Running", "n2 Running")
 		})
 	}
+}
+
+// slowEngine makes a node that somebody else has asked for, and whose name is taken then.
+type slowEngine struct{ *clustertest.Fake }
+
+func (e slowEngine) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.Node, error) {
+	n, err := e.Fake.Create(ctx, spec)
+	if err != nil {
+		return n, err
+	}
+	return cluster.Node{}, errors.Join(cluster.ErrNodeExists, e.Kill(ctx, n)) // made, and not started yet
+}
+
+// An engine goes on with what a kl up that was killed asked for: the node comes into being while the next one makes it.
+func TestUpWhileAnEngineMakesTheNode(t *testing.T) {
+	b := newBench(t)
+	b.OpenDriver = func(context.Context, cluster.DriverName) (cluster.Driver, error) { return slowEngine{b.fake}, nil }
+	b.mustUp(t, request(2))
+	b.expectStates(t, "n1 Running", "n2 Running")
 }
 
 func second(_ *host.Result, err error) error { return err }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
@@ -73,6 +74,13 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 func (u *upRun) makeNode(ctx context.Context, spec cluster.NodeSpec) error {
 	u.steps.start(spec.Name)
 	n, err := u.driver.Create(ctx, spec)
+	if errors.Is(err, cluster.ErrNodeExists) { // since it was not listed: an engine goes on with what a command that was killed asked for
+		if nodes, listErr := u.driver.List(ctx, u.spec.Name); listErr == nil {
+			if i := slices.IndexFunc(nodes, func(n cluster.Node) bool { return n.Name == spec.Name }); i >= 0 {
+				return u.startNode(ctx, nodes[i])
+			}
+		}
+	}
 	if err != nil {
 		return &cluster.Error{Op: "make node", Node: spec.Name, Err: err}
 	}

@@ -188,6 +188,29 @@ func TestMend(t *testing.T) {
 	}
 }
 
+// A command that is killed leaves a supervisor that has just been started. The next command's supervisor comes too late, and the
+// node runs all the same.
+func TestStartBesideAnotherSupervisor(t *testing.T) {
+	machine(t)
+	d := connect(t, t.TempDir())
+	n := create(t, d, spec(t, d, "n1"))
+	if err := d.Stop(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "supervisor")
+	text := fmt.Sprintf("#!/bin/sh\n%[1]s \"$@\" 3>/dev/null &\nwhile flock -n -s \"$2/supervisor\" true; do sleep 0.01; done\nexec %[1]s \"$@\"\n", d.supervisor)
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.supervisor = script
+	if err := d.Start(t.Context(), n); err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	if nodes, err := d.List(t.Context(), "c"); err != nil || len(nodes) != 1 || nodes[0].State != cluster.NodeRunning {
+		t.Errorf("nodes are %+v, %v", nodes, err)
+	}
+}
+
 func isOff(b bundle) bool {
 	_, c, err := b.inspect()
 	return err == nil && c.PID == 0

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
 )
@@ -192,10 +194,40 @@ func (d *Driver) subnet(spec cluster.NodeSpec, records []record) (netip.Prefix, 
 
 // launch starts the supervisor of a node and waits for its report. If it returns an error, nothing runs any more.
 func (d *Driver) launch(ctx context.Context, b bundle) error {
-	ended, err := d.spawn(ctx, b)
-	if err == nil || ended == nil {
-		return err
+	for {
+		ended, err := d.spawn(ctx, b)
+		if errors.Is(err, errSupervised) {
+			running, err := b.awaitOther(ctx)
+			if err != nil {
+				return d.giveUp(ctx, b, ended, err)
+			}
+			if running {
+				return nil
+			}
+			continue
+		}
+		if err == nil || ended == nil {
+			return err
+		}
+		return d.giveUp(ctx, b, ended, err)
 	}
+}
+
+// awaitOther waits for a supervisor that a command has left which was killed, and which was quicker than ours. It reports whether
+// that one has started the node, or has ended.
+func (b bundle) awaitOther(ctx context.Context) (running bool, err error) {
+	err = wait.PollUntilContextCancel(ctx, pollInterval, true, func(context.Context) (bool, error) {
+		_, c, err := b.inspect()
+		if running = c.Status == "running"; running || err != nil {
+			return true, err
+		}
+		return b.unsupervised()
+	})
+	return running, err
+}
+
+// giveUp ends a node that could not be started, and its supervisor.
+func (d *Driver) giveUp(ctx context.Context, b bundle, ended <-chan struct{}, err error) error {
 	undo, cancel := detach(ctx)
 	defer cancel()
 	err = errors.Join(err, b.halt(undo, 0)) // ends the supervisor too
@@ -246,6 +278,9 @@ func (d *Driver) spawn(ctx context.Context, b bundle) (ended <-chan struct{}, er
 		}
 		text, _ := statefile.Read(log.Name()) // an unreadable log explains nothing, err still counts
 		return gone, &cluster.Error{Op: "start the node's supervisor", Err: err, Log: strings.Split(strings.TrimSpace(string(text)), "\n")}
+	}
+	if answer.Supervised {
+		return gone, errSupervised
 	}
 	if answer.Error != "" {
 		return gone, &cluster.Error{Op: "start node", Node: b.name(), Err: errors.New(answer.Error), Log: answer.Log}

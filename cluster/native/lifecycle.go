@@ -85,8 +85,10 @@ func (d *Driver) mend(ctx context.Context, b bundle) error {
 	if c.PID == 0 {
 		return d.launch(ctx, b)
 	}
-	_, err = d.spawn(ctx, b) // if that fails, the node runs on
-	return err
+	if _, err = d.spawn(ctx, b); errors.Is(err, errSupervised) {
+		return nil
+	}
+	return err // the node runs on
 }
 
 // orphaned reports whether a node that should be on has no supervisor.

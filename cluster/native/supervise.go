@@ -33,9 +33,12 @@ const (
 const reportFD = 3
 
 type report struct {
-	Error string   `json:"error,omitempty"`
-	Log   []string `json:"log,omitempty"`
+	Error      string   `json:"error,omitempty"`
+	Log        []string `json:"log,omitempty"`
+	Supervised bool     `json:"supervised,omitempty"` // by another process
 }
+
+var errSupervised = errors.New("the node already has a supervisor")
 
 // supervisor keeps one node running. It has a mount namespace of its own.
 type supervisor struct {
@@ -72,7 +75,7 @@ func (s *supervisor) report(err error) {
 	}
 	var r report
 	if err != nil {
-		r.Error = err.Error()
+		r.Error, r.Supervised = err.Error(), errors.Is(err, errSupervised)
 		var explained *cluster.Error
 		if errors.As(err, &explained) {
 			r.Log = explained.Log
@@ -128,7 +131,7 @@ func (s *supervisor) keepLogsShort(ctx context.Context) {
 func (s *supervisor) claim() error {
 	lock, err := statefile.Claim(s.supervisorLock())
 	if errors.Is(err, statefile.ErrLocked) {
-		return errors.New("the node already has a supervisor")
+		return errSupervised
 	}
 	if err != nil {
 		return fmt.Errorf("claim node: %w", err)
