@@ -18,6 +18,7 @@ import (
 
 	"github.com/libp2p/go-yamux/v5"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/latest"
 )
 
@@ -60,32 +61,16 @@ func (h *Hub) Serve(ctx context.Context, node string, l net.Listener) error {
 	if h.TLS == nil || h.Token == nil {
 		return errors.New("the hub has no certificate or knows no nodes")
 	}
-	parent := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	defer l.Close()
-
 	handshakes := make(chan struct{}, maxHandshakes)
-	for {
-		conn, err := Accept(ctx, l)
-		if err != nil {
-			if parent.Err() != nil {
-				return parent.Err()
-			}
-			return fmt.Errorf("accept agent: %w", err)
-		}
+	failed := func(err error) { loggerOr(h.Logger).WarnContext(ctx, "accept agent", "node", node, "error", err) }
+	return cluster.Accept(ctx, l, failed, func(ctx context.Context, conn net.Conn) {
 		select {
 		case handshakes <- struct{}{}:
+			h.serveConn(ctx, node, conn, func() { <-handshakes })
 		default: // the agent will try again
 			_ = conn.Close()
-			continue
 		}
-		wg.Go(func() { h.serveConn(ctx, node, conn, func() { <-handshakes }) })
-	}
+	})
 }
 
 // serveConn serves one agent from its hello to the end of its session. It calls greeted once, after the hello.
