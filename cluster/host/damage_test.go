@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +29,10 @@ func ruins() map[string]func(path string) error {
 	return map[string]func(path string) error{
 		"empty": write(""), "garbage": write("\x00{garbage: ]"),
 		"missing": os.RemoveAll,
+		"pipe":    func(path string) error { return errors.Join(os.RemoveAll(path), syscall.Mkfifo(path, 0o600)) },
+		"link to nothing": func(path string) error {
+			return errors.Join(os.RemoveAll(path), os.Symlink("/nonexistent/file", path))
+		},
 		"directory": func(path string) error {
 			return errors.Join(os.RemoveAll(path), os.MkdirAll(filepath.Join(path, "x"), 0o700))
 		},

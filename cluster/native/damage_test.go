@@ -3,10 +3,12 @@
 package native
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klkube/kl/cluster"
@@ -33,6 +35,8 @@ func ruins() []ruin {
 		}},
 		{"missing", os.RemoveAll},
 		{"directory", directory},
+		{"a pipe", func(path string) error { return errors.Join(os.RemoveAll(path), syscall.Mkfifo(path, 0o600)) }},
+		{"a link to nothing", func(path string) error { return errors.Join(os.RemoveAll(path), os.Symlink("/nonexistent/file", path)) }},
 	}
 }
 
@@ -89,15 +93,19 @@ func TestAFileInPlaceOfANode(t *testing.T) {
 	if err := os.WriteFile(d.bundle("c", "n1").config(), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(d.bundle("c", "n3").dir, nil, 0o600); err != nil {
+	err := errors.Join(
+		os.WriteFile(d.bundle("c", "n3").dir, nil, 0o600), syscall.Mkfifo(d.bundle("c", "n4").dir, 0o600),
+		syscall.Mknod(d.bundle("c", "n5").dir, syscall.S_IFCHR|0o666, 1<<8|3), os.Symlink("/nonexistent/node", d.bundle("c", "n6").dir))
+	if err != nil {
 		t.Fatal(err)
 	}
 	create(t, d, spec(t, d, "n2"))
 	nodes, err := d.List(t.Context(), "c")
-	if err != nil || len(nodes) != 3 {
+	if err != nil || len(nodes) != 6 {
 		t.Fatalf("nodes %v, %v", nodes, err)
 	}
-	for i, want := range []cluster.NodeState{cluster.NodeDamaged, cluster.NodeRunning, cluster.NodeDamaged} {
+	damaged := cluster.NodeDamaged
+	for i, want := range []cluster.NodeState{damaged, cluster.NodeRunning, damaged, damaged, damaged, damaged} {
 		if nodes[i].State != want {
 			t.Errorf("%s is %s, want %s", nodes[i].Name, nodes[i].State, want)
 		}

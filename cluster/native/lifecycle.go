@@ -137,6 +137,10 @@ func (d *Driver) Resume(ctx context.Context, n cluster.Node) error {
 
 // Delete kills a node and removes everything that belongs to it.
 func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
+	b := d.bundle(n.Cluster, n.Name)
+	if info, err := os.Lstat(b.dir); err == nil && !info.IsDir() { // no directory, and so nothing that could be locked
+		return d.destroy(ctx, b)
+	}
 	err := d.with(ctx, "delete", n, func(b bundle) error { return d.destroy(ctx, b) })
 	if !errors.Is(err, errNoNode) {
 		return err
@@ -148,7 +152,7 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	return err
 }
 
-// destroy removes a node, whatever state its files are in. The caller holds its lock. The directory is renamed first: from then
+// destroy removes a node, whatever state its files are in. The caller holds its lock, if the node has a directory. The directory is renamed first: from then
 // on the node does not exist.
 func (d *Driver) destroy(ctx context.Context, b bundle) error {
 	if err := b.halt(ctx, 0); err != nil {
