@@ -41,11 +41,12 @@ func CheckName(name string) error {
 	return nil
 }
 
-// ReadSpec reads cluster.yaml. The error is fs.ErrNotExist if there is no such cluster, and otherwise names the file.
+// ReadSpec reads cluster.yaml. The error is fs.ErrNotExist if there is no such cluster, or no such file in its directory, and
+// names the file unless there is no cluster.
 func ReadSpec(l Layout) (Spec, error) {
 	var s Spec
 	data, err := statefile.Read(l.SpecFile())
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, noDir := os.Stat(l.Dir()); errors.Is(err, fs.ErrNotExist) && noDir != nil {
 		return s, &Error{
 			Op: "find cluster " + l.Name, Err: fs.ErrNotExist,
 			Hint: fmt.Sprintf("'kl list' shows the clusters there are; 'kl up --name %s' makes it", l.Name),

@@ -18,6 +18,8 @@ type Supervision struct {
 	Boot    string           `json:"boot"` // BootID of the machine at that time
 	State   SupervisionState `json:"state"`
 	Crashes Crashes          `json:"crashes"`
+
+	unreadable error // why the file of a supervisor that is gone says nothing
 }
 
 // SupervisionState is what a supervisor is doing.
@@ -53,7 +55,7 @@ type Crash struct {
 // ReadSupervision returns what the cluster's last supervisor wrote, and whether that supervisor lives. Both are zero if the
 // cluster never had one.
 func ReadSupervision(l Layout) (s Supervision, alive bool, err error) {
-	// It is written in place, so that a full disk does not matter: a reader may see half of it.
+	// It is written in place, so that a full disk does not matter: while the supervisor lives, a reader may see half of it.
 	for end := time.Now().Add(supervisionGrace); ; <-time.After(supervisionGrace / 100) {
 		alive, err = statefile.Locked(l.SupervisorFile())
 		if errors.Is(err, fs.ErrNotExist) {
@@ -64,8 +66,14 @@ func ReadSupervision(l Layout) (s Supervision, alive bool, err error) {
 		}
 		s = Supervision{}
 		err := statefile.ReadJSON(l.SupervisorFile(), &s)
-		if err == nil || time.Now().After(end) {
-			return s, alive, nil // without content, that it lives is all there is to know
+		if err == nil && s.State == "" {
+			err = fmt.Errorf("read %s: has no state", l.SupervisorFile())
+		}
+		if err == nil {
+			return s, alive, nil
+		}
+		if !alive || time.Now().After(end) {
+			return Supervision{unreadable: err}, alive, nil // that it lives, or not, is all there is to know
 		}
 	}
 }
@@ -79,6 +87,8 @@ func (s Supervision) Down(alive bool) (Phase, string) {
 		last = s.Crashes.Last.Reason
 	}
 	switch {
+	case s.unreadable != nil && !alive:
+		return PhaseStopped, s.unreadable.Error()
 	case s.State == "" && !alive, s.State == SupervisionStopped, s.State == SupervisionStopping:
 		return PhaseStopped, ""
 	case s.State == SupervisionGaveUp:

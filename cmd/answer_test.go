@@ -13,31 +13,36 @@ import (
 const answerTime = 30 * time.Second
 
 // insides are words of a program's insides, which no answer to a person contains.
-var insides = regexp.MustCompile(`goroutine \d|\bpanic\b|runtime error|reflect\.|\bGo (value|struct)|cannot unmarshal|json: |yaml: |strconv\.|archive/tar|%!|0xc0`)
+var insides = regexp.MustCompile(`goroutine \d|\bpanic\b|runtime error|reflect\.|\bGo (value|struct)|cannot unmarshal|(^|[^.])(json|yaml): |strconv\.|archive/tar|%!|0xc0`)
+
+// answered is what a command has printed, and its exit code.
+type answered struct {
+	stdout, stderr string
+	code           int
+}
 
 // answer runs a command with bad input. It must end in time, and say what is wrong in lines that a person can read, the first of
 // which names the input unless that is empty.
-func (m *machine) answer(what, input, stdin string, codes []int, args ...string) {
+func (m *machine) answer(what, input, stdin string, codes []int, args ...string) (a answered) {
 	m.t.Helper()
-	var stdout, stderr string
-	var code int
 	done := make(chan any)
 	go func() {
 		defer func() { done <- recover() }()
-		stdout, stderr, code = m.runWith(stdin, args...)
+		a.stdout, a.stderr, a.code = m.runWith(stdin, args...)
 	}()
 	select {
 	case p := <-done:
 		if p != nil {
 			m.t.Errorf("%s: kl %.300q: panic: %v", what, args, p)
-			return
+			return a
 		}
 	case <-time.After(answerTime):
 		m.t.Fatalf("%s: kl %.300q: no answer within %s", what, args, answerTime)
 	}
-	if problem := wrongAnswer(input, stderr, code, codes); problem != "" {
-		m.t.Errorf("%s: kl %.300q: %s\nexit code %d, stdout %.300q, stderr:\n%.3000s", what, args, problem, code, stdout, stderr)
+	if problem := wrongAnswer(input, a.stderr, a.code, codes); problem != "" {
+		m.t.Errorf("%s: kl %.300q: %s\nexit code %d, stdout %.300q, stderr:\n%.3000s", what, args, problem, a.code, a.stdout, a.stderr)
 	}
+	return a
 }
 
 // wrongAnswer returns what is wrong with an answer.

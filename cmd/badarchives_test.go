@@ -43,6 +43,7 @@ func TestBadArchives(t *testing.T) {
 	if len(bad) < 400 {
 		t.Errorf("the corpus has %d archives, want 400", len(bad))
 	}
+	t.Setenv("TMPDIR", t.TempDir())
 	m := withCluster(t)
 	dir := t.TempDir()
 	n := 0

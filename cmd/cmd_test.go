@@ -257,6 +257,7 @@ func testLogs(t *testing.T, m *machine) {
 
 func testImageLoad(t *testing.T, m *machine) {
 	const want = "n1 loaded docker.io/library/app:1 in 0.0 s\nn2 loaded docker.io/library/app:1 in 0.0 s\n"
+	t.Setenv("TMPDIR", t.TempDir()) // other programs load images, too
 	file := filepath.Join(t.TempDir(), "app.tar")
 	if err := os.WriteFile(file, imageTar(), 0o600); err != nil {
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func (e *env) takeName(args []string) ([]string, error) {
 		case args[0] == "--name":
 			return nil, fmt.Errorf("flag needs an argument: --name")
 		default:
-			return args, nil
+			return args, misplacedName(args)
 		}
 		if err := cluster.CheckName(value); err != nil {
 			return nil, err
@@ -70,6 +70,36 @@ func (e *env) takeName(args []string) ([]string, error) {
 	}
 	return args, nil
 }
+
+// misplacedName returns an error if --name is behind the command, or behind another flag, where it is kubectl's: few of its
+// commands have one, and with all others a person means a cluster, and would be shown the wrong one.
+func misplacedName(args []string) error {
+	command := kubectlCommand(args)
+	if !slices.Contains(strings.Fields(withoutName), command) {
+		return nil
+	}
+	for i, arg := range args {
+		value, joined := strings.CutPrefix(arg, "--name=")
+		switch {
+		case arg == "--":
+			return nil
+		case arg == "--name" && i+1 < len(args):
+			value = args[i+1]
+		case !joined:
+			continue
+		}
+		return &cluster.Error{
+			Op: "kl kubectl", Err: fmt.Errorf("kubectl %s has no flag --name", command),
+			Hint: fmt.Sprintf("put the name of a cluster first: kl kubectl --name %s %s …", value, command),
+		}
+	}
+	return nil
+}
+
+// withoutName are the commands of kubectl that have no flag --name.
+const withoutName = `annotate api-resources api-versions apply attach auth certificate cluster-info config cordon cp create debug delete describe
+	diff drain edit events exec explain get kuberc kustomize label logs options patch port-forward proxy replace rollout run scale set taint top
+	uncordon version wait`
 
 // kubectl replaces this process with kubectl, so that terminal, signals and exit code are kubectl's.
 func kubectl(ctx context.Context, e *env, args []string) error {

@@ -51,7 +51,7 @@ func printJSON(w io.Writer, v any) error {
 // field prints a name and its value on a line, unless the value is empty.
 func field(w io.Writer, name, value string) {
 	if value != "" {
-		fmt.Fprintf(w, "%-12s%s\n", name, value)
+		fmt.Fprintf(w, "%-12s%s\n", name, printable(value))
 	}
 }
 
@@ -72,7 +72,7 @@ func table(w io.Writer, rows [][]string) error {
 			if cell == "" {
 				cell = "-"
 			}
-			fmt.Fprint(tw, cell)
+			fmt.Fprint(tw, printable(cell))
 		}
 		fmt.Fprintln(tw)
 	}

@@ -180,6 +180,9 @@ func addMissingHelp(root *cobra.Command) {
 			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			for _, shell := range c.Commands() {
 				shell.Example = "  kl completion " + shell.Name()
+				if shell.Name() == "bash" {
+					completeWithoutPackage(root, shell)
+				}
 			}
 		}
 	}

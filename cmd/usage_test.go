@@ -77,6 +77,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"image", "load"}, "requires at least 1 arg(s)"},
 		{[]string{"kubectl", "--name"}, "flag needs an argument: --name"},
 		{[]string{"kubectl", "--name", "No_Name", "get", "pods"}, `use name "No_Name": not a valid cluster name`},
+		{[]string{"kubectl", "get", "pods", "--name", "big"}, "kubectl get has no flag --name"},
+		{[]string{"kubectl", "-n", "dev", "logs", "--name=big", "web"}, "put the name of a cluster first: kl kubectl --name big logs"},
 		{[]string{"node", "add", "Big"}, `"Big"`},
 		{[]string{"node", "add", "--count", "0"}, "--count must be 1 or more"},
 		{[]string{"node", "add", "--count", "2", "n7"}, "--count is 2, but the number of names is 1"},

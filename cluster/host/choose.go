@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/klkube/kl/cluster"
@@ -58,5 +59,10 @@ func driverReason(l cluster.Layout) string {
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(text))
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) { // nothing that noteDriver wrote
+			return -1
+		}
+		return r
+	}, string(text))
 }

@@ -69,7 +69,7 @@ func (h *Host) connectedNodes(ctx context.Context, name string) ([]string, error
 	}
 	again := "'kl up --name " + name + "' brings it back"
 	if info.Status == nil {
-		return nil, &cluster.Error{Op: "reach cluster " + name, Err: fmt.Errorf("its control plane is %s", strings.ToLower(string(info.Phase))), Hint: again}
+		return nil, info.unreachable(again)
 	}
 	var names []string
 	for _, n := range info.Nodes {
@@ -83,6 +83,21 @@ func (h *Host) connectedNodes(ctx context.Context, name string) ([]string, error
 		return nil, &cluster.Error{Op: "load images", Err: errors.New("cluster " + name + " has no nodes")}
 	}
 	return names, nil
+}
+
+// unreachable is the error for a cluster whose control plane does not answer; the hint is for one that can be started.
+func (i *Info) unreachable(hint string) error {
+	text := "its control plane is " + strings.ToLower(string(i.Phase))
+	switch {
+	case i.Reason != "":
+		text += ": " + strings.SplitN(i.Reason, "\n", 2)[0]
+	case len(i.Problems) > 0:
+		text += ": " + i.Problems[0]
+	}
+	if i.Phase == cluster.PhaseDamaged || i.Phase == cluster.PhaseUnknown {
+		hint = ""
+	}
+	return &cluster.Error{Op: "reach cluster " + i.Name, Err: errors.New(text), Hint: hint}
 }
 
 func loadNode(ctx context.Context, c *cluster.Client, node, file string, images []ArchiveImage) (Loaded, error) {
