@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -88,10 +89,20 @@ func parsePublish(flags []string) ([]publishFlag, error) {
 			return nil, fmt.Errorf("--port %s: %q is not a port from 1 to 65535", f, left)
 		case colon && right == "":
 			return nil, fmt.Errorf("--port %s: the port of the Service is missing after the colon", f)
+		case colon && !mayBePort(right):
+			return nil, fmt.Errorf("--port %s: %q is neither a port from 1 to 65535 nor the name of one", f, right)
 		}
 		out = append(out, publishFlag{host, right})
 	}
 	return out, nil
+}
+
+// mayBePort reports whether a Service can have a port of that number or name.
+func mayBePort(text string) bool {
+	if n, err := strconv.Atoi(text); err == nil {
+		return n >= 1 && n <= 65535
+	}
+	return len(validation.IsDNS1123Label(text)) == 0
 }
 
 // run publishes the ports until ctx is done.

@@ -97,7 +97,7 @@ func newRootCmd(e *env) *cobra.Command {
 		return e.checkHome(cmd)
 	}
 	mustRegister(root.RegisterFlagCompletionFunc("name", e.completeClusters))
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, flagError(err)) })
 	addGroup(root, "cluster", "Cluster Commands:", newUpCmd(e), newDownCmd(e), newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newListCmd(e))
 	addGroup(root, "node", "Node Commands:", newNodeCmd(e), newScaleCmd(e))
 	addGroup(root, "image", "Image Commands:", newImageCmd(e))

@@ -31,7 +31,7 @@ const (
 // clientcmd lets pass, and further documents.
 func check(data []byte) error {
 	if _, err := clientcmd.Load(data); err != nil {
-		return fmt.Errorf("not a kubeconfig: %w", err)
+		return fmt.Errorf("not a kubeconfig: %w", statefile.Plain(err))
 	}
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	for i := 0; ; i++ {
@@ -39,7 +39,7 @@ func check(data []byte) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("not a kubeconfig: %w", err)
+			return fmt.Errorf("not a kubeconfig: %w", statefile.Plain(err))
 		case i > 0:
 			return errors.New("not a kubeconfig: more than one document")
 		}

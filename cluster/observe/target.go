@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // Target is a cluster that can be observed: a kl cluster, or a context of a kubeconfig.
@@ -71,7 +72,7 @@ func Targets(home cluster.Home, kubeconfig string) ([]Target, error) {
 	config, err := loadingRules(kubeconfig).Load()
 	if err != nil {
 		if kubeconfig != "" {
-			return nil, fmt.Errorf("read kubeconfig: %w", err)
+			return nil, fmt.Errorf("read kubeconfig: %w", statefile.Plain(err))
 		}
 		config = api.NewConfig()
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -65,7 +66,11 @@ func Plain(err error) error {
 	case errors.As(err, &kind):
 		return fmt.Errorf("%s is of the wrong type: %s", kind.Field, kind.Value)
 	}
-	text, own := err.Error(), false
+	text := err.Error()
+	// sigs.k8s.io/json, and what wraps it as text, has errors of its own.
+	typed := regexp.MustCompile(`(couldn't get version/kind; json parse error: )?json: cannot unmarshal (\w+) into Go (struct field \w*\.?(\S+)|value) of type [^\n]*`)
+	own := typed.MatchString(text)
+	text = strings.ReplaceAll(typed.ReplaceAllString(text, "$4 is of the wrong type: $2"), ":  is of", ": is of")
 	for _, prefix := range []string{"error unmarshaling JSON: ", "while decoding JSON: ", "json: ", "error converting YAML to JSON: ", "yaml: ", "unmarshal errors:\n"} {
 		if cut, found := strings.CutPrefix(text, prefix); found {
 			text, own = cut, true
