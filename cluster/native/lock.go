@@ -18,6 +18,9 @@ var errNoNode = errors.New("no such node")
 // lock waits for the exclusive lock on a node's directory. It returns errNoNode if there is no such node, or if it was
 // deleted in the meantime.
 func (b bundle) lock(ctx context.Context) (*statefile.Lock, error) {
+	if info, err := os.Lstat(b.dir); err == nil && info.Mode().IsRegular() { // somebody put a file in place of the node: it can be deleted
+		return statefile.WaitLock(ctx, b.dir, nil)
+	}
 	l, err := statefile.WaitLockDir(ctx, b.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNoNode
