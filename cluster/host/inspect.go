@@ -66,6 +66,9 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	if askErr != nil {
 		info.Problems = append(info.Problems, ofAnother(l, askErr).Error())
 	}
+	if info.Phase == cluster.PhaseStarting && errors.Is(askErr, fs.ErrPermission) { // it runs, and does not let this user ask
+		info.Phase = cluster.PhaseUnknown
+	}
 	if info.Phase == cluster.PhaseUnknown || info.Phase == cluster.PhaseStopped {
 		info.Phase = cmp.Or(unreadable(specErr, askErr), info.Phase)
 	}

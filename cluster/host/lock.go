@@ -52,6 +52,9 @@ func acquire(ctx context.Context, l cluster.Layout, command string, steps *recor
 			return fail(err, "remove the link")
 		}
 	}
+	if err := anothers(l); err != nil {
+		return fail(err, "run kl as that user, such as with sudo")
+	}
 	if err := statefile.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fail(err, "")
 	}
