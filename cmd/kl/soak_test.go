@@ -222,7 +222,8 @@ func (s *soak) finish() {
 // extremes returns the median and the largest, in seconds.
 func extremes(d []time.Duration) (median, worst float64) {
 	sorted := slices.Sorted(slices.Values(d))
-	return sorted[len(sorted)/2].Seconds(), sorted[len(sorted)-1].Seconds()
+	middle := sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2] // twice the same if their number is odd
+	return middle.Seconds() / 2, sorted[len(sorted)-1].Seconds()
 }
 
 func mostOften(counts map[string]int) string {
