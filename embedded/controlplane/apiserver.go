@@ -175,6 +175,10 @@ func (a *apiServer) args() args {
 		"audit-log-maxage":    "30", // days
 
 		"audit-log-batch-max-wait": "1s",
+
+		// A watch cache keeps the last hundred versions of its objects, decoded. Each definition changes several times while its
+		// resource is set up, and some have megabytes. Those who watch definitions are few, and etcd serves them as well.
+		"watch-cache-sizes": "customresourcedefinitions.apiextensions.k8s.io#0",
 	}
 	if _, err := os.Stat(a.layout.EncryptionConfig()); err == nil {
 		flags["encryption-provider-config"] = absolute(a.layout.EncryptionConfig())

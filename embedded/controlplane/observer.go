@@ -149,7 +149,7 @@ func split(objects []any) (nodes []*corev1.Node, simulated cluster.SimulatedStat
 	return nodes, simulated
 }
 
-// restoreGC restores the garbage collector's normal settings once the plane has started.
+// restoreGC restores the garbage collector's normal settings once the plane has started, and looks after its memory from then on.
 func (o *observer) restoreGC(ctx context.Context) {
 	_, err := o.status.Wait(ctx, func(s cluster.Status) bool {
 		return s.Phase == cluster.PhaseReady && s.Ready.DefaultServiceAccount
@@ -160,6 +160,7 @@ func (o *observer) restoreGC(ctx context.Context) {
 	select {
 	case <-time.After(collectDelay):
 		tuneServing()
+		releaseIdle(ctx)
 	case <-ctx.Done():
 	}
 }

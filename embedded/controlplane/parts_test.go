@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,6 +22,12 @@ import (
 func TestStatus(t *testing.T) {
 	b := newStatus(cluster.Status{Phase: cluster.PhaseStarting})
 	report := b.reportComponent(cluster.Home("/h").Cluster("c"))
+	report(cluster.ComponentStatus{Name: cluster.Etcd, State: cluster.ComponentServing})
+	if s := b.Load(); s.Phase != cluster.PhaseStarting {
+		t.Errorf("phase %s before the administrator's rights are known, want Starting", s.Phase)
+	}
+	report(cluster.ComponentStatus{Name: cluster.Etcd, State: cluster.ComponentStarting})
+	b.edit(func(s *cluster.Status) { s.Ready.API = true })
 	phases := []struct {
 		name  cluster.ComponentName
 		state cluster.ComponentState
@@ -225,6 +232,31 @@ func TestParseRssAnon(t *testing.T) {
 	}
 	if anonymousMemory() <= 0 {
 		t.Error("this process has no memory")
+	}
+}
+
+func TestLeftBehind(t *testing.T) {
+	const mb = 1 << 20
+	floor := heap{resident: 200 * mb, allocated: 1000 * mb}
+	for _, tt := range []struct {
+		name     string
+		resident uint64 // now
+		rate     uint64 // allocated in ten seconds
+		want     bool
+	}{
+		{"nothing happened", 200 * mb, 0, false},
+		{"little growth", 240 * mb, mb, false},
+		{"a burst that is over", 600 * mb, mb, true},
+		{"a burst that goes on", 600 * mb, 300 * mb, false},
+	} {
+		before := heap{resident: tt.resident, allocated: 5000 * mb}
+		now := heap{resident: tt.resident, allocated: before.allocated + tt.rate}
+		if got := leftBehind(floor, before, now, 10*time.Second); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+	if h := readHeap(); h.resident == 0 || h.allocated == 0 {
+		t.Errorf("the heap of this process is %+v", h)
 	}
 }
 

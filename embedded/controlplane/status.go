@@ -37,7 +37,7 @@ func phase(s cluster.Status) (cluster.Phase, string) {
 			return cluster.PhaseStarting, ""
 		}
 	}
-	if len(s.Components) == 0 {
+	if len(s.Components) == 0 || !s.Ready.API { // until then a user may be refused what is his: see observer.awaitAPI
 		return cluster.PhaseStarting, ""
 	}
 	return cluster.PhaseReady, ""
