@@ -10,8 +10,9 @@ const (
 	NodeCAFile       = "/kl/node/ca.crt"
 	NodeTunnelToken  = "/kl/node/tunnel-token"
 	NodeLogDir       = "/kl/node/logs"
-	SharedMountDir   = "/kl/shared" // Layout.SharedDir on the host
-	DisksDir         = "/kl/disks"  // what is mounted below it becomes a local PersistentVolume
+	NodeCertsDir     = "/kl/node/certs" // certificate authorities of the machine, which containerd trusts besides those of the payload
+	SharedMountDir   = "/kl/shared"     // Layout.SharedDir on the host
+	DisksDir         = "/kl/disks"      // what is mounted below it becomes a local PersistentVolume
 	NodeTunnelSocket = "/kl/run/hub.sock"
 	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host
 )

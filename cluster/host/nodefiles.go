@@ -110,6 +110,7 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token 
 	}
 	return errors.Join(
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeTunnelToken)), []byte(token), 0o600),
+		writeMachineCertificates(n),
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeConfigFile)), config, 0o600),
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCAFile)), ca, 0o600))
 }

@@ -23,7 +23,8 @@ const (
 	engine     = "/usr/local/bin/kl-engine"
 	nodeConfig = "/kl/node/node.json"
 	logDir     = "/kl/node/logs"
-	maxLog     = 8 << 20 // bytes in one log file; two are kept
+	certDirs   = "/etc/ssl/certs:/kl/node/certs" // of public certificate authorities, and of those that the machine trusts
+	maxLog     = 8 << 20                         // bytes in one log file; two are kept
 )
 
 func main() {
@@ -94,12 +95,13 @@ func programs() ([]boot.Program, error) {
 	return programs, nil
 }
 
-// environment is the environment of a program. PATH is set here because an imported image has none. A proxy is for images
-// that containerd pulls, and for nothing in the cluster.
+// environment is the environment of a program. PATH is set here because an imported image has none. A proxy and the machine's
+// certificate authorities are for images that containerd pulls, and for nothing in the cluster.
 func environment(role string) []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	names := []string{"TZ"}
 	if role == containerdRole {
+		env = append(env, "SSL_CERT_DIR="+certDirs)
 		names = append(names, "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 	}
 	for _, name := range names {

@@ -414,7 +414,7 @@ func TestEnvironment(t *testing.T) {
 	if other := environment("node"); slices.ContainsFunc(other, func(s string) bool { return strings.Contains(strings.ToLower(s), "_proxy") }) {
 		t.Errorf("environment of the node's program is %q, want no proxy", other)
 	}
-	for _, want := range []string{"HTTPS_PROXY=http://proxy:3128", "no_proxy=", "HOME=/root"} {
+	for _, want := range []string{"HTTPS_PROXY=http://proxy:3128", "no_proxy=", "HOME=/root", "SSL_CERT_DIR=/etc/ssl/certs:/kl/node/certs"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("environment %q lacks %s", env, want)
 		}

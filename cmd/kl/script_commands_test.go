@@ -25,6 +25,7 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"cluster":      h.clusterCommand,
 		"images":       h.imagesCommand,
+		"registry":     h.registryCommand,
 		"eventually":   eventually,
 		"freeport":     freePort,
 		"occupy":       occupy,
