@@ -35,7 +35,7 @@ func machineCertificates(named string, bundles []string) ([]byte, error) {
 		files = []string{named}
 	}
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		data, err := statefile.Read(file)
 		switch {
 		case err == nil:
 			return onlyCertificates(data), nil
