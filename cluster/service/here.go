@@ -35,13 +35,13 @@ func Here(program string, environ []string) (Manager, error) {
 	return m, nil
 }
 
-// kept returns the variables that kl start depends on beside KL_HOME: which engine, and which kubeconfig.
+// kept returns the variables that kl start depends on beside KL_HOME: which engine, which kubeconfig, which certificate authorities.
 func kept(environ []string) []string {
 	var keep []string
 	for _, e := range environ {
 		key, value, _ := strings.Cut(e, "=")
 		if value != "" && slices.Contains([]string{"HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH",
-			"DOCKER_TLS_VERIFY", "DOCKER_CONFIG"}, key) {
+			"DOCKER_TLS_VERIFY", "DOCKER_CONFIG", "SSL_CERT_FILE"}, key) {
 			keep = append(keep, e)
 		}
 	}

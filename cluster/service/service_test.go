@@ -186,8 +186,8 @@ func TestSetCannotWrite(t *testing.T) {
 }
 
 func TestKept(t *testing.T) {
-	got := kept([]string{"PATH=/bin", "HOME=/root", "DOCKER_HOST=tcp://1.2.3.4:1", "KUBECONFIG=", "KL_HOME=/x", "AWS_SECRET=x"})
-	if diff := cmp.Diff([]string{"DOCKER_HOST=tcp://1.2.3.4:1", "HOME=/root"}, got); diff != "" {
+	got := kept([]string{"PATH=/bin", "HOME=/root", "DOCKER_HOST=tcp://1.2.3.4:1", "KUBECONFIG=", "KL_HOME=/x", "AWS_SECRET=x", "SSL_CERT_FILE=/ca"})
+	if diff := cmp.Diff([]string{"DOCKER_HOST=tcp://1.2.3.4:1", "HOME=/root", "SSL_CERT_FILE=/ca"}, got); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
 }
