@@ -44,12 +44,10 @@ func (h *harness) registryCommand(ts *testscript.TestScript, _ bool, args []stri
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}), 0o600))
 
-	server := httptest.NewUnstartedServer(store)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.Listener.Close()
-	server.Listener, err = net.Listen("tcp4", "0.0.0.0:0") //nolint:gosec // nodes reach the machine at different addresses
+	listener, err := net.Listen("tcp4", "0.0.0.0:0") //nolint:gosec // nodes reach the machine at different addresses
 	ts.Check(err)
-	server.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	server := &http.Server{Handler: store, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	server.TLSConfig = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		address, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String())
 		if err != nil {
 			return nil, err
@@ -62,9 +60,9 @@ func (h *harness) registryCommand(ts *testscript.TestScript, _ bool, args []stri
 		}
 		return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}, nil
 	}}
-	server.StartTLS()
-	ts.Defer(server.Close)
-	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	go func() { _ = server.ServeTLS(listener, "", "") }() // ends when the server is closed
+	ts.Defer(func() { server.Close() })
+	_, port, err := net.SplitHostPort(listener.Addr().String())
 	ts.Check(err)
 	ts.Setenv("REGISTRY_PORT", port)
 }
