@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -80,7 +81,9 @@ func newSoak(t *testing.T) *soak {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: the soak kills processes inside of nodes, which needs root")
 	}
-	klog.LogToStderr(false) // about requests that fail, which is what a soak is about
+	quiet := flag.NewFlagSet("", flag.PanicOnError) // about requests that fail, which is what a soak is about
+	klog.InitFlags(quiet)
+	_ = quiet.Parse([]string{"-logtostderr=false", "-stderrthreshold=FATAL"})
 	klog.SetOutput(io.Discard)
 	h := newHarness(t)
 	home, err := h.newHome()
