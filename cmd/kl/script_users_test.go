@@ -112,7 +112,7 @@ func processesOfUser(uid int) (pids []int) {
 }
 
 // intrudeCommand is "[!] intrude USER PATH [ALLOWED]": as the user, with no other groups than the user's own, tries to read and
-// write every file below PATH, to make a file in every directory and to connect to every socket. It fails if anything succeeds but
+// write every file below PATH, to make a file in every directory and to connect to every unix socket. It fails if anything succeeds but
 // what matches the pattern ALLOWED; with ! it fails if nothing does, or there is no file, directory or socket to try.
 func intrudeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 || len(args) > 3 {
