@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -67,5 +68,37 @@ func TestFollowLogStopsAtWriteErrors(t *testing.T) {
 	r.Close()
 	if err := printLog(t.Context(), w, path, logFlags{follow: true, tail: -1}); err == nil {
 		t.Error("no error")
+	}
+}
+
+// A node that puts links in the place of its logs does not have another file of the machine shown.
+func TestLogOfANodeIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "elsewhere", "node.log")
+	logs := filepath.Join(dir, "nodes", "n1", "logs")
+	for _, d := range []string{filepath.Dir(secret), logs, filepath.Join(dir, "nodes", "n2")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{
+		filepath.Join(logs, "node.log"):           secret,
+		filepath.Join(logs, "containerd.log"):     "../../../elsewhere/node.log",
+		filepath.Join(dir, "nodes", "n2", "logs"): filepath.Dir(secret),
+	} {
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{
+		filepath.Join(logs, "node.log"), filepath.Join(logs, "containerd.log"), filepath.Join(dir, "nodes", "n2", "logs", "node.log"),
+	} {
+		var out bytes.Buffer
+		if err := printLog(t.Context(), &out, path, logFlags{tail: -1}); err == nil || out.Len() > 0 {
+			t.Errorf("%s: printed %q, error %v", path, &out, err)
+		}
 	}
 }

@@ -92,7 +92,7 @@ func logNames(l cluster.Layout) (names, files []string) {
 // printLog prints a log file and, if o.follow is set, what is added to it until ctx is done. A file that was replaced or
 // truncated, as rotation does, is read from its beginning.
 func printLog(ctx context.Context, w io.Writer, path string, o logFlags) error {
-	f, err := statefile.Open(path)
+	f, err := openLog(path)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -122,6 +122,12 @@ func printLog(ctx context.Context, w io.Writer, path string, o logFlags) error {
 	return wrap("print log", err)
 }
 
+// openLog opens a log. A node writes to its own directory, and must not have what is elsewhere shown instead.
+func openLog(path string) (*os.File, error) {
+	logs := filepath.Dir(path)
+	return statefile.OpenWithin(filepath.Dir(logs), filepath.Join(filepath.Base(logs), filepath.Base(path)))
+}
+
 // wrap adds what was tried to an error, if there is one.
 func wrap(op string, err error) error {
 	if err == nil {
@@ -132,7 +138,7 @@ func wrap(op string, err error) error {
 
 // rotated opens the file at path and returns it if it is not f, or is shorter than what was read of f; otherwise nil.
 func rotated(f *os.File, path string) *os.File {
-	next, err := statefile.Open(path)
+	next, err := openLog(path)
 	if err != nil {
 		return nil // the new file does not exist yet
 	}

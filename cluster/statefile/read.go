@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -91,6 +92,24 @@ const maxText = 200
 
 // Open opens a regular file for reading. It returns ErrNotRegular for anything else, and never waits for the writer of a pipe.
 func Open(path string) (*os.File, error) { return open("read", path, os.O_RDONLY, 0) }
+
+// OpenWithin opens a regular file below dir for reading, as Open does, and follows no link that leads out of dir: whoever can
+// write there must not choose what is read elsewhere.
+func OpenWithin(dir, name string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	info, err := root.Stat(name)
+	if err == nil && !info.Mode().IsRegular() { // to open a device may do something
+		err = notRegular{info.Mode(), "regular file"}
+	}
+	if err != nil {
+		return nil, named("read", filepath.Join(dir, name), cause(err))
+	}
+	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
 
 // OpenLog opens a regular file for appending to, and for reading; it is made with that mode if it is missing, and then belongs to
 // whom Write would give it. A symbolic link is not followed.
