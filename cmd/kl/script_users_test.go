@@ -23,7 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// asUser runs a program as a user who may use the Docker engine, as after a login: $HOME alone says where the user's files are.
+// asUser runs a program as a user who may use the Docker engine, if there is one, as after a login: $HOME alone says where the user's files are.
 const asUser = `user=$1 home=$(getent passwd "$1" | cut -d: -f6)
 shift
 group=$(stat -c %g /var/run/docker.sock 2>/dev/null || id -g "$user")
