@@ -74,7 +74,7 @@ func newBench(t *testing.T) *bench {
 		},
 	}
 	t.Cleanup(func() {
-		names, _ := home.Names()
+		names, _ := b.Home.Names()
 		for _, name := range names {
 			b.fake.Hook = nil
 			if _, err := b.Down(context.WithoutCancel(t.Context()), name); err != nil {
