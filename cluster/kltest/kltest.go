@@ -98,7 +98,7 @@ func Start(ctx context.Context, o Options) (*API, error) {
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", api.Kubeconfig)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read kubeconfig: %w", err), api.Stop())
+		return nil, errors.Join(fmt.Errorf("read kubeconfig: %w", err), api.Stop()) //nolint:contextcheck // it ends even if ctx has
 	}
 	config.QPS = -1 // no rate limit: the API server belongs to this test
 	api.Config = config
@@ -126,7 +126,7 @@ func (a *API) hold(ctx context.Context, up []string) error {
 	stop := context.AfterFunc(ctx, func() { _ = a.lifeline.Close() })
 	line, _ := bufio.NewReader(said).ReadString('\n') // its end says as much as an error
 	if !stop() {
-		return errors.Join(context.Cause(ctx), a.Stop())
+		return errors.Join(context.Cause(ctx), a.Stop()) //nolint:contextcheck // ctx has ended
 	}
 	if line == holder.Ready {
 		return nil

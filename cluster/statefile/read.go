@@ -61,7 +61,7 @@ func Plain(err error) error {
 	case errors.As(err, &syntax) && strings.Contains(syntax.Error(), "unexpected end"), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("ends in the middle of a value")
 	case errors.As(err, &syntax):
-		return fmt.Errorf("is not JSON: %s, at byte %d", syntax, syntax.Offset)
+		return fmt.Errorf("is not JSON: %w, at byte %d", syntax, syntax.Offset)
 	case errors.As(err, &kind) && kind.Field == "":
 		return fmt.Errorf("is of the wrong type: %s", kind.Value)
 	case errors.As(err, &kind):

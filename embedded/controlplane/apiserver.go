@@ -167,13 +167,12 @@ func (a *apiServer) args() args {
 		"enable-aggregator-routing":          "true", // Services resolve to endpoints, which the tunnel reaches
 		"egress-selector-config-file":        a.files.egress(),
 
-		"audit-policy-file":   a.files.audit(),
-		"audit-log-path":      absolute(a.layout.AuditLog()),
-		"audit-log-mode":      "batch", // requests do not wait for the disk
-		"audit-log-maxsize":   "20",    // MB
-		"audit-log-maxbackup": "5",
-		"audit-log-maxage":    "30", // days
-
+		"audit-policy-file":        a.files.audit(),
+		"audit-log-path":           absolute(a.layout.AuditLog()),
+		"audit-log-mode":           "batch", // requests do not wait for the disk
+		"audit-log-maxsize":        "20",    // MB
+		"audit-log-maxbackup":      "5",
+		"audit-log-maxage":         "30", // days
 		"audit-log-batch-max-wait": "1s",
 
 		// A watch cache keeps the last hundred versions of its objects, decoded. Each definition changes several times while its
