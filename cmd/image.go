@@ -17,12 +17,12 @@ import (
 func newImageCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "image",
-		Short:   "Load images into the nodes",
-		Example: "  kl image load app:dev",
+		Short:   "Load images into the nodes, and remove those that are not used",
+		Example: "  kl image load app:dev\n  kl image prune",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageLoadCmd(e))
+	cmd.AddCommand(newImageLoadCmd(e), newImagePruneCmd(e))
 	return cmd
 }
 

@@ -183,26 +183,39 @@ func (h *Host) List(ctx context.Context) ([]Info, error) {
 
 // Node finds a node of a cluster and the driver that made it, which the caller closes.
 func (h *Host) Node(ctx context.Context, clusterName, name string) (cluster.Node, cluster.Driver, error) {
-	if err := checkMoved(h.Home.Cluster(clusterName)); err != nil {
-		return cluster.Node{}, nil, err
-	}
-	spec, err := cluster.ReadSpec(h.Home.Cluster(clusterName))
+	d, nodes, err := h.backend(ctx, clusterName)
 	if err != nil {
 		return cluster.Node{}, nil, err
+	}
+	for _, n := range nodes {
+		if n.Name == name {
+			return n, d, nil
+		}
+	}
+	d.Close()
+	return cluster.Node{}, nil, &cluster.Error{
+		Op: "find node", Node: name, Err: errors.New("cluster " + clusterName + " has no such node"), Hint: "'kl node list' shows them",
+	}
+}
+
+// backend returns the driver of a cluster, which the caller closes, and the cluster's nodes.
+func (h *Host) backend(ctx context.Context, name string) (cluster.Driver, []cluster.Node, error) {
+	l := h.Home.Cluster(name)
+	if err := checkMoved(l); err != nil {
+		return nil, nil, err
+	}
+	spec, err := cluster.ReadSpec(l)
+	if err != nil {
+		return nil, nil, err
 	}
 	d, err := h.driverFor(ctx, spec)
 	if err != nil {
-		return cluster.Node{}, nil, err
+		return nil, nil, err
 	}
-	nodes, err := d.List(ctx, clusterName)
-	if err == nil {
-		for _, n := range nodes {
-			if n.Name == name {
-				return n, d, nil
-			}
-		}
-		err = &cluster.Error{Op: "find node", Node: name, Err: errors.New("cluster " + clusterName + " has no such node"), Hint: "'kl node list' shows them"}
+	nodes, err := d.List(ctx, name)
+	if err != nil {
+		d.Close()
+		return nil, nil, err
 	}
-	d.Close()
-	return cluster.Node{}, nil, err
+	return d, nodes, nil
 }

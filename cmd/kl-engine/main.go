@@ -6,6 +6,7 @@
 //	kl-engine containerd …              the container runtime, in a node
 //	kl-engine dns -conf FILE            CoreDNS, in a pod
 //	kl-engine kubectl …                 kubectl
+//	kl-engine prune-images [--all]      removes images that no container uses, in a node
 //	kl-engine check control-plane DIR   says on standard output what the control plane of the cluster in DIR would refuse in
 //	                                    the cluster.yaml on standard input; check node, what a node would in a node.json
 //	kl-engine version                   prints kl's version
@@ -42,6 +43,7 @@ func roles(started time.Time) []role {
 		{"node", runNode},
 		{"containerd", runContainerd},
 		{"dns", runDNS},
+		{"prune-images", runPruneImages},
 		{"check", runCheck},
 		{"version", printVersion},
 	}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/klkube/kl/embedded/node/containerd"
+	"github.com/klkube/kl/embedded/node/images"
+)
+
+// runPruneImages removes images of the node it runs in that no container uses, with --all those that were loaded, too, and
+// prints a JSON list of them. It needs no control plane: it is run when a disk is full.
+func runPruneImages(ctx context.Context, args []string) error {
+	loaded := len(args) == 1 && args[0] == "--all"
+	if len(args) > 0 && !loaded {
+		return fmt.Errorf("unexpected argument %q: want --all or nothing", args[0])
+	}
+	store, err := images.Open(containerd.Socket)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	removed, err := store.Prune(ctx, loaded, containerd.PauseImage)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(removed)
+}
