@@ -121,7 +121,7 @@ func TestCreateConfiguresTheNode(t *testing.T) {
 	for _, m := range c.HostConfig.Mounts {
 		mounts = append(mounts, fmt.Sprintf("%s %s:%s ro=%t", m.Type, m.Source, m.Target, m.ReadOnly))
 	}
-	want := []string{"volume :/var ro=false", "bind /r:/kl/run ro=false", "bind /n:/kl/node ro=false", "bind /data:/mnt ro=true"}
+	want := []string{"volume :/var ro=false", "bind /r:/kl/run ro=true", "bind /n:/kl/node ro=false", "bind /data:/mnt ro=true"}
 	if diff := cmp.Diff(want, mounts); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
 	}
