@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Down removes a cluster: its control plane, nodes, what they shared, its kubeconfig entries and its files. It works on
@@ -137,12 +139,20 @@ func removePlane(ctx context.Context, l cluster.Layout, steps *recorder) error {
 		if err := endStrays(ctx, l); err != nil {
 			return "", err
 		}
-		if isRunning, err := running(l); err == nil && isRunning {
-			return "removed", killControlPlane(ctx, l)
+		// The kernel shows no arguments of a process that is ending, and gives its locks back a moment later. A file that cannot
+		// be read then says nothing about processes.
+		err := wait.PollUntilContextTimeout(ctx, pollInterval, strayGrace, true, func(context.Context) (bool, error) {
+			isRunning, err := running(l)
+			return err != nil || !isRunning, nil
+		})
+		if err != nil {
+			err = killControlPlane(ctx, l)
 		}
-		return "removed", nil
+		return "removed", err
 	})
 }
+
+const strayGrace = time.Second
 
 // removeDir removes the cluster's files. They go at once, under another name: a removal that is interrupted must not leave a
 // part of them, such as etcd's data without its keys, for the next up. What it leaves the next up or down removes.
