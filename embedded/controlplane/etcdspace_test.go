@@ -106,7 +106,7 @@ func TestEtcdRecoversFromDeletion(t *testing.T) {
 		if _, err := c.Put(t.Context(), "new", "1"); !errors.Is(err, rpctypes.ErrNoSpace) {
 			t.Errorf("put while there is no room: %v, want ErrNoSpace", err)
 		}
-		if _, err := c.Delete(t.Context(), "k1", clientv3.WithPrefix()); err != nil {
+		if _, err := c.Delete(t.Context(), "k", clientv3.WithPrefix()); err != nil {
 			t.Fatal(err)
 		}
 		soon(t, "writes are accepted", func() bool { _, err := c.Put(t.Context(), "new", "1"); return err == nil })

@@ -55,7 +55,7 @@ func checkOwnFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	free := strings.Fields("podPidsLimit seccompDefault evictionHard imageGCHighThresholdPercent imageMaximumGCAge failSwapOn logging authentication.webhook.cacheTTL authorization.webhook podPidsLimit seccompDefault tlsMinVersion tlsCipherSuites enableProfilingHandler")
+	free := strings.Fields("podPidsLimit seccompDefault evictionHard imageGCHighThresholdPercent imageMaximumGCAge nodeStatusUpdateFrequency nodeStatusReportFrequency failSwapOn logging authentication.webhook.cacheTTL authorization.webhook podPidsLimit seccompDefault tlsMinVersion tlsCipherSuites enableProfilingHandler")
 	data, err := json.Marshal(k)
 	if err != nil {
 		t.Fatal(err)
