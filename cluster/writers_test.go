@@ -46,7 +46,6 @@ func TestOneReader(t *testing.T) {
 		"cluster/host/preflight.go":    "/proc",
 		"cluster/doctor/system.go":     "settings of the machine",
 		"cluster/native/force.go":      "/proc and cgroups",
-		"cluster/native/remains.go":    "/proc",
 		"cluster/native/state.go":      "cgroups",
 		"cluster/native/process.go":    "/proc",
 		"cluster/native/cgroup2.go":    "cgroups",

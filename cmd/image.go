@@ -97,11 +97,11 @@ func collectArchives(ctx context.Context, e *env, args []string) (archives []hos
 			return err
 		}
 		temps = append(temps, f.Name())
-		archives = append(archives, host.Archive{Path: f.Name(), Name: name})
-		_, err = host.CopyArchive(f, r)
+		archive, err := host.CopyArchive(f, r, f.Name(), name)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return host.BadArchive(name, err)
 		}
+		archives = append(archives, archive)
 		return nil
 	}
 	for _, arg := range args {

@@ -32,6 +32,8 @@ const (
 type Archive struct {
 	Path string
 	Name string // what messages call it; empty means Path
+
+	images []ArchiveImage // of CopyArchive
 }
 
 func (a Archive) name() string {
@@ -88,18 +90,25 @@ func ReadArchive(file string) ([]ArchiveImage, error) {
 	return readArchive(f)
 }
 
-// CopyArchive is ReadArchive for a stream, which it copies. It reads no further than to the end of the archive, or to what is
-// wrong with it: the stream may have no end.
-func CopyArchive(w io.Writer, r io.Reader) ([]ArchiveImage, error) {
+// CopyArchive copies a stream to a file of that path and checks it as ReadArchive does on the way, so that it need not be read
+// again. It reads no further than to the end of the archive, or to what is wrong with it: the stream may have no end.
+func CopyArchive(w io.Writer, r io.Reader, path, name string) (Archive, error) {
 	images, err := readArchive(io.TeeReader(r, w))
 	if err != nil {
-		return nil, err
+		return Archive{}, err
 	}
-	_, err = io.CopyN(w, r, maxTrailer)
-	if errors.Is(err, io.EOF) {
+	if _, err = io.CopyN(w, r, maxTrailer); errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return images, err
+	return Archive{path, name, images}, err
+}
+
+// Images lists the images of the archive, see ReadArchive.
+func (a Archive) Images() ([]ArchiveImage, error) {
+	if a.images != nil {
+		return a.images, nil
+	}
+	return ReadArchive(a.Path)
 }
 
 func readArchive(r io.Reader) ([]ArchiveImage, error) {

@@ -182,9 +182,9 @@ func FuzzReadArchive(f *testing.F) {
 		f.Add(z.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		images, err := host.CopyArchive(io.Discard, bytes.NewReader(data))
-		switch {
-		case err == nil && len(images) == 0:
+		archive, err := host.CopyArchive(io.Discard, bytes.NewReader(data), "", "")
+		switch images, readErr := archive.Images(); {
+		case err == nil && (len(images) == 0 || readErr != nil):
 			t.Error("no images, and no error")
 		case err != nil && strings.Contains(err.Error(), "\n"):
 			t.Errorf("more than a line: %v", err)

@@ -151,8 +151,28 @@ func (e slowEngine) Create(ctx context.Context, spec cluster.NodeSpec) (cluster.
 func TestUpWhileAnEngineMakesTheNode(t *testing.T) {
 	b := newBench(t)
 	b.OpenDriver = func(context.Context, cluster.DriverName) (cluster.Driver, error) { return slowEngine{b.fake}, nil }
+	l := b.Home.Cluster("demo")
 	b.mustUp(t, request(2))
 	b.expectStates(t, "n1 Running", "n2 Running")
+	nodes, err := b.fake.List(t.Context(), "demo")
+	must(t, err)
+	for _, n := range nodes {
+		if id, err := cluster.ReadNodeIdentity(l, n.Name); err != nil || id.Address.String() != n.IP {
+			t.Errorf("the cluster knows %s by %+v, %v; want address %s", n.Name, id, err, n.IP)
+		}
+	}
+}
+
+// A node that an engine makes for a command that was killed has read the token of that command.
+func TestIdentityOutlivesAnInterruptedUp(t *testing.T) {
+	b := newBench(t)
+	l := b.Home.Cluster("demo")
+	b.mustUp(t, request(1))
+	must(t, cluster.WriteNodeIdentity(l, "n2", cluster.NodeIdentity{Token: "of the command that was killed"}))
+	b.mustUp(t, request(2))
+	if id, err := cluster.ReadNodeIdentity(l, "n2"); err != nil || id.Token != "of the command that was killed" || !id.Address.IsValid() {
+		t.Errorf("n2 is known by %+v, %v", id, err)
+	}
 }
 
 func second(_ *host.Result, err error) error { return err }

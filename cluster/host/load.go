@@ -28,7 +28,7 @@ type Loaded struct {
 // LoadImages loads the images of an archive into every node of a running cluster at once. A node that already has all of them
 // is skipped.
 func (h *Host) LoadImages(ctx context.Context, name string, a Archive) ([]Loaded, error) {
-	images, err := ReadArchive(a.Path)
+	images, err := a.Images()
 	if err != nil {
 		return nil, BadArchive(a.name(), err)
 	}

@@ -48,6 +48,11 @@ func machineCertificates(named string, bundles []string) ([]byte, error) {
 	return nil, nil
 }
 
+// trustedCertificates is machineCertificates of this machine and environment.
+func trustedCertificates() ([]byte, error) {
+	return machineCertificates(os.Getenv(certificateBundle), bundles())
+}
+
 func onlyCertificates(data []byte) []byte {
 	var out bytes.Buffer
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -58,15 +63,11 @@ func onlyCertificates(data []byte) []byte {
 	return out.Bytes()
 }
 
-// writeMachineCertificates puts the machine's certificate authorities into a node's directory.
-func writeMachineCertificates(n cluster.NodeSpec) error {
-	data, err := machineCertificates(os.Getenv(certificateBundle), bundles())
-	if err != nil {
-		return err
-	}
+// writeMachineCertificates puts trustedCertificates into a node's directory.
+func writeMachineCertificates(n cluster.NodeSpec, certs []byte) error {
 	file := filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCertsDir), "machine.crt")
 	if err := statefile.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	return statefile.Replace(file, data, 0o600)
+	return statefile.Replace(file, certs, 0o600)
 }

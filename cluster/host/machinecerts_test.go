@@ -47,7 +47,11 @@ func TestMachineCertificates(t *testing.T) {
 	}
 	t.Setenv(certificateBundle, write("f", one))
 	n := cluster.NodeSpec{NodeDir: filepath.Join(dir, "n1")}
-	if err := writeMachineCertificates(n); err != nil {
+	certs, err := trustedCertificates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeMachineCertificates(n, certs); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(n.NodeDir, "certs", "machine.crt")); err != nil || !bytes.Equal(got, one) {

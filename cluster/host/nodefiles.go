@@ -95,8 +95,9 @@ func nodeConfig(s cluster.Spec, n cluster.NodeSpec) cluster.NodeConfig {
 	}
 }
 
-// writeNodeFiles fills a node's directory, which the node can write to, and makes the one with its socket.
-func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token string) error {
+// writeNodeFiles fills a node's directory, which the node can write to, and makes the one with its socket. certs are the
+// certificate authorities that the machine trusts.
+func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token string, certs []byte) error {
 	if err := errors.Join(statefile.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700), statefile.MkdirAll(n.TunnelDir, 0o700)); err != nil {
 		return err
 	}
@@ -110,19 +111,26 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token 
 	}
 	return errors.Join(
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeTunnelToken)), []byte(token), 0o600),
-		writeMachineCertificates(n),
+		writeMachineCertificates(n, certs),
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeConfigFile)), config, 0o600),
 		statefile.Replace(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeCAFile)), ca, 0o600))
 }
 
-// identify returns the identity of a node of the cluster, and writes it if it is new: one that is to be made gets a new token,
-// and one that exists has the address that its driver says.
+// identify returns the identity of a node of the cluster, and writes what is new of it: one that is to be made gets a token, and
+// one that exists has the address that its driver says. A token that is there is kept: an engine may still be making the node that
+// a command which was killed asked for.
 func identify(l cluster.Layout, node string, existing *cluster.Node) (cluster.NodeIdentity, error) {
+	id, err := cluster.ReadNodeIdentity(l, node)
 	if existing == nil {
-		id := cluster.NodeIdentity{Token: rand.Text()}
+		if err == nil && !id.Address.IsValid() {
+			return id, nil
+		}
+		if err != nil {
+			id.Token = rand.Text()
+		}
+		id.Address = netip.Addr{}
 		return id, cluster.WriteNodeIdentity(l, node, id)
 	}
-	id, err := cluster.ReadNodeIdentity(l, node)
 	if errors.Is(err, fs.ErrNotExist) {
 		return id, &cluster.Error{
 			Op: "start node", Node: node, Err: errors.New("it was made by an older kl, with which this one shares no tunnel"),

@@ -115,7 +115,7 @@ func stopControlPlane(ctx context.Context, l cluster.Layout) error {
 	return endControlPlane(ctx, l, syscall.SIGTERM, syscall.SIGKILL)
 }
 
-// finishStop completes a stop that was interrupted: a control plane that is ending is not there for who comes now.
+// finishStop completes a stop that was interrupted: whoever starts the cluster now cannot count on a control plane that is ending.
 func finishStop(ctx context.Context, l cluster.Layout) error {
 	s, alive, err := cluster.ReadSupervision(l)
 	if err != nil || !alive || s.State != cluster.SupervisionStopping {

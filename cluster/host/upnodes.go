@@ -37,6 +37,10 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 	if err := statefile.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
 		return &cluster.Error{Op: "make directory of shared volumes", Err: err}
 	}
+	certs, err := trustedCertificates()
+	if err != nil {
+		return &cluster.Error{Op: "write configuration", Err: err}
+	}
 	missing := 0
 	for _, spec := range specs {
 		var have *cluster.Node
@@ -49,7 +53,7 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 		if err != nil {
 			return err
 		}
-		if err := writeNodeFiles(u.layout, u.spec, spec, id.Token); err != nil {
+		if err := writeNodeFiles(u.layout, u.spec, spec, id.Token, certs); err != nil {
 			return &cluster.Error{Op: "write configuration", Node: spec.Name, Err: err}
 		}
 	}
@@ -77,6 +81,9 @@ func (u *upRun) makeNode(ctx context.Context, spec cluster.NodeSpec) error {
 	if errors.Is(err, cluster.ErrNodeExists) { // since it was not listed: an engine goes on with what a command that was killed asked for
 		if nodes, listErr := u.driver.List(ctx, u.spec.Name); listErr == nil {
 			if i := slices.IndexFunc(nodes, func(n cluster.Node) bool { return n.Name == spec.Name }); i >= 0 {
+				if _, err := identify(u.layout, spec.Name, &nodes[i]); err != nil { // its address
+					return err
+				}
 				return u.startNode(ctx, nodes[i])
 			}
 		}

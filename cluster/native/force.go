@@ -3,7 +3,6 @@
 package native
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,19 +32,13 @@ func (b bundle) force(ctx context.Context) error {
 
 // killSupervisors ends every process that was started as this node's supervisor.
 func (b bundle) killSupervisors(ctx context.Context) error {
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	all, err := supervisors()
 	if err != nil {
 		return err
 	}
-	want := []byte("\x00" + SuperviseCommand + "\x00" + b.dir + "\x00")
-	for _, p := range processes {
-		line, err := os.ReadFile(p)
-		if err != nil || !bytes.HasSuffix(line, want) {
+	for pid, of := range all {
+		if of != b {
 			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
-		if err != nil {
-			return err
 		}
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
@@ -55,6 +48,26 @@ func (b bundle) killSupervisors(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// supervisors returns the processes that were started as supervisors of nodes, and of which node each.
+func supervisors() (map[int]bundle, error) {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	found := map[int]bundle{}
+	for _, file := range lines {
+		line, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		args := strings.Split(string(line), "\x00") // the last one is empty
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && len(args) == 4 && args[1] == SuperviseCommand {
+			found[pid] = bundle{args[2]}
+		}
+	}
+	return found, nil
 }
 
 // killCgroup kills all processes of a cgroup and of those below it, frozen ones too, and waits until they are gone.

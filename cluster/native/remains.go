@@ -3,7 +3,6 @@
 package native
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -65,18 +64,13 @@ func remainsOf(pattern string) ([]bundle, error) {
 			found = append(found, bundle{filepath.Dir(state.Config.Rootfs)})
 		}
 	}
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	running, err := supervisors()
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range lines {
-		line, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		args := bytes.Split(line, []byte{0}) // the last one is empty
-		if len(args) == 4 && string(args[1]) == SuperviseCommand && filepath.IsAbs(string(args[2])) {
-			found = append(found, bundle{string(args[2])})
+	for _, b := range running {
+		if filepath.IsAbs(b.dir) {
+			found = append(found, b)
 		}
 	}
 	found = slices.DeleteFunc(found, func(b bundle) bool {

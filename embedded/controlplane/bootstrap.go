@@ -50,7 +50,6 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	if err := b.apply(ctx, w, nodes, manifests.Force); err != nil {
 		return err
 	}
-	b.retire(ctx)
 	b.nodesAllowed.Set(true)
 	later := slices.IndexFunc(dns, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
 	if err := b.apply(ctx, w, dns[:later], manifests.Yield); err != nil {
@@ -62,6 +61,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { w.Run(ctx) })
+	wg.Go(func() { b.retire(ctx) })
 	// A pod that is created before a node can take it is tried once, and then not again for a second or more.
 	if err := await.Node(ctx, b.client, cluster.RealNodes, schedulable); err != nil {
 		return err
