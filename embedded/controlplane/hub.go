@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
@@ -53,7 +54,7 @@ func (h *hub) Run(ctx context.Context, ready func()) error {
 	defer wg.Wait()
 	defer cancel()
 	failed := make(chan error, 1)
-	serving := map[string]context.CancelFunc{}
+	serving := map[string]func(){}
 	for {
 		if err := h.sync(ctx, &wg, serving, failed); err != nil {
 			return err
@@ -69,13 +70,19 @@ func (h *hub) Run(ctx context.Context, ready func()) error {
 			return err
 		case err := <-w.Errors:
 			return fmt.Errorf("watch for nodes: %w", err)
-		case <-w.Events:
+		case e := <-w.Events:
+			// It may be there again by now, with another node in it, so that looking for it does not tell.
+			if stop := serving[filepath.Base(e.Name)]; stop != nil && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+				stop()
+				delete(serving, filepath.Base(e.Name))
+			}
 		}
 	}
 }
 
-// sync listens for every node that has a directory, and no longer for those that have none.
-func (h *hub) sync(ctx context.Context, wg *sync.WaitGroup, serving map[string]context.CancelFunc, failed chan<- error) error {
+// sync listens for every node that has a directory, and no longer for those that have none. What it adds to serving ends the
+// node's session and returns when the socket is gone, so that the next one may have its path.
+func (h *hub) sync(ctx context.Context, wg *sync.WaitGroup, serving map[string]func(), failed chan<- error) error {
 	entries, err := os.ReadDir(h.layout.TunnelsDir())
 	if err != nil {
 		return fmt.Errorf("look for nodes: %w", err)
@@ -93,8 +100,15 @@ func (h *hub) sync(ctx context.Context, wg *sync.WaitGroup, serving map[string]c
 			continue
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		serving[node] = cancel
-		wg.Go(func() { h.serve(ctx, node, l, failed) })
+		done := make(chan struct{})
+		serving[node] = func() {
+			cancel()
+			<-done
+		}
+		wg.Go(func() {
+			defer close(done)
+			h.serve(ctx, node, l, failed)
+		})
 	}
 	for node, stop := range serving {
 		if !there[node] {
