@@ -20,6 +20,7 @@ const maxEntry = 1024
 type journal struct {
 	mu   sync.Mutex
 	file *os.File
+	size int64 // of the lines that are whole; a full disk may leave a part of another one behind them
 }
 
 // openJournal opens or makes a journal. A last line without an end was never acknowledged and is cut off.
@@ -31,7 +32,8 @@ func openJournal(path string) (*journal, error) {
 	j := &journal{file: f}
 	lines, err := j.lines()
 	if err == nil {
-		err = f.Truncate(int64(bytes.LastIndexByte(lines, '\n') + 1))
+		j.size = int64(bytes.LastIndexByte(lines, '\n') + 1)
+		err = f.Truncate(j.size)
 	}
 	if err == nil {
 		err = errors.Join(f.Sync(), syncDir(filepath.Dir(path)))
@@ -57,9 +59,17 @@ func (j *journal) append(line []byte) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if info, err := j.file.Stat(); err != nil {
+		return err
+	} else if info.Size() != j.size { // the last line was not written to its end, and this one would continue it
+		if err := j.file.Truncate(j.size); err != nil {
+			return err
+		}
+	}
 	if _, err := j.file.Write(append(line, '\n')); err != nil {
 		return err
 	}
+	j.size += int64(len(line)) + 1
 	return j.file.Sync()
 }
 

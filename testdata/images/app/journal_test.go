@@ -47,6 +47,30 @@ func TestJournal(t *testing.T) {
 	}
 }
 
+// A write that a full disk cuts short leaves a part of its line, which the next one must not continue.
+func TestJournalAfterPartOfALine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lines")
+	j, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.file.Close()
+	part := func() {
+		if _, err := j.file.WriteString("63"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range []string{"one", "two"} {
+		part()
+		if err := j.append([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines, err := j.lines(); err != nil || string(lines) != "one\ntwo\n" {
+		t.Errorf("the journal is %q, %v", lines, err)
+	}
+}
+
 func post(t *testing.T, url, body string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
