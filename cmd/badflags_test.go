@@ -38,12 +38,15 @@ func wrongTexts() map[string][]string {
 		"kl up --file":          {"missing.yaml", "no/such/dir/kl.yaml", "kl.yaml/", "/etc"},
 		"kl config view --file": {"missing.yaml", "no/such/dir/kl.yaml", "kl.yaml/", "/etc"},
 		"kl node add --cpus":    sizes, "kl node add --memory": sizes,
-		"kl node add --label": {"novalue", "=v", "a b=c", "k=" + strings.Repeat("x", 64), "/k=v", "k=v w", "node-role.kubernetes.io/=/"},
-		"kl node add --taint": {"novalue", "k=v", "k:Never", ":NoSchedule", "a b:NoSchedule", "k=v w:NoSchedule", "k=v:"},
-		"kl expose --port":    ports,
-		"kl ui --screen":      {"tv", "overview,nodes"},
-		"kl ui --snapshot":    {"tv", "overview,nodes"},
-		"kl ui --output":      {"png", "ANSI", "json"},
+		"kl node add --label":  {"novalue", "=v", "a b=c", "k=" + strings.Repeat("x", 64), "/k=v", "k=v w", "node-role.kubernetes.io/=/"},
+		"kl node add --taint":  {"novalue", "k=v", "k:Never", ":NoSchedule", "a b:NoSchedule", "k=v w:NoSchedule", "k=v:"},
+		"kl expose --port":     ports,
+		"kl audit --verb":      {"read", "GET", "get,write", ",", "connect"},
+		"kl audit --resource":  {"Pod", "pods/", "/exec", "pods/exec/x", "deployments.", "*", "po ds"},
+		"kl audit --namespace": {"Shop", "a.b", "a/b", "*", strings.Repeat("n", 64)},
+		"kl ui --screen":       {"tv", "overview,nodes"},
+		"kl ui --snapshot":     {"tv", "overview,nodes"},
+		"kl ui --output":       {"png", "ANSI", "json"},
 	}
 }
 

@@ -113,3 +113,8 @@ func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// colour reports whether output is coloured: on terminals, unless the user objects (https://no-color.org).
+func (e *env) colour() bool {
+	return isTerminal(e.Out) && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb"
+}

@@ -107,15 +107,7 @@ func (a *audit) setState(v viewState) {
 }
 
 func auditRow(e *observe.AuditEntry, where *time.Location) []kit.Cell {
-	code := kit.Cell{Text: strconv.Itoa(e.Code), Style: func(st *kit.Styles) lipgloss.Style {
-		switch {
-		case e.Denied() || e.Code >= 500:
-			return st.Bad
-		case e.Code >= 400:
-			return st.Warn
-		}
-		return st.Good
-	}}
+	code := kit.Cell{Text: strconv.Itoa(e.Code), Style: func(st *kit.Styles) lipgloss.Style { return auditStyle(st, *e) }}
 	verb := kit.Dim(e.Verb)
 	if e.Change() {
 		verb = kit.Text(e.Verb)
@@ -188,7 +180,7 @@ func (a *audit) view(st *kit.Styles, ar kit.Area) string {
 	case t != nil && t.target.Layout == nil:
 		return st.Empty("The audit log of this cluster is not on this machine", "kl keeps one for its own clusters", ar)
 	case len(a.list) == 0 && a.state.snap.Disk != nil && a.state.snap.Disk.AuditLog == "":
-		return st.Empty("This cluster keeps no audit log", "kl audit on starts one", ar)
+		return st.Empty("This cluster keeps no audit log", "its policy in kl.yaml logs nothing, or its control plane has never run", ar)
 	case len(a.list) == 0:
 		return st.Skeleton("waiting for the first request", a.state.frame, ar)
 	}

@@ -1,35 +1,30 @@
 package observe
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"strings"
 	"time"
 
-	"github.com/klkube/kl/cluster/statefile"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 )
 
-// AuditEntry is one finished request in the API server's audit log.
+// AuditEntry is one stage of a request in the API server's audit log.
 type AuditEntry struct {
-	Time     time.Time
-	User     string
-	Verb     string
-	Resource string // pods, deployments/scale, or the path of a request that names no resource
-	Object   string // namespace/name
-	Code     int
-	Source   string // the client's address
-	Agent    string // the client's program
-	Decision string // allow or forbid
-	Latency  time.Duration
-	Raw      string // the line itself
+	Time      time.Time
+	Stage     string // RequestReceived, ResponseStarted, ResponseComplete or Panic
+	User      string
+	Verb      string
+	Group     string // API group of the resource
+	Resource  string // pods, deployments/scale, or the path of a request that names no resource
+	Namespace string // of the object, or of those that were listed
+	Object    string // namespace/name
+	Code      int
+	Source    string // the client's address
+	Agent     string // the client's program
+	Decision  string // allow or forbid
+	Latency   time.Duration
+	Raw       string // the line itself
 }
 
 // Denied reports whether the request was rejected for lack of rights.
@@ -44,7 +39,14 @@ func (e AuditEntry) Change() bool {
 	return true
 }
 
-// ParseAudit parses a line of an audit log. ok is false if the line is not an audit event, or not the last one of its request.
+// Finished reports whether the entry is the last of its request.
+func (e AuditEntry) Finished() bool { return e.Stage == "ResponseComplete" || e.Stage == "Panic" }
+
+// auditBegin is how every event of an audit log begins.
+const auditBegin = `{"kind":"Event","apiVersion":"audit.k8s.io/`
+
+// ParseAudit parses a line of an audit log. ok is false if there is no audit event in it. After an event that was cut off
+// when the machine died, the next one stands on the same line.
 func ParseAudit(line string) (e AuditEntry, ok bool) {
 	var raw struct {
 		Stage      string `json:"stage"`
@@ -56,7 +58,7 @@ func ParseAudit(line string) (e AuditEntry, ok bool) {
 		} `json:"user"`
 		SourceIPs []string `json:"sourceIPs"`
 		ObjectRef *struct {
-			Resource, Subresource, Namespace, Name string
+			APIGroup, Resource, Subresource, Namespace, Name string
 		} `json:"objectRef"`
 		ResponseStatus struct {
 			Code int `json:"code"`
@@ -65,17 +67,17 @@ func ParseAudit(line string) (e AuditEntry, ok bool) {
 		StageTime       time.Time         `json:"stageTimestamp"`
 		Annotations     map[string]string `json:"annotations"`
 	}
-	if err := json.Unmarshal([]byte(line), &raw); err != nil || raw.Verb == "" {
+	if err := json.Unmarshal([]byte(line), &raw); err != nil || raw.Verb == "" || raw.Stage == "" {
+		if at := strings.LastIndex(line, auditBegin); at > 0 {
+			return ParseAudit(line[at:])
+		}
 		return AuditEntry{}, false
 	}
-	if raw.Stage != "ResponseComplete" && raw.Stage != "Panic" {
-		return AuditEntry{}, false
-	}
-	e = AuditEntry{Time: raw.StageTime, User: raw.User.Username, Verb: raw.Verb, Code: raw.ResponseStatus.Code,
+	e = AuditEntry{Time: raw.StageTime, Stage: raw.Stage, User: raw.User.Username, Verb: raw.Verb, Code: raw.ResponseStatus.Code,
 		Decision: raw.Annotations["authorization.k8s.io/decision"], Latency: raw.StageTime.Sub(raw.RequestReceived), Raw: line}
 	e.Resource, _, _ = strings.Cut(raw.RequestURI, "?")
 	if o := raw.ObjectRef; o != nil && o.Resource != "" {
-		e.Resource, e.Object = o.Resource, strings.Trim(o.Namespace+"/"+o.Name, "/")
+		e.Group, e.Resource, e.Namespace, e.Object = o.APIGroup, o.Resource, o.Namespace, strings.Trim(o.Namespace+"/"+o.Name, "/")
 		if o.Subresource != "" {
 			e.Resource += "/" + o.Subresource
 		}
@@ -85,69 +87,6 @@ func ParseAudit(line string) (e AuditEntry, ok bool) {
 	}
 	e.Agent, _, _ = strings.Cut(raw.UserAgent, "/")
 	return e, true
-}
-
-// TailAudit passes the entries of an audit log to emit in batches: the last few hundred first, and then new ones as they are
-// written, until ctx is done. It follows rotations, and waits for a file that does not exist yet.
-func TailAudit(ctx context.Context, path string, emit func([]AuditEntry)) error {
-	const (
-		interval = 250 * time.Millisecond // a poll, because inotify does not work on every file system
-		tail     = 512 << 10
-	)
-	var offset int64 = -1
-	return wait.PollUntilContextCancel(ctx, interval, true, func(context.Context) (bool, error) {
-		next, batch, err := readAudit(path, offset, tail)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, fmt.Errorf("read audit log: %w", err)
-		}
-		offset = next
-		if len(batch) > 0 {
-			emit(batch)
-		}
-		return false, nil
-	})
-}
-
-// readAudit reads complete lines from offset; -1 means the last tail bytes. A file shorter than offset was rotated.
-func readAudit(path string, offset, tail int64) (int64, []AuditEntry, error) {
-	f, err := statefile.Open(path)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return offset, nil, err
-	}
-	skip := false
-	switch {
-	case offset < 0:
-		offset = max(0, info.Size()-tail)
-		skip = offset > 0
-	case info.Size() < offset:
-		offset = 0
-	case info.Size() == offset:
-		return offset, nil, nil
-	}
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return offset, nil, err
-	}
-	var out []AuditEntry
-	r := bufio.NewReaderSize(f, 64<<10)
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil { // an incomplete line is read next time
-			return offset, out, nil
-		}
-		offset += int64(len(line))
-		if skip {
-			skip = false
-			continue
-		}
-		if e, ok := ParseAudit(line); ok {
-			out = append(out, e)
-		}
-	}
 }
 
 // AuditYAML returns the whole entry as YAML.
