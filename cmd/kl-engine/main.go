@@ -6,6 +6,7 @@
 //	kl-engine containerd …              the container runtime, in a node
 //	kl-engine dns -conf FILE            CoreDNS, in a pod
 //	kl-engine kubectl …                 kubectl
+//	kl-engine tour PROGRAM [flags]      a program of a scenario of kl tour, in a pod; tour --help lists them
 //	kl-engine prune-images [--all]      removes images that no container uses, in a node
 //	kl-engine check control-plane DIR   says on standard output what the control plane of the cluster in DIR would refuse in
 //	                                    the cluster.yaml on standard input; check node, what a node would in a node.json
@@ -14,6 +15,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -25,6 +27,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/dns"
+	"github.com/klkube/kl/embedded/tour"
 )
 
 // version is the version of kl, set by the linker.
@@ -45,6 +48,7 @@ func roles(started time.Time) []role {
 		{"dns", runDNS},
 		{"prune-images", runPruneImages},
 		{"check", runCheck},
+		{"tour", runTour},
 		{"version", printVersion},
 	}
 }
@@ -70,6 +74,9 @@ func main() {
 	defer stop()
 	if err := roles[i].run(ctx, args); err != nil {
 		fmt.Fprintf(os.Stderr, "kl-engine %s: %v\n", name, err)
+		if usage := (*tour.UsageError)(nil); errors.As(err, &usage) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }

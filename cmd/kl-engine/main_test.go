@@ -40,7 +40,7 @@ func TestRoles(t *testing.T) {
 		out  string // that stdout contains
 		err  string // that stderr contains
 	}{
-		{"no role", nil, 2, "", "the role is missing: one of control-plane, node, containerd, dns, prune-images, check, version, kubectl\n"},
+		{"no role", nil, 2, "", "the role is missing: one of control-plane, node, containerd, dns, prune-images, check, tour, version, kubectl\n"},
 		{"unknown role", []string{"kubelet"}, 2, "", `unknown role "kubelet": want one of control-plane, `},
 		{"version", []string{"version"}, 0, version + "\n", ""},
 		{"control plane without a directory", []string{"control-plane"}, 1, "", "kl-engine control-plane: flag --dir is missing\n"},
@@ -51,6 +51,10 @@ func TestRoles(t *testing.T) {
 		{"containerd's own command", []string{"containerd", "--version"}, 0, "containerd github.com/containerd/containerd", ""},
 		{"DNS without a Corefile", []string{"dns", "-conf", "/none"}, 1, "", "read /none"},
 		{"images with an argument", []string{"prune-images", "app:1"}, 1, "", `unexpected argument "app:1"`},
+		{"list of the tour's programs", []string{"tour", "--help"}, 0, "  serve        answers over HTTP", ""},
+		{"program of the tour without a name", []string{"tour"}, 2, "", "kl-engine tour: the program is missing: one of serve, "},
+		{"program of the tour with a wrong flag", []string{"tour", "get", "x", "--count", "0"}, 2, "", "kl-engine tour: get: --count is 0"},
+		{"program of the tour that fails", []string{"tour", "get", "tcp://127.0.0.1:1"}, 1, "", "kl-engine tour: get: tcp://127.0.0.1:1: refused\n"},
 		{"kubectl", []string{"kubectl", "--help"}, 0, "kl kubectl [flags] [options]", ""},
 		{"kubectl's exit code", []string{"kubectl", "get"}, 1, "", "You must specify the type of resource"},
 	} {
