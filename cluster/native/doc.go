@@ -13,7 +13,8 @@
 // A node's directory Home/embedded/<cluster>/<node> holds its runc bundle, its files (upper, var) and its console log; an
 // annotation of the bundle holds all that List returns. What the kernel holds for a cluster is named after an ID made of
 // Home and the cluster's name, so that clusters of several homes can coexist: the bridge kl-<id>, the nftables table kl-<id>
-// that masquerades what nodes send and lets nobody but this machine and the nodes connect to them, the cgroup /kl-<id>/<node> and runc's state in /run/kl/<id>. Where another firewall drops
+// that masquerades what nodes send and lets nobody but this machine and the nodes connect to them, the one of the same name
+// in family netdev that keeps each node to its own addresses, the cgroup /kl-<id>/<node> and runc's state in /run/kl/<id>. Where another firewall drops
 // forwarded packets, as Docker's does, accept rules for the bridge are added to its chains; they carry the ID as a comment
 // and are removed with the cluster. Chains of legacy iptables get theirs from the iptables-legacy program, if that is
 // installed. IP forwarding is turned on, and turned off again with the last cluster if it was off. Nothing else of the host is needed or changed, except inside a

@@ -105,7 +105,7 @@ func (s scope) rulesIn(c *nftables.Conn, chain *nftables.Chain) ([]*nftables.Rul
 	}), nil
 }
 
-// removeRules removes everything that ensureRules made.
+// removeRules removes everything that ensureRules and pin made.
 func (s scope) removeRules() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -116,7 +116,7 @@ func (s scope) removeRules() error {
 		return fmt.Errorf("list nftables tables: %w", err)
 	}
 	for _, t := range tables {
-		if t.Family == nftables.TableFamilyIPv4 && t.Name == s.table() {
+		if (t.Family == nftables.TableFamilyIPv4 || t.Family == nftables.TableFamilyNetdev) && t.Name == s.table() {
 			c.DelTable(t)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,15 @@ func network(t *testing.T) string {
 	chains, err := c.ListChains()
 	if err != nil {
 		t.Fatal(err)
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if !slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name == table.Name && c.Table.Family == table.Family }) {
+			fmt.Fprintln(&b, "empty table", table.Name)
+		}
 	}
 	for _, chain := range chains {
 		rules, err := c.GetRules(chain.Table, chain)

@@ -27,7 +27,7 @@ func (b bundle) force(ctx context.Context) error {
 		return fmt.Errorf("end the node's processes: %w", err)
 	}
 	return errors.Join(
-		os.RemoveAll(filepath.Join(b.scope().runc(), b.name())), removeLink(b.scope().veth(b.name())), removeCgroup(ctx, cgroup))
+		os.RemoveAll(filepath.Join(b.scope().runc(), b.name())), b.scope().disconnect(b.name()), removeCgroup(ctx, cgroup))
 }
 
 // killSupervisors ends every process that was started as this node's supervisor.

@@ -217,7 +217,7 @@ func (b bundle) halt(ctx context.Context, gracePeriod time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("end the node: %w", err)
 	}
-	return errors.Join(rc.remove(ctx, b.name()), removeLink(b.scope().veth(b.name())), removeCgroup(ctx, b.scope().cgroup()+"/"+b.name()))
+	return errors.Join(rc.remove(ctx, b.name()), b.scope().disconnect(b.name()), removeCgroup(ctx, b.scope().cgroup()+"/"+b.name()))
 }
 
 // signal sends a signal to a node's init, and unfreezes the node: a frozen process does not handle signals.

@@ -68,7 +68,7 @@ func (s scope) connect(node string, pid int, addr netip.Addr, subnet netip.Prefi
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", s.bridge(), err)
 	}
-	if err := removeLink(s.veth(node)); err != nil { // of an earlier run, if the kernel has not removed it yet
+	if err := s.disconnect(node); err != nil { // of an earlier run, if the kernel has not removed it yet
 		return err
 	}
 	attrs := netlink.NewLinkAttrs()
@@ -80,10 +80,14 @@ func (s scope) connect(node string, pid int, addr netip.Addr, subnet netip.Prefi
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("connect node to bridge %s: %w", s.bridge(), err)
 	}
+	gateway := subnet.Masked().Addr().Next()
+	if err := s.pin(node, addr, gateway); err != nil {
+		return err
+	}
 	if err := netlink.LinkSetUp(veth); err != nil {
 		return fmt.Errorf("bring up %s: %w", attrs.Name, err)
 	}
-	return configureNode(pid, netip.PrefixFrom(addr, subnet.Bits()), subnet.Masked().Addr().Next())
+	return configureNode(pid, netip.PrefixFrom(addr, subnet.Bits()), gateway)
 }
 
 // configureNode sets up lo, eth0 and the default route in the network namespace of a process.

@@ -191,7 +191,7 @@ func (s *supervisor) runOnce(ctx context.Context) error {
 	}
 	undo, cancel := detach(ctx)
 	defer cancel()
-	return errors.Join(err, s.record.runc(s.scope()).remove(undo, s.name()), removeLink(s.scope().veth(s.name())))
+	return errors.Join(err, s.record.runc(s.scope()).remove(undo, s.name()), s.scope().disconnect(s.name()))
 }
 
 // boot creates the container, connects it to the bridge and starts it. pid is the node's init as soon as there is one.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wire sends packets to the pod's gateway below the IP stack, which would not let a pod send what forge and syn send.
+// wire sends packets to a neighbour, the gateway as a rule, below the IP stack, which would not let a pod send what forge and syn send.
 type wire struct {
 	fd      int
 	dev     *net.Interface
@@ -24,8 +24,8 @@ type wire struct {
 	mac     net.HardwareAddr // of the gateway
 }
 
-// openWire finds eth0's address and gateway, and learns the gateway's MAC address.
-func openWire(ctx context.Context) (*wire, error) {
+// openWire finds eth0's address and gateway, and learns the gateway's MAC address. If via is not empty, it is used as the gateway.
+func openWire(ctx context.Context, via string) (*wire, error) {
 	dev, err := net.InterfaceByName("eth0")
 	if err != nil {
 		return nil, err
@@ -40,7 +40,14 @@ func openWire(ctx context.Context) (*wire, error) {
 			w.own = p.Addr()
 		}
 	}
-	if err := w.findGateway(ctx); err != nil {
+	if via != "" {
+		if w.gateway, err = netip.ParseAddr(via); err != nil {
+			return nil, err
+		}
+	} else if err := w.findGateway(); err != nil {
+		return nil, err
+	}
+	if err := w.findMAC(ctx); err != nil {
 		return nil, err
 	}
 	w.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, int(htons(unix.ETH_P_ALL)))
@@ -50,8 +57,8 @@ func openWire(ctx context.Context) (*wire, error) {
 	return w, unix.Bind(w.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: dev.Index})
 }
 
-// findGateway reads the default route, and the kernel's ARP table once it has sent something there.
-func (w *wire) findGateway(ctx context.Context) error {
+// findGateway reads the default route.
+func (w *wire) findGateway() error {
 	routes, err := os.ReadFile("/proc/net/route")
 	if err != nil {
 		return err
@@ -63,6 +70,11 @@ func (w *wire) findGateway(ctx context.Context) error {
 			w.gateway = netip.AddrFrom4([4]byte(binary.LittleEndian.AppendUint32(nil, gw)))
 		}
 	}
+	return nil
+}
+
+// findMAC sends something to the gateway and then reads the kernel's ARP table.
+func (w *wire) findMAC(ctx context.Context) error {
 	c, err := new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(w.gateway.String(), "9"))
 	if err != nil {
 		return err
@@ -91,8 +103,8 @@ func (w *wire) send(protocol uint16, packet []byte) error {
 }
 
 // forge sends three packets (udp, tcp or arp) with another source address.
-func forge(ctx context.Context, out io.Writer, kind, from, to string) error {
-	w, err := openWire(ctx)
+func forge(ctx context.Context, out io.Writer, kind, from, via, to string) error {
+	w, err := openWire(ctx, via)
 	if err != nil {
 		return err
 	}
@@ -123,7 +135,7 @@ func forge(ctx context.Context, out io.Writer, kind, from, to string) error {
 
 // syn sends the first packet of a TCP connection to any address through the gateway, and succeeds if an answer comes.
 func syn(ctx context.Context, out io.Writer, to string) error {
-	w, err := openWire(ctx)
+	w, err := openWire(ctx, "")
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	ports := flags.String("ports", "80,81", "ports that mesh listens on")
 	kind := flags.String("kind", "udp", "what forge sends: udp, tcp or arp")
 	from := flags.String("from", "", "address that forge pretends to have")
+	via := flags.String("via", "", "neighbour that forge sends to; the default gateway")
 	limit := flags.Duration("for", 0, "how long to retry")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "get":
 		return retry(ctx, *limit, func(ctx context.Context) error { return get(ctx, out, http.DefaultClient, flags.Arg(0), "") })
 	case "forge":
-		return forge(ctx, out, *kind, *from, flags.Arg(0))
+		return forge(ctx, out, *kind, *from, *via, flags.Arg(0))
 	case "syn":
 		return syn(ctx, out, flags.Arg(0))
 	case "api":
