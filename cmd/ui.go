@@ -21,9 +21,14 @@ type targetFlags struct {
 }
 
 func (f *targetFlags) add(cmd *cobra.Command, namespace string) {
-	cmd.Flags().StringVar(&f.context, "context", "", "`context` of the kubeconfig to look at")
-	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` to take the context from")
+	f.addContext(cmd, "`context` of the kubeconfig to look at")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", namespace)
+}
+
+// addContext is add for commands that take no namespace; use says what the context is for.
+func (f *targetFlags) addContext(cmd *cobra.Command, use string) {
+	cmd.Flags().StringVar(&f.context, "context", "", use)
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` to take the context from")
 	mustRegister(cmd.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		targets, err := observe.Targets("", f.kubeconfig)
 		if err != nil {
