@@ -88,6 +88,7 @@ func TestTestdataIsUsed(t *testing.T) {
 		case strings.Contains(text, below[len(below)-1]): // its name
 		case strings.Contains(text, "func "+strings.TrimSuffix(below[0], ".golden")+"("): // golden files of a test
 		case readsByExtension(t, files, strings.Join(parts[:i], "/"), below[len(below)-1]):
+		case below[0] == "tour": // of testdata/tour.TestScenarios
 		case below[0] == "spec" && (filepath.Ext(f) == ".yaml" || exists("../"+strings.TrimSuffix(f, ".golden")+".yaml")): // of TestSpecs
 		default:
 			t.Errorf("nothing reads %s: delete it", f)

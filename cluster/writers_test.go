@@ -27,6 +27,7 @@ func TestOneWriter(t *testing.T) {
 		"cluster/native/create.go":        "renames a directory whose files are synced",
 		"cluster/native/lifecycle.go":     "renames a directory that is removed",
 		"cluster/native/exec.go":          "a temporary file for runc",
+		"cluster/tour/run.go":             "temporary files of a scenario",
 		"cluster/native/forwarding.go":    "settings of the kernel",
 		"cluster/native/cgroup2.go":       "settings of the kernel",
 	}

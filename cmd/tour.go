@@ -178,11 +178,11 @@ func listTour(e *env, out output) error {
 		}
 		return printJSON(e.Out, entries)
 	}
-	rows := [][]string{{"SCENARIO", "SHOWS", "KUBERNETES 1.7"}}
 	for _, s := range all {
-		rows = append(rows, []string{s.Name, s.Title, s.Feature})
+		fmt.Fprintf(e.Out, "%-22s %s\n    %s.\n", s.Name, s.Feature, s.Title)
 	}
-	return table(e.Out, rows)
+	fmt.Fprintln(e.Out, "\n'kl tour run SCENARIO' runs one, 'kl tour run all' all of them.")
+	return nil
 }
 
 func showTour(e *env, s *tour.Scenario) error {
