@@ -29,7 +29,7 @@ func Create(path string, data []byte, mode os.FileMode) error {
 	if err := own(f, dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	return fill(f, data)
+	return errors.Join(fill(f, data), f.Close())
 }
 
 // Write makes path hold data: a reader, and a machine that loses power, see the old content or the new one. A symbolic
@@ -104,18 +104,16 @@ func replace(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	prefix := "." + name[:min(len(name), maxName)] + "-"
-	temp := prefix + rand.Text()
-	f, err := dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, temp, err := temporary(dir, prefix)
 	if err != nil {
 		return err
 	}
+	defer f.Close() // fill has synced it
 	err = own(f, old)
 	if err == nil {
 		err = f.Chmod(mode)
 	}
-	if err != nil {
-		f.Close()
-	} else {
+	if err == nil {
 		err = fill(f, data)
 	}
 	if err == nil {
@@ -129,6 +127,38 @@ func replace(path string, data []byte, mode os.FileMode) error {
 	return sync(dir)
 }
 
+// temporary makes a file to write to, and locks it for as long as it is open: that tells it from one whose writer was killed.
+func temporary(dir *os.Root, prefix string) (*os.File, string, error) {
+	for {
+		name := prefix + rand.Text()
+		f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, "", err
+		}
+		err = flock(f, syscall.LOCK_EX)
+		if unsupported(err) {
+			return f, name, nil
+		}
+		var info fs.FileInfo
+		if err == nil {
+			info, err = f.Stat()
+		}
+		if err != nil {
+			_ = dir.Remove(name) // what went wrong first is what counts
+			return nil, "", errors.Join(err, f.Close())
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Nlink > 0 {
+			return f, name, nil
+		}
+		f.Close() // another writer took it for one that was left, before it was locked
+	}
+}
+
+// unsupported reports whether a file system has no locks.
+func unsupported(err error) bool {
+	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOLCK)
+}
+
 // sweep removes the temporary files of writers that were killed. What cannot be removed, the next writer tries again.
 func sweep(parent string, dir *os.Root, prefix string) {
 	entries, err := os.ReadDir(parent)
@@ -136,9 +166,27 @@ func sweep(parent string, dir *os.Root, prefix string) {
 		return
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && Temporary(e.Name()) && time.Since(info.ModTime()) > writeTime {
-			_ = dir.Remove(e.Name())
+		if strings.HasPrefix(e.Name(), prefix) && Temporary(e.Name()) && e.Type().IsRegular() {
+			sweepOne(dir, e.Name())
 		}
+	}
+}
+
+// sweepOne removes a temporary file that nobody has locked. Where there are no locks, its age tells.
+func sweepOne(dir *os.Root, name string) {
+	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	if unsupported(err) {
+		if info, statErr := f.Stat(); statErr == nil && time.Since(info.ModTime()) > writeTime {
+			err = nil
+		}
+	}
+	if err == nil {
+		_ = dir.Remove(name)
 	}
 }
 
@@ -155,13 +203,12 @@ func Temporary(name string) bool {
 // maxName leaves room for what a temporary file's name has more: names have at most 255 bytes.
 const maxName = 200
 
-// fill writes an open file, syncs it to disk and closes it.
+// fill writes an open file and syncs it to disk.
 func fill(f *os.File, data []byte) error {
-	_, err := f.Write(data)
-	if err == nil {
-		err = f.Sync()
+	if _, err := f.Write(data); err != nil {
+		return err
 	}
-	return errors.Join(err, f.Close())
+	return f.Sync()
 }
 
 func sync(dir *os.Root) error {

@@ -7,9 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/klkube/kl/cluster/statefile"
 )
@@ -77,23 +77,41 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// A temporary file of a writer that was killed is removed by the next one; that of a writer at work is not, nor is another file.
+// A temporary file of a writer that was killed is removed by the next one, at once; that of a writer at work is not, nor is another file.
 func TestWriteSweeps(t *testing.T) {
 	dir := t.TempDir()
-	long := time.Now().Add(-time.Hour)
 	left := map[string]bool{".file-" + strings.Repeat("A", 26): false, ".file-" + strings.Repeat("B", 26): true, ".file-old": true, ".filed-" + strings.Repeat("A", 26): true}
 	for name := range left {
 		must(t, put(filepath.Join(dir, name), 0o600))
-		if !strings.HasSuffix(name, "B") {
-			must(t, os.Chtimes(filepath.Join(dir, name), long, long))
-		}
 	}
+	working, err := os.Open(filepath.Join(dir, ".file-"+strings.Repeat("B", 26)))
+	must(t, err)
+	defer working.Close()
+	must(t, syscall.Flock(int(working.Fd()), syscall.LOCK_EX))
 	must(t, statefile.Write(filepath.Join(dir, "file"), nil, 0o600))
 	for name, want := range left {
 		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
 			t.Errorf("%s: %v, want it there: %t", name, err, want)
 		}
 	}
+}
+
+// Writers of one file do not take each other's temporary files for ones that were left.
+func TestWritersAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if err := statefile.Write(path, []byte("whole"), 0o600); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	checkNoTemp(t, filepath.Dir(path))
 }
 
 // What is not a regular file, and what is read-only, stays as it is, and Check says so beforehand.
