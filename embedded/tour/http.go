@@ -2,6 +2,8 @@ package tour
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +37,18 @@ func ListenError(addr string, err error) error {
 
 // ServeHTTP answers requests that l accepts until ctx is done. It then closes l and all connections at once and returns nil.
 func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *Log) error {
+	return serve(ctx, l, h, log, (*http.Server).Serve)
+}
+
+// ServeHTTPS is ServeHTTP with a certificate.
+func ServeHTTPS(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler, log *Log) error {
+	return serve(ctx, l, h, log, func(s *http.Server, l net.Listener) error {
+		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		return s.ServeTLS(l, "", "")
+	})
+}
+
+func serve(ctx context.Context, l net.Listener, h http.Handler, log *Log, run func(*http.Server, net.Listener) error) error {
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -43,10 +57,44 @@ func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *Log) er
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	defer s.Close()
-	if err := s.Serve(l); ctx.Err() == nil {
+	if err := run(s, l); ctx.Err() == nil {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// ReadJSON decodes the body of a POST request, of at most limit bytes, into v. If that fails, it answers with one line that says why, and
+// returns false.
+func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) bool {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, r.Method+" "+r.URL.Path+": want POST", http.StatusMethodNotAllowed)
+		return false
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err == nil {
+		return true
+	}
+	status := http.StatusBadRequest
+	if errors.As(err, new(*http.MaxBytesError)) {
+		status = http.StatusRequestEntityTooLarge
+	}
+	http.Error(w, fmt.Sprintf("read the body of %s: %v", r.URL.Path, err), status)
+	return false
+}
+
+// WriteJSON answers with v.
+func WriteJSON(w http.ResponseWriter, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(data, '\n'))
 }
 
 // lines is a Log as an io.Writer: what is written is one line.

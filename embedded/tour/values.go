@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Size is a flag that is a number of bytes, written as in a pod: 64Mi.
@@ -31,6 +33,21 @@ func (s *Size) Set(text string) error {
 	}
 	*s = Size(n)
 	return nil
+}
+
+// ClientConfig says how to reach the API server: from a kubeconfig, or as the pod's ServiceAccount if kubeconfig is empty.
+func ClientConfig(kubeconfig string) (*rest.Config, error) {
+	var config *rest.Config
+	var err error
+	if kubeconfig == "" {
+		config, err = rest.InClusterConfig()
+	} else {
+		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w", err)
+	}
+	return config, nil
 }
 
 // Limit returns a context that ends after d, the value of the flag --for, where 0 means never.
