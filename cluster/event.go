@@ -55,6 +55,10 @@ const (
 	StepNodePrograms = "node programs" // kubelet, kube-proxy and agent of every node restart
 	StepLabels       = "labels and taints"
 	StepCheck        = "check"     // what is passed on to Kubernetes' components
+	StepAddKey       = "add key"   // the API server learns to read under it
+	StepUseKey       = "use key"   // the API server writes with it
+	StepRewrite      = "rewrite"   // objects are written again, unchanged
+	StepDropKey      = "drop key"  // the one that no object is stored under any more
 	StepRollback     = "roll back" // to the configuration before a change that failed
 
 	StepStopControlPlane = "stop control plane" // before it starts with another configuration

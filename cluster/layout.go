@@ -105,7 +105,7 @@ func (l Layout) Kubeconfig() string { return l.path("kubeconfig") }
 // AuditLog is the API server's audit log.
 func (l Layout) AuditLog() string { return l.path("audit.log") }
 
-// EncryptionConfig configures encryption of Secrets at rest.
+// EncryptionConfig is how the API server encrypts objects in etcd, with the keys. No node sees it.
 func (l Layout) EncryptionConfig() string { return l.path("encryption.yaml") }
 
 // NodeStoppedFile exists while a node is off on purpose: it stays off until the file is removed.

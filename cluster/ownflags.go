@@ -38,6 +38,7 @@ const (
 	useNames   = "use nodes[].names"
 	useSched   = "use kubernetes.schedulerConfig"
 	usePatch   = "use kubernetes.kubeletPatch"
+	useCrypt   = "use encryption, or 'kl secrets'"
 	useKL      = "the cluster's own certificates and keys are used"
 	localOnly  = "it listens on this machine alone; use 'kubectl port-forward' or 'kl expose' to reach what runs in the cluster"
 	oneProcess = "it runs in the control plane's process, alone and without a port"
@@ -76,6 +77,7 @@ func ownAPIServer() map[string]string {
 		kubelet-client-certificate kubelet-client-key kubelet-certificate-authority requestheader-client-ca-file
 		requestheader-allowed-names requestheader-username-headers requestheader-group-headers requestheader-extra-headers-prefix
 		proxy-client-cert-file proxy-client-key-file`)
+	list(m, useCrypt, "encryption-provider-config encryption-provider-config-automatic-reload")
 	list(m, justKL, `enable-bootstrap-token-auth kubelet-preferred-address-types enable-aggregator-routing egress-selector-config-file
 		audit-log-path`)
 	return m

@@ -24,6 +24,7 @@ type Spec struct {
 	Nodes      []NodeGroup `json:"nodes,omitzero"` // none is a choice, which cluster.yaml must keep apart from no choice
 	Networking Networking  `json:"networking,omitzero"`
 	Kubernetes Kubernetes  `json:"kubernetes,omitzero"`
+	Encryption Encryption  `json:"encryption,omitzero"`
 	Containerd Containerd  `json:"containerd,omitzero"`
 	Disable    []Feature   `json:"disable,omitempty"`
 	Ephemeral  bool        `json:"ephemeral,omitempty"` // etcd does not sync to disk; state may be lost on power failure

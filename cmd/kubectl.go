@@ -3,7 +3,6 @@ package cmd
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -121,24 +120,7 @@ func (e *env) checkAPI(args []string) error {
 	if worksOffline(args) {
 		return nil
 	}
-	phase, reason, err := host.PhaseOf(e.layout())
-	if err != nil {
-		return err
-	}
-	fail := func(hint string) error {
-		text := "its control plane is " + strings.ToLower(string(phase))
-		if reason != "" {
-			text += ": " + firstLine(reason)
-		}
-		return &cluster.Error{Op: "reach cluster " + e.name, Err: errors.New(text), Hint: hint}
-	}
-	switch phase {
-	case cluster.PhaseStopped, cluster.PhaseCrashed:
-		return fail("'kl start --name " + e.name + "' starts the cluster")
-	case cluster.PhasePaused:
-		return fail("'kl resume --name " + e.name + "' resumes the cluster")
-	}
-	return nil
+	return host.Serving(e.layout())
 }
 
 // worksOffline reports whether a kubectl command may do without the API server.

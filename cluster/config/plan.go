@@ -63,6 +63,9 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 	if new.Kubernetes.APIServerPort != 0 {
 		refuse("kubernetes.apiServerPort", old.Kubernetes.APIServerPort, new.Kubernetes.APIServerPort, "kubeconfigs and nodes point to it")
 	}
+	if new.Encryption.Provider != "" || len(new.Encryption.Resources) > 0 {
+		note("encryption", old.Encryption, Encrypted(old.Encryption, new.Encryption), EffectLive)
+	}
 	note("ephemeral", old.Ephemeral, new.Ephemeral, EffectControlPlane)
 	note("disable", old.Disable, new.Disable, EffectRestart)
 	note("containerd", old.Containerd, new.Containerd, EffectNodeRestart)

@@ -52,6 +52,7 @@ func enums() map[string][]string {
 		"driver":                   drivers(),
 		"disable[]":                features(),
 		"networking.cni":           {"kl", "none"},
+		"encryption.provider":      words(cluster.EncryptionProviders()),
 		"nodes[].ports[].protocol": {"tcp", "udp", "sctp"},
 	}
 }
@@ -93,6 +94,13 @@ func descriptions() map[string]string {
 		"kubernetes.extraArgs":       "Flags by component, without dashes. Those that kl sets itself are refused; lists are added to kl's.",
 		"kubernetes.schedulerConfig": "Path of a KubeSchedulerConfiguration file, from the directory of this file, or the configuration itself.",
 		"kubernetes.kubeletPatch":    "Fields merged into every node's KubeletConfiguration.",
+		"encryption":                 "Which objects are encrypted in etcd, and how. A cluster that exists keeps what it has if this is left out.",
+		"encryption.provider":        "What encrypts: secretbox by default, a KMS plugin, or none.",
+		"encryption.resources":       "Resources whose objects are encrypted, such as configmaps or widgets.example.com; secrets by default.",
+		"encryption.kms":             "The plugin of provider kms. It speaks KMS v2 and must run whenever the control plane does.",
+		"encryption.kms.name":        "Name of the plugin. It is stored with every object and cannot change.",
+		"encryption.kms.endpoint":    "Where the plugin listens: unix:// and the absolute path of a socket.",
+		"encryption.kms.timeout":     "How long a call of the plugin may take; 3s by default.",
 		"containerd":                 "Image pulls.",
 		"containerd.mirrors":         "Registry host to the endpoints tried in its place, in order.",
 		"disable":                    "Built-in parts to leave out.",

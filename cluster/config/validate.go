@@ -57,6 +57,7 @@ func validate(s cluster.Spec, m Machine, w *walker) Problems {
 	v.networking(s.Networking)
 	v.nodes(s)
 	v.kubernetes(s)
+	v.encryption(s.Encryption)
 	for _, host := range sortedKeys(s.Containerd.Mirrors) {
 		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
 	}

@@ -27,7 +27,11 @@ func (h *Host) Apply(ctx context.Context, want cluster.Spec, o UpOptions) (*Resu
 		case err != nil:
 			return nil, err
 		}
-		return h.applyLocked(ctx, r, old)
+		result, err := h.applyLocked(ctx, r, old)
+		if e := want.Encryption; err == nil && (e.Provider != "" || len(e.Resources) > 0) {
+			err = h.applyEncryption(ctx, r.layout, r.steps, e)
+		}
+		return result, err
 	})
 }
 

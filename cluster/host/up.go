@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/config"
 	"github.com/klkube/kl/cluster/kubeconfig"
 	"github.com/klkube/kl/cluster/pki"
 	"github.com/klkube/kl/cluster/statefile"
@@ -235,6 +236,7 @@ func (u *upRun) loadState(want cluster.Spec) error {
 		return err
 	}
 	u.spec, u.fresh = want.Default(), true
+	u.spec.Encryption = u.spec.Encryption.Default()
 	if err := u.host.checkSimulated(u.spec); err != nil {
 		return err
 	}
@@ -274,6 +276,9 @@ func adopt(have, want cluster.Spec, replace bool) (cluster.Spec, error) {
 		return have, refuse("its API server's port is in every node's configuration")
 	}
 	have.Ephemeral = have.Ephemeral || want.Ephemeral
+	if want.Encryption.Provider != "" || len(want.Encryption.Resources) > 0 {
+		have.Encryption = config.Encrypted(have.Encryption, want.Encryption)
+	}
 	if replace { // the caller has checked what may change; addresses and identity stay
 		have.Kubernetes, have.Containerd, have.Disable, have.Ephemeral = want.Kubernetes, want.Containerd, want.Disable, want.Ephemeral
 		have.Kubernetes.APIServerPort = port
@@ -322,6 +327,9 @@ func (u *upRun) prepare(ctx context.Context) error {
 	g.Go(func() error {
 		return u.steps.within(ctx, cluster.StepCertificates, func() (string, error) {
 			if err := pki.Ensure(u.layout, u.spec.Networking, time.Now()); err != nil {
+				return "", err
+			}
+			if err := ensureEncryption(u.layout, u.spec.Encryption); err != nil {
 				return "", err
 			}
 			return "", kubeconfig.Write(u.layout, u.spec.Kubernetes.APIServerPort)

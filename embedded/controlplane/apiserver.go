@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,10 +25,11 @@ import (
 
 // apiServer is kube-apiserver on 127.0.0.1, with the aggregation layer.
 type apiServer struct {
-	layout cluster.Layout
-	files  files
-	spec   cluster.Spec
-	logger klog.Logger
+	layout     cluster.Layout
+	files      files
+	spec       cluster.Spec
+	encryption string // path of the configuration
+	logger     klog.Logger
 }
 
 var _ lifecycle.Component = (*apiServer)(nil)
@@ -175,13 +175,12 @@ func (a *apiServer) args() args {
 		"audit-log-maxage":         "30", // days
 		"audit-log-batch-max-wait": "1s",
 
+		"encryption-provider-config":                  a.encryption,
+		"encryption-provider-config-automatic-reload": "true",
+
 		// A watch cache keeps the last hundred versions of its objects, decoded. Each definition changes several times while its
 		// resource is set up, and some have megabytes. Those who watch definitions are few, and etcd serves them as well.
 		"watch-cache-sizes": "customresourcedefinitions.apiextensions.k8s.io#0",
-	}
-	if _, err := os.Stat(a.layout.EncryptionConfig()); err == nil {
-		flags["encryption-provider-config"] = absolute(a.layout.EncryptionConfig())
-		flags["encryption-provider-config-automatic-reload"] = "true"
 	}
 	var runtimeConfig []string
 	for _, key := range slices.Sorted(maps.Keys(a.spec.Kubernetes.RuntimeConfig)) {

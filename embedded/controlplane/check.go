@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 	"k8s.io/apiserver/pkg/features"
@@ -18,6 +19,8 @@ import (
 	ksoptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/encryption"
+	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -36,6 +39,14 @@ func Check(ctx context.Context, l cluster.Layout, spec cluster.Spec) error {
 	if err := f.write(l, spec); err != nil {
 		return err
 	}
+	trial := cluster.Home(dir).Cluster(spec.Name) // with a key of its own: the one of a cluster that exists is none of a check's business
+	wanted := spec.Encryption.Default()
+	if err := statefile.MkdirAll(trial.Dir(), 0o700); err != nil {
+		return err
+	}
+	if err := encryption.Write(trial, encryption.New(wanted, encryption.KeyFor(wanted, time.Now())), ""); err != nil {
+		return err
+	}
 	if err := setFeatureGates(spec); err != nil {
 		return err
 	}
@@ -51,7 +62,7 @@ func Check(ctx context.Context, l cluster.Layout, spec cluster.Spec) error {
 	}{
 		{cluster.Etcd, func() error { return (&etcd{layout: l, files: f, spec: spec, logger: zap.NewNop()}).check() }},
 		{cluster.KubeAPIServer, func() error {
-			return (&apiServer{layout: l, files: f, spec: spec, logger: klog.Background()}).check(ctx)
+			return (&apiServer{layout: l, files: f, spec: spec, encryption: trial.EncryptionConfig(), logger: klog.Background()}).check(ctx)
 		}},
 		{cluster.KubeControllerManager, func() error { return (&controllers{layout: l, files: f, spec: spec}).check(ctx) }},
 		{cluster.KubeScheduler, func() error { return (&scheduler{files: f, spec: spec}).check(ctx) }},

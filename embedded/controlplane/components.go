@@ -42,6 +42,7 @@ type shared struct {
 	hub          *tunnel.Hub
 	routes       *tunnel.Routes
 	nodesAllowed *latest.Value[bool] // true once nodes may talk to the API
+	store        etcdStore
 }
 
 func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus) (*shared, error) {
@@ -133,11 +134,14 @@ func (s *shared) upstreamUnits() []lifecycle.Unit {
 	}
 	return []lifecycle.Unit{
 		{
-			Component:   &etcd{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.zap},
+			Component:   &etcd{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.zap, store: &s.store},
 			StopTimeout: 3 * time.Second,
 		},
 		{
-			Component:   &apiServer{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.kubernetes(cluster.KubeAPIServer)},
+			Component: &apiServer{
+				layout: s.layout, files: s.files, spec: s.spec, encryption: absolute(s.layout.EncryptionConfig()),
+				logger: s.logs.kubernetes(cluster.KubeAPIServer),
+			},
 			Needs:       []cluster.ComponentName{cluster.Etcd},
 			StopTimeout: drainTimeout + time.Second,
 		},

@@ -21,6 +21,7 @@ type etcd struct {
 	files  files
 	spec   cluster.Spec
 	logger *zap.Logger
+	store  *etcdStore // gets the server once it serves; may be nil
 
 	report func(error)
 }
@@ -55,6 +56,10 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 	kept.Go(func() { space.keep(keeping) })
 	defer kept.Wait()
 	defer stop()
+	if e.store != nil {
+		e.store.Store(srv.Server)
+		defer e.store.Store(nil)
+	}
 	ready()
 	return wait(ctx, nil, srv.Err()) // a nil channel never fires
 }

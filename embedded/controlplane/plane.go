@@ -16,6 +16,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
+	"github.com/klkube/kl/embedded/controlplane/atrest"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
@@ -103,6 +104,10 @@ func (p *Plane) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reloadPromptly()
+	if err := ensureEncryption(p.Layout, spec); err != nil {
+		return err
+	}
 	files, err := writeFiles(p.Layout, spec)
 	if err != nil {
 		return fmt.Errorf("write configuration: %w", err)
@@ -130,6 +135,7 @@ func (p *Plane) run(ctx context.Context) error {
 		return err
 	}
 	server := &statusServer{status: status, hub: s.hub, mux: http.NewServeMux()}
+	(&atrest.Server{Layout: p.Layout, Store: s.store.get, Admin: s.admin, Loaded: loadedEncryption}).Register(server.mux)
 	closeServer, err := server.listen(ctx, p.Layout.StatusSocket(), p.Logger)
 	if err != nil {
 		return err
