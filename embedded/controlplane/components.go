@@ -115,6 +115,19 @@ func (s *shared) assigned(node string) (netip.Addr, error) {
 	return id.Address, err
 }
 
+// serviceDialer returns the dialer of this process's HTTP clients.
+func (s *shared) serviceDialer() (*serviceDialer, error) {
+	services, err := netip.ParsePrefix(s.spec.Networking.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("parse service range: %w", err)
+	}
+	pods, err := netip.ParsePrefix(s.spec.Networking.PodCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("parse pod range: %w", err)
+	}
+	return &serviceDialer{client: s.client, serviceCIDR: services, podCIDR: pods, tunnel: s.hub.DialAddress}, nil
+}
+
 // units lists the components with what each needs.
 func (s *shared) units() []lifecycle.Unit {
 	return append(s.upstreamUnits(), s.ownUnits()...)

@@ -134,6 +134,11 @@ func (p *Plane) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	dialer, err := s.serviceDialer()
+	if err != nil {
+		return err
+	}
+	defer dialer.use()()
 	server := &statusServer{status: status, hub: s.hub, mux: http.NewServeMux()}
 	(&atrest.Server{Layout: p.Layout, Store: s.store.get, Admin: s.admin, Loaded: loadedEncryption}).Register(server.mux)
 	closeServer, err := server.listen(ctx, p.Layout.StatusSocket(), p.Logger)
