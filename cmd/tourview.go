@@ -68,7 +68,7 @@ func endLine(r *tour.Result) string {
 		line += fmt.Sprintf(" in %.1f s", r.Seconds)
 	}
 	if r.Reason != "" {
-		line += ": " + printable(r.Reason)
+		line += ": " + printable(firstLine(r.Reason))
 	}
 	return line
 }
