@@ -3,6 +3,7 @@ package host
 import (
 	"log/slog"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,21 +40,20 @@ func TestWaitForSpaceBacksOff(t *testing.T) {
 	stop <- os.Interrupt // so that no wait takes long
 	s := &supervisor{layout: l, log: slog.New(slog.DiscardHandler), lock: lock, stop: stop}
 	var delays []time.Duration
-	for i, ran := range []time.Duration{0, 0, 0, 0, 0, 0, 0, healthyAfter} {
+	for i, ran := range []time.Duration{0, 0, 0, 0, 0, 0, 0, 0, roomyAfter} {
 		stopped, err := s.waitForSpace(&cluster.Crash{Time: time.Now(), Reason: "disk quota exceeded"}, ran)
 		if err != nil || !stopped {
 			t.Fatalf("stopped %t, %v", stopped, err)
 		}
-		delays = append(delays, s.spaceDelay/time.Second)
+		delays = append(delays, s.spaceDelay)
 		if state, _, err := cluster.ReadSupervision(l); err != nil || state.State != cluster.SupervisionWaiting || state.Crashes.InARow != 0 || state.Crashes.Count != i+1 {
 			t.Errorf("%+v (%v), want Waiting with no crash in a row", state, err)
 		}
 		stop <- os.Interrupt
 	}
-	want := []time.Duration{1, 2, 4, 8, 16, 30, 30, 1}
-	for i := range want {
-		if delays[i] != want[i] {
-			t.Fatalf("pauses in seconds are %d, want %d", delays, want)
-		}
+	const first, most = firstDelay, maxSpaceDelay
+	want := []time.Duration{first, 2 * first, 4 * first, 8 * first, 16 * first, 32 * first, 64 * first, most, first}
+	if !slices.Equal(delays, want) {
+		t.Errorf("pauses are %s, want %s", delays, want)
 	}
 }

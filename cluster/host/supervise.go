@@ -34,8 +34,9 @@ const (
 	healthyAfter = 30 * time.Second // of running, after which earlier crashes are forgotten
 	mendInterval = 3 * time.Second
 
-	spaceInterval = time.Second      // between looks at the free space of a full disk
-	maxSpaceDelay = 30 * time.Second // between starts that fail for lack of space, although there seems to be some
+	spaceInterval = 100 * time.Millisecond // between looks at the free space of a full disk
+	maxSpaceDelay = 30 * time.Second       // from a death for lack of space to the next start, although there seems to be some
+	roomyAfter    = 10 * time.Second       // of running, after which earlier deaths for lack of space are forgotten
 	trimInterval  = 10 * time.Second // between looks at the length of the log
 	probeSize     = 64 << 10         // bytes that are written to see whether there is space
 	recordSize    = 32 << 10         // bytes of the supervisor's file, which is as long from the start
@@ -52,7 +53,7 @@ type supervisor struct {
 	lock   *statefile.Lock
 	state  cluster.Supervision
 
-	spaceDelay time.Duration // before the next start after a death for lack of space; zero unless the last death was one
+	spaceDelay time.Duration // from the last death to the next start; zero unless it died for lack of space
 	stop, kill <-chan os.Signal
 	stopMend   context.CancelFunc
 }
@@ -230,15 +231,20 @@ func (s *supervisor) wait(delay time.Duration) (stopped bool, err error) {
 	if err := s.save(cluster.SupervisionWaiting); err != nil {
 		return false, err
 	}
+	return s.pause(delay), nil
+}
+
+// pause returns true if the supervisor is told to stop meanwhile.
+func (s *supervisor) pause(delay time.Duration) (stopped bool) {
 	t := time.NewTimer(delay)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return false, nil
+		return false
 	case <-s.stop:
 	case <-s.kill:
 	}
-	return true, nil
+	return true
 }
 
 // lackedSpace reports whether the control plane died of a full disk, or would at the next start.
@@ -272,18 +278,15 @@ func (s *supervisor) waitForSpace(crash *cluster.Crash, ran time.Duration) (stop
 	}
 	c.Waiting = fmt.Sprintf("the disk of %s is full: the control plane is started again once %d MB are free", s.layout.Dir(), cluster.MinDisk>>20)
 	defer func() { c.Waiting = "" }()
-	if ran >= healthyAfter {
+	if ran >= roomyAfter {
 		s.spaceDelay = 0
 	}
-	s.spaceDelay = min(max(2*s.spaceDelay, spaceInterval), maxSpaceDelay)
-	for delay := s.spaceDelay; ; delay = spaceInterval {
-		if stopped, err := s.wait(delay); stopped || err != nil {
-			return stopped, err
-		}
-		if !s.diskFull(cluster.MinDisk) {
-			return false, nil
-		}
+	s.spaceDelay = min(max(2*s.spaceDelay, firstDelay), maxSpaceDelay)
+	stopped, err = s.wait(s.spaceDelay)
+	for !stopped && err == nil && s.diskFull(cluster.MinDisk) {
+		stopped = s.pause(spaceInterval)
 	}
+	return stopped, err
 }
 
 // save writes the state in place and always with the same length, since a control plane may well have died of a full disk. Where even

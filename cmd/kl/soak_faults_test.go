@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/host"
@@ -186,7 +190,7 @@ func (s *soak) unmount() {
 	}
 }
 
-// fillDisk fills the file system of KL_HOME to the last byte for a while.
+// fillDisk fills the file system of KL_HOME to the last byte for a while, and has etcd write what it has no space for.
 func (s *soak) fillDisk() outcome {
 	filler := filepath.Join(s.home, "filler")
 	f, err := os.Create(filler)
@@ -202,9 +206,39 @@ func (s *soak) fillDisk() outcome {
 		size /= 16
 	}
 	d := s.between(time.Second, 10*time.Second)
-	s.wait(d)
+	began := time.Now()
+	ballast := s.writeBallast()
+	s.wait(d - time.Since(began))
 	if err := errors.Join(f.Close(), os.Remove(filler)); err != nil {
 		s.t.Fatal(err)
 	}
-	return outcome{what: "full for " + d.Round(time.Millisecond).String(), end: time.Now()}
+	what := fmt.Sprintf("full for %s, %d large ConfigMaps", d.Round(time.Millisecond), ballast)
+	return outcome{what: what, end: time.Now(), undo: s.dropBallast}
+}
+
+const ballastLabel = "kl.test/ballast"
+
+// writeBallast makes ConfigMaps as large as they may be until one is not acknowledged, or there are more than etcd has space for.
+// It returns how many.
+func (s *soak) writeBallast() (n int) {
+	maps := s.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
+	for ; n < 200; n++ {
+		ctx, cancel := context.WithTimeout(s.t.Context(), writeTimeout)
+		_, err := maps.Create(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "ballast-", Labels: map[string]string{ballastLabel: "true"}},
+			Data:       map[string]string{"ballast": strings.Repeat("x", 1<<20-1<<10)},
+		}, metav1.CreateOptions{})
+		cancel()
+		if err != nil {
+			return n
+		}
+	}
+	return n
+}
+
+func (s *soak) dropBallast() {
+	err := s.client.CoreV1().ConfigMaps(metav1.NamespaceDefault).DeleteCollection(s.t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: ballastLabel})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }

@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	spaceInterval = 2 * time.Second // between looks at etcd's database and its disk
-	minDefragSize = 128 << 20       // bytes of a database file that is worth defragmenting
-	defragReserve = 32 << 20        // bytes that defragmenting leaves free on the disk, beside the copy of what is in use
-	roomToDefrag  = 85              // percent of the quota that may be in use for defragmenting to end a lack of room
-	roomToDisarm  = 95              // percent of the quota that the file may have for writes to be allowed again
+	spaceInterval = 500 * time.Millisecond // between looks at etcd's database and its disk
+	minDefragSize = 128 << 20              // bytes of a database file that is worth defragmenting
+	defragReserve = 32 << 20               // bytes that defragmenting leaves free on the disk, beside the copy of what is in use
+	roomToDefrag  = 85                     // percent of the quota that may be in use for defragmenting to end a lack of room
+	roomToDisarm  = 95                     // percent of the quota that the file may have for writes to be allowed again
 )
 
 // etcdSpace keeps etcd's database small, and lets etcd accept writes again after its quota was used up. etcd itself does neither:
@@ -38,11 +38,16 @@ type etcdSpace struct {
 func (e *etcdSpace) keep(ctx context.Context) {
 	tick := time.NewTicker(spaceInterval)
 	defer tick.Stop()
-	for {
+	for last := ""; ; {
 		problem, err := e.look(ctx)
-		if err != nil && ctx.Err() == nil {
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if text != last && text != "" && ctx.Err() == nil { // once, not twice a second
 			e.logger.Warn("look after the size of the database", zap.Error(err))
 		}
+		last = text
 		e.tell(problem)
 		select {
 		case <-ctx.Done():
