@@ -25,7 +25,7 @@ const gatewayLink = "kl0"
 type gateway struct {
 	address netip.AddrPort
 	dialAPI func(ctx context.Context) (net.Conn, error)
-	pods    *podConns
+	limit   *connLimit
 	log     *slog.Logger
 }
 
@@ -51,8 +51,12 @@ const gatewayDialTimeout = 10 * time.Second
 
 func (g *gateway) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
-	release, ok := g.pods.take(conn.RemoteAddr())
-	if !ok {
+	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return
+	}
+	release, err := g.limit.take(from)
+	if err != nil {
 		return
 	}
 	defer release()

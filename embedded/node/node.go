@@ -88,11 +88,12 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 	if err != nil {
 		return nil, fmt.Errorf("parse podCIDR: %w", err)
 	}
+	agent.Admit = limitToNode(pods, up.addr, log("tunnel")).take
 	network := newNetwork(o.Config, up, log("network"))
 	newGateway := func() lifecycle.Component {
 		return &gateway{
 			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI,
-			pods: newPodConns(pods, log("gateway")), log: log("gateway"),
+			limit: limitFromPods(pods, log("gateway")), log: log("gateway"),
 		}
 	}
 	units := []lifecycle.Unit{

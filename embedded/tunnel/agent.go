@@ -38,7 +38,10 @@ type Agent struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Handler serves the control plane's requests to the agent; nil refuses them.
 	Handler http.Handler
-	Logger  *slog.Logger // nil discards
+	// Admit decides about each connection that the control plane asks for: it returns what is called at the connection's end, or why
+	// there is none. Nil admits all.
+	Admit  func(target netip.AddrPort) (release func(), err error)
+	Logger *slog.Logger // nil discards
 
 	session latest.Value[*yamux.Session] // nil while there is none
 }
@@ -181,8 +184,7 @@ func (a *Agent) open(ctx context.Context, h header) (net.Conn, error) {
 func (a *Agent) serveStream(ctx context.Context, y *yamux.Stream, h header, conns *connListener) {
 	switch {
 	case h.Kind == kindDial:
-		conn, err := dialTarget(ctx, h)
-		pipeStream(ctx, y, conn, err)
+		a.serveDial(ctx, y, h)
 	case h.Kind == kindAgent && a.Handler != nil:
 		if err := writeLine(y, answer{OK: true}); err != nil {
 			_ = y.Close()
@@ -194,13 +196,30 @@ func (a *Agent) serveStream(ctx context.Context, y *yamux.Stream, h header, conn
 	}
 }
 
-func dialTarget(ctx context.Context, h header) (net.Conn, error) {
+// serveDial pipes a stream to a TCP address.
+func (a *Agent) serveDial(ctx context.Context, y *yamux.Stream, h header) {
+	target, err := dialTarget(h)
+	if err == nil && a.Admit != nil {
+		var release func()
+		if release, err = a.Admit(target); err == nil {
+			defer release()
+		}
+	}
+	var conn net.Conn
+	if err == nil {
+		d := net.Dialer{Timeout: dialTimeout}
+		conn, err = d.DialContext(ctx, h.Network, h.Address)
+	}
+	pipeStream(ctx, y, conn, err)
+}
+
+func dialTarget(h header) (netip.AddrPort, error) {
 	if h.Network != "tcp" && h.Network != "tcp4" && h.Network != "tcp6" {
-		return nil, fmt.Errorf("network %.32q is not supported", h.Network)
+		return netip.AddrPort{}, fmt.Errorf("network %.32q is not supported", h.Network)
 	}
-	if _, err := netip.ParseAddrPort(h.Address); err != nil { // a name might mean something else on the node than in the control plane
-		return nil, errors.New("the address is not an IP and a port")
+	target, err := netip.ParseAddrPort(h.Address)
+	if err != nil { // a name might mean something else on the node than in the control plane
+		return netip.AddrPort{}, errors.New("the address is not an IP and a port")
 	}
-	d := net.Dialer{Timeout: dialTimeout}
-	return d.DialContext(ctx, h.Network, h.Address)
+	return netip.AddrPortFrom(target.Addr().Unmap(), target.Port()), nil
 }

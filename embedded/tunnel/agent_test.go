@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,6 +69,37 @@ func TestAgentTransport(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+}
+
+// A connection that is not admitted is refused with the reason; one that has ended makes room for the next.
+func TestAgentAdmits(t *testing.T) {
+	released := make(chan struct{})
+	room := make(chan struct{}, 1)
+	p := newPairOf(t, &Agent{Admit: func(target netip.AddrPort) (func(), error) {
+		select {
+		case room <- struct{}{}:
+			return func() { <-room; released <- struct{}{} }, nil
+		default:
+			return nil, fmt.Errorf("no room at %s", target)
+		}
+	}})
+	target := serveTCP(t, echo)
+	for range 2 {
+		first, err := p.hub.DialNode(timeout(t), "n1", "tcp", target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refused *RefusedError
+		if _, err := p.hub.DialNode(timeout(t), "n1", "tcp", target); !errors.As(err, &refused) || refused.Reason != "no room at "+target {
+			t.Errorf("a second connection: %v", err)
+		}
+		checkEcho(t, first, "hello")
+		<-released
+	}
+	if _, err := p.hub.DialNode(timeout(t), "n1", "tcp", "127.0.0.1:1"); err == nil {
+		t.Error("connected to a port that nobody listens on")
+	}
+	<-released // what could not be connected holds no room either
 }
 
 func TestAgentWithoutHandlerRefuses(t *testing.T) {

@@ -131,12 +131,19 @@ type pair struct {
 
 func newPair(t testing.TB, handler http.Handler) *pair {
 	t.Helper()
+	return newPairOf(t, &Agent{Handler: handler})
+}
+
+// newPairOf is newPair with more of an agent.
+func newPairOf(t testing.TB, agent *Agent) *pair {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	p := &pair{socket: filepath.Join(t.TempDir(), "t.sock")}
 	server, client := certificates(t)
 	p.hub = &Hub{TLS: server, Token: tokens(map[string]string{"n1": "secret1", "n2": "secret2"}), LocalAPI: dialer(serveTCP(t, echo)), Logger: logger}
 	p.startHub(t)
-	p.agent = &Agent{Node: "n1", Token: "secret1", TLS: client, Socket: p.socket, Handler: handler, Logger: logger}
+	p.agent = agent
+	agent.Node, agent.Token, agent.TLS, agent.Socket, agent.Logger = "n1", "secret1", client, p.socket, logger
 	background(t, p.agent.Run)
 	waitConnected(t, p.hub, "n1")
 	return p
