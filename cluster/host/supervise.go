@@ -37,9 +37,9 @@ const (
 	spaceInterval = 100 * time.Millisecond // between looks at the free space of a full disk
 	maxSpaceDelay = 30 * time.Second       // from a death for lack of space to the next start, although there seems to be some
 	roomyAfter    = 10 * time.Second       // of running, after which earlier deaths for lack of space are forgotten
-	trimInterval  = 10 * time.Second // between looks at the length of the log
-	probeSize     = 64 << 10         // bytes that are written to see whether there is space
-	recordSize    = 32 << 10         // bytes of the supervisor's file, which is as long from the start
+	trimInterval  = 10 * time.Second       // between looks at the length of the log
+	probeSize     = 64 << 10               // bytes that are written to see whether there is space
+	recordSize    = 32 << 10               // bytes of the supervisor's file, which is as long from the start
 
 	// killSignal makes a supervisor kill the control plane instead of stopping it.
 	killSignal = syscall.SIGUSR1
