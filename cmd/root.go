@@ -104,7 +104,7 @@ func newRootCmd(e *env) *cobra.Command {
 	addGroup(root, "traffic", "Traffic Commands:", newExposeCmd(e), newPolicyCmd(e))
 	addGroup(root, "observe", "Monitoring and Troubleshooting Commands:",
 		newStatusCmd(e), newLogsCmd(e), newAuditCmd(e), newUICmd(e), newTopCmd(e), newWatchCmd(e), newTourCmd(e), newDoctorCmd(e))
-	addGroup(root, "settings", "Access and Settings Commands:", newKubectlCmd(e), newKubeconfigCmd(e), newSecretsCmd(e), newConfigCmd(e), newVersionCmd(e))
+	addGroup(root, "settings", "Access and Settings Commands:", newKubectlCmd(e), newKubeconfigCmd(e), newConvertCmd(e), newSecretsCmd(e), newConfigCmd(e), newVersionCmd(e))
 	root.SetCompletionCommandGroupID("settings")
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
@@ -122,7 +122,7 @@ func (e *env) checkHome(cmd *cobra.Command) error {
 	}
 	make, l := false, e.layout()
 	switch top.Name() {
-	case "kl", "help", "completion", "version", "config", "doctor":
+	case "kl", "help", "completion", "version", "config", "doctor", "convert":
 		return nil
 	case "up", "start":
 		make = true
