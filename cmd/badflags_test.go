@@ -133,6 +133,9 @@ func TestOddFlags(t *testing.T) {
 				return
 			}
 			for _, value := range oddTexts {
+				if path == "kl convert" && value == "../.." {
+					continue // a directory, and whatever is in it
+				}
 				n++
 				m.answer(fmt.Sprintf("%s --%s=%.30q", path, f.Name, value), "", "", []int{exitOK, exitFailed, exitUsage}, append(slices.Clone(run), "--"+f.Name+"="+value)...)
 			}

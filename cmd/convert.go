@@ -74,7 +74,7 @@ func (e *env) convert(o convertOptions) error {
 		err := e.convertFile(&s)
 		switch {
 		case s.found && errors.Is(err, convert.ErrNoManifest):
-			fmt.Fprintf(e.Err, "%s: skipped: %s\n", printable(s.path), err)
+			fmt.Fprintf(e.Err, "%s: skipped: %s\n", printable(s.path), convert.ErrNoManifest)
 			continue
 		case err != nil:
 			fmt.Fprintf(e.Err, "kl: convert %s\n", printable(err.Error()))

@@ -10,17 +10,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parseJSON reads a single JSON value as a tree of YAML nodes, in its order and with the lines of the file that it is on; line first is
+// parseJSON reads a single JSON value as a tree of YAML nodes, in its order and with the lines of the document that it is on; first is
 // its first line, from 0. Numbers stay as they are written.
 func parseJSON(source string, first int) (*yaml.Node, error) {
-	r := &jsonReader{dec: json.NewDecoder(strings.NewReader(source)), source: source, line: 1}
+	r := &jsonReader{dec: json.NewDecoder(strings.NewReader(source)), source: source, line: first + 1}
 	r.dec.UseNumber()
 	n, err := r.value()
 	if err != nil {
 		return nil, err
 	}
 	if _, err := r.dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, &Error{Line: first + r.line, Text: "more than one JSON value: separate them by ---"}
+		return nil, &Error{Line: r.line, Text: "more than one JSON value: separate them by ---"}
 	}
 	return n, nil
 }
@@ -85,11 +85,12 @@ func (d *document) renderJSON() ([]string, error) {
 	if err := writeJSON(&compact, d.root); err != nil {
 		return nil, err
 	}
-	if len(d.lines) < 3 {
-		return []string{compact.String()}, nil
+	head := d.lines[:d.head:d.head]
+	if len(d.lines)-d.head < 3 {
+		return append(head, compact.String()), nil
 	}
 	indent := "  "
-	for _, l := range d.lines {
+	for _, l := range d.lines[d.head:] {
 		if text := strings.TrimLeft(l, " \t"); len(text) < len(l) && text != "" {
 			indent = l[:len(l)-len(text)]
 			break
@@ -99,7 +100,7 @@ func (d *document) renderJSON() ([]string, error) {
 	if err := json.Indent(&b, compact.Bytes(), "", indent); err != nil {
 		return nil, err
 	}
-	return strings.Split(b.String(), "\n"), nil
+	return append(head, strings.Split(b.String(), "\n")...), nil
 }
 
 func writeJSON(b *bytes.Buffer, n *yaml.Node) error {

@@ -17,7 +17,7 @@ type printer struct {
 	used map[*yaml.Node]bool   // nodes of the tree as it is now
 	// carried are keys whose comments other fields have now.
 	carried map[*yaml.Node]bool
-	out  map[*yaml.Node]string // list elements to write as comments, and why
+	out     map[*yaml.Node]string // list elements to write as comments, and why
 }
 
 // render returns the lines of a document as it is now.

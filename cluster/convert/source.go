@@ -23,6 +23,7 @@ type document struct {
 	lines []string // without line breaks
 	root  *yaml.Node
 	json  bool
+	head  int // lines of comments before the object
 
 	spans   map[*yaml.Node]span         // of fields, by key, and of list elements
 	order   map[*yaml.Node][]*yaml.Node // keys of a mapping, as they were read
@@ -47,8 +48,11 @@ func parse(first int, lines []string) (*document, error) {
 	d := &document{first: first, lines: lines, seed: maphash.MakeSeed(), compact: true, step: 2,
 		spans: map[*yaml.Node]span{}, order: map[*yaml.Node][]*yaml.Node{}, sums: map[*yaml.Node]uint64{}}
 	source := strings.Join(lines, "\n")
-	if trimmed := strings.TrimSpace(source); strings.HasPrefix(trimmed, "{") {
-		if root, err := parseJSON(source, first); err == nil {
+	for d.head < len(lines)-1 && (strings.TrimSpace(lines[d.head]) == "" || strings.HasPrefix(lines[d.head], "#")) {
+		d.head++
+	}
+	if strings.HasPrefix(strings.TrimSpace(lines[d.head]), "{") {
+		if root, err := parseJSON(strings.Join(lines[d.head:], "\n"), d.head); err == nil {
 			d.root, d.json = root, true
 			d.meant = d.sum(root, d.sums)
 			return d, d.check(root, maxDepth)
@@ -60,7 +64,7 @@ func parse(first int, lines []string) (*document, error) {
 	case errors.Is(err, io.EOF):
 		return d, nil
 	case err != nil:
-		return nil, syntaxError(first, err)
+		return nil, syntaxError(first, source, err)
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &Error{Line: first + max(more.Line, 1), Text: "a document that does not begin with ---"}
@@ -82,12 +86,15 @@ func parse(first int, lines []string) (*document, error) {
 }
 
 // syntaxError takes the line out of an error of the YAML parser: "yaml: line 3: did not find …".
-func syntaxError(first int, err error) error {
+func syntaxError(first int, source string, err error) error {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
 	if _, e := fmt.Sscanf(text, "line %d:", &line); e == nil {
 		_, text, _ = strings.Cut(text, ": ")
 	}
 	text, _, _ = strings.Cut(text, "\n")
+	if strings.Contains(source, "{{") {
+		text += ": a template has to be filled in first"
+	}
 	return &Error{Line: first + max(line, 1), Text: "not valid YAML: " + text}
 }
 
@@ -151,7 +158,7 @@ func (d *document) check(n *yaml.Node, depth int) error {
 		if n.Kind == yaml.MappingNode && i%2 == 0 {
 			switch {
 			case e.Kind != yaml.ScalarNode:
-				return &Error{Line: d.first + e.Line, Text: "a key that is no name"}
+				return &Error{Line: d.first + e.Line, Text: "not a manifest: a key that is no name, as in a template that has to be filled in first"}
 			case seen[e.Value]:
 				return &Error{Line: d.first + e.Line, Text: fmt.Sprintf("the field %q stands twice: remove one", e.Value)}
 			}
