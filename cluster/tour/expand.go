@@ -11,7 +11,7 @@ import (
 )
 
 // given are the names that every scenario may use; see the package's documentation.
-var given = []string{"NS", "IMAGE", "COMMAND", "MOUNTS", "VOLUMES", "TLS_CA", "TLS_CERT", "TLS_KEY", "CLUSTER"}
+var given = []string{"NS", "IMAGE", "COMMAND", "MOUNTS", "VOLUMES", "MOUNT", "VOLUME", "TLS_CA", "TLS_CERT", "TLS_KEY", "CLUSTER"}
 
 var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
@@ -58,6 +58,9 @@ func ImagePrograms(image string) Programs {
 	return Programs{Image: image, Command: engine + ", tour", Mounts: "[]", Volumes: "[]"}
 }
 
+// items are the items of a list in one line.
+func items(list string) string { return strings.TrimSuffix(strings.TrimPrefix(list, "["), "]") }
+
 // values are the values of given, and where saved ones are added.
 func (s *Scenario) values(cluster string, p Programs) (map[string]string, error) {
 	ns := s.Namespace()
@@ -78,6 +81,7 @@ func (s *Scenario) values(cluster string, p Programs) (map[string]string, error)
 	b64 := base64.StdEncoding.EncodeToString
 	return map[string]string{
 		"NS": ns, "CLUSTER": cluster, "IMAGE": p.Image, "COMMAND": p.Command, "MOUNTS": p.Mounts, "VOLUMES": p.Volumes,
+		"MOUNT": items(p.Mounts), "VOLUME": items(p.Volumes),
 		"TLS_CA": b64(ca), "TLS_CERT": b64(chain), "TLS_KEY": b64(key),
 	}, nil
 }

@@ -318,3 +318,12 @@ func TestJUnit(t *testing.T) {
 		t.Errorf("%s", b.Bytes())
 	}
 }
+
+// A pod with volumes of its own adds those of the programs, on clusters where there are some and where there are none.
+func TestItems(t *testing.T) {
+	for list, want := range map[string]string{"[]": "", "[{name: a}]": "{name: a}", "[{name: a}, {b: [c]}]": "{name: a}, {b: [c]}"} {
+		if got := items(list); got != want {
+			t.Errorf("items of %s: %q, want %q", list, got, want)
+		}
+	}
+}
