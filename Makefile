@@ -46,6 +46,7 @@ RUNC       := $(call module-version,github.com/opencontainers/runc)
 CNI        := $(call module-version,github.com/containernetworking/plugins)
 COREDNS    := $(call module-version,github.com/coredns/coredns)
 ETCD       := $(call module-version,go.etcd.io/etcd/server/v3)
+CRITOOLS   := $(call module-version,sigs.k8s.io/cri-tools)
 
 k8s-minor   = $(word 2,$(subst ., ,$(K8S)))
 k8s-ldflags = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
@@ -103,13 +104,14 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 		-o $(PROGS)/runc github.com/opencontainers/runc
 	$(GO) build -tags no_grpc -ldflags '-s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)' \
 		-o $(PROGS)/containerd-shim-runc-v2 github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	$(GO) build -ldflags '-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$(CRITOOLS)' -o $(PROGS)/crictl sigs.k8s.io/cri-tools/cmd/crictl
 	@for p in main/ptp main/loopback ipam/host-local meta/portmap; do \
 		$(GO) build -ldflags '-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(CNI)' \
 			-o $(PROGS)/$${p#*/} github.com/containernetworking/plugins/plugins/$$p; done
 	@[[ $(PROGS)/pause -nt $(PAYLOAD)/pause/pause.c ]] || $(CC) -Os -s -static -Wall -Werror -o $(PROGS)/pause $(PAYLOAD)/pause/pause.c
 	@GOARCH=$(HOSTARCH) $(GO) run ./$(PAYLOAD)/mkpayload -arch $(GOARCH) -bin $(PROGS) -debs $(CACHE)/debs -out $(BIN) -level $(LEVEL) \
 		$(MKPAYLOAD_FLAGS) -version kl=$(RELEASE) -version kubernetes=$(K8S) -version containerd=$(CONTAINERD) \
-		-version runc=$(RUNC) -version cni-plugins=$(CNI) -version coredns=$(COREDNS) -version etcd=$(ETCD) \
+		-version runc=$(RUNC) -version cni-plugins=$(CNI) -version coredns=$(COREDNS) -version etcd=$(ETCD) -version cri-tools=$(CRITOOLS) \
 		-version go=$$($(GO) env GOVERSION)
 
 .PHONY: deps

@@ -50,22 +50,37 @@ func newKubectlCmd(e *env) *cobra.Command {
 
 // takeName removes --name from the front of kubectl's arguments and sets the cluster's name to its value.
 func (e *env) takeName(args []string) ([]string, error) {
+	args, err := takeFlags(args, map[string]func(string) error{"--name": e.useName})
+	if err != nil {
+		return nil, err
+	}
+	return args, misplacedName(args)
+}
+
+func (e *env) useName(name string) error {
+	e.name = name
+	return cluster.CheckName(name)
+}
+
+// takeFlags removes kl's own flags from the front of another program's arguments, and calls the function that set has for each
+// with its value.
+func takeFlags(args []string, set map[string]func(value string) error) ([]string, error) {
 	for len(args) > 0 {
-		value, ok := strings.CutPrefix(args[0], "--name=")
+		flag, value, joined := strings.Cut(args[0], "=")
+		use, ok := set[flag]
 		switch {
-		case ok:
+		case !ok:
+			return args, nil
+		case joined:
 			args = args[1:]
-		case args[0] == "--name" && len(args) > 1:
+		case len(args) > 1:
 			value, args = args[1], args[2:]
-		case args[0] == "--name":
-			return nil, fmt.Errorf("flag needs an argument: --name")
 		default:
-			return args, misplacedName(args)
+			return nil, fmt.Errorf("flag needs an argument: %s", flag)
 		}
-		if err := cluster.CheckName(value); err != nil {
+		if err := use(value); err != nil {
 			return nil, err
 		}
-		e.name = value
 	}
 	return args, nil
 }

@@ -113,6 +113,11 @@ func nodeShell(ctx context.Context, e *env, name string, command []string) error
 	if len(command) == 0 {
 		command = []string{"/bin/sh"}
 	}
+	return runInNode(ctx, e, execer, n, command)
+}
+
+// runInNode runs a command in a node with the streams of this process. The command gets a terminal if input and output are one.
+func runInNode(ctx context.Context, e *env, x cluster.Execer, n cluster.Node, command []string) error {
 	spec := cluster.ExecSpec{Cmd: command, Stdin: e.In, Stdout: e.Out, Stderr: e.Err}
 	if isTerminal(e.In) && isTerminal(e.Out) {
 		restore, err := takeTerminal(e.In.(*os.File), e.Out.(*os.File), &spec)
@@ -121,9 +126,9 @@ func nodeShell(ctx context.Context, e *env, name string, command []string) error
 		}
 		defer restore()
 	}
-	code, err := execer.Exec(ctx, n, spec)
+	code, err := x.Exec(ctx, n, spec)
 	if err != nil {
-		return &cluster.Error{Op: "run " + command[0], Node: name, Err: err}
+		return &cluster.Error{Op: "run " + command[0], Node: n.Name, Err: err}
 	}
 	if code != 0 {
 		return exitError(code)

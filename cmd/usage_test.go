@@ -79,6 +79,10 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"kubectl", "--name", "No_Name", "get", "pods"}, `use name "No_Name": not a valid cluster name`},
 		{[]string{"kubectl", "get", "pods", "--name", "big"}, "kubectl get has no flag --name"},
 		{[]string{"kubectl", "-n", "dev", "logs", "--name=big", "web"}, "put the name of a cluster first: kl kubectl --name big logs"},
+		{[]string{"crictl", "--node"}, "flag needs an argument: --node"},
+		{[]string{"crictl", "--node=", "ps"}, "--node is empty"},
+		{[]string{"crictl", "--node", "n1", "--name", "No_Name", "ps"}, `use name "No_Name": not a valid cluster name`},
+		{[]string{"crictl", "ps", "--node", "n1"}, "crictl has no flag --node"},
 		{[]string{"node", "add", "Big"}, `"Big"`},
 		{[]string{"node", "add", "--count", "0"}, "--count must be 1 or more"},
 		{[]string{"node", "add", "--count", "2", "n7"}, "--count is 2, but the number of names is 1"},
@@ -141,8 +145,8 @@ func argumentsOf(path string) arguments {
 func TestBadInput(t *testing.T) {
 	for _, c := range allCommands(newRootCmd(newEnv(newMachine(t).env))) {
 		path := c.CommandPath()
-		if path == "kl kubectl" {
-			continue // its flags and arguments are kubectl's
+		if path == "kl kubectl" || path == "kl crictl" {
+			continue // flags and arguments are those of the program
 		}
 		t.Run(strings.ReplaceAll(path, " ", "-"), func(t *testing.T) {
 			command, takes := strings.Fields(path)[1:], argumentsOf(path)
@@ -183,7 +187,7 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 func TestNoCluster(t *testing.T) {
 	for _, args := range [][]string{
 		{"status"}, {"logs"}, {"kubeconfig"}, {"kubeconfig", "--merge"}, {"kubectl", "get", "pods"},
-		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"},
+		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"}, {"crictl", "ps"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			_, stderr, code := newMachine(t).run(args...)

@@ -59,6 +59,7 @@ func programs() map[string]string {
 		"kl-init":                 "usr/local/bin",
 		"runc":                    "usr/local/bin",
 		"containerd-shim-runc-v2": "usr/local/bin",
+		"crictl":                  "usr/local/bin",
 		"ptp":                     "opt/cni/bin",
 		"host-local":              "opt/cni/bin",
 		"portmap":                 "opt/cni/bin",
@@ -115,6 +116,8 @@ func etcFiles(o options) map[string]string {
 		"etc/hostname":    "",
 		"etc/resolv.conf": "",
 		"etc/machine-id":  "",
+		// crictl's own limit of 2 s is too short for a busy machine.
+		"etc/crictl.yaml": "runtime-endpoint: unix:///run/containerd/containerd.sock\nimage-endpoint: unix:///run/containerd/containerd.sock\ntimeout: 30\n",
 		"etc/profile":     "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\h:\\w\\$ '\n",
 		"etc/os-release": "NAME=kl\nID=kl\nPRETTY_NAME=\"kl node " + o.versions["kl"] + "\"\nVERSION_ID=\"" +
 			strings.TrimPrefix(o.versions["kl"], "v") + "\"\n",

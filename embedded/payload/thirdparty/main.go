@@ -66,6 +66,7 @@ func nodePrograms() []nodeProgram {
 		{"kl-engine", "k8s.io/kubectl", "kubectl"},
 		{"containerd-shim-runc-v2", "github.com/containerd/containerd/v2", "containerd's shim"},
 		{"runc", "github.com/opencontainers/runc", "container runtime; statically linked with Debian's libseccomp (LGPL-2.1) and libc"},
+		{"crictl", "sigs.k8s.io/cri-tools", "client of the container runtime"},
 		{"ptp, host-local, portmap, loopback", "github.com/containernetworking/plugins", "CNI plugins"},
 	}
 }

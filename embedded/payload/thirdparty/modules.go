@@ -21,6 +21,7 @@ func mains() []string {
 		"./cmd/kl", "./cmd/kl-engine", "./cmd/kl-init", "./cmd/kl-policy",
 		"github.com/opencontainers/runc",
 		"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+		"sigs.k8s.io/cri-tools/cmd/crictl",
 		"github.com/containernetworking/plugins/plugins/main/ptp",
 		"github.com/containernetworking/plugins/plugins/main/loopback",
 		"github.com/containernetworking/plugins/plugins/ipam/host-local",
