@@ -69,16 +69,16 @@ func (f *auditFlags) check(cmd *cobra.Command) error {
 	given := cmd.Flags().Changed
 	for _, v := range f.verbs {
 		if !slices.Contains(auditVerbs(), v) {
-			return fmt.Errorf("--verb %s: %s is no verb; use %s", cutText(strings.Join(f.verbs, ","), 100), cutText(v, 100), strings.Join(auditVerbs(), ", "))
+			return fmt.Errorf("--verb %s: %s is no verb; use %s", quotable(strings.Join(f.verbs, ",")), quotable(v), strings.Join(auditVerbs(), ", "))
 		}
 	}
 	switch resource := regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}(\.[a-z0-9.-]{1,252})?(/[a-z0-9]{1,62})?$`); {
 	case given("verb") && len(f.verbs) == 0:
 		return fmt.Errorf("--verb is empty: use %s", strings.Join(auditVerbs(), ", "))
 	case given("resource") && !resource.MatchString(f.resource):
-		return fmt.Errorf("--resource %s is no resource: write it as in 'kl kubectl api-resources', such as pods, pods/exec or deployments.apps", cutText(f.resource, 100))
+		return fmt.Errorf("--resource %s is no resource: write it as in 'kl kubectl api-resources', such as pods, pods/exec or deployments.apps", quotable(f.resource))
 	case given("namespace") && len(validation.IsDNS1123Label(f.namespace)) > 0:
-		return fmt.Errorf("--namespace %s is no name: use a-z, 0-9 and -", cutText(f.namespace, 100))
+		return fmt.Errorf("--namespace %s is no name: use a-z, 0-9 and -", quotable(f.namespace))
 	case given("user") && strings.TrimSpace(f.user) == "":
 		return errors.New("--user is empty")
 	case given("since") && f.since <= 0:

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
+
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // flagError says in plain words what a flag cannot have for a value, where the parser says it in Go's.
@@ -19,12 +21,11 @@ func flagError(err error) error {
 	if want == "" {
 		return err
 	}
-	return fmt.Errorf("invalid argument %q for \"--%s\" flag: %s", cutText(invalid.GetValue(), 100), invalid.GetFlag().Name, want)
+	return fmt.Errorf("invalid argument %q for \"--%s\" flag: %s", quotable(invalid.GetValue()), invalid.GetFlag().Name, want)
 }
 
-func cutText(text string, size int) string {
-	if len(text) <= size {
-		return text
-	}
-	return text[:size] + "…"
-}
+// maxQuote is how many bytes of what somebody typed are quoted.
+const maxQuote = 100
+
+// quotable is what may be quoted of what somebody typed.
+func quotable(text string) string { return statefile.Shorten(text, maxQuote) }

@@ -55,27 +55,23 @@ func (e *env) readInput(arg string, limit int64) (data []byte, err error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// maxLine is how many characters of a line of a message are shown.
+// maxLine is how many bytes of a line of a message are shown.
 const maxLine = 1000
 
 // printable replaces characters that a terminal acts on, or does not show, by their escapes, and cuts long lines: a message may
 // quote anything.
 func printable(text string) string {
-	var b strings.Builder
-	shown := 0 // of the line
-	for _, r := range text {
-		switch shown++; {
-		case r == '\n':
-			shown = 0
-			b.WriteRune(r)
-		case shown == maxLine:
-			b.WriteRune('…')
-		case shown > maxLine:
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		var b strings.Builder
+		for _, r := range statefile.Shorten(line, maxLine) {
+			if strconv.IsPrint(r) {
+				b.WriteRune(r)
+			} else {
+				b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+			}
 		}
+		lines[i] = b.String()
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/ui/kit"
 )
 
 // ProgressFormat is the format of a [Progress].
@@ -201,11 +202,11 @@ func (m checklist) line(name string, s progressStep) string {
 		mark = m.styles.busy.Render(m.spinner.View())
 		took = max(0, m.clock().Sub(s.began).Seconds())
 	}
-	name = ansi.Truncate(name, progressNameWidth, "…")
-	pad := strings.Repeat(" ", progressNameWidth-ansi.StringWidth(name))
+	name = kit.Cut(name, progressNameWidth)
+	pad := strings.Repeat(" ", progressNameWidth-kit.Width(name))
 	line := fmt.Sprintf(" %s %s%s %6s", mark, name, pad, fmt.Sprintf("%.1fs", took))
 	if s.last.Message != "" {
 		line += "  " + strings.ReplaceAll(text, "\n", " ")
 	}
-	return ansi.Truncate(line, m.width, "…")
+	return kit.Cut(line, m.width)
 }

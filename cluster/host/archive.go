@@ -212,7 +212,7 @@ func leadsOut(name string) bool {
 }
 
 // quoted is a name out of an archive for a message.
-func quoted(name string) string { return cut(fmt.Sprintf("%q", name), 200) }
+func quoted(name string) string { return statefile.Shorten(fmt.Sprintf("%q", name), 200) }
 
 // readIndex decodes the JSON of an entry.
 func readIndex(name string, data io.Reader, into any) error {

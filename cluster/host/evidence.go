@@ -57,10 +57,10 @@ func (e evidence) crash(err error) *cluster.Crash {
 	case status.Signaled():
 		c.Reason = fmt.Sprintf("killed (%s)", signalName(status.Signal()))
 	}
-	c.Reason = cut(c.Reason, maxReasonSize)
+	c.Reason = statefile.Shorten(c.Reason, maxReasonSize)
 	c.Log = slices.Clone(c.Log)
 	for i := range c.Log {
-		c.Log[i] = cut(c.Log[i], maxLogLine)
+		c.Log[i] = statefile.Shorten(c.Log[i], maxLogLine)
 	}
 	return c
 }
@@ -99,13 +99,6 @@ func (e evidence) panic() []string {
 		return nil
 	}
 	return lines[i:min(len(lines), i+logLines)]
-}
-
-func cut(s string, size int) string {
-	if len(s) <= size {
-		return s
-	}
-	return strings.ToValidUTF8(s[:size], "") + "…"
 }
 
 // oomKills is how many processes the kernel has killed for lack of memory; empty if unknown.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 )
 
 // MaxSize is the size in bytes of the largest file that Read reads. State and configuration are far smaller.
@@ -80,15 +81,26 @@ func Plain(err error) error {
 	if !own {
 		return err
 	}
-	line := strings.Join(strings.Fields(text), " ")
-	if len(line) > maxText {
-		line = strings.ToValidUTF8(line[:maxText], "") + "…"
-	}
-	return errors.New(line)
+	return errors.New(Shorten(strings.Join(strings.Fields(text), " "), maxText))
 }
 
 // maxText is how many bytes of a decoder's complaint are shown: it may quote what it complains of.
 const maxText = 200
+
+// Shorten cuts a text that is longer than so many bytes, between two characters, and marks the cut with an ellipsis beyond them.
+// Whatever is quoted to people or kept for them and may be of any length goes through it. What is drawn to the width of a
+// terminal does not: package ui/kit knows how wide characters are.
+func Shorten(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	for end := size; end >= 0 && end > size-utf8.UTFMax; end-- {
+		if utf8.RuneStart(text[end]) {
+			return text[:end] + "…"
+		}
+	}
+	return text[:size] + "…" // this is no text
+}
 
 // Open opens a regular file for reading. It returns ErrNotRegular for anything else, and never waits for the writer of a pipe.
 func Open(path string) (*os.File, error) { return open("read", path, os.O_RDONLY, 0) }

@@ -154,3 +154,21 @@ func inTime(t *testing.T, what string, f func()) {
 		t.Fatalf("%s hangs", what)
 	}
 }
+
+// A text is cut between characters, at no more than so many bytes, and never grows.
+func TestShorten(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		size int
+		want string
+	}{
+		{"", 0, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc…"}, {"abcd", 0, "…"},
+		{"zażółć", 4, "zaż…"}, {"zażółć", 3, "za…"}, {"日本語", 8, "日本…"}, {"日本語", 9, "日本語"},
+		{"😀😀", 7, "😀…"}, {"😀", 2, "…"},
+		{"\x80\x80\x80\x80\x80\x80\x80", 6, "\x80\x80\x80\x80\x80\x80…"},
+	} {
+		if got := statefile.Shorten(c.text, c.size); got != c.want {
+			t.Errorf("Shorten(%q, %d) = %q, want %q", c.text, c.size, got, c.want)
+		}
+	}
+}

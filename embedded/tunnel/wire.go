@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-yamux/v5"
+
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // Limits on what the other side may ask for before it is known or trusted.
@@ -107,11 +109,8 @@ func readAnswer(r io.Reader) error {
 
 // refuse answers with an error, cut to what fits in a line.
 func refuse(w io.Writer, err error) {
-	reason := err.Error()
-	if len(reason) > maxLine/8 { // JSON needs up to six bytes for one
-		reason = reason[:maxLine/8]
-	}
-	_ = writeLine(w, answer{Error: reason}) // the connection is closed next, whether or not the reason arrives
+	reason := statefile.Shorten(err.Error(), maxLine/8) // JSON needs up to six bytes for one
+	_ = writeLine(w, answer{Error: reason})             // the connection is closed next, whether or not the reason arrives
 }
 
 // yamuxConfig is how both sides multiplex. A peer that is frozen (docker pause) or gone is noticed within
