@@ -87,7 +87,7 @@ func fixture() observe.Snapshot {
 	s.KL = &cluster.Status{Cluster: "dev", Phase: cluster.PhaseReady, Started: fixtureNow().Add(-3 * time.Hour), Components: []cluster.ComponentStatus{
 		{Name: "etcd", State: cluster.ComponentServing, Ready: 0.11}, {Name: "kube-apiserver", State: cluster.ComponentServing, Began: 0.11, Ready: 2.4},
 		{Name: "kube-controller-manager", State: cluster.ComponentServing, Began: 2.4, Ready: 3.0}, {Name: "kube-scheduler", State: cluster.ComponentRestarting, Began: 2.4, Ready: 2.8, Error: "lost its lease"}}}
-	s.Disk = &observe.Disk{AuditLog: "/audit.log", Certificates: []observe.Certificate{{Name: "apiserver", Expires: fixtureNow().Add(20 * 24 * time.Hour)}}}
+	s.Disk = &observe.Disk{AuditLog: "/audit.log", Secrets: observe.Secrets{Provider: cluster.EncryptionSecretbox, Objects: 3}, Certificates: []observe.Certificate{{Name: "apiserver", Expires: fixtureNow().Add(20 * 24 * time.Hour)}}}
 	fill(&s, &corev1.Event{InvolvedObject: corev1.ObjectReference{Namespace: "shop", Name: "pay-5f00001-00000", UID: "p-shop-pay-5f00001-0"}, Type: corev1.EventTypeWarning, Reason: "BackOff",
 		Message: "Back-off restarting failed container main in pod pay-5f00001-00000", LastTimestamp: before(90 * time.Second), Count: 7})
 	return s

@@ -191,7 +191,7 @@ func (o *overview) cluster(st *kit.Styles, a kit.Area) string {
 	s := o.state.snap
 	var lines []string
 	if s.KL != nil {
-		lines = append(lines, o.components(st, kit.Area{W: a.W, H: a.H - 2})...) // two lines of facts follow
+		lines = append(lines, o.components(st, kit.Area{W: a.W, H: a.H - 3})...) // three lines of facts follow
 	} else {
 		if s.Version == "" {
 			return st.Skeleton("connecting to "+kit.Clean(s.Server), o.state.frame, a)
@@ -290,7 +290,7 @@ func shortComponent(s string) string {
 	return strings.Replace(s, "controller-manager", "controllers", 1)
 }
 
-// safety says whether encryption and audit are on and when the first certificate expires.
+// safety says whether Secrets are encrypted, whether audit is on and when the first certificate expires.
 func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 	on := func(b bool) string {
 		if b {
@@ -298,7 +298,7 @@ func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 		}
 		return st.Dim.Render("off")
 	}
-	lines := []string{st.Dim.Render("encryption ") + on(d.Encrypted) + st.Dim.Render(" · audit ") + on(d.AuditLog != "")}
+	lines := []string{st.Dim.Render("audit ") + on(d.AuditLog != ""), secretsLine(st, d.Secrets)}
 	if len(d.Certificates) > 0 {
 		c := d.Certificates[0]
 		left := c.Expires.Sub(o.state.now)
@@ -315,6 +315,17 @@ func (o *overview) safety(st *kit.Styles, d *observe.Disk) []string {
 		lines[0] += st.Dim.Render(" · certs ") + style.Render(observe.Span(left))
 	}
 	return lines
+}
+
+// secretsLine says how Secrets are stored in etcd.
+func secretsLine(st *kit.Styles, s observe.Secrets) string {
+	switch {
+	case s.Plain > 0 && s.Provider != cluster.EncryptionNone:
+		return st.Warn.Render(fmt.Sprintf("%d of %d Secrets are not encrypted", s.Plain, s.Objects))
+	case s.Provider == "" || s.Provider == cluster.EncryptionNone:
+		return st.Dim.Render("Secrets not encrypted")
+	}
+	return st.Dim.Render("Secrets ") + st.Good.Render("encrypted") + st.Dim.Render(" ("+kit.Clean(string(s.Provider))+")")
 }
 
 func (o *overview) nodeBars(st *kit.Styles, a kit.Area) string {

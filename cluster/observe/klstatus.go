@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/encryption"
 	"github.com/klkube/kl/cluster/statefile"
 )
 
@@ -55,7 +56,14 @@ type Certificate struct {
 type Disk struct {
 	Certificates []Certificate // soonest expiry first
 	AuditLog     string        // its path; empty if the API server writes none
-	Encrypted    bool          // Secrets are encrypted at rest
+	Secrets      Secrets       // how they are stored in etcd
+}
+
+// Secrets is how a kl cluster stores its Secrets in etcd.
+type Secrets struct {
+	Provider cluster.EncryptionProvider // of those that are written now; empty if that cannot be told
+	Objects  int                        // as etcd holds them; 0 while the control plane does not answer
+	Plain    int                        // of them, those that are not encrypted
 }
 
 // watchDisk reads the cluster's files every few seconds.
@@ -64,20 +72,36 @@ func (s *Source) watchDisk(ctx context.Context) {
 		return
 	}
 	var last Disk
+	client := cluster.NewClient(*s.cfg.Layout)
+	defer client.Close()
 	every(ctx, func() time.Duration {
 		d := Disk{Certificates: readCertificates(filepath.Dir(s.cfg.Layout.PKI("ca.crt")))}
 		if _, err := os.Stat(s.cfg.Layout.AuditLog()); err == nil {
 			d.AuditLog = s.cfg.Layout.AuditLog()
 		}
-		if _, err := os.Stat(s.cfg.Layout.EncryptionConfig()); err == nil {
-			d.Encrypted = true
-		}
-		if !slices.Equal(d.Certificates, last.Certificates) || d.AuditLog != last.AuditLog || d.Encrypted != last.Encrypted {
+		d.Secrets = secrets(ctx, *s.cfg.Layout, client)
+		if !slices.Equal(d.Certificates, last.Certificates) || d.AuditLog != last.AuditLog || d.Secrets != last.Secrets {
 			last = d
 			s.update(func(n *Snapshot) { n.Disk = &d })
 		}
 		return 10 * time.Second
 	})
+}
+
+// secrets reads how Secrets are encrypted, and has the control plane count them in etcd.
+func secrets(ctx context.Context, l cluster.Layout, client *cluster.Client) Secrets {
+	const resource = "secrets"
+	c, _, err := encryption.Read(l)
+	if err != nil {
+		return Secrets{}
+	}
+	found := Secrets{Provider: c.Writes(resource).Provider}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if t, err := encryption.Tallies(ctx, client, resource); err == nil && len(t) == 1 {
+		found.Objects, found.Plain = t[0].Objects, t[0].Plain
+	}
+	return found
 }
 
 // readCertificates returns the certificates in dir, soonest expiry first. Files that are not readable certificates are

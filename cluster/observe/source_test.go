@@ -197,7 +197,7 @@ func TestSourceOfStoppedCluster(t *testing.T) {
 	srv.Down()
 	src := run(t, observe.Config{REST: srv.Config(), Layout: &l})
 	snap := until(t, src, "its state", func(s *observe.Snapshot) bool { return s.KL != nil && s.Disk != nil && s.Conn.Err != "" })
-	if snap.KL.Phase != cluster.PhaseStopped || snap.Disk.AuditLog == "" || snap.Disk.Encrypted || snap.Conn.State != observe.Connecting {
+	if snap.KL.Phase != cluster.PhaseStopped || snap.Disk.AuditLog == "" || snap.Disk.Secrets != (observe.Secrets{}) || snap.Conn.State != observe.Connecting {
 		t.Errorf("phase %s, disk %+v, connection %+v", snap.KL.Phase, snap.Disk, snap.Conn)
 	}
 }

@@ -180,7 +180,7 @@ func (h *harness) setup(env *testscript.Env) error {
 	env.Setenv("KUBECONFIG", "")
 	env.Setenv("MANIFESTS", filepath.Join(h.source, "testdata", "manifests"))
 	env.Setenv("PATH", h.bin+string(os.PathListSeparator)+env.Getenv("PATH"))
-	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR", "KL_E2E_CROWDED"} {
+	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR", "KL_E2E_CROWDED", "KL_E2E_KILLS"} {
 		if v := os.Getenv(name); v != "" {
 			env.Setenv(name, v)
 		}
