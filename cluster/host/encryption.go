@@ -14,16 +14,21 @@ import (
 	"github.com/klkube/kl/cluster/encryption"
 )
 
-// ensureEncryption writes the encryption configuration, with a new key, of a cluster that has never run. One without a Spec for
-// it was made by an older kl and stays as it is.
+// ensureEncryption writes the encryption configuration, with a new key, of a cluster that has never run, and else returns an error if it
+// is missing or damaged. A cluster without a Spec for it was made by an older kl and stays as it is.
 func ensureEncryption(l cluster.Layout, e cluster.Encryption) error {
 	if e.Provider == "" {
 		return nil
 	}
-	for _, path := range []string{l.EncryptionConfig(), l.EtcdDir()} {
-		if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	_, _, err := encryption.Read(l)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, ran := os.Stat(l.EtcdDir()); ran == nil {
+		if e.Enabled() { // what is in etcd cannot be read with another key
 			return err
 		}
+		return nil // the control plane writes one
 	}
 	return encryption.Write(l, encryption.New(e, encryption.KeyFor(e, time.Now())), "")
 }

@@ -375,8 +375,8 @@ func TestOlderCluster(t *testing.T) {
 	if err := statefile.MkdirAll(filepath.Join(l.EtcdDir(), "member"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := ensureEncryption(l, cluster.Encryption{}.Default()); err != nil {
-		t.Fatal(err)
+	if err := ensureEncryption(l, cluster.Encryption{}.Default()); err == nil || !strings.Contains(err.Error(), l.EncryptionConfig()) {
+		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat(l.EncryptionConfig()); err == nil {
 		t.Error("a cluster with data, whose configuration is missing, got a new key")
