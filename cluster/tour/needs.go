@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // Needs is what a scenario needs of a cluster.
@@ -14,6 +16,8 @@ type Needs struct {
 	Kl bool `yaml:"kl"`
 	// Nodes is a number of nodes that are ready and take pods.
 	Nodes int `yaml:"nodes"`
+	// Kubernetes is the oldest version that has what is shown, such as 1.36.
+	Kubernetes string `yaml:"kubernetes"`
 	// APIs are group versions, such as metrics.k8s.io/v1beta1.
 	APIs []string `yaml:"apis"`
 	// StorageClasses are names of StorageClasses.
@@ -26,9 +30,18 @@ type Needs struct {
 
 // facts is what a cluster has.
 type facts struct {
+	version *version.Version
 	nodes   int
 	apis    []string
 	classes []string
+}
+
+// oldest is the version of Kubernetes that is needed; nil for any.
+func (n Needs) oldest() *version.Version {
+	if n.Kubernetes == "" {
+		return nil
+	}
+	return version.MustParseGeneric(n.Kubernetes) // check has parsed it before
 }
 
 // missing says what a scenario needs and the cluster does not have; empty if nothing.
@@ -39,6 +52,9 @@ func (n Needs) missing(t Target, f facts) string {
 	}
 	if f.nodes < max(n.Nodes, 1) {
 		lacks = append(lacks, fmt.Sprintf("%d ready nodes (the cluster has %d)", max(n.Nodes, 1), f.nodes))
+	}
+	if oldest := n.oldest(); oldest != nil && !f.version.AtLeast(oldest) {
+		lacks = append(lacks, fmt.Sprintf("Kubernetes %s (the cluster has %s)", n.Kubernetes, f.version))
 	}
 	for _, api := range n.APIs {
 		if !slices.Contains(f.apis, api) {
@@ -71,6 +87,14 @@ func (r *Runner) look(ctx context.Context) (facts, error) {
 			return fmt.Errorf("ask the cluster: kubectl %s: %w: %s", strings.Join(args, " "), err, ending(strings.TrimSpace(out)))
 		}
 		return json.Unmarshal([]byte(out), v)
+	}
+	var server struct{ GitVersion string }
+	if err := ask(&server, "get", "--raw", "/version"); err != nil {
+		return f, err
+	}
+	var err error
+	if f.version, err = version.ParseGeneric(server.GitVersion); err != nil {
+		return f, fmt.Errorf("ask the cluster: version of the API server: %w", err)
 	}
 	var nodes struct {
 		Items []struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // ScenarioFile is the name of the file that makes a directory a scenario.
@@ -135,6 +136,11 @@ func (s *Scenario) check() error {
 	}
 	if s.Title == "" || strings.Contains(s.Title, "\n") {
 		return errors.New("title: one line is needed")
+	}
+	if n := s.Needs.Kubernetes; n != "" {
+		if _, err := version.ParseGeneric(n); err != nil {
+			return fmt.Errorf("needs.kubernetes: %q is not a version such as 1.36", n)
+		}
 	}
 	if len(s.Steps) == 0 {
 		return errors.New("steps: at least one is needed")

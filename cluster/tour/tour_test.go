@@ -54,6 +54,7 @@ func TestBadScenarios(t *testing.T) {
 		{"ok", "title: T\nsteps: [{run: a, prints: x, save: NS}]\n", `save: "NS"`},
 		{"ok", "title: T\nsteps: [{run: a, prints: x, save: low}]\n", `save: "low"`},
 		{"ok", "title: T\nnamespaces: [a.b]\nsteps: [{run: a, prints: x}]\n", `the name "a.b"`},
+		{"ok", good + "needs: {kubernetes: new}\n", `needs.kubernetes: "new" is not a version`},
 		{"ok", good + "cleanup: ['x ${NODE}']\n", "cleanup: ${NODE} is not known"},
 	} {
 		_, err := load(t, tt.name, tt.text)
@@ -74,6 +75,7 @@ const fakeKubectl = `#!/bin/sh
 echo "$*" >> "$STATE/log"
 case "$*" in
 "get nodes -o json") echo '{"items":[{"status":{"conditions":[{"type":"Ready","status":"True"}]}},{"spec":{"taints":[{"effect":"NoSchedule"}]},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}' ;;
+"get --raw /version") echo '{"gitVersion":"v1.35.2+kl"}' ;;
 "get --raw /apis") echo '{"groups":[{"versions":[{"groupVersion":"apps/v1"}]}]}' ;;
 "get storageclasses -o json") echo '{"items":[{"metadata":{"name":"standard"}}]}' ;;
 "get namespaces -o"*) cat "$STATE"/ns-* 2>/dev/null || true ;;
@@ -215,11 +217,11 @@ func TestNeeds(t *testing.T) {
 	f.runner.Target.Kl, f.runner.Target.Programs = nil, Programs{}
 	s := mustLoad(t, "needy", `
 title: T
-needs: {kl: true, nodes: 2, apis: [apps/v1, metrics.k8s.io/v1beta1], storageClasses: [standard, shared]}
+needs: {kl: true, nodes: 2, kubernetes: "1.36", apis: [apps/v1, metrics.k8s.io/v1beta1], storageClasses: [standard, shared]}
 steps: [{run: 'true', prints: x}]
 `)
 	report := f.run(t, s)
-	want := "needs a cluster of kl, 2 ready nodes (the cluster has 1), the API metrics.k8s.io/v1beta1, the StorageClass shared, an image with kl's engine, named with --image"
+	want := "needs a cluster of kl, 2 ready nodes (the cluster has 1), Kubernetes 1.36 (the cluster has 1.35.2), the API metrics.k8s.io/v1beta1, the StorageClass shared, an image with kl's engine, named with --image"
 	if got := report.Scenarios[0]; report.Skipped != 1 || report.Failed != 0 || got.Reason != want {
 		t.Errorf("%+v", got)
 	}
