@@ -11,7 +11,9 @@ import (
 )
 
 // given are the names that every scenario may use; see the package's documentation.
-var given = []string{"NS", "IMAGE", "COMMAND", "MOUNTS", "VOLUMES", "MOUNT", "VOLUME", "TLS_CA", "TLS_CERT", "TLS_KEY", "CLUSTER"}
+func given() []string {
+	return []string{"NS", "IMAGE", "COMMAND", "MOUNTS", "VOLUMES", "MOUNT", "VOLUME", "TLS_CA", "TLS_CERT", "TLS_KEY", "CLUSTER"}
+}
 
 var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
@@ -19,7 +21,7 @@ var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 func checkNames(text string, known []string) error {
 	for _, m := range reference.FindAllStringSubmatch(text, -1) {
 		if !slices.Contains(known, m[1]) {
-			return fmt.Errorf("%s is not known; names are %s, and what earlier steps save", m[0], strings.Join(given, ", "))
+			return fmt.Errorf("%s is not known; names are %s, and what earlier steps save", m[0], strings.Join(given(), ", "))
 		}
 	}
 	return nil

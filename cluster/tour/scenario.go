@@ -145,7 +145,7 @@ func (s *Scenario) check() error {
 	if len(s.Steps) == 0 {
 		return errors.New("steps: at least one is needed")
 	}
-	known := slices.Clone(given)
+	known := given()
 	for i := range s.Steps {
 		if err := s.Steps[i].check(&known); err != nil {
 			return fmt.Errorf("step %d: %w", i+1, err)
@@ -185,7 +185,7 @@ func (s *Step) check(known *[]string) error {
 		return errors.New("within, holds, timeout: a time cannot be negative")
 	}
 	if s.Save != "" {
-		if !savePattern.MatchString(s.Save) || slices.Contains(given, s.Save) {
+		if !savePattern.MatchString(s.Save) || slices.Contains(given(), s.Save) {
 			return fmt.Errorf("save: %q has to be a name of its own in capital letters", s.Save)
 		}
 		*known = append(*known, s.Save)
