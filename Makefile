@@ -184,13 +184,16 @@ golden: ## write the golden files of the tests again
 	KL_UPDATE_GOLDEN=1 $(GO) test ./cluster/policy ./embedded/node/policy
 
 .PHONY: generate
-generate: golden ## write everything again that is generated and committed: golden files and THIRD_PARTY.md
+generate: golden docs-table ## write everything again that is generated and committed: golden files, README's table and THIRD_PARTY.md
 	$(GO) run ./$(PAYLOAD)/thirdparty > THIRD_PARTY.md.new
 	mv THIRD_PARTY.md.new THIRD_PARTY.md
 
-.PHONY: docs
-docs: build ## draw the pictures of README from a real cluster
+.PHONY: docs docs-table
+docs: build docs-table ## draw the pictures of README from a real cluster, and write its table of the tour
 	testdata/docs/pictures
+
+docs-table:
+	$(GO) run ./testdata/tour/mkdocs
 
 .PHONY: lint
 lint: ## gofmt, go vet and golangci-lint

@@ -1,6 +1,7 @@
 package scenarios_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -36,5 +37,23 @@ func TestScenarios(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// README lists what the scenarios say of themselves.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := scenarios.Document(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want != string(text) {
+		t.Error("README's table of the tour is out of date: run `make docs-table`")
+	}
+	if _, err := scenarios.Document("no place"); err == nil {
+		t.Error("a document without a place for the table is accepted")
 	}
 }
