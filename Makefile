@@ -119,13 +119,13 @@ deps:
 	@.ci/debian-deps $(DEBIAN)
 
 # Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package.
-IMAGES := ./testdata/images/...
+TESTDATA := ./testdata/images/... ./testdata/tour/...
 COVER  ?= -cover
 
 .PHONY: test
 test: deps ## run the whole test suite and print the coverage of each package
 	@echo "== light packages: race detector, shuffled"
-	@all=$$($(GO) list ./... $(IMAGES)); heavy=$$($(HEAVY)); \
+	@all=$$($(GO) list ./... $(TESTDATA)); heavy=$$($(HEAVY)); \
 	light=$$(comm -23 <(sort <<<"$$all") <(sort <<<"$$heavy")); status=0; \
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(COVER) $(TESTFLAGS) $$light || status=1; \
 	if [[ -n $$heavy ]]; then \
