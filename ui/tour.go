@@ -205,7 +205,7 @@ func (m tourModel) blockLines(b *tourBlock, short bool) []string {
 	lines := []string{" " + st.Busy.Render(m.spinner.View()) + " " + st.Title.Render(b.scenario.Name) +
 		st.Dim.Render(fmt.Sprintf("  step %d of %d", b.step, len(b.scenario.Steps)))}
 	for i, line := range kit.Wrap(strings.Join(strings.Fields(b.say), " "), max(w-6, 20)) {
-		if i == 3 {
+		if i == 3 || line == "" {
 			break
 		}
 		lines = append(lines, "   "+kit.Clean(line))
