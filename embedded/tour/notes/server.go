@@ -41,7 +41,8 @@ func APIServer() tour.Program {
 		Name: "apiserver", Short: "an extension API server with the resource notes of tour.kl.dev/v1alpha1", Run: s.run,
 		Long: `Notes are namespaced, have one field, spec.text, and are kept in memory. The server asks the API server who makes a request and
 whether they may. For that its ServiceAccount needs the ClusterRole system:auth-delegator, and in kube-system the Role
-extension-apiserver-authentication-reader.`,
+extension-apiserver-authentication-reader. Delete its APIService before the server stops: while that is there and nobody answers, no
+namespace can be deleted.`,
 		Flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&s.listen, "listen", ":8443", "address to serve on")
 			fs.StringVar(&s.cert, "cert", "", "file with its certificate; one is made if empty, for an APIService that does not verify it")
