@@ -7,6 +7,7 @@
 //	kl-engine dns -conf FILE            CoreDNS, in a pod
 //	kl-engine kubectl …                 kubectl
 //	kl-engine tour PROGRAM [flags]      a program of a scenario of kl tour, in a pod; tour --help lists them
+//	kl-engine losetup …                 attaches a loop device for the kubelet, in a node
 //	kl-engine prune-images [--all]      removes images that no container uses, in a node
 //	kl-engine check control-plane DIR   says on standard output what the control plane of the cluster in DIR would refuse in
 //	                                    the cluster.yaml on standard input; check node, what a node would in a node.json
@@ -27,6 +28,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/dns"
+	"github.com/klkube/kl/embedded/node/storage/loop"
 	"github.com/klkube/kl/embedded/tour"
 )
 
@@ -47,6 +49,7 @@ func roles(started time.Time) []role {
 		{"containerd", runContainerd},
 		{"dns", runDNS},
 		{"prune-images", runPruneImages},
+		{"losetup", func(_ context.Context, args []string) error { return loop.Losetup(args) }},
 		{"check", runCheck},
 		{"tour", runTour},
 		{"version", printVersion},

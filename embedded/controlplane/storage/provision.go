@@ -60,7 +60,13 @@ type provisioner struct {
 	log      *slog.Logger
 }
 
-var _ provision.Provisioner = (*provisioner)(nil)
+var (
+	_ provision.Provisioner      = (*provisioner)(nil)
+	_ provision.BlockProvisioner = (*provisioner)(nil)
+)
+
+// SupportsBlock implements provision.BlockProvisioner. A node that cannot attach devices says so when it creates a volume.
+func (p *provisioner) SupportsBlock(context.Context) bool { return true }
 
 // Provision implements provision.Provisioner. Upstream reports an error in an event of the claim.
 func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOptions) (_ *corev1.PersistentVolume, state provision.ProvisioningState, err error) {
@@ -70,7 +76,7 @@ func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOption
 		return nil, provision.ProvisioningFinished, err
 	}
 	size := o.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
-	want := storage.Volume{Kind: kind, ID: o.PVName, Size: size.Value(), Mode: mode}
+	want := storage.Volume{Kind: kind, ID: o.PVName, Size: size.Value(), Mode: mode, Block: isBlock(o.PVC.Spec.VolumeMode)}
 	pv := newPV(o, want)
 	var made storage.Volume
 	put := func(a storage.Agent) (err error) { made, err = a.Put(ctx, want); return err }
@@ -124,6 +130,9 @@ func check(o provision.ProvisionOptions) (storage.Kind, fs.FileMode, error) {
 	if spec.DataSource != nil || spec.DataSourceRef != nil {
 		return "", 0, fmt.Errorf("class %s makes empty volumes only: remove the claim's dataSource", class)
 	}
+	if isBlock(spec.VolumeMode) && slices.Contains(spec.AccessModes, corev1.ReadOnlyMany) {
+		return "", 0, errors.New(storage.BlockReadOnly)
+	}
 	switch kind {
 	case storage.Shared:
 		return kind, mode, nil
@@ -141,9 +150,16 @@ func check(o provision.ProvisionOptions) (storage.Kind, fs.FileMode, error) {
 	return "", 0, fmt.Errorf("class %s: parameter %s is %q, neither local nor shared", class, storage.KindKey, kind)
 }
 
+func isBlock(mode *corev1.PersistentVolumeMode) bool {
+	return mode != nil && *mode == corev1.PersistentVolumeBlock
+}
+
 // newPV returns the PersistentVolume for a claim, without what depends on the node.
 func newPV(o provision.ProvisionOptions, v storage.Volume) *corev1.PersistentVolume {
 	reclaim, mode := corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeFilesystem
+	if v.Block {
+		mode = corev1.PersistentVolumeBlock
+	}
 	if o.StorageClass.ReclaimPolicy != nil {
 		reclaim = *o.StorageClass.ReclaimPolicy
 	}

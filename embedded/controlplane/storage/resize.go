@@ -23,8 +23,8 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// resizer grows volumes whose claim requests more. Volumes are directories, so no file system has to grow: a claim is done
-// when the node has raised the limit, and the kubelet has no part in it.
+// resizer grows volumes whose claim requests more. Volumes are directories and devices, so no file system of kl's has
+// to grow: a claim is done when the node has raised the limit, and the kubelet has no part in it.
 type resizer struct {
 	client   kubernetes.Interface
 	agents   agents
@@ -105,7 +105,7 @@ func (r *resizer) grow(ctx context.Context, pv *corev1.PersistentVolume, want re
 	defer func(end func(*error)) { end(&err) }(r.requests.Time("expand_volume"))
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	v := storage.Volume{Kind: kindOf(pv), ID: pv.Spec.CSI.VolumeHandle, Size: want.Value()}
+	v := storage.Volume{Kind: kindOf(pv), ID: pv.Spec.CSI.VolumeHandle, Size: want.Value(), Block: isBlock(pv.Spec.VolumeMode)}
 	err = r.agents.of(ctx, pv, func(a storage.Agent) error { _, err := a.Put(ctx, v); return err })
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
 // Package storage is the protocol between the two halves of kl's storage. Package driver is the node's half: it keeps volumes
-// as directories, mounts them into pods as a CSI driver, and serves the control plane's requests. The control plane's half,
+// as directories and files, gives them to pods as a CSI driver, and serves the control plane's requests. The control plane's half,
 // embedded/controlplane/storage, decides where volumes are and calls the nodes through [Agent].
 package storage
 
@@ -36,11 +36,16 @@ const (
 // DefaultMode lets every user write, as the volumes of other local clusters do, so that a pod with runAsUser needs no fsGroup.
 const DefaultMode fs.FileMode = 0o777
 
-// Volume is a directory that pods mount.
+// BlockReadOnly says why a block volume has no read-only access mode.
+const BlockReadOnly = "a volume of volumeMode Block cannot be read-only for all of its pods: use readOnly in the pod's volume"
+
+// Volume is a directory that pods mount, or a block device of theirs.
 type Volume struct {
 	Kind Kind   `json:"kind"`
 	ID   string `json:"id"`   // the name of its PersistentVolume
 	Size int64  `json:"size"` // requested, in bytes
+	// Block is whether the volume is a block device.
+	Block bool `json:"block,omitempty"`
 	// Mode is the permission bits of a new volume's directory, which belongs to root. Zero is DefaultMode.
 	Mode fs.FileMode `json:"mode,omitempty"`
 	// Limit is set by the node: whether more than Size can be written.

@@ -17,10 +17,12 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// node is the CSI node service. Nothing is staged: a volume is a directory and needs no mount of its own.
+// node is the CSI node service. Nothing is staged: a volume is a directory and needs no mount of its own, and a device that is
+// attached when it is published.
 type node struct {
 	csi.UnimplementedNodeServer
 	*Server
+	held devices
 }
 
 // NodeGetInfo implements CSI.
@@ -46,14 +48,20 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	if r.GetVolumeId() == "" || r.GetTargetPath() == "" || r.GetVolumeCapability() == nil {
 		return nil, status.Error(codes.InvalidArgument, "volume, target path and capability are required")
 	}
-	if r.GetVolumeCapability().GetMount() == nil {
-		return nil, status.Error(codes.InvalidArgument, "volumeMode Block is not supported: volumes are directories")
-	}
-	flags, err := mountFlags(r)
+	store, v, err := n.volume(r.GetVolumeId(), r.GetVolumeContext()[storage.KindKey])
 	if err != nil {
 		return nil, err
 	}
-	data, err := n.dataOf(r.GetVolumeId(), r.GetVolumeContext()[storage.KindKey])
+	if block := r.GetVolumeCapability().GetBlock() != nil; block != v.Block {
+		return nil, status.Errorf(codes.InvalidArgument, "volume %s has another volumeMode", v.ID)
+	}
+	if v.Block {
+		if err := n.publishBlock(r, store.image(v.ID)); err != nil {
+			return nil, err
+		}
+		return &csi.NodePublishVolumeResponse{}, nil
+	}
+	flags, err := mountFlags(r)
 	if err != nil {
 		return nil, err
 	}
@@ -61,31 +69,31 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	if r.GetVolumeCapability().GetAccessMode().GetMode() == csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY {
 		mount = mountReadOnly
 	}
-	if err := mount(data, r.GetTargetPath(), flags); err != nil {
+	if err := mount(store.data(v.ID), r.GetTargetPath(), flags); err != nil {
 		return nil, status.Errorf(codes.Internal, "mount volume %s: %v", r.GetVolumeId(), err)
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-// dataOf returns the data directory of a volume of this node.
-func (n *node) dataOf(id, kind string) (string, error) {
+// volume returns a volume of this node and its store.
+func (n *node) volume(id, kind string) (*Store, storage.Volume, error) {
 	store, err := n.store(kind)
 	if err != nil {
-		return "", status.Error(codes.InvalidArgument, err.Error())
+		return nil, storage.Volume{}, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if err := store.ready(); err != nil {
-		return "", status.Error(codes.FailedPrecondition, err.Error())
+		return nil, storage.Volume{}, status.Error(codes.FailedPrecondition, err.Error())
 	}
-	_, err = store.Volume(id)
+	v, err := store.Volume(id)
 	switch {
 	case errors.Is(err, storage.ErrGone):
-		return "", status.Errorf(codes.NotFound, "node %s has no directory of volume %s: it was removed", n.Node, id)
+		err = status.Errorf(codes.NotFound, "node %s has no directory of volume %s: it was removed", n.Node, id)
 	case errors.Is(err, storage.ErrInvalid):
-		return "", status.Error(codes.InvalidArgument, err.Error())
+		err = status.Error(codes.InvalidArgument, err.Error())
 	case err != nil:
-		return "", status.Error(codes.Internal, err.Error())
+		err = status.Error(codes.Internal, err.Error())
 	}
-	return store.data(id), nil
+	return store, v, err
 }
 
 // mountFlags returns the flags of the bind mount for mount(2). A volume with a read-only access mode is mounted read-only.
@@ -176,6 +184,7 @@ func (n *node) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolume
 	if err := os.Remove(r.GetTargetPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, status.Errorf(codes.Internal, "remove mount point: %v", err)
 	}
+	n.held.release(r.GetTargetPath())
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
 

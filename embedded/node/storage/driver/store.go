@@ -19,6 +19,7 @@ import (
 
 	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/node/storage"
+	"github.com/klkube/kl/embedded/node/storage/loop"
 )
 
 // limiter is the part of quota.Limiter that a Store uses.
@@ -42,6 +43,7 @@ type Store struct {
 
 const (
 	dataDir    = "data"
+	imageFile  = "block.img"
 	recordFile = "volume.json"
 	newPrefix  = ".new-"
 	oldPrefix  = ".deleted-"
@@ -49,7 +51,8 @@ const (
 
 // record is volume.json.
 type record struct {
-	Size int64 `json:"size"`
+	Size  int64 `json:"size"`
+	Block bool  `json:"block,omitempty"`
 }
 
 // ready creates Dir, or returns why it is not available.
@@ -87,36 +90,59 @@ func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
 		}
 		return s.Volume(v.ID)
 	}
+	if err == nil && have.Block != v.Block {
+		err = fmt.Errorf("%w: %s exists with another volumeMode", storage.ErrInvalid, v.ID)
+	}
 	if err != nil || have.Size >= v.Size {
 		return have, err
 	}
 	dir := filepath.Join(s.Dir, v.ID)
-	if have.Limit.Enforced {
+	switch {
+	case have.Block:
+		if err := growImage(s.image(v.ID), v.Size); err != nil {
+			return storage.Volume{}, fmt.Errorf("grow volume: %w", err)
+		}
+	case have.Limit.Enforced:
 		if err := s.Quota.Limit(filepath.Join(dir, dataDir), v.Size); err != nil {
 			return storage.Volume{}, err
 		}
 	}
-	if err := writeRecord(dir, record{v.Size}); err != nil {
+	if err := writeRecord(dir, record{v.Size, have.Block}); err != nil {
 		return storage.Volume{}, fmt.Errorf("grow volume: %w", err)
 	}
 	return s.Volume(v.ID)
 }
 
 func (s *Store) make(v storage.Volume) error {
+	temp := filepath.Join(s.Dir, newPrefix+v.ID)
+	err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o711))
+	if err == nil && v.Block {
+		err = makeImage(filepath.Join(temp, imageFile), v.Size)
+	} else if err == nil {
+		err = s.makeData(filepath.Join(temp, dataDir), v)
+	}
+	if err == nil {
+		err = writeRecord(temp, record{v.Size, v.Block})
+	}
+	if err == nil {
+		err = os.Rename(temp, filepath.Join(s.Dir, v.ID))
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	return nil
+}
+
+// makeData creates the directory that pods see.
+func (s *Store) makeData(data string, v storage.Volume) error {
 	mode := cmp.Or(v.Mode, storage.DefaultMode) & fs.ModePerm
-	temp, data := filepath.Join(s.Dir, newPrefix+v.ID), filepath.Join(s.Dir, newPrefix+v.ID, dataDir)
-	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o711), os.Mkdir(data, 0o700), os.Chmod(data, mode)); err != nil {
+	if err := errors.Join(os.Mkdir(data, 0o700), os.Chmod(data, mode)); err != nil {
 		return err
 	}
-	if s.Quota.Enforced() == nil {
-		if err := s.Quota.Limit(data, v.Size); err != nil {
-			return err
-		}
+	if s.Quota.Enforced() != nil {
+		return nil
 	}
-	if err := writeRecord(temp, record{v.Size}); err != nil {
-		return err
-	}
-	return os.Rename(temp, filepath.Join(s.Dir, v.ID))
+	return s.Quota.Limit(data, v.Size)
 }
 
 func writeRecord(dir string, r record) error {
@@ -140,7 +166,11 @@ func (s *Store) Volume(id string) (storage.Volume, error) {
 	if err != nil {
 		return storage.Volume{}, fmt.Errorf("read volume %s: %w", id, err)
 	}
-	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Limit: s.limit()}, nil
+	limit := s.limit()
+	if r.Block {
+		limit = storage.Limit{Enforced: true} // a device has an end
+	}
+	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Block: r.Block, Limit: limit}, nil
 }
 
 // limit reports whether the size of new volumes is enforced.
@@ -153,6 +183,9 @@ func (s *Store) limit() storage.Limit {
 
 // data returns the directory of a volume that pods see.
 func (s *Store) data(id string) string { return filepath.Join(s.Dir, id, dataDir) }
+
+// image returns the file of a block volume.
+func (s *Store) image(id string) string { return filepath.Join(s.Dir, id, imageFile) }
 
 // Delete deletes a volume: see storage.Agent. It may take long.
 func (s *Store) Delete(ctx context.Context, id string) error {
@@ -175,10 +208,7 @@ func (s *Store) retire(id string) (string, error) {
 	defer s.mu.Unlock()
 	dir, old := filepath.Join(s.Dir, id), filepath.Join(s.Dir, oldPrefix+id)
 	if _, err := os.Lstat(dir); err == nil {
-		if used, err := mountedFrom(filepath.Join(id, dataDir)); err != nil || used {
-			return "", errors.Join(err, storage.ErrInUse)
-		}
-		if err := s.Quota.Forget(s.data(id)); err != nil {
+		if err := s.release(id); err != nil {
 			return "", err
 		}
 		return old, os.Rename(dir, old)
@@ -189,6 +219,21 @@ func (s *Store) retire(id string) (string, error) {
 		return "", err
 	}
 	return old, nil // an earlier removal was interrupted
+}
+
+// release makes a volume ready to be deleted; the error is ErrInUse if a pod has it: of this node, or a block volume of any.
+func (s *Store) release(id string) error {
+	attached, err := loop.Attached(s.image(id))
+	if err == nil && attached {
+		return storage.ErrInUse
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if used, err := mountedFrom(filepath.Join(id, dataDir)); err != nil || used {
+		return errors.Join(err, storage.ErrInUse)
+	}
+	return s.Quota.Forget(s.data(id))
 }
 
 // sweep finishes removals that were interrupted when the node stopped.

@@ -15,6 +15,9 @@ import (
 
 // usage returns a volume's size, use and free space, which is not more than that of the file system.
 func (s *Store) usage(ctx context.Context, v storage.Volume) ([]*csi.VolumeUsage, error) {
+	if v.Block {
+		return s.blockUsage(v.ID)
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.data(v.ID), &fs); err != nil {
 		return nil, err
