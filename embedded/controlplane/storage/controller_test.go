@@ -126,8 +126,24 @@ func TestCheckMode(t *testing.T) {
 	}
 }
 
+func TestProvisionBlock(t *testing.T) {
+	block, nodes := claim("shared", corev1.ReadWriteMany), newFakeNodes("n1")
+	mode := corev1.PersistentVolumeBlock
+	block.Spec.VolumeMode = &mode
+	s := start(t, nodes, block)
+	eventually(t, "a block volume", func() bool {
+		pv, err := s.api.CoreV1().PersistentVolumes().Get(t.Context(), pvName, metav1.GetOptions{})
+		return err == nil && isBlock(pv.Spec.VolumeMode)
+	})
+	nodes.mu.Lock()
+	defer nodes.mu.Unlock()
+	if v := nodes.volumes["n1/shared/"+pvName]; !v.Block {
+		t.Errorf("the node was asked for %+v", v)
+	}
+}
+
 func TestRefusedClaims(t *testing.T) {
-	block, selector, clone := claim("shared", corev1.ReadWriteMany), claim("shared", corev1.ReadWriteMany), claim("shared", corev1.ReadWriteMany)
+	block, selector, clone := claim("shared", corev1.ReadOnlyMany), claim("shared", corev1.ReadWriteMany), claim("shared", corev1.ReadWriteMany)
 	mode := corev1.PersistentVolumeBlock
 	block.Spec.VolumeMode = &mode
 	selector.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
@@ -139,7 +155,7 @@ func TestRefusedClaims(t *testing.T) {
 		nodes *fakeNodes
 		says  string
 	}{
-		"block":        {block, newFakeNodes("n1"), "does not support block volume"},
+		"block":        {block, newFakeNodes("n1"), storage.BlockReadOnly},
 		"selector":     {selector, newFakeNodes("n1"), "remove the claim's selector"},
 		"clone":        {clone, newFakeNodes("n1"), "remove the claim's dataSource"},
 		"many on one":  {many, newFakeNodes("n1"), "cannot be ReadWriteMany: use class shared"},
