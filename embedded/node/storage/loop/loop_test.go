@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,34 @@ func TestBadUse(t *testing.T) {
 	}
 	if _, err := Attach(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// Without the device or the right to it, the error says what is missing. It becomes an event of the claim.
+func TestNotPermitted(t *testing.T) {
+	dir, err := os.MkdirTemp("", "kl-loop") // t.TempDir is not for everybody
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "file")
+	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o666), os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // on purpose
+		t.Fatal(err)
+	}
+	refused := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread, which alone becomes nobody's, ends with the goroutine
+		const nobody = 65534
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 && os.Getuid() == 0 {
+			refused <- errno
+			return
+		}
+		_, err := Attach(path)
+		refused <- err
+	}()
+	err = <-refused
+	if want := "block volumes need the kernel's loop driver (modprobe loop) and privileged nodes: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 
