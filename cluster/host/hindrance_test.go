@@ -61,3 +61,18 @@ func TestGiveUp(t *testing.T) {
 		})
 	}
 }
+
+// What is said about DNS that does not answer is said no more once it does, even if the reason has not been taken back yet.
+func TestHindrancesOfDNS(t *testing.T) {
+	s := cluster.Status{Components: []cluster.ComponentStatus{
+		{Name: "observer", State: cluster.ComponentServing, Error: "cluster DNS does not answer: no node has room"},
+		{Name: "bootstrap", State: cluster.ComponentServing, Error: "a webhook refuses"},
+	}}
+	if list := hindrances(s); len(list) != 2 {
+		t.Errorf("without DNS: %q", list)
+	}
+	s.Ready.DNS = true
+	if list := hindrances(s); len(list) != 1 || list[0] != "bootstrap: a webhook refuses" {
+		t.Errorf("with DNS: %q", list)
+	}
+}

@@ -40,9 +40,11 @@ func (o *observer) explainDNS(ctx context.Context) {
 	}
 	pause, last := dnsPatience, ""
 	for {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		// A reason that was reported is taken back as soon as DNS answers.
+		patience, cancel := context.WithTimeout(ctx, pause)
+		_, _ = o.status.Wait(patience, func(s cluster.Status) bool { return s.Ready.DNS })
+		cancel()
+		if ctx.Err() != nil {
 			return
 		}
 		pause = dnsReasonInterval

@@ -24,8 +24,10 @@ import (
 const (
 	// grace is left to the engine, which may restart a node by itself.
 	grace = 500 * time.Millisecond
-	// interval is how often nodes are checked although no connection was lost: one may have stopped before it had any.
-	interval = 30 * time.Second
+	// How often nodes are checked although no connection was lost: one may have stopped before it had any. The first check comes
+	// when nodes that run have had the time to connect; the pause doubles from there.
+	firstCheck = 2 * time.Second
+	interval   = 30 * time.Second
 	// The pause between attempts to start a node. It doubles until the node connects.
 	firstBackOff = time.Second
 	maxBackOff   = time.Minute
@@ -57,7 +59,8 @@ func (k *Keeper) Run(ctx context.Context, ready func()) error {
 	ready()
 	attempts := map[string]*attempt{}
 	var before []string // the nodes that were connected at the last check
-	timer := time.NewTimer(interval)
+	pause := firstCheck
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
 		connected, changed := k.Connected()
@@ -69,11 +72,12 @@ func (k *Keeper) Run(ctx context.Context, ready func()) error {
 		if lost { // before Connected was called, so that the channel does not tell
 			changed = closed()
 		}
-		timer.Reset(untilNext(attempts))
+		timer.Reset(untilNext(attempts, pause))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
+			pause = min(2*pause, interval)
 		case <-changed:
 			timer.Reset(grace)
 			select {
@@ -95,9 +99,9 @@ func closed() <-chan struct{} {
 	return c
 }
 
-// untilNext returns the time until the next attempt or check.
-func untilNext(attempts map[string]*attempt) time.Duration {
-	d := interval
+// untilNext returns the time until the next attempt, or check after a pause.
+func untilNext(attempts map[string]*attempt, pause time.Duration) time.Duration {
+	d := pause
 	for _, a := range attempts {
 		d = min(d, max(time.Until(a.next), 0)+time.Millisecond)
 	}

@@ -87,6 +87,36 @@ func TestAKilledNodeIsStarted(t *testing.T) {
 	})
 }
 
+func TestANodeThatNeverConnectedIsStarted(t *testing.T) {
+	layout := cluster.Home(t.TempDir()).Cluster("demo")
+	if err := os.MkdirAll(layout.NodeDir("n1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{fake: clustertest.NewFake(), connected: latest.New([]string(nil))}
+		b.Keeper = &Keeper{
+			Layout: layout, Connected: b.connected.Get, Logger: slog.New(slog.DiscardHandler),
+			Open: func(context.Context) (cluster.Driver, error) { return b.fake, nil },
+		}
+		var err error
+		if b.node, err = b.fake.Create(t.Context(), cluster.NodeSpec{Cluster: "demo", Name: "n1", NodeDir: layout.NodeDir("n1")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.fake.Kill(t.Context(), b.node); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx, func() {}) }()
+		time.Sleep(firstCheck + time.Second)
+		if s := b.state(t); s != cluster.NodeRunning {
+			t.Errorf("node is %s %s after the start", s, firstCheck+time.Second)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestANodeThatWasStoppedOnPurposeStaysOff(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		if err := os.WriteFile(b.Layout.NodeStoppedFile("n1"), nil, 0o600); err != nil {
