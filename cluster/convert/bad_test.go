@@ -36,7 +36,6 @@ func TestBadInput(t *testing.T) {
 		"a tab":             {pod + "spec:\n\ta: b\n", "line 5: not valid YAML"},
 		"a bracket":         {pod + "---\n" + pod + "spec: [\n", "not valid YAML"},
 		"second document":   {pod + "---\n" + pod + "spec: : {\n", "line 8: not valid YAML"},
-		"a field twice":     {pod + "kind: Service\n", `line 4: the field "kind" stands twice`},
 		"a key of a list":   {pod + "? [a, b]\n: c\n", "line 4: not a manifest: a key that is no name"},
 		"alias of nothing":  {pod + "spec: *nowhere\n", "not valid YAML: unknown anchor"},
 		"alias of itself":   {pod + "spec: &a {b: *a}\n", "too large once its aliases are expanded, or nested too deeply"},
@@ -60,6 +59,27 @@ func TestBadInput(t *testing.T) {
 			}
 			if d := time.Since(begin); d > 20*time.Second {
 				t.Errorf("it took %v", d)
+			}
+		})
+	}
+}
+
+// TestLeft checks that what an API server refuses as it is, and cannot be mended, is named, and stays.
+func TestLeft(t *testing.T) {
+	for name, tt := range map[string]struct{ data, want string }{
+		"no selector": {"apiVersion: v1\nkind: ReplicationController\nmetadata: {name: r}\nspec: {template: {spec: {containers: []}}}\n", "no selector, and no labels"},
+		"a template":  {"apiVersion: v1\nkind: Pod\nmetadata: {name: 'p-{{uid}}'}\n", "a template has to be filled in first"},
+		"bad JSON":    {"apiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {scheduler.alpha.kubernetes.io/affinity: '{'}}\nspec: {}\n", "is not valid JSON"},
+		"no container": {"apiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {container.apparmor.security.beta.kubernetes.io/x: unconfined}}\nspec: {}\n",
+			"names a container that the pod does not have"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := convert.Convert([]byte(tt.data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Left != 1 || len(r.Notes) != 1 || !r.Notes[0].Left || !strings.Contains(r.Notes[0].Text, tt.want) || string(r.Data) != tt.data {
+				t.Errorf("want one note with %q, got\n%s%s", tt.want, notes(r), r.Data)
 			}
 		})
 	}

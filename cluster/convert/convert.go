@@ -124,7 +124,7 @@ func (c *converter) document(first int, lines []string) ([]string, error) {
 		return lines, err
 	}
 	c.out, c.extra, c.carried = map[*yaml.Node]string{}, nil, map[*yaml.Node]bool{}
-	o := &object{node: d.root, first: first, c: c}
+	o := &object{node: d.root, first: first, c: c, twice: d.twice}
 	if o.read(); o.kind == "" || o.api == "" {
 		return lines, nil
 	}
@@ -176,11 +176,14 @@ func commentedOut(reason string, lines []string) []string {
 
 // object converts one object and counts it. It returns why it cannot be converted; empty if it was, or needs no conversion.
 func (c *converter) object(o *object) string {
+	before := len(c.result.Notes)
+	for _, key := range o.twice {
+		o.changed(key, "the first %s is removed: it stands twice, the last one counts, and API servers of today refuse that", key.Value)
+	}
 	if o.list() {
 		return ""
 	}
 	c.result.Objects++
-	before := len(c.result.Notes)
 	reason := o.convert()
 	if reason != "" {
 		o.left(o.node, "%s", "not converted: "+reason)

@@ -14,6 +14,7 @@ type object struct {
 	called    string // kind and name in the source
 	first     int    // line of the file that the document begins on, from 0
 	c         *converter
+	twice     []*yaml.Node // keys of its document that were removed because the name stands twice
 }
 
 // read takes apiVersion, kind and name from the tree.
@@ -140,12 +141,20 @@ func like(old *yaml.Node, value string) *yaml.Node {
 // everywhere converts what does not depend on the version of the object.
 func (o *object) everywhere() {
 	o.metadata()
+	if strings.Contains(text(o.node, "metadata", "name"), "{{") {
+		o.left(o.node, "metadata.name has {{ in it: a template has to be filled in first")
+	}
 	for _, t := range o.podTemplates() {
 		t.convert()
 	}
 	switch o.kind {
 	case "Service":
+		o.protocols(items(o.node, "spec", "ports"))
 		o.service()
+	case "ReplicationController":
+		if get(o.node, "spec", "selector") == nil && get(o.node, "spec", "template", "metadata", "labels") == nil {
+			o.left(o.node, "no selector, and no labels in the pod template to make one of: add both")
+		}
 	case "PersistentVolumeClaim":
 		o.claim(o.node)
 	case "PersistentVolume":

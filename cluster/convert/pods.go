@@ -234,6 +234,7 @@ func (t podTemplate) containers(spec *yaml.Node) {
 		"storage.kubernetes.io/scratch":  "ephemeral-storage",
 	}
 	for _, c := range containers(spec) {
+		t.protocols(items(c, "ports"))
 		for _, kind := range []string{"limits", "requests"} {
 			resources := get(c, "resources", kind)
 			for i, key := range fields(resources) {
@@ -255,6 +256,17 @@ func (t podTemplate) containers(spec *yaml.Node) {
 				t.left(key, "the resource %s was removed in Kubernetes 1.9: use an extended resource, such as example.com/%s", key.Value,
 					strings.TrimPrefix(key.Value, "pod.alpha.kubernetes.io/opaque-int-resource-"))
 			}
+		}
+	}
+}
+
+// protocols writes the names of protocols as API servers want them.
+func (o *object) protocols(ports []*yaml.Node) {
+	for _, p := range ports {
+		_, v := find(p, "protocol")
+		if v != nil && slices.Contains([]string{"TCP", "UDP", "SCTP"}, strings.ToUpper(v.Value)) && v.Value != strings.ToUpper(v.Value) {
+			set(p, "protocol", like(v, strings.ToUpper(v.Value)))
+			o.changed(v, "protocol %s is now %s", v.Value, strings.ToUpper(v.Value))
 		}
 	}
 }

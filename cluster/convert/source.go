@@ -28,6 +28,7 @@ type document struct {
 	spans   map[*yaml.Node]span         // of fields, by key, and of list elements
 	order   map[*yaml.Node][]*yaml.Node // keys of a mapping, as they were read
 	sums    map[*yaml.Node]uint64       // of what each node meant when it was read
+	twice   []*yaml.Node                // keys that were removed because the same name follows once more
 	meant   uint64                      // sum of root as it was read, with aliases expanded
 	seed    maphash.Seed
 	tail    int  // where the comments and blank lines after the last field begin
@@ -51,7 +52,7 @@ func parse(first int, lines []string) (*document, error) {
 	for d.head < len(lines)-1 && (strings.TrimSpace(lines[d.head]) == "" || strings.HasPrefix(lines[d.head], "#")) {
 		d.head++
 	}
-	if strings.HasPrefix(strings.TrimSpace(lines[d.head]), "{") {
+	if len(lines) > 0 && strings.HasPrefix(strings.TrimSpace(lines[d.head]), "{") {
 		if root, err := parseJSON(strings.Join(lines[d.head:], "\n"), d.head); err == nil {
 			d.root, d.json = root, true
 			d.meant = d.sum(root, d.sums)
@@ -148,27 +149,46 @@ func merged(into *yaml.Node, sofar []*yaml.Node, from *yaml.Node) []*yaml.Node {
 	return added
 }
 
-// check returns an error for what no manifest may have: keys that are no names, and names that stand twice.
+// check returns an error for what no manifest may have, such as keys that are no names. Of fields of one name the last one stays: it is the
+// one that counted, but API servers of today refuse both.
 func (d *document) check(n *yaml.Node, depth int) error {
 	if depth == 0 {
 		return &Error{Line: d.first + n.Line, Text: "nested too deeply: is it a manifest?"}
 	}
-	seen := map[string]bool{}
-	for i, e := range n.Content {
-		if n.Kind == yaml.MappingNode && i%2 == 0 {
-			switch {
-			case e.Kind != yaml.ScalarNode:
-				return &Error{Line: d.first + e.Line, Text: "not a manifest: a key that is no name, as in a template that has to be filled in first"}
-			case seen[e.Value]:
-				return &Error{Line: d.first + e.Line, Text: fmt.Sprintf("the field %q stands twice: remove one", e.Value)}
-			}
-			seen[e.Value] = true
-			continue
+	if n.Kind == yaml.MappingNode {
+		if err := d.names(n); err != nil {
+			return err
 		}
+	}
+	for _, e := range n.Content {
 		if err := d.check(e, depth-1); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// names is check for the keys of a mapping.
+func (d *document) names(m *yaml.Node) error {
+	last := map[string]int{}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Kind != yaml.ScalarNode {
+			return &Error{Line: d.first + m.Content[i].Line, Text: "not a manifest: a key that is no name, as in a template that has to be filled in first"}
+		}
+		last[m.Content[i].Value] = i
+	}
+	if len(last)*2 == len(m.Content) {
+		return nil
+	}
+	var kept []*yaml.Node
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if last[m.Content[i].Value] != i {
+			d.twice = append(d.twice, m.Content[i])
+			continue
+		}
+		kept = append(kept, m.Content[i], m.Content[i+1])
+	}
+	m.Content = kept
 	return nil
 }
 
