@@ -15,7 +15,7 @@ func TestScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) < 6 {
+	if len(all) < 18 {
 		t.Errorf("only %d scenarios", len(all))
 	}
 	for _, s := range all {
