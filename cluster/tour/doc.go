@@ -23,10 +23,10 @@
 //	- kubectl delete clusterrole tour-reader
 //
 // ${NAME} is replaced before a command is printed or run, and in all files of the directory, so that what is printed can be
-// typed. Besides what steps save there are NS, the namespace; IMAGE, COMMAND, MOUNTS and VOLUMES, which a container and its
-// pod need to run the tour's programs; MOUNT and VOLUME, the items of these two lists, for a pod with volumes of its own, as in
-// "volumes: [{name: data, emptyDir: {}}, ${VOLUME}]"; and TLS_CA, TLS_CERT and TLS_KEY in base64, a certificate for all Services
-// of ${NS} and its authority. $NAME without braces is the shell's.
+// typed. Besides what steps save there are NS, the namespace; CLUSTER, the cluster's name; IMAGE, COMMAND, MOUNTS and VOLUMES,
+// which a container and its pod need to run the tour's programs; MOUNT and VOLUME, the items of these two lists, for a pod with
+// volumes of its own, as in "volumes: [{name: data, emptyDir: {}}, ${VOLUME}]"; and TLS_CA, TLS_CERT and TLS_KEY in base64, a
+// certificate for all Services of ${NS} and its authority. $NAME without braces is the shell's.
 //
 // The scenarios that kl carries are in testdata/tour.
 package tour
