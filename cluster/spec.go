@@ -26,6 +26,7 @@ type Spec struct {
 	Kubernetes Kubernetes  `json:"kubernetes,omitzero"`
 	Encryption Encryption  `json:"encryption,omitzero"`
 	Containerd Containerd  `json:"containerd,omitzero"`
+	Audit      Audit       `json:"audit,omitzero"`
 	Disable    []Feature   `json:"disable,omitempty"`
 	Ephemeral  bool        `json:"ephemeral,omitempty"` // etcd does not sync to disk; state may be lost on power failure
 }

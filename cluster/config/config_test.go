@@ -128,6 +128,16 @@ kubernetes:
 	}
 }
 
+// What is wrong with a file that is named is one printable line, whatever its name is.
+func TestOddFileNames(t *testing.T) {
+	for _, text := range []string{"kubernetes: {schedulerConfig: \"/\\e[31m\"}", "nodes: [{count: 1, mounts: [{host: \"/\\e[31m\", node: /x}]}]", "audit: {policy: \"/\\e[31m\"}"} {
+		_, err := Parse("f", []byte("apiVersion: kl.dev/v1alpha1\nkind: Cluster\n"+text+"\n"), testMachine())
+		if err == nil || !strings.HasSuffix(err.Error(), `"/\x1b[31m" does not exist`) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // A scheduler's configuration is found from the file that names it, wherever kl is started.
 func TestSchedulerConfigIsRelativeToTheFile(t *testing.T) {
 	dir := t.TempDir()

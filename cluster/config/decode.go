@@ -66,22 +66,28 @@ func scalar(n *yaml.Node) any {
 	return n.Value
 }
 
-// schedulerFile makes the path of a scheduler's configuration absolute, from the directory of the file that names it.
-func (w *walker) schedulerFile(s *cluster.Spec) {
-	const path = "kubernetes.schedulerConfig"
-	given := s.Kubernetes.Scheduler
+// files makes the paths of files absolute, from the directory of the file that names them.
+func (w *walker) files(s *cluster.Spec) {
+	fields := s.Audit.Files()
+	fields["kubernetes.schedulerConfig"] = &s.Kubernetes.Scheduler
+	for _, path := range sortedKeys(fields) {
+		w.fileAt(path, fields[path])
+	}
+}
+
+func (w *walker) fileAt(path string, given *string) {
 	switch {
-	case given == "" || filepath.IsAbs(given) || strings.Contains(given, "\n"): // the last is the configuration itself
+	case *given == "" || filepath.IsAbs(*given) || strings.Contains(*given, "\n"): // the last is the file's content
 		return
 	case w.file == "-":
-		w.add(w.positions[path], path, "%q is not an absolute path, and standard input has no directory", given)
+		w.add(w.positions[path], path, "%q is not an absolute path, and standard input has no directory", *given)
 	default:
 		dir, err := filepath.Abs(filepath.Dir(w.file))
 		if err != nil {
-			w.add(w.positions[path], path, "%q is not an absolute path: %v", given, err)
+			w.add(w.positions[path], path, "%q is not an absolute path: %v", *given, err)
 			return
 		}
-		s.Kubernetes.Scheduler = filepath.Join(dir, given)
+		*given = filepath.Join(dir, *given)
 	}
 }
 

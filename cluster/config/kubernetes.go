@@ -34,9 +34,7 @@ func (v *validator) kubernetes(s cluster.Spec) {
 		v.maxPods("kubernetes.kubeletPatch.maxPods", k.KubeletPatch["maxPods"])
 		v.maxPods("kubernetes.extraArgs.kubelet.max-pods", k.ExtraArgs[string(cluster.Kubelet)]["max-pods"])
 	}
-	if f := k.Scheduler; f != "" && !strings.Contains(f, "\n") && v.m.Exists != nil && !v.m.Exists(f) {
-		v.bad("kubernetes.schedulerConfig", "%s does not exist", f)
-	}
+	v.file("kubernetes.schedulerConfig", k.Scheduler)
 }
 
 // extraArg refuses flags that take away what kl sets.

@@ -43,7 +43,7 @@ func Parse(file string, data []byte, m Machine) (cluster.Spec, error) {
 	if spec.Nodes == nil {
 		spec.Nodes = cluster.DefaultSpec().Nodes
 	}
-	w.schedulerFile(&spec)
+	w.files(&spec)
 	if ps := append(form, form.others(validate(spec, m, w))...); len(ps) > 0 {
 		return cluster.Spec{}, ps.sorted()
 	}

@@ -69,6 +69,7 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 	note("ephemeral", old.Ephemeral, new.Ephemeral, EffectControlPlane)
 	note("disable", old.Disable, new.Disable, EffectRestart)
 	note("containerd", old.Containerd, new.Containerd, EffectNodeRestart)
+	note("audit", old.Audit, new.Audit, EffectControlPlane)
 	planKubernetes(old.Kubernetes, new.Kubernetes, note)
 	planNodes(old.Nodes, new.Nodes, note, refuse)
 	if len(refused) > 0 {

@@ -58,6 +58,7 @@ func validate(s cluster.Spec, m Machine, w *walker) Problems {
 	v.nodes(s)
 	v.kubernetes(s)
 	v.encryption(s.Encryption)
+	v.audit(s)
 	for _, host := range sortedKeys(s.Containerd.Mirrors) {
 		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
 	}
@@ -277,8 +278,8 @@ func (v *validator) taint(path, t string) {
 func (v *validator) mount(p string, m cluster.Mount, targets map[string]bool) {
 	if !path.IsAbs(m.Host) {
 		v.bad(p+".host", "%q is not an absolute path", m.Host)
-	} else if v.m.Exists != nil && !v.m.Exists(m.Host) {
-		v.bad(p+".host", "%s does not exist", m.Host)
+	} else {
+		v.exists(p+".host", m.Host)
 	}
 	switch target := path.Clean(m.Node); {
 	case !path.IsAbs(m.Node):

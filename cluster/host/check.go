@@ -60,6 +60,7 @@ func ask(ctx context.Context, engine string, input []byte, what ...string) error
 }
 
 // passesOn reports whether a Spec has anything that Kubernetes' components judge.
-func passesOn(k cluster.Kubernetes) bool {
-	return len(k.FeatureGates)+len(k.RuntimeConfig)+len(k.ExtraArgs)+len(k.KubeletPatch) > 0 || k.Scheduler != ""
+func passesOn(s cluster.Spec) bool {
+	k := s.Kubernetes
+	return len(k.FeatureGates)+len(k.RuntimeConfig)+len(k.ExtraArgs)+len(k.KubeletPatch) > 0 || k.Scheduler != "" || s.Audit != cluster.Audit{}
 }

@@ -21,9 +21,7 @@ func (h *Host) reconfigure(ctx context.Context, r upRequest, old cluster.Spec, c
 	if !s.plane && !s.programs {
 		return nil, nil
 	}
-	next := old
-	next.Kubernetes, next.Containerd, next.Disable, next.Ephemeral = r.want.Kubernetes, r.want.Containerd, r.want.Disable, r.want.Ephemeral
-	next.Kubernetes.APIServerPort = old.Kubernetes.APIServerPort
+	next := withSettings(old, r.want)
 	err := r.steps.do(cluster.StepCheck, func() (string, error) {
 		p, err := h.Payload(ctx)
 		if err != nil {
@@ -45,6 +43,17 @@ func (h *Host) reconfigure(ctx context.Context, r upRequest, old cluster.Spec, c
 	}
 	r.want, r.tries = old, false
 	return nil, h.rollBack(context.WithoutCancel(ctx), r, s, err)
+}
+
+// withSettings returns the cluster have with all settings of want that a cluster can change. The caller has checked the changes;
+// identity, addresses and nodes stay.
+func withSettings(have, want cluster.Spec) cluster.Spec {
+	next := want
+	next.APIVersion, next.Kind, next.Name, next.Driver = have.APIVersion, have.Kind, have.Name, have.Driver
+	next.Nodes, next.Networking = have.Nodes, have.Networking
+	next.Encryption = have.Encryption // changes while the API server runs
+	next.Kubernetes.APIServerPort = have.Kubernetes.APIServerPort
+	return next
 }
 
 // restart is what runs with an old configuration.

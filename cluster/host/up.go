@@ -196,7 +196,7 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if u.fresh && passesOn(u.spec.Kubernetes) {
+	if u.fresh && passesOn(u.spec) {
 		err := u.steps.within(ctx, cluster.StepCheck, func() (string, error) { return "", check(ctx, u.layout, u.spec, u.payload) })
 		if err != nil {
 			return nil, &cluster.Error{Op: "make cluster " + u.spec.Name, Err: err}
@@ -280,8 +280,7 @@ func adopt(have, want cluster.Spec, replace bool) (cluster.Spec, error) {
 		have.Encryption = config.Encrypted(have.Encryption, want.Encryption)
 	}
 	if replace { // the caller has checked what may change; addresses and identity stay
-		have.Kubernetes, have.Containerd, have.Disable, have.Ephemeral = want.Kubernetes, want.Containerd, want.Disable, want.Ephemeral
-		have.Kubernetes.APIServerPort = port
+		return withSettings(have, want), nil
 	}
 	return have, nil
 }

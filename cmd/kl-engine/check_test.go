@@ -26,20 +26,29 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
-		edit func(*cluster.Kubernetes)
+		edit func(*cluster.Spec)
 		want string // the error; empty if it is right
 	}{
-		"right": {func(k *cluster.Kubernetes) {
-			k.ExtraArgs = map[string]map[string]string{"kube-controller-manager": {"horizontal-pod-autoscaler-sync-period": "3s"}}
+		"right": {func(s *cluster.Spec) {
+			s.Audit = cluster.Audit{Policy: auditPolicy("level: Metadata"), Webhook: cluster.AuditWebhook{URL: "https://sink.audit.svc", BatchMaxWait: "1s"}}
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{"kube-controller-manager": {"horizontal-pod-autoscaler-sync-period": "3s"}}
 		}, ""},
-		"gate": {func(k *cluster.Kubernetes) { k.FeatureGates = map[string]bool{"NoSuchGate": true} }, "NoSuchGate"},
-		"flag": {func(k *cluster.Kubernetes) {
-			k.ExtraArgs = map[string]map[string]string{"kube-scheduler": {"no-such-flag": "1"}}
+		"gate": {func(s *cluster.Spec) { s.Kubernetes.FeatureGates = map[string]bool{"NoSuchGate": true} }, "NoSuchGate"},
+		"flag": {func(s *cluster.Spec) {
+			s.Kubernetes.ExtraArgs = map[string]map[string]string{"kube-scheduler": {"no-such-flag": "1"}}
 		}, "no-such-flag"},
+		"audit level": {func(s *cluster.Spec) { s.Audit.Policy = auditPolicy("level: All") }, `read audit policy: rules[0].level: Unsupported value: "All"`},
+		"audit field": {func(s *cluster.Spec) { s.Audit.Policy = auditPolicy("{level: None, verb: [get]}") }, `unknown field "rules[0].verb"`},
+		"audit rules": {func(s *cluster.Spec) { s.Audit.Policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\n" }, "read audit policy: loaded illegal policy with 0 rules"},
+		"audit kind":  {func(s *cluster.Spec) { s.Audit.Policy = "apiVersion: v1\nkind: Pod\n" }, "read audit policy"},
+		"audit file":  {func(s *cluster.Spec) { s.Audit.Policy = "/no/such/policy" }, "read audit policy: open /no/such/policy: no such file"},
+		"sink's authority": {func(s *cluster.Spec) { s.Audit.Webhook = cluster.AuditWebhook{URL: "https://sink", CA: "not\nPEM"} },
+			"read authorities of the audit webhook: data does not contain any valid RSA or ECDSA certificates"},
+		"sink's kubeconfig": {func(s *cluster.Spec) { s.Audit.Webhook.Kubeconfig = "apiVersion: v1\nkind: Config\n" }, "read kubeconfig of the audit webhook"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := spec
-			tt.edit(&s.Kubernetes)
+			tt.edit(&s)
 			data, err := yaml.Marshal(s)
 			if err != nil {
 				t.Fatal(err)
@@ -57,4 +66,8 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+func auditPolicy(rule string) string {
+	return "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- " + rule + "\n"
 }

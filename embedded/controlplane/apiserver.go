@@ -167,14 +167,6 @@ func (a *apiServer) args() args {
 		"enable-aggregator-routing":          "true", // Services resolve to endpoints, which the tunnel reaches
 		"egress-selector-config-file":        a.files.egress(),
 
-		"audit-policy-file":        a.files.audit(),
-		"audit-log-path":           absolute(a.layout.AuditLog()),
-		"audit-log-mode":           "batch", // requests do not wait for the disk
-		"audit-log-maxsize":        "20",    // MB
-		"audit-log-maxbackup":      "5",
-		"audit-log-maxage":         "30", // days
-		"audit-log-batch-max-wait": "1s",
-
 		"encryption-provider-config":                  a.encryption,
 		"encryption-provider-config-automatic-reload": "true",
 
@@ -182,6 +174,7 @@ func (a *apiServer) args() args {
 		// resource is set up, and some have megabytes. Those who watch definitions are few, and etcd serves them as well.
 		"watch-cache-sizes": "customresourcedefinitions.apiextensions.k8s.io#0",
 	}
+	a.auditArgs(flags)
 	var runtimeConfig []string
 	for _, key := range slices.Sorted(maps.Keys(a.spec.Kubernetes.RuntimeConfig)) {
 		runtimeConfig = append(runtimeConfig, key+"="+a.spec.Kubernetes.RuntimeConfig[key])

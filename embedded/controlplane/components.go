@@ -40,6 +40,7 @@ type shared struct {
 	admin        *rest.Config // super administrator, who needs no object in etcd; without a rate limit
 	client       kubernetes.Interface
 	hub          *tunnel.Hub
+	outward      *serviceDialer
 	routes       *tunnel.Routes
 	nodesAllowed *latest.Value[bool] // true once nodes may talk to the API
 	store        etcdStore
@@ -78,6 +79,10 @@ func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus
 		Gateway:  gateway,
 		Logger:   s.log(Tunnel),
 	}
+	if s.outward, err = s.serviceDialer(); err != nil {
+		return nil, err
+	}
+	s.outward.direct = (&net.Dialer{}).DialContext
 	return s, nil
 }
 
@@ -184,7 +189,7 @@ func (s *shared) ownUnits() []lifecycle.Unit {
 	}
 	return []lifecycle.Unit{
 		unit(func() lifecycle.Component { return &hub{layout: s.layout, hub: s.hub, logger: s.log(Tunnel)} }),
-		unit(func() lifecycle.Component { return &egress{socket: s.files.egressSocket(), hub: s.hub} }),
+		unit(func() lifecycle.Component { return &egress{files: s.files, hub: s.hub, outward: s.outward} }),
 		forever(func() lifecycle.Component { return &roles{client: s.client, logger: s.log(Roles)} }, cluster.KubeAPIServer),
 		forever(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
 		forever(func() lifecycle.Component {

@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/cluster/statefile"
 )
 
 // files are the configuration files of the upstream components and their sockets. They are rewritten at every start. They
@@ -23,6 +21,8 @@ type files struct {
 func (f files) path(name string) string                    { return filepath.Join(f.dir, name) }
 func (f files) etcdPeerSocket() string                     { return f.path("peer.sock") }
 func (f files) egressSocket() string                       { return f.path("egress.sock") }
+func (f files) outwardSocket() string                      { return f.path("serve.sock") }
+func (f files) auditWebhook() string                       { return f.path("audit-webhook.kubeconfig") }
 func (f files) egress() string                             { return f.path("egress.yaml") }
 func (f files) audit() string                              { return f.path("audit-policy.yaml") }
 func (f files) authentication() string                     { return f.path("authentication.yaml") }
@@ -52,9 +52,13 @@ func writeFiles(l cluster.Layout, spec cluster.Spec) (files, error) {
 
 // write writes the files into f.dir, which exists.
 func (f files) write(l cluster.Layout, spec cluster.Spec) error {
+	policy, err := auditPolicyOf(spec.Audit)
+	if err != nil {
+		return err
+	}
 	write := map[string]string{
-		f.egress(): fmt.Sprintf(egressConfig, f.egressSocket()),
-		f.audit():  auditPolicy,
+		f.egress(): fmt.Sprintf(egressConfig, f.egressSocket(), f.outwardSocket()),
+		f.audit():  policy,
 
 		f.authentication(): authenticationConfig,
 	}
@@ -77,7 +81,7 @@ func (f files) write(l cluster.Layout, spec cluster.Spec) error {
 			return err
 		}
 	}
-	return nil
+	return f.writeAudit(spec.Audit)
 }
 
 // kubeconfig returns the kubeconfig of an identity of the PKI. It refers to certificates by path.
@@ -105,12 +109,9 @@ func absolute(path string) string {
 // schedulerConfig adds kl's settings to a KubeSchedulerConfiguration, given as YAML or as the absolute path of a file: how to
 // reach the API, and no leader election, because the scheduler exits the process when it loses one.
 func schedulerConfig(given, kubeconfig string) (string, error) {
-	if filepath.IsAbs(given) && !strings.Contains(given, "\n") {
-		data, err := statefile.Read(given)
-		if err != nil {
-			return "", fmt.Errorf("read scheduler configuration: %w", err)
-		}
-		given = string(data)
+	given, err := content(given)
+	if err != nil {
+		return "", fmt.Errorf("read scheduler configuration: %w", err)
 	}
 	config := map[string]any{}
 	if err := yaml.Unmarshal([]byte(given), &config); err != nil {
@@ -136,11 +137,17 @@ func schedulerConfig(given, kubeconfig string) (string, error) {
 }
 
 // egressConfig makes the API server dial into the cluster (kubelets, webhooks, aggregated APIs, proxied Services) through
-// the tunnel.
+// the tunnel. What the user names to the API server itself (a webhook of audit events, of authentication) is reached by serviceDialer.
 const egressConfig = `apiVersion: apiserver.k8s.io/v1beta1
 kind: EgressSelectorConfiguration
 egressSelections:
 - name: cluster
+  connection:
+    proxyProtocol: HTTPConnect
+    transport:
+      uds:
+        udsName: %s
+- name: controlplane
   connection:
     proxyProtocol: HTTPConnect
     transport:

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -128,10 +129,11 @@ func (h *hub) serve(ctx context.Context, node string, l net.Listener, failed cha
 	}
 }
 
-// egress is the proxy through which the API server reaches nodes and pods.
+// egress is the proxies through which the API server reaches nodes and pods, and servers that the user names.
 type egress struct {
-	socket string
-	hub    *tunnel.Hub
+	files   files
+	hub     *tunnel.Hub
+	outward *serviceDialer // to what the user names: a Service, or a server elsewhere
 }
 
 var _ lifecycle.Component = (*egress)(nil)
@@ -139,10 +141,18 @@ var _ lifecycle.Component = (*egress)(nil)
 func (e *egress) Name() cluster.ComponentName { return Egress }
 
 func (e *egress) Run(ctx context.Context, ready func()) error {
-	l, err := listenUnix(ctx, e.socket)
+	inward, err := listenUnix(ctx, e.files.egressSocket())
 	if err != nil {
 		return fmt.Errorf("listen for the API server: %w", err)
 	}
+	outward, err := listenUnix(ctx, e.files.outwardSocket())
+	if err != nil {
+		inward.Close()
+		return fmt.Errorf("listen for the API server: %w", err)
+	}
 	ready()
-	return tunnel.ServeConnect(ctx, l, e.hub.DialAddress)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return tunnel.ServeConnect(ctx, inward, e.hub.DialAddress) })
+	group.Go(func() error { return tunnel.ServeConnect(ctx, outward, e.outward.dial) })
+	return group.Wait()
 }

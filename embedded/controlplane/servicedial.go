@@ -19,7 +19,8 @@ import (
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
-// serviceDialer connects clients of the control plane that upstream gives no egress, such as those of scheduler extenders, to
+// serviceDialer connects clients of the control plane that upstream gives no egress, such as those of scheduler extenders, and
+// the API server's to webhooks of audit events and of authentication, to
 // Services and pods, which no route of the machine leads to. All else it leaves to direct.
 type serviceDialer struct {
 	client      kubernetes.Interface
