@@ -62,6 +62,14 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 			}
 		}
 	}
+	if specErr == nil {
+		certificates, _ := cluster.ReadCertificates(l) // what is damaged is found by the verbs that need it
+		for _, c := range certificates {
+			if warning := c.Warning(name, time.Now()); warning != "" {
+				info.Problems = append(info.Problems, warning)
+			}
+		}
+	}
 	askErr := info.ask(ctx, l)
 	if askErr != nil {
 		info.Problems = append(info.Problems, ofAnother(l, askErr).Error())

@@ -2,17 +2,12 @@ package observe
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/encryption"
-	"github.com/klkube/kl/cluster/statefile"
 )
 
 // watchStatus follows the status of a kl cluster. If the control plane does not answer, it is not running: KL says why.
@@ -75,7 +70,7 @@ func (s *Source) watchDisk(ctx context.Context) {
 	client := cluster.NewClient(*s.cfg.Layout)
 	defer client.Close()
 	every(ctx, func() time.Duration {
-		d := Disk{Certificates: readCertificates(filepath.Dir(s.cfg.Layout.PKI("ca.crt")))}
+		d := Disk{Certificates: readCertificates(*s.cfg.Layout)}
 		if _, err := os.Stat(s.cfg.Layout.AuditLog()); err == nil {
 			d.AuditLog = s.cfg.Layout.AuditLog()
 		}
@@ -104,29 +99,15 @@ func secrets(ctx context.Context, l cluster.Layout, client *cluster.Client) Secr
 	return found
 }
 
-// readCertificates returns the certificates in dir, soonest expiry first. Files that are not readable certificates are
+// readCertificates returns the certificates of a cluster, soonest expiry first. Files that are not readable certificates are
 // skipped.
-func readCertificates(dir string) []Certificate {
-	files, err := filepath.Glob(filepath.Join(dir, "*.crt"))
-	if err != nil {
-		return nil
-	}
+func readCertificates(l cluster.Layout) []Certificate {
+	list, _ := cluster.ReadCertificates(l)
 	var out []Certificate
-	for _, f := range files {
-		raw, err := statefile.Read(f)
-		if err != nil {
-			continue
+	for _, c := range list {
+		if !c.NotAfter.IsZero() {
+			out = append(out, Certificate{Name: c.Name, Expires: c.NotAfter})
 		}
-		block, _ := pem.Decode(raw)
-		if block == nil {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			continue
-		}
-		out = append(out, Certificate{Name: strings.TrimSuffix(filepath.Base(f), ".crt"), Expires: c.NotAfter})
 	}
-	slices.SortFunc(out, func(a, b Certificate) int { return a.Expires.Compare(b.Expires) })
 	return out
 }

@@ -34,6 +34,7 @@ type Info struct {
 //	GET  /v1/images  []cluster.Image
 //	POST /v1/images  an archive in the body; the imported []cluster.Image
 //	GET  /v1/info    Info
+//	GET  /v1/certificates  []cluster.Certificate, the kubelet's
 //
 // Errors are plain text with a matching status. Other components add their own routes.
 func agentHandler(node, version string, store imageStore, log *slog.Logger) *http.ServeMux {
@@ -49,6 +50,10 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, r *http.Request) {
 		info, err := readInfo(r.Context(), node, version, store)
 		answer(w, log, info, err, http.StatusInternalServerError)
+	})
+	mux.HandleFunc("GET /v1/certificates", func(w http.ResponseWriter, _ *http.Request) {
+		list, err := readCertificates(node, certDir)
+		answer(w, log, list, err, http.StatusInternalServerError)
 	})
 	return mux
 }

@@ -1,0 +1,129 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klkube/kl/cluster"
+)
+
+func newCertsCmd(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "certs",
+		Short:   "Show the certificates of the cluster",
+		Example: "  kl certs list",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newCertsListCmd(e))
+	return cmd
+}
+
+func newCertsListCmd(e *env) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List every certificate of the cluster with its end",
+		Long: "List every certificate of the cluster, soonest end first: those of the control plane, of the cluster's kubeconfig,\n" +
+			"and of each node's kubelet, and the key that signs the tokens of ServiceAccounts. On a stopped cluster, list those\n" +
+			"on this machine. Certificates that end soon are named with what to do.",
+		Example: "  kl certs list\n  kl certs list -o json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return certsList(cmd.Context(), e, o, time.Now()) },
+	}
+	addOutput(cmd, &o)
+	return cmd
+}
+
+func certsList(ctx context.Context, e *env, o output, now time.Time) error {
+	l := e.layout()
+	if _, err := cluster.ReadSpec(l); err != nil {
+		return err
+	}
+	list, damaged := cluster.ReadCertificates(l)
+	ofNodes, silent := nodeCertificates(ctx, e)
+	keys := slices.IndexFunc(list, func(c cluster.Certificate) bool { return c.NotAfter.IsZero() })
+	if keys < 0 {
+		keys = len(list)
+	}
+	list = slices.Insert(list, keys, ofNodes...)
+	cluster.SortCertificates(list[:keys+len(ofNodes)])
+	if o.isJSON() {
+		if list == nil {
+			list = []cluster.Certificate{}
+		}
+		if err := printJSON(e.Out, list); err != nil {
+			return wrap("print certificates", err)
+		}
+	} else if err := table(e.Out, certificateTable(list, now)); err != nil {
+		return wrap("print certificates", err)
+	}
+	for _, c := range list {
+		if warning := c.Warning(e.name, now); warning != "" {
+			fmt.Fprintf(e.Err, "kl: %s\n", printable(warning))
+		}
+	}
+	if silent != "" {
+		fmt.Fprintln(e.Err, printable(silent))
+	}
+	return damaged
+}
+
+func certificateTable(list []cluster.Certificate, now time.Time) [][]string {
+	rows := [][]string{{"NAME", "NODE", "ENDS", "LEFT", "SUBJECT", "ISSUER", "NAMES"}}
+	for _, c := range list {
+		ends, left := "never", ""
+		if !c.NotAfter.IsZero() {
+			ends, left = c.NotAfter.Local().Format("2006-01-02 15:04"), age(c.NotAfter.Sub(now))
+		}
+		issuer := c.Issuer
+		if c.Authority && c.Issuer == c.Subject {
+			issuer = "itself"
+		}
+		rows = append(rows, []string{c.Name, c.Node, ends, left, c.Subject, issuer, strings.Join(c.Names, ",")})
+	}
+	return rows
+}
+
+// nodeCertificates asks each node's agent. silent says of which nodes nothing is known, and why.
+func nodeCertificates(ctx context.Context, e *env) (list []cluster.Certificate, silent string) {
+	c := cluster.NewClient(e.layout())
+	defer c.Close()
+	status, err := c.Status(ctx)
+	if err != nil {
+		return nil, "Those of the nodes are not listed: the control plane does not run."
+	}
+	var missing []string
+	for _, n := range status.Nodes {
+		certificates, err := askCertificates(ctx, c, n.Name)
+		if err != nil {
+			missing = append(missing, n.Name)
+			continue
+		}
+		list = append(list, certificates...)
+	}
+	if len(missing) > 0 {
+		silent = "Those of nodes that do not answer are not listed: " + strings.Join(missing, ", ")
+	}
+	return list, silent
+}
+
+func askCertificates(ctx context.Context, c *cluster.Client, node string) ([]cluster.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/certificates", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var list []cluster.Certificate
+	err = json.NewDecoder(resp.Body).Decode(&list)
+	return list, err
+}
