@@ -104,6 +104,7 @@ payload: deps ## build bin/payload.tar.zst, if one of its inputs changed
 		-o $(PROGS)/runc github.com/opencontainers/runc
 	$(GO) build -tags no_grpc -ldflags '-s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)' \
 		-o $(PROGS)/containerd-shim-runc-v2 github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	$(GO) build -ldflags '-s -w' -o $(PROGS)/kl-critest ./cmd/kl-critest
 	$(GO) build -ldflags '-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$(CRITOOLS)' -o $(PROGS)/crictl sigs.k8s.io/cri-tools/cmd/crictl
 	@for p in main/ptp main/loopback ipam/host-local meta/portmap; do \
 		$(GO) build -ldflags '-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(CNI)' \

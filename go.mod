@@ -86,12 +86,12 @@ require (
 	github.com/invopop/jsonschema v0.13.0 // indirect
 	github.com/kubernetes-csi/csi-lib-utils v0.24.0 // indirect
 	github.com/mailru/easyjson v0.9.0 // indirect
-	github.com/onsi/ginkgo/v2 v2.32.0 // indirect
-	github.com/onsi/gomega v1.42.1 // indirect
+	github.com/onsi/ginkgo/v2 v2.32.0
+	github.com/onsi/gomega v1.42.1
 	github.com/opencontainers/cgroups v0.1.0 // indirect
 	github.com/opencontainers/runc v1.5.2 // indirect
 	github.com/wk8/go-ordered-map/v2 v2.1.8 // indirect
-	sigs.k8s.io/cri-tools v1.36.0 // indirect
+	sigs.k8s.io/cri-tools v1.36.0
 )
 
 require (
@@ -337,7 +337,7 @@ require (
 	gotest.tools/v3 v3.5.2 // indirect
 	k8s.io/component-helpers v0.36.3
 	k8s.io/controller-manager v0.36.3 // indirect
-	k8s.io/cri-api v0.36.3 // indirect
+	k8s.io/cri-api v0.36.3
 	k8s.io/cri-client v0.36.3 // indirect
 	k8s.io/cri-streaming v0.36.3 // indirect
 	k8s.io/csi-translation-lib v0.0.0 // indirect

@@ -19,6 +19,7 @@ func TestOneWriter(t *testing.T) {
 		"embedded/payload/ensure.go":      "a payload is unpacked again when it is damaged",
 		"embedded/node/boot":              "links the standard library alone; what it keeps is made again when it is damaged",
 		"embedded/node/containerd/run.go": "made anew at every start, inside the node",
+		"embedded/critest":                "temporary files of the suite, inside the node and its containers",
 		"embedded/node/credentials.go":    "a token on a tmpfs of the node, for as long as the node joins",
 		"embedded/controlplane/files.go":  "made anew at every start",
 		"embedded/node/storage/driver":    "renames directories of volumes",

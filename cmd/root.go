@@ -104,7 +104,7 @@ func newRootCmd(e *env) *cobra.Command {
 	addGroup(root, "traffic", "Traffic Commands:", newExposeCmd(e), newPolicyCmd(e))
 	addGroup(root, "observe", "Monitoring and Troubleshooting Commands:",
 		newStatusCmd(e), newLogsCmd(e), newAuditCmd(e), newCertsCmd(e), newUICmd(e), newTopCmd(e), newWatchCmd(e), newTourCmd(e),
-		newCrictlCmd(e), newDoctorCmd(e))
+		newCrictlCmd(e), newCRICmd(e), newDoctorCmd(e))
 	addGroup(root, "settings", "Access and Settings Commands:", newKubectlCmd(e), newKubeconfigCmd(e), newConvertCmd(e), newSecretsCmd(e), newConfigCmd(e), newVersionCmd(e))
 	root.SetCompletionCommandGroupID("settings")
 	root.InitDefaultCompletionCmd()

@@ -82,6 +82,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"crictl", "--node"}, "flag needs an argument: --node"},
 		{[]string{"crictl", "--node=", "ps"}, "--node is empty"},
 		{[]string{"crictl", "--node", "n1", "--name", "No_Name", "ps"}, `use name "No_Name": not a valid cluster name`},
+		{[]string{"cri", "check", "--focus", "("}, `--focus "(" is not a regular expression`},
+		{[]string{"cri", "check", "-o", "yaml"}, `unknown format "yaml": use text, json or junit`},
 		{[]string{"crictl", "ps", "--node", "n1"}, "crictl has no flag --node"},
 		{[]string{"node", "add", "Big"}, `"Big"`},
 		{[]string{"node", "add", "--count", "0"}, "--count must be 1 or more"},
@@ -188,7 +190,7 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 func TestNoCluster(t *testing.T) {
 	for _, args := range [][]string{
 		{"status"}, {"logs"}, {"kubeconfig"}, {"kubeconfig", "--merge"}, {"kubectl", "get", "pods"},
-		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"}, {"crictl", "ps"},
+		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"}, {"crictl", "ps"}, {"cri", "check"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			_, stderr, code := newMachine(t).run(args...)

@@ -60,6 +60,7 @@ func programs() map[string]string {
 		"runc":                    "usr/local/bin",
 		"containerd-shim-runc-v2": "usr/local/bin",
 		"crictl":                  "usr/local/bin",
+		"kl-critest":              "usr/local/bin",
 		"ptp":                     "opt/cni/bin",
 		"host-local":              "opt/cni/bin",
 		"portmap":                 "opt/cni/bin",

@@ -67,6 +67,7 @@ func nodePrograms() []nodeProgram {
 		{"containerd-shim-runc-v2", "github.com/containerd/containerd/v2", "containerd's shim"},
 		{"runc", "github.com/opencontainers/runc", "container runtime; statically linked with Debian's libseccomp (LGPL-2.1) and libc"},
 		{"crictl", "sigs.k8s.io/cri-tools", "client of the container runtime"},
+		{"kl-critest", "sigs.k8s.io/cri-tools", "CRI validation suite"},
 		{"ptp, host-local, portmap, loopback", "github.com/containernetworking/plugins", "CNI plugins"},
 	}
 }

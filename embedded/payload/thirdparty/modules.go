@@ -18,7 +18,7 @@ import (
 // mains are the packages of the Go programs in kl and its payload.
 func mains() []string {
 	return []string{
-		"./cmd/kl", "./cmd/kl-engine", "./cmd/kl-init", "./cmd/kl-policy",
+		"./cmd/kl", "./cmd/kl-engine", "./cmd/kl-init", "./cmd/kl-policy", "./cmd/kl-critest",
 		"github.com/opencontainers/runc",
 		"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
 		"sigs.k8s.io/cri-tools/cmd/crictl",
