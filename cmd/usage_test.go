@@ -70,6 +70,14 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"list", "-o", "wide"}, "use text or json"},
 		{[]string{"down", "--all", "--name", "x"}, "--all and --name cannot be used together"},
 		{[]string{"kubeconfig", "--merge", "--print"}, "--merge and --print cannot be used together"},
+		{[]string{"secrets", "status", "now"}, `unknown command "now" for "kl secrets status"`},
+		{[]string{"secrets", "rotat"}, `unknown command "rotat" for "kl secrets"`},
+		{[]string{"secrets", "decrypt", "-o", "yaml"}, "use text or json"},
+		{[]string{"secrets", "encrypt", "--provider", "rot13"}, `"rot13" is not known; use one of secretbox, aescbc, aesgcm, kms, none`},
+		{[]string{"secrets", "encrypt", "--provider", "none"}, "use 'kl secrets decrypt'"},
+		{[]string{"secrets", "encrypt", "--resource", "secrets,secret"}, `"secret" is not known; did you mean "secrets"?`},
+		{[]string{"secrets", "encrypt", "--kms-name", "x"}, `"" is not a socket`},
+		{[]string{"secrets", "encrypt", "--provider", "aesgcm", "--kms-name", "x"}, "only provider kms has a plugin"},
 		{[]string{"logs", "a", "b"}, "accepts at most 1 arg(s), received 2"},
 		{[]string{"node", "shell"}, "want one node"},
 		{[]string{"node", "shell", "n1", "ls"}, "a command only after --"},
@@ -191,6 +199,7 @@ func TestNoCluster(t *testing.T) {
 	for _, args := range [][]string{
 		{"status"}, {"logs"}, {"kubeconfig"}, {"kubeconfig", "--merge"}, {"kubectl", "get", "pods"},
 		{"node", "list"}, {"node", "shell", "n1"}, {"image", "load", "app:1"}, {"crictl", "ps"}, {"cri", "check"},
+		{"secrets", "status"}, {"secrets", "encrypt"}, {"secrets", "rotate"}, {"secrets", "decrypt"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			_, stderr, code := newMachine(t).run(args...)
