@@ -175,6 +175,8 @@ func checkStable(t *testing.T, manifest string) {
 // FuzzConvert checks that any text converts, or is answered by one line.
 func FuzzConvert(f *testing.F) {
 	f.Add(pod)
+	f.Add("---\n# a\n- b: &x {c: 1}\n  <<: *x\n")
+	f.Add("apiVersion: v1\nkind: List\nitems:\n# a\n- apiVersion: policy/v1beta1 # b\n  kind: PodSecurityPolicy\n- apiVersion: batch/v1beta1\n  kind: CronJob\n  spec: {schedule: TZ=UTC @daily}\n")
 	f.Add("apiVersion: extensions/v1beta1\nkind: Deployment\nspec:\n- a\n -b\n")
 	f.Fuzz(func(t *testing.T, text string) { checkStable(t, text) })
 }
