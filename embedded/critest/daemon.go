@@ -218,8 +218,8 @@ func removeHostPorts() error {
 	return exec.Command("nft", append([]string{"delete"}, hostPortTable()...)...).Run() //nolint:noctx // brief
 }
 
-// killShims kills the shims of the daemon. They are found by its socket, which they were started with, and take their containers
-// along by the kernel, since each is the parent of one.
+// killShims kills the shims of the daemon, which are found by its socket, since they were started with that. Their containers
+// run on until their cgroup is removed.
 func killShims() error {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
