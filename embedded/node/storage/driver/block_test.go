@@ -29,16 +29,24 @@ func blockRequest(id, target string, mode csi.VolumeCapability_AccessMode_Mode) 
 	}
 }
 
-// TestBlock uses real loop devices, which need root.
-func TestBlock(t *testing.T) {
+// probeLoop returns why files cannot be attached here, nil if they can.
+func probeLoop(t *testing.T) error {
+	t.Helper()
 	probe := filepath.Join(t.TempDir(), "probe")
 	if err := os.WriteFile(probe, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := loop.Attach(probe); err != nil {
+	d, err := loop.Attach(probe)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// TestBlock uses real loop devices, which need root.
+func TestBlock(t *testing.T) {
+	if err := probeLoop(t); err != nil {
 		t.Skipf("BLOCK VOLUMES ARE NOT TESTED: they need root and the kernel's loop driver: %v", err)
-	} else if err := d.Close(); err != nil {
-		t.Fatal(err)
 	}
 	s, conn, agent := serve(t)
 	v := storage.Volume{Kind: storage.NodeLocal, ID: "raw", Size: 1<<20 - 1, Block: true}
