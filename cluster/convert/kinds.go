@@ -1,5 +1,7 @@
 package convert
 
+import "maps"
+
 // rule says what one kind of one API version has become.
 type rule struct {
 	to   string // apiVersion today
@@ -19,50 +21,72 @@ const (
 
 // rules returns what each old kind has become, by "apiVersion kind"; kind * stands for all others of the version.
 func rules() map[string]rule {
-	all := map[string]rule{
-		"extensions/v1beta1 Deployment":              {to: "apps/v1", gone: "1.16", fix: deploymentOfExtensions},
-		"extensions/v1beta1 DaemonSet":               {to: "apps/v1", gone: "1.16", fix: daemonSetOfExtensions},
-		"extensions/v1beta1 ReplicaSet":              {to: "apps/v1", gone: "1.16", fix: withDefaultSelector},
-		"extensions/v1beta1 Ingress":                 {to: "networking.k8s.io/v1", gone: "1.22", fix: ingress},
-		"extensions/v1beta1 NetworkPolicy":           {to: "networking.k8s.io/v1", gone: "1.16"},
-		"extensions/v1beta1 ThirdPartyResource":      {to: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition", gone: "1.8", fix: thirdPartyResource},
-		"extensions/v1beta1 HorizontalPodAutoscaler": {to: "autoscaling/v1", gone: "1.8", fix: autoscalerOfExtensions},
-		"extensions/v1beta1 Job":                     {to: "batch/v1", gone: "1.6", fix: jobOfExtensions},
-		"extensions/v1beta1 PodSecurityPolicy":       {gone: "1.25", fix: podSecurityPolicy},
-		"extensions/v1beta1 DeploymentRollback":      {instead: "rolling back is no API object: kubectl rollout undo --to-revision=N"},
-		"extensions/v1beta1 Scale":                   {to: "autoscaling/v1", gone: "1.16"},
+	all := workloadRules()
+	maps.Copy(all, otherRules())
+	same := func(group, gone, version string, kinds ...string) {
+		for _, k := range kinds {
+			all[group+"/"+version+" "+k] = rule{to: group + "/v1", gone: gone}
+		}
+	}
+	same("apps", "1.16", "v1beta2", "Deployment", "DaemonSet", "ReplicaSet", "StatefulSet", "ControllerRevision")
+	same("rbac.authorization.k8s.io", "1.22", "v1beta1", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+	same("storage.k8s.io", "1.22", "v1beta1", "StorageClass", "VolumeAttachment", "CSIDriver", "CSINode")
+	same("storage.k8s.io", "1.24", "v1alpha1", "VolumeAttachment", "CSIStorageCapacity")
+	same("storage.k8s.io", "1.27", "v1beta1", "CSIStorageCapacity")
+	same("scheduling.k8s.io", "1.22", "v1alpha1", "PriorityClass")
+	same("scheduling.k8s.io", "1.22", "v1beta1", "PriorityClass")
+	same("networking.k8s.io", "1.34", "v1alpha1", "IPAddress", "ServiceCIDR")
+	same("networking.k8s.io", "1.37", "v1beta1", "IPAddress", "ServiceCIDR")
+	same("admissionregistration.k8s.io", "1.38", "v1alpha1", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
+	same("admissionregistration.k8s.io", "1.40", "v1beta1", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
+	same("authorization.k8s.io", "1.22", "v1beta1", "SelfSubjectAccessReview", "SelfSubjectRulesReview")
+	return all
+}
 
-		"apps/v1alpha1 PetSet":            {to: "apps/v1", kind: "StatefulSet", gone: "1.5", fix: statefulSetOfBeta},
-		"apps/v1beta1 StatefulSet":        {to: "apps/v1", gone: "1.16", fix: statefulSetOfBeta},
-		"apps/v1beta1 Deployment":         {to: "apps/v1", gone: "1.16", fix: deploymentOfBeta},
-		"apps/v1beta1 ControllerRevision": {to: "apps/v1", gone: "1.16"},
-		"apps/v1beta1 DeploymentRollback": {instead: "rolling back is no API object: kubectl rollout undo --to-revision=N"},
-		"apps/v1beta1 Scale":              {to: "autoscaling/v1", gone: "1.16"},
-
-		"batch/v2alpha1 ScheduledJob": {to: "batch/v1", kind: "CronJob", gone: "1.8", fix: cronJobOfAlpha},
-		"batch/v2alpha1 CronJob":      {to: "batch/v1", gone: "1.21", fix: cronJobOfAlpha},
-		"batch/v2alpha1 Job":          {to: "batch/v1", gone: "1.5"},
-		"batch/v2alpha1 JobTemplate":  {instead: "a JobTemplate is no API object: put its template into a Job or a CronJob"},
-		"batch/v1beta1 CronJob":       {to: "batch/v1", gone: "1.25", fix: cronJob},
-
-		"policy/v1alpha1 PodDisruptionBudget": {to: "policy/v1", gone: "1.6", fix: disruptionBudget},
-		"policy/v1beta1 PodDisruptionBudget":  {to: "policy/v1", gone: "1.25", fix: disruptionBudget},
-		"policy/v1beta1 Eviction":             {to: "policy/v1", gone: "1.25"},
-		"policy/v1beta1 PodSecurityPolicy":    {gone: "1.25", fix: podSecurityPolicy},
-
-		"autoscaling/v2alpha1 HorizontalPodAutoscaler": {to: "autoscaling/v2", gone: "1.9", fix: autoscaler},
-		"autoscaling/v2beta1 HorizontalPodAutoscaler":  {to: "autoscaling/v2", gone: "1.25", fix: autoscaler},
-		"autoscaling/v2beta2 HorizontalPodAutoscaler":  {to: "autoscaling/v2", gone: "1.26", fix: autoscaler},
-
-		"networking.k8s.io/v1beta1 Ingress":      {to: "networking.k8s.io/v1", gone: "1.22", fix: ingress},
-		"networking.k8s.io/v1beta1 IngressClass": {to: "networking.k8s.io/v1", gone: "1.22"},
-		"networking.k8s.io/v1alpha1 ClusterCIDR": {instead: "ClusterCIDR was removed in Kubernetes 1.29 and has no successor: set --cluster-cidr of the controller manager"},
-
+// workloadRules is rules for what runs pods, and for what is about them.
+func workloadRules() map[string]rule {
+	return map[string]rule{
+		"extensions/v1beta1 Deployment":                          {to: "apps/v1", gone: "1.16", fix: deploymentOfExtensions},
+		"extensions/v1beta1 DaemonSet":                           {to: "apps/v1", gone: "1.16", fix: daemonSetOfExtensions},
+		"extensions/v1beta1 ReplicaSet":                          {to: "apps/v1", gone: "1.16", fix: withDefaultSelector},
+		"extensions/v1beta1 Ingress":                             {to: "networking.k8s.io/v1", gone: "1.22", fix: ingress},
+		"extensions/v1beta1 NetworkPolicy":                       {to: "networking.k8s.io/v1", gone: "1.16"},
+		"extensions/v1beta1 ThirdPartyResource":                  {to: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition", gone: "1.8", fix: thirdPartyResource},
+		"extensions/v1beta1 HorizontalPodAutoscaler":             {to: "autoscaling/v1", gone: "1.8", fix: autoscalerOfExtensions},
+		"extensions/v1beta1 Job":                                 {to: "batch/v1", gone: "1.6", fix: jobOfExtensions},
+		"extensions/v1beta1 PodSecurityPolicy":                   {gone: "1.25", fix: podSecurityPolicy},
+		"extensions/v1beta1 DeploymentRollback":                  {instead: "rolling back is no API object: kubectl rollout undo --to-revision=N"},
+		"extensions/v1beta1 Scale":                               {to: "autoscaling/v1", gone: "1.16"},
+		"apps/v1alpha1 PetSet":                                   {to: "apps/v1", kind: "StatefulSet", gone: "1.5", fix: statefulSetOfBeta},
+		"apps/v1beta1 StatefulSet":                               {to: "apps/v1", gone: "1.16", fix: statefulSetOfBeta},
+		"apps/v1beta1 Deployment":                                {to: "apps/v1", gone: "1.16", fix: deploymentOfBeta},
+		"apps/v1beta1 ControllerRevision":                        {to: "apps/v1", gone: "1.16"},
+		"apps/v1beta1 DeploymentRollback":                        {instead: "rolling back is no API object: kubectl rollout undo --to-revision=N"},
+		"apps/v1beta1 Scale":                                     {to: "autoscaling/v1", gone: "1.16"},
+		"batch/v2alpha1 ScheduledJob":                            {to: "batch/v1", kind: "CronJob", gone: "1.8", fix: cronJobOfAlpha},
+		"batch/v2alpha1 CronJob":                                 {to: "batch/v1", gone: "1.21", fix: cronJobOfAlpha},
+		"batch/v2alpha1 Job":                                     {to: "batch/v1", gone: "1.5"},
+		"batch/v2alpha1 JobTemplate":                             {instead: "a JobTemplate is no API object: put its template into a Job or a CronJob"},
+		"batch/v1beta1 CronJob":                                  {to: "batch/v1", gone: "1.25", fix: cronJob},
+		"policy/v1alpha1 PodDisruptionBudget":                    {to: "policy/v1", gone: "1.6", fix: disruptionBudget},
+		"policy/v1beta1 PodDisruptionBudget":                     {to: "policy/v1", gone: "1.25", fix: disruptionBudget},
+		"policy/v1beta1 Eviction":                                {to: "policy/v1", gone: "1.25"},
+		"policy/v1beta1 PodSecurityPolicy":                       {gone: "1.25", fix: podSecurityPolicy},
+		"autoscaling/v2alpha1 HorizontalPodAutoscaler":           {to: "autoscaling/v2", gone: "1.9", fix: autoscaler},
+		"autoscaling/v2beta1 HorizontalPodAutoscaler":            {to: "autoscaling/v2", gone: "1.25", fix: autoscaler},
+		"autoscaling/v2beta2 HorizontalPodAutoscaler":            {to: "autoscaling/v2", gone: "1.26", fix: autoscaler},
+		"networking.k8s.io/v1beta1 Ingress":                      {to: "networking.k8s.io/v1", gone: "1.22", fix: ingress},
+		"networking.k8s.io/v1beta1 IngressClass":                 {to: "networking.k8s.io/v1", gone: "1.22"},
+		"networking.k8s.io/v1alpha1 ClusterCIDR":                 {instead: "ClusterCIDR was removed in Kubernetes 1.29 and has no successor: set --cluster-cidr of the controller manager"},
 		"certificates.k8s.io/v1alpha1 CertificateSigningRequest": {to: "certificates.k8s.io/v1", gone: "1.8", fix: signingRequest},
 		"certificates.k8s.io/v1beta1 CertificateSigningRequest":  {to: "certificates.k8s.io/v1", gone: "1.22", fix: signingRequest},
+	}
+}
 
-		"apiextensions.k8s.io/v1beta1 CustomResourceDefinition": {to: "apiextensions.k8s.io/v1", gone: "1.22", fix: definition},
-
+// otherRules is rules for the rest.
+func otherRules() map[string]rule {
+	return map[string]rule{
+		"apiextensions.k8s.io/v1beta1 CustomResourceDefinition":                    {to: "apiextensions.k8s.io/v1", gone: "1.22", fix: definition},
 		"admissionregistration.k8s.io/v1beta1 ValidatingWebhookConfiguration":      {to: "admissionregistration.k8s.io/v1", gone: "1.22", fix: webhooks},
 		"admissionregistration.k8s.io/v1beta1 MutatingWebhookConfiguration":        {to: "admissionregistration.k8s.io/v1", gone: "1.22", fix: webhooks},
 		"admissionregistration.k8s.io/v1alpha1 ExternalAdmissionHookConfiguration": {to: "admissionregistration.k8s.io/v1", kind: "ValidatingWebhookConfiguration", gone: "1.9", fix: externalHooks},
@@ -104,22 +128,4 @@ func rules() map[string]rule {
 		"apiregistration.k8s.io/v1alpha1 APIService":                               {to: "apiregistration.k8s.io/v1", gone: "1.7"},
 		"apiregistration.k8s.io/v1beta1 APIService":                                {to: "apiregistration.k8s.io/v1", gone: "1.22"},
 	}
-	same := func(group, gone, version string, kinds ...string) {
-		for _, k := range kinds {
-			all[group+"/"+version+" "+k] = rule{to: group + "/v1", gone: gone}
-		}
-	}
-	same("apps", "1.16", "v1beta2", "Deployment", "DaemonSet", "ReplicaSet", "StatefulSet", "ControllerRevision")
-	same("rbac.authorization.k8s.io", "1.22", "v1beta1", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
-	same("storage.k8s.io", "1.22", "v1beta1", "StorageClass", "VolumeAttachment", "CSIDriver", "CSINode")
-	same("storage.k8s.io", "1.24", "v1alpha1", "VolumeAttachment", "CSIStorageCapacity")
-	same("storage.k8s.io", "1.27", "v1beta1", "CSIStorageCapacity")
-	same("scheduling.k8s.io", "1.22", "v1alpha1", "PriorityClass")
-	same("scheduling.k8s.io", "1.22", "v1beta1", "PriorityClass")
-	same("networking.k8s.io", "1.34", "v1alpha1", "IPAddress", "ServiceCIDR")
-	same("networking.k8s.io", "1.37", "v1beta1", "IPAddress", "ServiceCIDR")
-	same("admissionregistration.k8s.io", "1.38", "v1alpha1", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
-	same("admissionregistration.k8s.io", "1.40", "v1beta1", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
-	same("authorization.k8s.io", "1.22", "v1beta1", "SelfSubjectAccessReview", "SelfSubjectRulesReview")
-	return all
 }
