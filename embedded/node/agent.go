@@ -31,9 +31,9 @@ type Info struct {
 
 // agentHandler serves the control plane's requests, which come through the tunnel:
 //
-//	GET  /v1/images  []cluster.Image
-//	POST /v1/images  an archive in the body; the imported []cluster.Image
-//	GET  /v1/info    Info
+//	GET  /v1/images        []cluster.Image
+//	POST /v1/images        an archive in the body; the imported []cluster.Image
+//	GET  /v1/info          Info
 //	GET  /v1/certificates  []cluster.Certificate, the kubelet's
 //
 // Errors are plain text with a matching status. Other components add their own routes.
