@@ -22,6 +22,8 @@ func TestOneWriter(t *testing.T) {
 		"embedded/critest":                "temporary files of the suite, inside the node and its containers",
 		"embedded/node/credentials.go":    "a token on a tmpfs of the node, for as long as the node joins",
 		"embedded/controlplane/files.go":  "made anew at every start",
+		"embedded/controlplane/audit.go":  "made anew at every start",
+		"embedded/node/storage/loop":      "a program made anew at every start, inside the node",
 		"embedded/node/storage/driver":    "renames directories of volumes",
 		"cluster/pki/pki.go":              "renames a directory whose files are synced",
 		"cluster/host/down.go":            "renames a directory that is removed",
