@@ -5,6 +5,9 @@
 // Loop devices belong to the machine, not to a container: one that a killed node leaves would stay for ever. So every device is
 // attached with the kernel's autoclear flag, which detaches it when the last process closes it, and what needs a device keeps it
 // open: a pod, the agent ([Attach]), or the process that [Losetup] starts for the kubelet. All of them end with the node.
+//
+//	device, err := loop.Attach("/kl/volumes/pvc-1/disk") // device.Name() is /dev/loop7
+//	defer device.Close()                                 // detaches it, unless somebody else has it open
 package loop
 
 import (
