@@ -107,7 +107,7 @@ func (d *serviceDialer) endpoint(ctx context.Context, service *corev1.Service, p
 		}
 	}
 	if !known {
-		return "", fmt.Errorf("Service %s/%s has no port %s", service.Namespace, service.Name, port)
+		return "", fmt.Errorf("the Service %s/%s has no port %s", service.Namespace, service.Name, port)
 	}
 	slices, err := d.client.DiscoveryV1().EndpointSlices(service.Namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: discoveryv1.LabelServiceName + "=" + service.Name,
@@ -129,7 +129,7 @@ func (d *serviceDialer) endpoint(ctx context.Context, service *corev1.Service, p
 		}
 	}
 	if len(ready) == 0 {
-		return "", fmt.Errorf("Service %s/%s has no ready endpoint", service.Namespace, service.Name)
+		return "", fmt.Errorf("the Service %s/%s has no ready endpoint", service.Namespace, service.Name)
 	}
 	return ready[rand.IntN(len(ready))], nil
 }

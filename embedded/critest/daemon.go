@@ -69,7 +69,7 @@ func startDaemon(ctx context.Context, registry string) (*daemon, error) {
 	}
 	go func() { d.exited <- d.cmd.Wait() }()
 	if err := d.await(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("start containerd: %w", err), d.stop())
+		return nil, errors.Join(fmt.Errorf("start containerd: %w", err), d.stop(ctx))
 	}
 	return d, nil
 }
@@ -153,18 +153,18 @@ func ready(ctx context.Context) error {
 	return nil
 }
 
-// stop removes every pod, ends the daemon and removes all that it had.
-func (d *daemon) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+// stop removes every pod, ends the daemon and removes all that it had, also after ctx has ended.
+func (d *daemon) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	// What cannot be removed through a daemon that is broken goes with its processes, mounts and files.
 	_ = removePods(ctx)
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-d.exited:
+	case <-d.exited: //nolint:errcheck // how it ended does not matter
 	case <-ctx.Done():
 		_ = d.cmd.Process.Kill()
-		<-d.exited
+		<-d.exited //nolint:errcheck // how it ended does not matter
 	}
 	return d.remove()
 }
@@ -203,8 +203,8 @@ func (d *daemon) remove() error {
 }
 
 func hasHostPorts() bool {
-	return exec.Command("nft", append([]string{"list"}, hostPortTable()...)...).Run() == nil
-} //nolint:noctx // brief
+	return exec.Command("nft", append([]string{"list"}, hostPortTable()...)...).Run() == nil //nolint:noctx // brief
+}
 
 // hostPortTable is the table that the CNI plugin of host ports makes and leaves behind, as arguments of nft.
 func hostPortTable() []string { return []string{"table", "ip", "cni_hostport"} }

@@ -241,7 +241,7 @@ func addPause(r *registry, archive string) error {
 	files := map[string][]byte{}
 	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

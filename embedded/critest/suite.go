@@ -59,7 +59,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("serve images: %w", err)
 	}
-	defer stop()
+	defer stop() //nolint:errcheck // nothing is lost with it
 	framework.TestContext.RuntimeServiceAddr = "unix://" + socket()
 	framework.TestContext.ImageServiceAddr = "unix://" + socket()
 	framework.TestContext.RuntimeServiceTimeout = 5 * time.Minute
@@ -69,7 +69,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, d.stop(ctx)) }()
 	if err := os.Setenv("TMPDIR", filepath.Join(dataDir, "tmp")); err != nil {
 		return err
 	}
