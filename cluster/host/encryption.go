@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -126,7 +127,17 @@ func (h *Host) applyEncryption(ctx context.Context, l cluster.Layout, steps *rec
 	if err := r.adopt(); err != nil {
 		return err
 	}
-	return r.apply(ctx, config.Encrypted(r.spec.Encryption, want))
+	e := config.Encrypted(r.spec.Encryption, want)
+	if reflect.DeepEqual(e, r.spec.Encryption) {
+		c, _, err := encryption.Read(l)
+		if err != nil {
+			return err
+		}
+		if unfinished, err := r.unfinished(c); err != nil || !unfinished {
+			return err // nothing is asked for that is not so
+		}
+	}
+	return r.apply(ctx, e)
 }
 
 // Serving returns why a cluster's control plane cannot answer: it is off or paused.
