@@ -40,7 +40,7 @@ func TestRoles(t *testing.T) {
 		out  string // that stdout contains
 		err  string // that stderr contains
 	}{
-		{"no role", nil, 2, "", "the role is missing: one of control-plane, node, containerd, dns, prune-images, check, tour, version, kubectl\n"},
+		{"no role", nil, 2, "", "the role is missing: one of control-plane, node, containerd, dns, prune-images, losetup, check, tour, version, kubectl\n"},
 		{"unknown role", []string{"kubelet"}, 2, "", `unknown role "kubelet": want one of control-plane, `},
 		{"version", []string{"version"}, 0, version + "\n", ""},
 		{"control plane without a directory", []string{"control-plane"}, 1, "", "kl-engine control-plane: flag --dir is missing\n"},

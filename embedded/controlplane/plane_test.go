@@ -339,7 +339,7 @@ func checkPrivate(t *testing.T, l cluster.Layout) {
 		t.Error(err)
 	}
 	want := map[string][]string{
-		l.PrivateDir():    {"egress.sock", "etcd.sock", "peer.sock"},
+		l.PrivateDir():    {"egress.sock", "etcd.sock", "peer.sock", "serve.sock"},
 		l.TunnelDir("n1"): {filepath.Base(l.TunnelSocket("n1"))},
 		l.RunDir():        {filepath.Base(l.StatusSocket())},
 	}
