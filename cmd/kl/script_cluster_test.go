@@ -66,6 +66,14 @@ func removeLeftovers(t testing.TB, cluster string) {
 
 // removeClusters takes down all clusters of a KL_HOME and then removes it.
 func (h *harness) removeClusters(t testing.TB, home string, env []string) {
+	h.takeDown(t, home, env)
+	if err := removeTree(home); err != nil {
+		t.Errorf("clean up: %v", err)
+	}
+}
+
+// takeDown takes down all clusters of a KL_HOME and leaves no process of it.
+func (h *harness) takeDown(t testing.TB, home string, env []string) {
 	names, _ := filepath.Glob(filepath.Join(home, "clusters", "*"))
 	for _, path := range names {
 		cmd := exec.Command(filepath.Join(h.bin, "kl"), "down", "--name", filepath.Base(path))
@@ -75,9 +83,6 @@ func (h *harness) removeClusters(t testing.TB, home string, env []string) {
 		}
 	}
 	killProcessesOf(t, home)
-	if err := removeTree(home); err != nil {
-		t.Errorf("clean up: %v", err)
-	}
 }
 
 // killProcessesOf kills the processes on this machine that were started with a KL_HOME.

@@ -112,8 +112,11 @@ func newSoak(t *testing.T) *soak {
 		if t.Failed() {
 			showLogs(t, home)
 		}
-		h.removeClusters(t, home, []string{"KUBECONFIG=" + filepath.Join(home, "kubeconfig")})
-		s.unmount()
+		h.takeDown(t, home, []string{"KUBECONFIG=" + filepath.Join(home, "kubeconfig")})
+		s.unmount() // a directory that a file system is mounted on cannot be removed
+		if err := removeTree(home); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
 	})
 	return s
 }
