@@ -145,9 +145,13 @@ script: build ## run one script of testdata/script: make script NAME=two_nodes D
 	KL_DRIVER=$(DRIVER) KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 20m \
 		-run 'TestScript/^$(or $(NAME),$(error give a script: make script NAME=two_nodes))$$' $(E2EFLAGS) ./cmd/kl
 
-.PHONY: e2e
-e2e: build ## run the scripts of testdata/script with bin/kl; KL_DRIVER is the driver, kl chooses if it is empty
+.PHONY: e2e scripts kltest
+e2e: scripts kltest ## run the scripts of testdata/script with bin/kl, and kltest with it; KL_DRIVER is the driver, kl chooses if it is empty
+
+scripts: build
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 60m -run TestScript $(E2EFLAGS) ./cmd/kl
+
+kltest: build
 	KL_BINARY=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 10m ./cluster/kltest
 
 # The soak ends by itself: no round begins after SOAKTIME, and every wait has a limit.
