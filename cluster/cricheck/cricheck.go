@@ -7,21 +7,21 @@ package cricheck
 import (
 	"bufio"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"io"
-	"strings"
 	"time"
+
+	"github.com/klkube/kl/cluster/junit"
 )
 
 // Outcome is what became of a spec.
-type Outcome string
+type Outcome = junit.Outcome
 
 // The outcomes.
 const (
-	Passed  Outcome = "passed"
-	Failed  Outcome = "failed"
-	Skipped Outcome = "skipped"
+	Passed  = junit.Passed
+	Failed  = junit.Failed
+	Skipped = junit.Skipped
 )
 
 // Spec is what became of one spec of the suite.
@@ -78,59 +78,13 @@ func Read(in io.Reader, use func(Spec)) error {
 	}
 }
 
-type junitSuite struct {
-	XMLName  xml.Name    `xml:"testsuite"`
-	Name     string      `xml:"name,attr"`
-	Host     string      `xml:"hostname,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Skipped  int         `xml:"skipped,attr"`
-	Time     string      `xml:"time,attr"`
-	Started  string      `xml:"timestamp,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Name    string     `xml:"name,attr"`
-	Class   string     `xml:"classname,attr"`
-	Time    string     `xml:"time,attr"`
-	Failure *junitText `xml:"failure"`
-	Skipped *junitText `xml:"skipped"`
-	Output  string     `xml:"system-out,omitempty"`
-}
-
-type junitText struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 // WriteJUnit writes the report as a JUnit test suite, in the form that CI systems read.
 func (r *Report) WriteJUnit(w io.Writer) error {
-	suite := junitSuite{
-		Name: "kl cri check", Host: r.Node, Tests: len(r.Specs), Failures: r.Failed, Skipped: r.Skipped,
-		Time: seconds(r.Seconds), Started: r.Started.UTC().Format("2006-01-02T15:04:05"),
-	}
+	suite := junit.Suite{Name: "kl cri check", Host: r.Node, Started: r.Started, Seconds: r.Seconds}
 	for _, s := range r.Specs {
-		c := junitCase{Name: s.Name, Class: "kl.cri", Time: seconds(s.Seconds), Output: s.Log}
-		switch s.Outcome {
-		case Failed:
-			first, _, _ := strings.Cut(s.Reason, "\n")
-			c.Failure = &junitText{Message: first, Text: s.Reason}
-		case Skipped:
-			c.Skipped = &junitText{Message: s.Reason}
-		}
-		suite.Cases = append(suite.Cases, c)
+		suite.Cases = append(suite.Cases, junit.Case{
+			Name: s.Name, Class: "kl.cri", Seconds: s.Seconds, Outcome: s.Outcome, Reason: s.Reason, Output: s.Log,
+		})
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(suite); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return junit.Write(w, suite)
 }
-
-func seconds(s float64) string { return fmt.Sprintf("%.1f", s) }

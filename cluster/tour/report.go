@@ -1,21 +1,22 @@
 package tour
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/klkube/kl/cluster/junit"
 )
 
 // Outcome is how a scenario ended.
-type Outcome string
+type Outcome = junit.Outcome
 
 // Outcomes of scenarios.
 const (
-	Passed  Outcome = "passed"
-	Failed  Outcome = "failed"  // a check did not hold, or the scenario could not be run
-	Skipped Outcome = "skipped" // the cluster lacks what the scenario needs
+	Passed  = junit.Passed
+	Failed  = junit.Failed  // a check did not hold, or the scenario could not be run
+	Skipped = junit.Skipped // the cluster lacks what the scenario needs
 )
 
 // Report is what a run of several scenarios found.
@@ -66,60 +67,16 @@ func (r *Report) count() {
 	}
 }
 
-type junitSuite struct {
-	XMLName  xml.Name    `xml:"testsuite"`
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Skipped  int         `xml:"skipped,attr"`
-	Time     string      `xml:"time,attr"`
-	Started  string      `xml:"timestamp,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Name    string     `xml:"name,attr"`
-	Class   string     `xml:"classname,attr"`
-	Time    string     `xml:"time,attr"`
-	Failure *junitText `xml:"failure"`
-	Skipped *junitText `xml:"skipped"`
-	Output  string     `xml:"system-out,omitempty"`
-}
-
-type junitText struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 // WriteJUnit writes the report as a JUnit test suite, a test case for each scenario, in the form that CI systems read.
 func (r *Report) WriteJUnit(w io.Writer) error {
-	suite := junitSuite{
-		Name: "kl tour", Tests: len(r.Scenarios), Failures: r.Failed, Skipped: r.Skipped,
-		Time: seconds(r.Seconds), Started: r.Started.UTC().Format("2006-01-02T15:04:05"),
-	}
+	suite := junit.Suite{Name: "kl tour", Started: r.Started, Seconds: r.Seconds}
 	for _, s := range r.Scenarios {
-		c := junitCase{Name: s.Name, Class: "kl.tour", Time: seconds(s.Seconds), Output: transcript(s)}
-		switch s.Outcome {
-		case Failed:
-			c.Failure = &junitText{Message: firstLine(s.Reason), Text: s.Reason}
-		case Skipped:
-			c.Skipped = &junitText{Message: s.Reason}
-		}
-		suite.Cases = append(suite.Cases, c)
+		suite.Cases = append(suite.Cases, junit.Case{
+			Name: s.Name, Class: "kl.tour", Seconds: s.Seconds, Outcome: s.Outcome, Reason: s.Reason, Output: transcript(s),
+		})
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(suite); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return junit.Write(w, suite)
 }
-
-func seconds(s float64) string { return fmt.Sprintf("%.1f", s) }
 
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
