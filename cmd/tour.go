@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -231,14 +230,11 @@ func tourTarget(e *env, t observe.Target, image string) (tour.Target, error) {
 		target.Programs = tour.ImagePrograms(image)
 	}
 	if t.Layout == nil {
-		program, err := exec.LookPath("kubectl")
+		argv, err := foreignKubectl(t)
 		if err != nil {
-			return target, errors.New("a cluster that is not kl's needs kubectl in PATH")
+			return target, err
 		}
-		target.Kubectl = []string{program, "--context", t.Context}
-		if t.Kubeconfig != "" {
-			target.Kubectl = append(target.Kubectl, "--kubeconfig", t.Kubeconfig)
-		}
+		target.Kubectl = argv
 		if image == "" {
 			target.Programs = tour.Programs{}
 		}

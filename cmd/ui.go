@@ -132,15 +132,24 @@ func kubectlCmd(ctx context.Context, t observe.Target, args []string) (*exec.Cmd
 		}
 		return exec.CommandContext(ctx, self, append([]string{"kubectl", "--name", t.Name}, args...)...), nil
 	}
+	argv, err := foreignKubectl(t)
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, argv[0], append(argv[1:], args...)...), nil
+}
+
+// foreignKubectl is the machine's kubectl for a cluster that is not kl's, with the flags that lead there.
+func foreignKubectl(t observe.Target) ([]string, error) {
 	program, err := exec.LookPath("kubectl")
 	if err != nil {
 		return nil, errors.New("a cluster that is not kl's needs kubectl in PATH")
 	}
-	flags := []string{"--context", t.Context}
+	argv := []string{program, "--context", t.Context}
 	if t.Kubeconfig != "" {
-		flags = append(flags, "--kubeconfig", t.Kubeconfig)
+		argv = append(argv, "--kubeconfig", t.Kubeconfig)
 	}
-	return exec.CommandContext(ctx, program, append(flags, args...)...), nil
+	return argv, nil
 }
 
 // uiFlags are the flags of kl ui.
