@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/charmbracelet/bubbles/spinner"
 	tea "github.com/charmbracelet/bubbletea"
@@ -72,7 +71,6 @@ type tourBlock struct {
 	waiting  string
 	part, of int // of a rollout; of is 0 without one
 	checks   []tour.Check
-	elapsed  time.Duration
 }
 
 // tourLinesKept is how many lines of output are shown.
@@ -140,7 +138,7 @@ func (m *tourModel) block(s *tour.Scenario) *tourBlock {
 var progressOf = regexp.MustCompile(`(\d+) (?:out )?of (\d+)`)
 
 func (b *tourBlock) take(e tour.Event) {
-	b.step, b.elapsed = max(b.step, e.Step), e.Elapsed
+	b.step = max(b.step, e.Step)
 	switch e.Kind {
 	case tour.StepStarted:
 		if e.Text != "" {

@@ -65,25 +65,39 @@ func items(list string) string { return strings.TrimSuffix(strings.TrimPrefix(li
 
 // values are the values of given, and where saved ones are added.
 func (s *Scenario) values(cluster string, p Programs) (map[string]string, error) {
+	values := map[string]string{
+		"NS": s.Namespace(), "CLUSTER": cluster, "IMAGE": p.Image, "COMMAND": p.Command, "MOUNTS": p.Mounts, "VOLUMES": p.Volumes,
+		"MOUNT": items(p.Mounts), "VOLUME": items(p.Volumes),
+	}
+	usesTLS := false
+	err := s.EachFile(func(_, text string) error {
+		usesTLS = usesTLS || strings.Contains(text, "${TLS_")
+		return nil
+	})
+	if err == nil && usesTLS { // RSA keys cost a noticeable time
+		err = s.addCertificate(values)
+	}
+	return values, err
+}
+
+// addCertificate adds a certificate for the Services of the scenario, its key and its authority.
+func (s *Scenario) addCertificate(values map[string]string) error {
 	ns := s.Namespace()
 	names := []string{"*." + ns + ".svc", "*." + ns + ".svc.cluster.local"}
 	// One file holds the certificate and the authority that signed it.
 	chain, key, err := cert.GenerateSelfSignedCertKey(ns+".svc", nil, names)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate: %w", err)
+		return fmt.Errorf("make a certificate: %w", err)
 	}
 	certs, err := cert.ParseCertsPEM(chain)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate: %w", err)
+		return fmt.Errorf("make a certificate: %w", err)
 	}
 	ca, err := cert.EncodeCertificates(certs[len(certs)-1])
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate: %w", err)
+		return fmt.Errorf("make a certificate: %w", err)
 	}
 	b64 := base64.StdEncoding.EncodeToString
-	return map[string]string{
-		"NS": ns, "CLUSTER": cluster, "IMAGE": p.Image, "COMMAND": p.Command, "MOUNTS": p.Mounts, "VOLUMES": p.Volumes,
-		"MOUNT": items(p.Mounts), "VOLUME": items(p.Volumes),
-		"TLS_CA": b64(ca), "TLS_CERT": b64(chain), "TLS_KEY": b64(key),
-	}, nil
+	values["TLS_CA"], values["TLS_CERT"], values["TLS_KEY"] = b64(ca), b64(chain), b64(key)
+	return nil
 }

@@ -47,9 +47,8 @@ type Event struct {
 	Scenario *Scenario
 	Step     int // counted from 1
 	Text     string
-	Check    Check         // with Checked
-	Elapsed  time.Duration // of the step so far
-	Result   *Result       // with ScenarioEnded
+	Check    Check   // with Checked
+	Result   *Result // with ScenarioEnded
 }
 
 // Runner runs scenarios on one cluster.

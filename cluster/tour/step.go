@@ -24,7 +24,7 @@ func (r *run) step(ctx context.Context, number int, s *Step) (StepResult, error)
 	began := time.Now()
 	result := StepResult{Say: strings.TrimSpace(expand(s.Say, r.values)), Command: strings.TrimSpace(expand(s.Run, r.values))}
 	event := func(kind Kind, text string) Event {
-		return Event{Kind: kind, Scenario: r.s, Step: number, Text: text, Elapsed: time.Since(began)}
+		return Event{Kind: kind, Scenario: r.s, Step: number, Text: text}
 	}
 	r.observe(event(StepStarted, result.Say))
 	if result.Command == "" {

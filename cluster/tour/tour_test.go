@@ -340,3 +340,19 @@ func TestItems(t *testing.T) {
 		}
 	}
 }
+
+// A certificate is made for scenarios that use one, and no others.
+func TestCertificate(t *testing.T) {
+	const steps = "title: T\nsteps: [{run: 'true', prints: x}]\n"
+	for text, want := range map[string]bool{"cert: ${TLS_CERT}": true, "cert: none": false} {
+		values, err := mustLoad(t, "tls", steps, "secret.yaml", text).values("kl", NodePrograms())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"TLS_CA", "TLS_CERT", "TLS_KEY"} {
+			if got := values[name] != ""; got != want {
+				t.Errorf("%q: %s is there: %t", text, name, got)
+			}
+		}
+	}
+}
