@@ -8,6 +8,8 @@ package tourtest
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"regexp"
 	"strings"
 	"sync"
@@ -107,4 +109,19 @@ func (r *Run) Stop() error {
 		r.t.Errorf("the program took %s to stop", took)
 	}
 	return err
+}
+
+// Do sends a request and returns the status and the body of the answer.
+func Do(t testing.TB, r *http.Request) (status int, body string) {
+	t.Helper()
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(data)
 }

@@ -2,7 +2,6 @@ package traffic_test
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -40,16 +39,7 @@ func fetch(t *testing.T, url string, header ...string) (status int, body string)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(data)
+	return tourtest.Do(t, r)
 }
 
 func TestGetFromServer(t *testing.T) {
