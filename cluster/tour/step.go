@@ -21,7 +21,6 @@ const (
 
 // step runs a step until its checks hold or its time is up.
 func (r *run) step(ctx context.Context, number int, s *Step) (StepResult, error) {
-	began := time.Now()
 	result := StepResult{Say: strings.TrimSpace(expand(s.Say, r.values)), Command: strings.TrimSpace(expand(s.Run, r.values))}
 	event := func(kind Kind, text string) Event {
 		return Event{Kind: kind, Scenario: r.s, Step: number, Text: text}
@@ -35,7 +34,7 @@ func (r *run) step(ctx context.Context, number int, s *Step) (StepResult, error)
 			return result, err
 		}
 	}
-	began = time.Now()
+	began := time.Now()
 	r.observe(event(CommandStarted, result.Command))
 	output := func(line string) { r.observe(event(OutputLine, line)) }
 	o, err := r.attempts(ctx, s, result.Command, &result.Checks, output, func(seen string) { r.observe(event(Waiting, seen)) })
