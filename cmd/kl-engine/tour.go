@@ -10,6 +10,7 @@ import (
 
 	"github.com/klkube/kl/embedded/tour"
 	"github.com/klkube/kl/embedded/tour/audit"
+	"github.com/klkube/kl/embedded/tour/csr"
 	"github.com/klkube/kl/embedded/tour/extender"
 	"github.com/klkube/kl/embedded/tour/kms"
 	"github.com/klkube/kl/embedded/tour/notes"
@@ -34,6 +35,6 @@ func tourPrograms() []tour.Program {
 	return []tour.Program{
 		traffic.Serve(), traffic.Get(), traffic.Load(),
 		resources.Burn(), resources.Grow(), resources.Keep(), resources.Fill(), notes.APIServer(),
-		webhook.Webhook(), extender.Extender(), audit.Sink(), kms.Plugin(),
+		webhook.Webhook(), extender.Extender(), audit.Sink(), kms.Plugin(), csr.Request(),
 	}
 }
