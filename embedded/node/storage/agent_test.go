@@ -17,13 +17,14 @@ func TestErrorsTravel(t *testing.T) {
 	defer server.Close()
 	agent := Agent{Node: server.Listener.Addr().String(), Transport: server.Client().Transport}
 	other := errors.New("no space left on device")
-	for _, answer = range []error{ErrInUse, ErrGone, ErrInvalid, other} {
+	known := []error{ErrInUse, ErrGone, ErrInvalid, ErrExists, ErrCopying, ErrNoSpace}
+	for _, answer = range append(known, other) {
 		err := agent.Delete(t.Context(), NodeLocal, "pvc-1")
 		var refused *AgentError
 		if !errors.As(err, &refused) || refused.Node != agent.Node || refused.Text != answer.Error() {
 			t.Errorf("error is %v, want %v of the node", err, answer)
 		}
-		for _, known := range []error{ErrInUse, ErrGone, ErrInvalid} {
+		for _, known := range known {
 			if got, want := errors.Is(err, known), errors.Is(answer, known); got != want {
 				t.Errorf("%v is %v: %v, want %v", err, known, got, want)
 			}

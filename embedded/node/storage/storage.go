@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"regexp"
 	"strconv"
+	"time"
 )
 
 // Names of the driver and of its objects in the API.
@@ -48,8 +49,38 @@ type Volume struct {
 	Block bool `json:"block,omitempty"`
 	// Mode is the permission bits of a new volume's directory, which belongs to root. Zero is DefaultMode.
 	Mode fs.FileMode `json:"mode,omitempty"`
+	// Source is whose data a new volume begins with; nil for an empty one.
+	Source *Source `json:"source,omitempty"`
 	// Limit is set by the node: whether more than Size can be written.
 	Limit Limit `json:"limit"`
+}
+
+// Source is what a new volume is a copy of: a snapshot or a volume of the same node, or of the tree that all nodes mount.
+type Source struct {
+	Kind     Kind   `json:"kind"`
+	Snapshot string `json:"snapshot,omitempty"` // its ID
+	Volume   string `json:"volume,omitempty"`   // its ID, if Snapshot is empty
+}
+
+func (s Source) String() string {
+	if s.Snapshot != "" {
+		return string(s.Kind) + " snapshot " + s.Snapshot
+	}
+	return string(s.Kind) + " volume " + s.Volume
+}
+
+// Snapshot is a copy of a volume's data that nobody changes.
+type Snapshot struct {
+	Kind    Kind      `json:"kind"`
+	ID      string    `json:"id"`
+	Volume  string    `json:"volume"` // the ID of the volume that was copied
+	Size    int64     `json:"size"`   // of that volume, in bytes
+	Block   bool      `json:"block,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	// Ready is false while the data is still being copied. All else but ID, Kind and Volume is unknown then.
+	Ready bool `json:"ready"`
+	// Changed is what pods wrote to whenever it was copied, a name or more: it may hold some of the old and some of the new data.
+	Changed []string `json:"changed,omitempty"`
 }
 
 // Limit is whether the file system enforces the size of volumes.
@@ -87,11 +118,20 @@ type Disk struct {
 	Capacity int64  `json:"capacity"` // bytes
 }
 
-// ErrInUse is returned when a volume or the files of a disk cannot be deleted because a pod of the node has it mounted.
-var ErrInUse = errors.New("still mounted by a pod")
+// ErrInUse is returned when something cannot be deleted because a pod of the node has it mounted, or because it is being copied.
+var ErrInUse = errors.New("still mounted by a pod, or being copied")
 
-// ErrGone is returned for a volume or disk that the node does not have.
-var ErrGone = errors.New("there is no such volume")
+// ErrGone is returned for a volume, snapshot or disk that the node does not have.
+var ErrGone = errors.New("there is no such volume, snapshot or disk")
+
+// ErrExists is returned for a snapshot whose ID another volume's snapshot has.
+var ErrExists = errors.New("exists already")
+
+// ErrCopying is returned for a new volume whose data is still being copied. The copy goes on: ask again.
+var ErrCopying = errors.New("still being copied")
+
+// ErrNoSpace is returned when there is no room for a copy.
+var ErrNoSpace = errors.New("no space left for the copy")
 
 // ErrInvalid is returned for a request that can never succeed.
 var ErrInvalid = errors.New("invalid volume")

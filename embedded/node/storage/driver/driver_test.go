@@ -42,7 +42,8 @@ func (q *fakeQuota) Forget(dir string) error {
 
 // volumeOf returns the volume of a data directory, also while it is being created.
 func volumeOf(dir string) string {
-	return strings.TrimPrefix(filepath.Base(filepath.Dir(dir)), newPrefix)
+	id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(filepath.Dir(dir)), newPrefix), "@")
+	return id
 }
 
 func (q *fakeQuota) Used(string) (int64, bool) { return 0, false }
@@ -207,7 +208,7 @@ func TestInterrupted(t *testing.T) {
 	if err := s.sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Put(storage.Volume{ID: "b", Size: 1})
+	got, err := s.Put(t.Context(), storage.Volume{ID: "b", Size: 1}, nil)
 	if err != nil || got.Limit.Enforced || got.Limit.Reason != "none" {
 		t.Errorf("volume is %+v, %v", got, err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/klkube/kl/embedded/node/storage"
 )
 
-// maxBody is more bytes than a Volume has as JSON.
+// maxBody is more bytes than a Volume or a Snapshot has as JSON.
 const maxBody = 1 << 16
 
 // Handler serves the requests of storage.Agent.
@@ -32,8 +32,12 @@ func (s *Server) Handler() http.Handler {
 		}
 		v.ID = r.PathValue("id")
 		store, err := s.store(r.PathValue("kind"))
+		var from *Store
+		if err == nil && v.Source != nil {
+			from, err = s.store(string(v.Source.Kind))
+		}
 		if err == nil {
-			v, err = store.Put(v)
+			v, err = store.Put(r.Context(), v, from)
 		}
 		s.answer(w, r, v, err)
 	})
@@ -47,7 +51,38 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("DELETE "+storage.FilesPath, func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, nil, s.Disks.Clean(r.Context(), r.PathValue("name")))
 	})
+	s.handleSnapshots(mux)
 	return mux
+}
+
+func (s *Server) handleSnapshots(mux *http.ServeMux) {
+	mux.HandleFunc("PUT "+storage.SnapshotPath, func(w http.ResponseWriter, r *http.Request) {
+		var snapshot storage.Snapshot
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&snapshot); err != nil {
+			s.answer(w, r, nil, fmt.Errorf("%w: %w", storage.ErrInvalid, err))
+			return
+		}
+		store, err := s.store(r.PathValue("kind"))
+		if err == nil {
+			snapshot, err = store.PutSnapshot(r.Context(), r.PathValue("id"), snapshot.Volume)
+		}
+		s.answer(w, r, snapshot, err)
+	})
+	mux.HandleFunc("DELETE "+storage.SnapshotPath, func(w http.ResponseWriter, r *http.Request) {
+		store, err := s.store(r.PathValue("kind"))
+		if err == nil {
+			err = store.DeleteSnapshot(r.Context(), r.PathValue("id"))
+		}
+		s.answer(w, r, nil, err)
+	})
+	mux.HandleFunc("GET "+storage.SnapshotsPath, func(w http.ResponseWriter, r *http.Request) {
+		var list []storage.Snapshot
+		store, err := s.store(r.PathValue("kind"))
+		if err == nil {
+			list, err = store.Snapshots()
+		}
+		s.answer(w, r, list, err)
+	})
 }
 
 func (s *Server) stores() map[storage.Kind]*Store {

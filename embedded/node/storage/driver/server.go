@@ -80,10 +80,14 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		defer server.grpc.Stop()
 		group.Go(func() error { return server.grpc.Serve(l) })
 	}
+	for _, store := range s.stores() {
+		store.copies.open()
+		defer store.copies.close()
+	}
 	group.Go(func() error {
 		for _, store := range s.stores() {
 			if err := store.sweep(ctx); err != nil && ctx.Err() == nil {
-				s.Logger.WarnContext(ctx, "cannot finish deleting volumes", "dir", store.Dir, "err", err)
+				s.Logger.WarnContext(ctx, "cannot remove what an earlier run left", "dir", store.Dir, "err", err)
 			}
 		}
 		<-ctx.Done()

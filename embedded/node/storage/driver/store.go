@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -38,7 +39,8 @@ type Store struct {
 	// Mount is set if Dir must be a mount point: the error if it is not, with what to do.
 	Mount string
 
-	mu sync.Mutex // held while volumes are created or renamed
+	mu     sync.Mutex // held while volumes are created or renamed, but not while data is copied
+	copies copies
 }
 
 const (
@@ -49,10 +51,15 @@ const (
 	oldPrefix  = ".deleted-"
 )
 
-// record is volume.json.
+// record is volume.json, of a volume or a snapshot.
 type record struct {
 	Size  int64 `json:"size"`
 	Block bool  `json:"block,omitempty"`
+
+	// Of a snapshot: see storage.Snapshot.
+	Volume  string    `json:"volume,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Changed []string  `json:"changed,omitempty"`
 }
 
 // ready creates Dir, or returns why it is not available.
@@ -70,8 +77,8 @@ func (s *Store) ready() error {
 	return nil
 }
 
-// Put creates or grows a volume: see storage.Agent.
-func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
+// Put creates or grows a volume: see storage.Agent. from has the volume's Source, if it has one.
+func (s *Store) Put(ctx context.Context, v storage.Volume, from *Store) (storage.Volume, error) {
 	if err := storage.CheckID(v.ID); err != nil {
 		return storage.Volume{}, err
 	}
@@ -80,6 +87,11 @@ func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
 	}
 	if err := s.ready(); err != nil {
 		return storage.Volume{}, err
+	}
+	if v.Source != nil {
+		if err := s.putCopy(ctx, v, from); err != nil {
+			return storage.Volume{}, err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,41 +108,50 @@ func (s *Store) Put(v storage.Volume) (storage.Volume, error) {
 	if err != nil || have.Size >= v.Size {
 		return have, err
 	}
-	dir := filepath.Join(s.Dir, v.ID)
-	switch {
-	case have.Block:
-		if err := growImage(s.image(v.ID), v.Size); err != nil {
-			return storage.Volume{}, fmt.Errorf("grow volume: %w", err)
-		}
-	case have.Limit.Enforced:
-		if err := s.Quota.Limit(filepath.Join(dir, dataDir), v.Size); err != nil {
-			return storage.Volume{}, err
-		}
-	}
-	if err := writeRecord(dir, record{v.Size, have.Block}); err != nil {
+	if err := s.grow(have, v.Size); err != nil {
 		return storage.Volume{}, fmt.Errorf("grow volume: %w", err)
 	}
 	return s.Volume(v.ID)
 }
 
+// putCopy makes a volume with a Source, unless it exists.
+func (s *Store) putCopy(ctx context.Context, v storage.Volume, from *Store) error {
+	_, err := s.Volume(v.ID)
+	if !errors.Is(err, storage.ErrGone) {
+		return err
+	}
+	err = s.copies.run(ctx, filepath.Join(s.Dir, v.ID), v.Source.String(), func(ctx context.Context) error {
+		return s.copyVolume(ctx, v, from)
+	})
+	if errors.Is(err, fs.ErrExist) { // another node was faster
+		return nil
+	}
+	return err
+}
+
+// grow makes a volume larger.
+func (s *Store) grow(v storage.Volume, size int64) error {
+	switch {
+	case v.Block:
+		if err := growImage(s.image(v.ID), size); err != nil {
+			return err
+		}
+	case v.Limit.Enforced:
+		if err := s.Quota.Limit(s.data(v.ID), size); err != nil {
+			return err
+		}
+	}
+	return writeRecord(filepath.Join(s.Dir, v.ID), record{Size: size, Block: v.Block})
+}
+
 func (s *Store) make(v storage.Volume) error {
-	temp := filepath.Join(s.Dir, newPrefix+v.ID)
-	err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o711))
-	if err == nil && v.Block {
-		err = makeImage(filepath.Join(temp, imageFile), v.Size)
-	} else if err == nil {
-		err = s.makeData(filepath.Join(temp, dataDir), v)
-	}
-	if err == nil {
-		err = writeRecord(temp, record{v.Size, v.Block})
-	}
-	if err == nil {
-		err = os.Rename(temp, filepath.Join(s.Dir, v.ID))
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(temp))
-	}
-	return nil
+	return s.build(filepath.Join(s.Dir, v.ID), func(temp string) (record, error) {
+		r := record{Size: v.Size, Block: v.Block}
+		if v.Block {
+			return r, makeImage(filepath.Join(temp, imageFile), v.Size)
+		}
+		return r, s.makeData(filepath.Join(temp, dataDir), v)
+	})
 }
 
 // makeData creates the directory that pods see.
@@ -153,13 +174,17 @@ func writeRecord(dir string, r record) error {
 	return statefile.Write(filepath.Join(dir, recordFile), text, 0o600)
 }
 
+// readRecord returns the record of a volume or snapshot; the error is fs.ErrNotExist if there is none.
+func readRecord(dir string) (r record, err error) {
+	return r, statefile.ReadJSON(filepath.Join(dir, recordFile), &r)
+}
+
 // Volume returns a volume; the error is ErrGone if there is none.
 func (s *Store) Volume(id string) (storage.Volume, error) {
 	if err := storage.CheckID(id); err != nil {
 		return storage.Volume{}, err
 	}
-	var r record
-	err := statefile.ReadJSON(filepath.Join(s.Dir, id, recordFile), &r)
+	r, err := readRecord(filepath.Join(s.Dir, id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return storage.Volume{}, fmt.Errorf("%w: %s", storage.ErrGone, id)
 	}
@@ -195,6 +220,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
+	s.copies.cancel(filepath.Join(s.Dir, id))
 	old, err := s.retire(id)
 	if err != nil || old == "" {
 		return err
@@ -207,11 +233,16 @@ func (s *Store) retire(id string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	dir, old := filepath.Join(s.Dir, id), filepath.Join(s.Dir, oldPrefix+id)
-	if _, err := os.Lstat(dir); err == nil {
+	lock, err := lockDir(dir, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		defer lock.Close()
 		if err := s.release(id); err != nil {
 			return "", err
 		}
 		return old, os.Rename(dir, old)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
 	}
 	if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -234,21 +265,6 @@ func (s *Store) release(id string) error {
 		return errors.Join(err, storage.ErrInUse)
 	}
 	return s.Quota.Forget(s.data(id))
-}
-
-// sweep finishes removals that were interrupted when the node stopped.
-func (s *Store) sweep(ctx context.Context) error {
-	entries, err := os.ReadDir(s.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	errs := []error{err}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), oldPrefix) {
-			errs = append(errs, removeAll(ctx, filepath.Join(s.Dir, e.Name())))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // removeAll is os.RemoveAll that stops between entries when ctx is done.

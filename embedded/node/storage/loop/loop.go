@@ -55,6 +55,15 @@ func Attached(path string) (bool, error) {
 	return len(devices) > 0, errors.Join(err, closeAll(devices))
 }
 
+// Flush writes to a file what was written to its devices and is not in the file yet.
+func Flush(path string) error {
+	devices, err := attached(path)
+	for _, d := range devices {
+		err = errors.Join(err, d.Sync())
+	}
+	return errors.Join(err, closeAll(devices))
+}
+
 // Grow makes the devices of a file as large as it is now.
 func Grow(path string) error {
 	devices, err := attached(path)
