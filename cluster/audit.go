@@ -19,8 +19,3 @@ type AuditWebhook struct {
 
 // Enabled reports whether there is a webhook.
 func (w AuditWebhook) Enabled() bool { return w != AuditWebhook{} }
-
-// Files are the fields that name files.
-func (a *Audit) Files() map[string]*string {
-	return map[string]*string{"audit.policy": &a.Policy, "audit.webhook.ca": &a.Webhook.CA, "audit.webhook.kubeconfig": &a.Webhook.Kubeconfig}
-}

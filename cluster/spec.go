@@ -220,3 +220,11 @@ func (s Spec) Forwarded() []Port {
 	}
 	return ports
 }
+
+// Files are the fields that hold the path of a file or, in several lines, its content; by their path in kl.yaml.
+func (s *Spec) Files() map[string]*string {
+	return map[string]*string{
+		"audit.policy": &s.Audit.Policy, "audit.webhook.ca": &s.Audit.Webhook.CA, "audit.webhook.kubeconfig": &s.Audit.Webhook.Kubeconfig,
+		"kubernetes.schedulerConfig": &s.Kubernetes.Scheduler,
+	}
+}

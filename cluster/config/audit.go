@@ -11,10 +11,6 @@ import (
 )
 
 func (v *validator) audit(s cluster.Spec) {
-	files := s.Audit.Files()
-	for _, path := range sortedKeys(files) {
-		v.file(path, *files[path])
-	}
 	flags := s.Kubernetes.ExtraArgs[string(cluster.KubeAPIServer)]
 	clash := func(flag, field string, set bool) {
 		if _, ok := flags[flag]; ok && set {

@@ -193,7 +193,7 @@ func TestLocate(t *testing.T) {
 	if !errors.As(err, &refused) {
 		t.Fatalf("a change of the size: %v", err)
 	}
-	if got, want := refused.Locate("kl.yaml", data).Error(), `kl.yaml:5:5: nodes[0].cpus: cannot change from "2" to ""`; !strings.HasPrefix(got, want) {
+	if got, want := refused.Locate("kl.yaml", data).Error(), `kl.yaml:5:5: nodes[0].cpus: cannot change from "2" to none`; !strings.HasPrefix(got, want) {
 		t.Errorf("%s\nwant %s…", got, want)
 	}
 }

@@ -68,8 +68,7 @@ func scalar(n *yaml.Node) any {
 
 // files makes the paths of files absolute, from the directory of the file that names them.
 func (w *walker) files(s *cluster.Spec) {
-	fields := s.Audit.Files()
-	fields["kubernetes.schedulerConfig"] = &s.Kubernetes.Scheduler
+	fields := s.Files()
 	for _, path := range sortedKeys(fields) {
 		w.fileAt(path, fields[path])
 	}

@@ -34,7 +34,6 @@ func (v *validator) kubernetes(s cluster.Spec) {
 		v.maxPods("kubernetes.kubeletPatch.maxPods", k.KubeletPatch["maxPods"])
 		v.maxPods("kubernetes.extraArgs.kubelet.max-pods", k.ExtraArgs[string(cluster.Kubelet)]["max-pods"])
 	}
-	v.file("kubernetes.schedulerConfig", k.Scheduler)
 }
 
 // extraArg refuses flags that take away what kl sets.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // Effect is what a change costs a running cluster.
@@ -30,8 +31,10 @@ type Change struct {
 	Effect Effect
 }
 
+// String is one line. Long values, such as the content of files, are cut.
 func (c Change) String() string {
-	return fmt.Sprintf("%s: %s → %s (%s)", c.Path, c.Old, c.New, c.Effect)
+	const size = 100
+	return fmt.Sprintf("%s: %s → %s (%s)", c.Path, statefile.Shorten(c.Old, size), statefile.Shorten(c.New, size), c.Effect)
 }
 
 // Plan lists what brings a cluster from one Spec to another. The error is a [Problems] that names every change that
@@ -69,7 +72,8 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 	note("ephemeral", old.Ephemeral, new.Ephemeral, EffectControlPlane)
 	note("disable", old.Disable, new.Disable, EffectRestart)
 	note("containerd", old.Containerd, new.Containerd, EffectNodeRestart)
-	note("audit", old.Audit, new.Audit, EffectControlPlane)
+	note("audit.policy", old.Audit.Policy, new.Audit.Policy, EffectControlPlane)
+	note("audit.webhook", old.Audit.Webhook, new.Audit.Webhook, EffectControlPlane)
 	planKubernetes(old.Kubernetes, new.Kubernetes, note)
 	planNodes(old.Nodes, new.Nodes, note, refuse)
 	if len(refused) > 0 {
@@ -133,7 +137,7 @@ func text(v any) string {
 		return fmt.Sprint(v)
 	}
 	switch s := string(b); s {
-	case "null", "{}", "[]":
+	case "null", "{}", "[]", `""`:
 		return "none"
 	default:
 		return s

@@ -59,6 +59,10 @@ func validate(s cluster.Spec, m Machine, w *walker) Problems {
 	v.kubernetes(s)
 	v.encryption(s.Encryption)
 	v.audit(s)
+	files := s.Files()
+	for _, path := range sortedKeys(files) {
+		v.file(path, *files[path])
+	}
 	for _, host := range sortedKeys(s.Containerd.Mirrors) {
 		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
 	}

@@ -31,6 +31,11 @@ func TestValidSpecsSurvive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			for _, f := range spec.Files() {
+				if *f == "/tmp" { // which exists everywhere, but is no file
+					*f = file
+				}
+			}
 			survives(t, spec)
 		})
 	}

@@ -80,6 +80,9 @@ func (h *Host) lockedUp(ctx context.Context, want cluster.Spec, o UpOptions, f f
 	if err := cluster.CheckName(want.Name); err != nil {
 		return nil, err
 	}
+	if err := readFiles(&want); err != nil {
+		return nil, err
+	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	r := upRequest{want: want, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events)}
 	waiting, cancel := o.limit(ctx)
