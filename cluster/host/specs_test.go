@@ -2,9 +2,11 @@ package host_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,8 +38,42 @@ func TestValidSpecsSurvive(t *testing.T) {
 					*f = file
 				}
 			}
+			if spec.Encryption.Provider == cluster.EncryptionKMS {
+				spec.Encryption.KMS.Endpoint = "unix://" + plugin(t)
+			}
 			survives(t, spec)
 		})
+	}
+}
+
+// plugin returns a socket that is listened on.
+func plugin(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kms") // short: socket paths are limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return socket
+}
+
+// A new cluster whose objects nothing could encrypt is not made.
+func TestUpWithoutPlugin(t *testing.T) {
+	b := newBench(t)
+	s := request(1)
+	s.Encryption = cluster.Encryption{Provider: cluster.EncryptionKMS, KMS: cluster.KMS{Name: "vault", Endpoint: "unix:///nowhere.sock"}}
+	_, err := b.Up(t.Context(), s, host.UpOptions{Timeout: time.Minute})
+	if err == nil || !strings.Contains(err.Error(), "reach KMS plugin vault: ") {
+		t.Errorf("up: %v", err)
+	}
+	if names, err := b.Home.Names(); err != nil || len(names) > 0 {
+		t.Errorf("there are clusters %v, %v", names, err)
 	}
 }
 

@@ -159,7 +159,7 @@ func (u *upRun) close() {
 }
 
 func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
-	if err := u.loadState(want); err != nil {
+	if err := u.loadState(ctx, want); err != nil {
 		return nil, err
 	}
 	var err error
@@ -221,7 +221,7 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 }
 
 // loadState sets u.spec: what an existing cluster has and want changes, or all of want for a new cluster.
-func (u *upRun) loadState(want cluster.Spec) error {
+func (u *upRun) loadState(ctx context.Context, want cluster.Spec) error {
 	have, err := cluster.ReadSpec(u.layout)
 	switch {
 	case err == nil:
@@ -242,6 +242,11 @@ func (u *upRun) loadState(want cluster.Spec) error {
 	u.spec.Encryption = u.spec.Encryption.Default()
 	if err := u.host.checkSimulated(u.spec); err != nil {
 		return err
+	}
+	if u.spec.Encryption.Provider == cluster.EncryptionKMS {
+		if err := checkPlugin(ctx, u.spec.Encryption.KMS); err != nil {
+			return err
+		}
 	}
 	u.spec.NameNodes()
 	return nil
