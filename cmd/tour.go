@@ -29,7 +29,7 @@ func newTourCmd(e *env) *cobra.Command {
 		RunE:    func(*cobra.Command, []string) error { return listTour(e, out) },
 	}
 	addOutput(cmd, &out)
-	cmd.AddCommand(newTourRunCmd(e), newTourShowCmd(e))
+	cmd.AddCommand(newTourRunCmd(e), newTourShowCmd(e), newTourImageCmd(e))
 	return cmd
 }
 
@@ -47,6 +47,33 @@ func newTourShowCmd(e *env) *cobra.Command {
 				return err
 			}
 			return showTour(e, chosen[0])
+		},
+	}
+}
+
+func newTourImageCmd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "image",
+		Short: "Write the image that scenarios need on a cluster that is not kl's",
+		Long: "Write a docker-archive with the image " + tour.Image + ", which has the programs of the scenarios, to standard output.\n" +
+			"A cluster that is not kl's needs it: load it there, and give its name to 'kl tour run --image'.",
+		Example: "  kl tour image | docker load\n  kl tour image > tour.tar && kind load image-archive tour.tar\n" +
+			"  kl tour run all --context kind-kind --image " + tour.Image,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if isTerminal(e.Out) {
+				return misuse(cmd, errors.New("standard output is a terminal: write to a file, or into 'docker load'"))
+			}
+			p, err := e.Payload(cmd.Context())
+			if err != nil {
+				return err
+			}
+			program, err := os.Open(p.Engine)
+			if err != nil {
+				return wrap("read kl-engine", err)
+			}
+			defer program.Close()
+			return wrap("write image "+tour.Image, tour.WriteImage(e.Out, program))
 		},
 	}
 }

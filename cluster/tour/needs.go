@@ -73,7 +73,7 @@ func (n Needs) missing(t Target, f facts) string {
 		lacks = append(lacks, "enforcement of NetworkPolicies, which is off in this cluster")
 	}
 	if !t.isKl() && t.Programs.Image == "" {
-		lacks = append(lacks, "an image with kl's engine, named with --image")
+		lacks = append(lacks, "an image with kl's programs, given with --image: see 'kl tour image'")
 	}
 	return strings.Join(lacks, ", ")
 }

@@ -221,7 +221,7 @@ needs: {kl: true, nodes: 2, kubernetes: "1.36", apis: [apps/v1, metrics.k8s.io/v
 steps: [{run: 'true', prints: x}]
 `)
 	report := f.run(t, s)
-	want := "needs a cluster of kl, 2 ready nodes (the cluster has 1), Kubernetes 1.36 (the cluster has 1.35.2), the API metrics.k8s.io/v1beta1, the StorageClass shared, an image with kl's engine, named with --image"
+	want := "needs a cluster of kl, 2 ready nodes (the cluster has 1), Kubernetes 1.36 (the cluster has 1.35.2), the API metrics.k8s.io/v1beta1, the StorageClass shared, an image with kl's programs, given with --image: see 'kl tour image'"
 	if got := report.Scenarios[0]; report.Skipped != 1 || report.Failed != 0 || got.Reason != want {
 		t.Errorf("%+v", got)
 	}
