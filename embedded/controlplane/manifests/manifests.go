@@ -6,7 +6,7 @@ package manifests
 import (
 	"bytes"
 	"context"
-	_ "embed" // for the YAML files
+	"embed"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -37,6 +37,10 @@ var (
 	metricsYAML string
 	//go:embed storage.yaml
 	storageYAML string
+	//go:embed snapshotclass.yaml
+	snapshotClassYAML string
+	//go:embed snapshots
+	snapshotFiles embed.FS // of the module external-snapshotter/client, unchanged
 	//go:embed cloud.yaml
 	cloudYAML string
 )
@@ -98,6 +102,33 @@ func (s Storage) Objects() ([]*unstructured.Unstructured, error) { return parse(
 // Rights is the number of Objects, from the first, that are rights.
 func (s Storage) Rights() int { return 4 }
 
+// SnapshotClass returns the VolumeSnapshotClass of the driver, which has the name of the standard class.
+func (s Storage) SnapshotClass() ([]*unstructured.Unstructured, error) {
+	return parse(snapshotClassYAML, s)
+}
+
+// SnapshotDefinitions returns upstream's definitions of VolumeSnapshot, VolumeSnapshotContent and VolumeSnapshotClass.
+func SnapshotDefinitions() ([]*unstructured.Unstructured, error) {
+	const dir = "snapshots"
+	entries, err := snapshotFiles.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []*unstructured.Unstructured
+	for _, e := range entries {
+		text, err := snapshotFiles.ReadFile(dir + "/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		objects, err := decode(bytes.TrimPrefix(text, []byte("---\n")))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, objects...)
+	}
+	return all, nil
+}
+
 func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	t, err := template.New("").Funcs(template.FuncMap{"base64": encode}).Option("missingkey=error").Parse(text)
@@ -108,8 +139,13 @@ func parse(text string, values any) ([]*unstructured.Unstructured, error) {
 	if err := t.Execute(&out, values); err != nil {
 		return nil, fmt.Errorf("fill manifest: %w", err)
 	}
+	return decode(out.Bytes())
+}
+
+// decode returns the objects in documents of YAML.
+func decode(text []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	for _, doc := range bytes.Split(out.Bytes(), []byte("\n---\n")) {
+	for _, doc := range bytes.Split(text, []byte("\n---\n")) {
 		object := &unstructured.Unstructured{}
 		if err := yaml.UnmarshalStrict(doc, &object.Object); err != nil {
 			return nil, fmt.Errorf("parse manifest: %w", err)

@@ -5,6 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,6 +131,57 @@ func TestStorage(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"local", "shared"}, kinds); d != "" {
 		t.Errorf("kinds (-want +got):\n%s", d)
+	}
+}
+
+// TestSnapshotDefinitions compares kl's copies with the files of the module. Copy them again when its version changes.
+func TestSnapshotDefinitions(t *testing.T) {
+	const upstream = "github.com/kubernetes-csi/external-snapshotter/client/v8"
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", upstream).Output()
+	if err != nil {
+		t.Fatalf("find module: %v", err)
+	}
+	objects, err := SnapshotDefinitions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"CustomResourceDefinition volumesnapshotclasses.snapshot.storage.k8s.io",
+		"CustomResourceDefinition volumesnapshotcontents.snapshot.storage.k8s.io",
+		"CustomResourceDefinition volumesnapshots.snapshot.storage.k8s.io",
+	}
+	if d := cmp.Diff(want, names(objects)); d != "" {
+		t.Errorf("objects (-want +got):\n%s", d)
+	}
+	files, err := filepath.Glob("snapshots/*")
+	if err != nil || len(files) != len(want) {
+		t.Fatalf("files: %v, %v", files, err)
+	}
+	for _, file := range files {
+		ours, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "config", "crd", filepath.Base(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(theirs), string(ours)); d != "" {
+			t.Errorf("%s (-upstream +kl):\n%s", file, d)
+		}
+	}
+}
+
+func TestSnapshotClass(t *testing.T) {
+	objects, err := Storage{Driver: "csi.test", Standard: "a"}.SnapshotClass()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"VolumeSnapshotClass a"}, names(objects)); d != "" {
+		t.Errorf("objects (-want +got):\n%s", d)
+	}
+	if driver, _, _ := unstructured.NestedString(objects[0].Object, "driver"); driver != "csi.test" {
+		t.Errorf("driver is %q", driver)
 	}
 }
 

@@ -53,20 +53,37 @@ func (a agents) any(f func(storage.Agent) error) error {
 	err := errors.New("no node is connected")
 	for _, name := range connected {
 		err = f(storage.Agent{Node: name, Transport: a.nodes.AgentTransport(name)})
-		if err == nil || errors.Is(err, storage.ErrInvalid) || errors.Is(err, storage.ErrInUse) {
+		if err == nil || sameOnAll(err) {
 			return err
 		}
 	}
 	return err
 }
 
+// sameOnAll reports whether every node would return the error.
+func sameOnAll(err error) bool {
+	for _, e := range []error{
+		storage.ErrInvalid, storage.ErrInUse, storage.ErrExists, storage.ErrCopying, storage.ErrNoSpace,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // of calls f for a node that serves the volume.
 func (a agents) of(ctx context.Context, pv *corev1.PersistentVolume, f func(storage.Agent) error) error {
-	switch kind := kindOf(pv); kind {
+	return a.at(ctx, kindOf(pv), nodeOf(pv), f)
+}
+
+// at calls f for a node that has what is of that kind, and on that node if it is on one.
+func (a agents) at(ctx context.Context, kind storage.Kind, node string, f func(storage.Agent) error) error {
+	switch kind {
 	case storage.Shared:
 		return a.any(f)
 	case storage.NodeLocal:
-		agent, err := a.on(ctx, nodeOf(pv))
+		agent, err := a.on(ctx, node)
 		if err != nil {
 			return err
 		}

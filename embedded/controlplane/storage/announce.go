@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"time"
 
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -68,15 +71,8 @@ func (c *Controller) apply(ctx context.Context) error {
 	if err := manifests.Apply(ctx, admin, list[:rights], manifests.Force); err != nil && !manifests.OnlyConflicts(err) {
 		return err
 	}
-	for i := rights; i < len(list); i++ {
-		o, err := list[i], manifests.Apply(ctx, admin, list[i:i+1], manifests.Yield)
-		if errors.Is(err, manifests.ErrConflict) || apierrors.IsInvalid(err) {
-			c.Logger.InfoContext(ctx, "object that a user changed is left as it is", "kind", o.GetKind(), "name", o.GetName(), "reason", err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
+	if err := c.yield(ctx, admin, list[rights:]); err != nil {
+		return err
 	}
 	// Rights take effect a moment after they are created, and an informer that is refused backs off for a second.
 	_, err = c.client.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{Limit: 1})
@@ -86,8 +82,23 @@ func (c *Controller) apply(ctx context.Context) error {
 	return nil
 }
 
+// yield applies objects, and leaves those alone that a user has changed.
+func (c *Controller) yield(ctx context.Context, admin dynamic.Interface, list []*unstructured.Unstructured) error {
+	for i, o := range list {
+		err := manifests.Apply(ctx, admin, list[i:i+1], manifests.Yield)
+		if errors.Is(err, manifests.ErrConflict) || apierrors.IsInvalid(err) {
+			c.Logger.InfoContext(ctx, "object that a user changed is left as it is", "kind", o.GetKind(), "name", o.GetName(), "reason", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Withdrawal is the component of a cluster whose storage is disabled: it deletes the driver and the classes of an earlier
-// run. Volumes and claims stay.
+// run. Volumes, claims and snapshots stay.
 type Withdrawal struct {
 	Admin  *rest.Config
 	Logger *slog.Logger
@@ -105,8 +116,12 @@ func (w *Withdrawal) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
+	snapshots, err := snapshotclient.NewForConfig(withoutProtobuf(w.Admin))
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
 	err = await.Success(ctx, withdrawRetry, func(ctx context.Context) error {
-		err := withdraw(ctx, client)
+		err := withdraw(ctx, client, snapshots)
 		if err != nil {
 			w.Logger.WarnContext(ctx, "withdraw storage", "error", err, "retry", withdrawRetry)
 		}
@@ -119,9 +134,14 @@ func (w *Withdrawal) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-func withdraw(ctx context.Context, client kubernetes.Interface) error {
+func withdraw(ctx context.Context, client kubernetes.Interface, snapshots snapshotclient.Interface) error {
 	own := metav1.ListOptions{LabelSelector: ownObjects}
+	classes := snapshots.SnapshotV1().VolumeSnapshotClasses().DeleteCollection(ctx, metav1.DeleteOptions{}, own)
+	if apierrors.IsNotFound(classes) { // the API of snapshots was never created
+		classes = nil
+	}
 	return errors.Join(
+		classes,
 		client.StorageV1().StorageClasses().DeleteCollection(ctx, metav1.DeleteOptions{}, own),
 		client.StorageV1().CSIDrivers().DeleteCollection(ctx, metav1.DeleteOptions{}, own),
 		client.StorageV1().CSIStorageCapacities(capacityNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, own),

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -53,12 +54,15 @@ type Controller struct {
 	Options
 	err error // of New, reported by Run
 
-	client    kubernetes.Interface
+	client         kubernetes.Interface
+	snapshotClient snapshotclient.Interface
+
 	informers informers.SharedInformerFactory
 	provision *provision.ProvisionController
 	resizer   *resizer
 	assigner  *assigner
 	survey    *survey
+	snapshots *snapshots
 
 	report func(error) // nil without a supervisor
 }
@@ -77,12 +81,22 @@ func New(ctx context.Context, o Options) *Controller {
 		c.client, err = kubernetes.NewForConfig(own)
 	}
 	if err == nil {
+		c.snapshotClient, err = snapshotclient.NewForConfig(withoutProtobuf(own))
+	}
+	if err == nil {
 		err = c.build(c.logging(ctx))
 	}
 	if err != nil {
 		c.err = fmt.Errorf("set up storage: %w", err) // a cluster without volumes is better than none
 	}
 	return c
+}
+
+// withoutProtobuf returns the configuration for a client of resources that have a CustomResourceDefinition.
+func withoutProtobuf(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.ContentType, config.AcceptContentTypes = "", ""
+	return config
 }
 
 // logging makes upstream's code use the controller's logger.
@@ -102,13 +116,20 @@ func (c *Controller) build(ctx context.Context) (err error) {
 	if c.survey, err = newSurvey(c.Options, c.client, classes.Lister(), volumes); err != nil {
 		return err
 	}
-	agents := agents{nodes: c.Nodes, client: c.client}
+	agents, sources := agents{nodes: c.Nodes, client: c.client}, sources{client: c.client, snapshots: c.snapshotClient}
 	c.provision = newProvisioner(ctx, c.client, &provisioner{
-		agents: agents, events: events, requests: c.Requests, changed: c.survey.request, log: c.Logger,
+		agents: agents, sources: sources, events: events, requests: c.Requests, changed: c.survey.request, log: c.Logger,
 	}, c.Collect, claims.Informer(), volumes.Informer(), classes.Informer())
-	if c.assigner, err = newAssigner(c.client, claims, classes.Lister(), c.Logger); err != nil {
+	if c.assigner, err = newAssigner(sources, claims, classes.Lister(), events, c.Logger); err != nil {
 		return err
 	}
+	c.snapshots, err = newSnapshots(c.client, c.snapshotClient, claims, volumes, &nodeSnapshotter{
+		agents: agents, volumes: volumes.Lister(), events: events, requests: c.Requests, changed: c.survey.request, log: c.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	c.snapshots.announce = c.announceSnapshots
 	c.resizer, err = newResizer(c.client, agents, claims, volumes.Lister(), events, c.Requests, c.Logger)
 	return err
 }
@@ -165,6 +186,7 @@ func (c *Controller) work(ctx context.Context) error {
 	group.Go(func() error { return c.resizer.run(ctx) })
 	group.Go(func() error { return c.assigner.run(ctx) })
 	group.Go(func() error { return c.survey.run(ctx) })
+	group.Go(func() error { return c.snapshots.run(ctx) })
 	return group.Wait()
 }
 

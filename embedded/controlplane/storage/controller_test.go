@@ -157,7 +157,7 @@ func TestRefusedClaims(t *testing.T) {
 	}{
 		"block":        {block, newFakeNodes("n1"), storage.BlockReadOnly},
 		"selector":     {selector, newFakeNodes("n1"), "remove the claim's selector"},
-		"clone":        {clone, newFakeNodes("n1"), "remove the claim's dataSource"},
+		"clone":        {clone, newFakeNodes("n1"), "PersistentVolumeClaim other: there is none"},
 		"many on one":  {many, newFakeNodes("n1"), "cannot be ReadWriteMany: use class shared"},
 		"no node":      {claim("shared", corev1.ReadWriteMany), newFakeNodes(), "no node is connected"},
 		"simulated":    {onNodeClaim("sim-1"), newFakeNodes("n1"), "node sim-1: the node is simulated and has no disk"},

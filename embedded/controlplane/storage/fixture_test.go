@@ -7,10 +7,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	snapshotfake "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned/fake"
+	snapshotscheme "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned/scheme"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -26,15 +30,18 @@ import (
 type fakeNodes struct {
 	mu      sync.Mutex
 	on      []string
-	volumes map[string]storage.Volume // by node/kind/id
-	disks   map[string][]storage.Disk // by node
+	volumes map[string]storage.Volume   // by node/kind/id
+	copies  map[string]storage.Snapshot // by node/kind/id
+	disks   map[string][]storage.Disk   // by node
 	cleaned []string
 	refuse  error // the agents' answer, if set
-	changed chan struct{}
+
+	changing []string // what pods write to while it is copied
+	changed  chan struct{}
 }
 
 func newFakeNodes(on ...string) *fakeNodes {
-	return &fakeNodes{on: on, volumes: map[string]storage.Volume{}, disks: map[string][]storage.Disk{}, changed: make(chan struct{})}
+	return &fakeNodes{on: on, volumes: map[string]storage.Volume{}, copies: map[string]storage.Snapshot{}, disks: map[string][]storage.Disk{}, changed: make(chan struct{})}
 }
 
 func (f *fakeNodes) Watch() ([]string, <-chan struct{}) {
@@ -71,6 +78,27 @@ func (f *fakeNodes) AgentTransport(node string) http.RoundTripper {
 	mux.HandleFunc("DELETE "+storage.VolumePath, func(_ http.ResponseWriter, r *http.Request) {
 		delete(f.volumes, node+"/"+r.PathValue("kind")+"/"+r.PathValue("id"))
 	})
+	mux.HandleFunc("PUT "+storage.SnapshotPath, func(w http.ResponseWriter, r *http.Request) {
+		var s storage.Snapshot
+		_ = json.NewDecoder(r.Body).Decode(&s)
+		key := node + "/" + r.PathValue("kind") + "/" + r.PathValue("id")
+		_, begun := f.copies[key] // the first time it is still being copied
+		s.Ready, s.Size, s.Created, s.Changed = begun, 1<<30, time.Unix(1e9, 0), f.changing
+		f.copies[key] = s
+		_ = json.NewEncoder(w).Encode(s)
+	})
+	mux.HandleFunc("DELETE "+storage.SnapshotPath, func(_ http.ResponseWriter, r *http.Request) {
+		delete(f.copies, node+"/"+r.PathValue("kind")+"/"+r.PathValue("id"))
+	})
+	mux.HandleFunc("GET "+storage.SnapshotsPath, func(w http.ResponseWriter, r *http.Request) {
+		list := []storage.Snapshot{}
+		for key, s := range f.copies {
+			if strings.HasPrefix(key, node+"/"+r.PathValue("kind")+"/") {
+				list = append(list, s)
+			}
+		}
+		_ = json.NewEncoder(w).Encode(list)
+	})
 	mux.HandleFunc("DELETE "+storage.FilesPath, func(_ http.ResponseWriter, r *http.Request) {
 		f.cleaned = append(f.cleaned, node+"/"+r.PathValue("name"))
 	})
@@ -97,8 +125,9 @@ func (f *fakeNodes) has(key string) bool {
 // started is a controller that runs on a fake API.
 type started struct {
 	*Controller
-	api   *fake.Clientset
-	nodes *fakeNodes
+	api         *fake.Clientset
+	snapshotAPI *snapshotfake.Clientset
+	nodes       *fakeNodes
 }
 
 func start(t *testing.T, nodes *fakeNodes, objects ...runtime.Object) *started {
@@ -116,13 +145,23 @@ func start(t *testing.T, nodes *fakeNodes, objects ...runtime.Object) *started {
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "off"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sim-1", Labels: map[string]string{cluster.SimulatedLabel: cluster.SimulatedValue}}},
 	)
+	var core, ofSnapshots []runtime.Object
+	for _, o := range objects {
+		if gvk, _, err := snapshotscheme.Scheme.ObjectKinds(o); err == nil && gvk[0].Group == snapshotv1.GroupName {
+			ofSnapshots = append(ofSnapshots, o)
+		} else {
+			core = append(core, o)
+		}
+	}
 	s := &started{Controller: &Controller{Options: Options{Nodes: nodes, Logger: slog.New(slog.DiscardHandler)}}, nodes: nodes}
-	s.api = fake.NewClientset(objects...)
-	s.client = s.api
+	s.api = fake.NewClientset(core...)
+	s.client, s.snapshotAPI = s.api, snapshotfake.NewSimpleClientset(ofSnapshots...) //nolint:staticcheck // upstream generates no other
+	s.snapshotClient = s.snapshotAPI
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := s.build(ctx); err != nil {
 		t.Fatal(err)
 	}
+	s.snapshots.announce = func(context.Context) error { return nil }
 	ended := make(chan struct{})
 	go func() { _ = s.work(ctx); close(ended) }()
 	t.Cleanup(func() { cancel(); <-ended })

@@ -54,6 +54,7 @@ func newProvisioner(ctx context.Context, client kubernetes.Interface, p *provisi
 // provisioner makes nodes create and delete volumes.
 type provisioner struct {
 	agents   agents
+	sources  sources
 	events   record.EventRecorder
 	requests *cloudmetrics.Requests
 	changed  func() // called when the free space of nodes has changed
@@ -75,22 +76,29 @@ func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOption
 	if err != nil {
 		return nil, provision.ProvisioningFinished, err
 	}
+	from, err := p.sources.of(ctx, o.PVC)
+	if err != nil {
+		return nil, provision.ProvisioningFinished, err
+	}
 	size := o.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
 	want := storage.Volume{Kind: kind, ID: o.PVName, Size: size.Value(), Mode: mode, Block: isBlock(o.PVC.Spec.VolumeMode)}
-	pv := newPV(o, want)
-	var made storage.Volume
-	put := func(a storage.Agent) (err error) { made, err = a.Put(ctx, want); return err }
+	node := ""
 	if kind == storage.NodeLocal {
-		agent, err := p.agents.on(ctx, o.SelectedNodeName)
-		if err != nil { // the node has done nothing: the scheduler may choose another
-			return nil, provision.ProvisioningReschedule, err
+		node = o.SelectedNodeName
+	}
+	if from != nil {
+		want.Source = &from.Source
+		if node != "" && from.node != "" && from.node != node { // the scheduler chose before the assigner did
+			return nil, provision.ProvisioningReschedule, fmt.Errorf("%s is on node %s", from.name, from.node)
 		}
-		if err := put(agent); err != nil {
-			return nil, unlessRefused(err), err
-		}
-		pv.Spec.NodeAffinity = onNode(o.SelectedNodeName)
-	} else if err := p.agents.any(put); err != nil {
-		return nil, unlessRefused(err), err
+	}
+	pv := newPV(o, want)
+	if node != "" {
+		pv.Spec.NodeAffinity = onNode(node)
+	}
+	made, state, err := p.make(ctx, want, node, from)
+	if err != nil {
+		return nil, state, err
 	}
 	pv.Annotations[storage.LimitKey] = made.Limit.String()
 	if !made.Limit.Enforced {
@@ -101,10 +109,32 @@ func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOption
 	return pv, provision.ProvisioningFinished, nil
 }
 
+// make has a volume made: on a node if it is on one, on the node that has its data, or on any.
+func (p *provisioner) make(ctx context.Context, want storage.Volume, node string, from *source) (made storage.Volume, _ provision.ProvisioningState, err error) {
+	put := func(a storage.Agent) (err error) { made, err = a.Put(ctx, want); return err }
+	if node == "" && (from == nil || from.node == "") {
+		err := p.agents.any(put)
+		return made, unlessRefused(err), err
+	}
+	by := node
+	if by == "" {
+		by = from.node
+	}
+	agent, err := p.agents.on(ctx, by)
+	if err != nil && node != "" && from == nil { // the node has done nothing: the scheduler may choose another
+		return made, provision.ProvisioningReschedule, err
+	}
+	if err != nil {
+		return made, provision.ProvisioningFinished, err
+	}
+	err = put(agent)
+	return made, unlessRefused(err), err
+}
+
 // unlessRefused returns the state after an error. A node that refused has done nothing; otherwise it may still be at work.
 func unlessRefused(err error) provision.ProvisioningState {
 	var refused *storage.AgentError
-	if errors.As(err, &refused) {
+	if err == nil || errors.As(err, &refused) && !errors.Is(err, storage.ErrCopying) {
 		return provision.ProvisioningFinished
 	}
 	return provision.ProvisioningInBackground
@@ -126,9 +156,6 @@ func check(o provision.ProvisionOptions) (storage.Kind, fs.FileMode, error) {
 	}
 	if spec.Selector != nil {
 		return "", 0, fmt.Errorf("class %s makes volumes, it does not select them: remove the claim's selector", class)
-	}
-	if spec.DataSource != nil || spec.DataSourceRef != nil {
-		return "", 0, fmt.Errorf("class %s makes empty volumes only: remove the claim's dataSource", class)
 	}
 	if isBlock(spec.VolumeMode) && slices.Contains(spec.AccessModes, corev1.ReadOnlyMany) {
 		return "", 0, errors.New(storage.BlockReadOnly)
