@@ -25,6 +25,8 @@ type Certificate struct {
 	Issuer    string    `json:"issuer,omitempty"`
 	Names     []string  `json:"names,omitempty"` // host names and addresses
 	Authority bool      `json:"authority,omitempty"`
+	Old       bool      `json:"old,omitempty"`      // of an authority or key: it was replaced, and is still trusted
+	Outdated  bool      `json:"outdated,omitempty"` // of a kubelet: it does not have what the last rotation made
 	NotBefore time.Time `json:"notBefore,omitzero"` // zero for a key
 	NotAfter  time.Time `json:"notAfter,omitzero"`
 }
@@ -55,8 +57,8 @@ func ParseCertificate(name, file string, data []byte) (Certificate, error) {
 // tenth of its life.
 const soon = 30 * 24 * time.Hour
 
-// RunsOut reports whether the certificate has ended or ends soon. Kubelets renew theirs earlier, and kl up renews those of the
-// control plane.
+// RunsOut reports whether the certificate has ended or ends soon. Kubelets renew theirs earlier, and kl up renews those of a control
+// plane that it starts.
 func (c Certificate) RunsOut(now time.Time) bool {
 	if c.NotAfter.IsZero() {
 		return false
@@ -66,7 +68,7 @@ func (c Certificate) RunsOut(now time.Time) bool {
 
 // Warning says that the certificate runs out and what to do, for cluster name; empty if it does not.
 func (c Certificate) Warning(name string, now time.Time) string {
-	if !c.RunsOut(now) {
+	if c.Old || !c.RunsOut(now) {
 		return ""
 	}
 	what := "certificate " + c.Name
@@ -77,10 +79,10 @@ func (c Certificate) Warning(name string, now time.Time) string {
 	if now.After(c.NotAfter) {
 		when = "ended on " + c.NotAfter.UTC().Format("2006-01-02 15:04 MST")
 	}
-	do := fmt.Sprintf("'kl stop --name %s' and 'kl up --name %s' renew it", name, name)
+	do := RotateLeaves.Command(name) + " renews it"
 	switch {
 	case c.Authority:
-		do = fmt.Sprintf("authorities are not renewed: make the cluster anew before that, with 'kl down --name %s' and 'kl up'", name)
+		do = RotateAuthorities.Command(name) + " replaces it"
 	case c.Node != "":
 		do = fmt.Sprintf("its kubelet should have renewed it: see 'kl logs --name %s %s'", name, c.Node)
 	}
@@ -108,11 +110,18 @@ func ReadCertificates(l Layout) ([]Certificate, error) {
 			errs = append(errs, Damaged(l, file, err))
 			return
 		}
+		c.Old = strings.HasSuffix(name, " (old)") || strings.HasSuffix(name, "-cross") // what the old one says of the present one
 		out = append(out, c)
 	}
 	for _, f := range files {
 		data, err := statefile.Read(f)
-		add(strings.TrimSuffix(filepath.Base(f), ".crt"), f, data, err)
+		name := strings.TrimSuffix(filepath.Base(f), ".crt")
+		if ca, bundle := strings.CutSuffix(name, "-trust"); bundle { // the present authority, and the one before
+			_, data = pem.Decode(data)
+			add(ca+" (old)", f, data, err)
+			continue
+		}
+		add(name, f, data, err)
 	}
 	data, err := clientCertificate(l.Kubeconfig())
 	add("kubeconfig", l.Kubeconfig(), data, err)
@@ -121,6 +130,9 @@ func ReadCertificates(l Layout) ([]Certificate, error) {
 		errs = append(errs, Damaged(l, l.PKI("sa.pub"), err))
 	} else {
 		out = append(out, Certificate{Name: "sa", File: l.PKI("sa.pub"), Subject: "signs the tokens of ServiceAccounts"})
+	}
+	if f := l.TokenKeys(); f != l.PKI("sa.pub") {
+		out = append(out, Certificate{Name: "sa (old)", File: f, Subject: "signed tokens of ServiceAccounts", Old: true})
 	}
 	return out, errors.Join(errs...)
 }

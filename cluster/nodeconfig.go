@@ -1,6 +1,9 @@
 package cluster
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Paths a node sees, whatever the driver.
 const (
@@ -43,6 +46,7 @@ type NodeConfig struct {
 	KubeletPatch map[string]any      `json:"kubeletPatch,omitempty"`
 	Mirrors      map[string][]string `json:"mirrors,omitempty"`
 	Disable      []Feature           `json:"disable,omitempty"`
+	RenewBefore  time.Time           `json:"renewBefore,omitzero"` // the kubelet renews certificates that are older when its program starts
 }
 
 // Enabled reports whether the node's cluster has a feature.

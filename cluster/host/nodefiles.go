@@ -105,7 +105,7 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token 
 	if err != nil {
 		return fmt.Errorf("encode node.json: %w", err)
 	}
-	ca, err := statefile.Read(l.PKI("ca.crt"))
+	ca, err := statefile.Read(l.Trust("ca"))
 	if err != nil {
 		return err
 	}

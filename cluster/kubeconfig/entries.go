@@ -1,7 +1,6 @@
 package kubeconfig
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -26,15 +25,9 @@ type entries struct {
 // owner tells the entries of one cluster from those of all others. Names do not: another KL_HOME may have a cluster of that
 // name, and a person may rename what kl has added.
 type owner struct {
-	name string // of the context, cluster and user that kl adds, unless another cluster's have it
-	dir  string // the cluster's directory
-	cas  []authority
-}
-
-// authority is a certificate authority: the cluster's, as far as its files are intact.
-type authority struct {
-	pem  []byte
-	cert *x509.Certificate
+	name string              // of the context, cluster and user that kl adds, unless another cluster's have it
+	dir  string              // the cluster's directory
+	cas  []*x509.Certificate // its authorities, also those that were replaced and are still trusted, as far as its files are intact
 }
 
 // extension is the name under which an entry says whose it is.
@@ -42,17 +35,12 @@ const extension = "dev.kl"
 
 func ownerOf(l cluster.Layout) owner {
 	o := owner{name: cluster.ContextName(l.Name), dir: l.Dir()}
-	add := func(data []byte) {
-		if cert := certificate(data); cert != nil {
-			o.cas = append(o.cas, authority{data, cert})
-		}
-	}
-	if ca, err := statefile.Read(l.PKI("ca.crt")); err == nil {
-		add(ca)
+	if ca, err := statefile.Read(l.Trust("ca")); err == nil {
+		o.cas = certificates(ca)
 	}
 	if own, err := load(l.Kubeconfig()); err == nil { // which tells, if ca.crt is damaged
 		for _, item := range items(own.root(), clustersList) {
-			add(decoded(body(item, clustersList), "certificate-authority-data"))
+			o.cas = append(o.cas, certificates(decoded(body(item, clustersList), "certificate-authority-data"))...)
 		}
 	}
 	return o
@@ -60,22 +48,23 @@ func ownerOf(l cluster.Layout) owner {
 
 func adminEntries(l cluster.Layout, port int) (entries, error) {
 	encoded := map[string]string{}
-	for _, file := range []string{"ca.crt", "admin.crt", "admin.key"} {
-		data, err := statefile.Read(l.PKI(file))
+	ca := l.Trust("ca")
+	for _, file := range []string{ca, l.PKI("admin.crt"), l.PKI("admin.key")} {
+		data, err := statefile.Read(file)
 		if err != nil {
-			return entries{}, cluster.Damaged(l, l.PKI(file), err)
+			return entries{}, cluster.Damaged(l, file, err)
 		}
 		encoded[file] = base64.StdEncoding.EncodeToString(data)
 	}
 	return entries{
 		owner: ownerOf(l),
 		cluster: map[string]string{
-			"certificate-authority-data": encoded["ca.crt"],
+			"certificate-authority-data": encoded[ca],
 			"server":                     ServerURL(port),
 		},
 		user: map[string]string{
-			"client-certificate-data": encoded["admin.crt"],
-			"client-key-data":         encoded["admin.key"],
+			"client-certificate-data": encoded[l.PKI("admin.crt")],
+			"client-key-data":         encoded[l.PKI("admin.key")],
 		},
 	}, nil
 }
@@ -180,8 +169,9 @@ func stale(entry *yaml.Node) bool {
 	if dir == "" {
 		return false
 	}
-	ca, err := statefile.Read(filepath.Join(dir, "pki", "ca.crt"))
-	return os.IsNotExist(err) || err == nil && !sameText(ca, decoded(entry, "certificate-authority-data"))
+	l := cluster.Home(filepath.Dir(filepath.Dir(dir))).Cluster(filepath.Base(dir))
+	ca, err := statefile.Read(l.Trust("ca"))
+	return os.IsNotExist(err) || err == nil && !shareOne(certificates(ca), certificates(decoded(entry, "certificate-authority-data")))
 }
 
 // owns reports whether a cluster entry of the kubeconfig at path is this cluster's.
@@ -200,13 +190,13 @@ func (o owner) owns(item *yaml.Node, path string) bool {
 		}
 		ca, _ = statefile.Read(file)
 	}
-	return slices.ContainsFunc(o.cas, func(a authority) bool { return sameText(ca, a.pem) })
+	return shareOne(o.cas, certificates(ca))
 }
 
 // issued reports whether a user entry has a certificate of this cluster.
 func (o owner) issued(item *yaml.Node) bool {
-	cert := certificate(decoded(body(item, usersList), "client-certificate-data"))
-	return cert != nil && slices.ContainsFunc(o.cas, func(a authority) bool { return cert.CheckSignatureFrom(a.cert) == nil })
+	certs := certificates(decoded(body(item, usersList), "client-certificate-data"))
+	return len(certs) > 0 && slices.ContainsFunc(o.cas, func(ca *x509.Certificate) bool { return certs[0].CheckSignatureFrom(ca) == nil })
 }
 
 // names are what a cluster's entries are called, in one or several files.
@@ -272,18 +262,17 @@ func decoded(entry *yaml.Node, key string) []byte {
 	return data
 }
 
-func sameText(a, b []byte) bool {
-	return len(a) > 0 && bytes.Equal(bytes.TrimSpace(a), bytes.TrimSpace(b))
+// shareOne reports whether two lists have a certificate in common.
+func shareOne(a, b []*x509.Certificate) bool {
+	return slices.ContainsFunc(a, func(c *x509.Certificate) bool { return slices.ContainsFunc(b, c.Equal) })
 }
 
-func certificate(data []byte) *x509.Certificate {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil
+// certificates returns those of PEM data that can be read.
+func certificates(data []byte) (list []*x509.Certificate) {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			list = append(list, cert)
+		}
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
-	return cert
+	return list
 }

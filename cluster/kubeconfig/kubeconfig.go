@@ -15,6 +15,8 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Write writes the cluster's own administrator kubeconfig, which needs no other file.
@@ -84,6 +86,34 @@ func Merge(ctx context.Context, l cluster.Layout, path string, makeCurrent bool)
 			setStrings(f.root(), map[string]string{"current-context": name})
 		}
 	})
+}
+
+// Refresh brings the cluster's entries up to date in every file that it was merged into, and adds none. It goes on after a failure,
+// and returns how many files it has changed and an error for each that may hold what is out of date.
+func Refresh(ctx context.Context, l cluster.Layout, port int) (changed int, left []error) {
+	e, err := adminEntries(l, port)
+	if err != nil {
+		return 0, []error{err}
+	}
+	for _, path := range mergedFiles(l) {
+		edit := func(f *file) {
+			if slices.ContainsFunc(items(f.root(), clustersList), func(item *yaml.Node) bool { return e.owns(item, f.path) }) {
+				e.put(f)
+			}
+		}
+		f, err := load(path)
+		if err == nil && !f.empty() {
+			var differs bool
+			if _, differs, err = f.edited(edit); err == nil && differs {
+				err = change(ctx, f.path, edit)
+				changed++
+			}
+		}
+		if err != nil {
+			left = append(left, err)
+		}
+	}
+	return changed, left
 }
 
 // Forget removes the cluster's contexts, whatever they are called by now, from every file it was merged into and from those

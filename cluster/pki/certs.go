@@ -28,8 +28,9 @@ const (
 
 // identity is a certificate and its private key.
 type identity struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	cert  *x509.Certificate
+	key   *ecdsa.PrivateKey
+	chain []*x509.Certificate // what follows the certificate in its file
 }
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -50,7 +51,7 @@ func newCA(commonName string, now time.Time) (identity, error) {
 		DNSNames:              []string{commonName},
 	}
 	cert, err := sign(template, template, &key.PublicKey, key)
-	return identity{cert, key}, err
+	return identity{cert: cert, key: key}, err
 }
 
 // leaf describes a certificate that a CA issues.

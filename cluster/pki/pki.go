@@ -98,47 +98,68 @@ func leavesOf(n cluster.Networking) ([]leaf, error) {
 
 // makePKI writes a whole PKI beside dir and moves it into place.
 func makePKI(dir string, leaves []leaf, now time.Time) error {
-	temp, err := statefile.MkdirTemp(filepath.Dir(dir), ".pki-")
+	temp, err := statefile.MkdirTemp(filepath.Dir(dir), unfinished)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(temp) // gone after the rename
-	authorities := map[string]identity{}
+	made := set{authorities: map[string]authority{}}
 	for file, cn := range map[string]string{clusterCA: "kubernetes", frontProxyCA: "front-proxy-ca"} {
 		ca, err := newCA(cn, now)
 		if err != nil {
 			return fmt.Errorf("make %s: %w", file, err)
 		}
-		if err := writeIdentity(temp, file, ca); err != nil {
+		made.authorities[file] = authority{identity: ca}
+	}
+	if made.keys, err = newTokenKeys(nil); err != nil {
+		return err
+	}
+	if err := made.write(temp, leaves, now); err != nil {
+		return err
+	}
+	return move(temp, dir)
+}
+
+// set is what all else follows from.
+type set struct {
+	authorities map[string]authority
+	keys        tokenKeys
+}
+
+// write writes all files of a PKI, with certificates for new keys.
+func (s set) write(dir string, leaves []leaf, now time.Time) error {
+	for name, a := range s.authorities {
+		if err := a.write(dir, name); err != nil {
 			return err
 		}
-		authorities[file] = ca
 	}
 	for _, l := range leaves {
-		if err := l.write(temp, authorities[l.ca], now); err != nil {
+		if err := l.write(dir, s.authorities[l.ca], now); err != nil {
 			return err
 		}
 	}
-	if err := writeServiceAccountKey(temp); err != nil {
+	return s.keys.write(dir)
+}
+
+// move renames a directory of the cluster, durably.
+func move(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, dir); err != nil {
-		return err
-	}
-	return statefile.SyncDir(filepath.Dir(dir))
+	return statefile.SyncDir(filepath.Dir(to))
 }
 
 // write makes a key and a certificate for it.
-func (l leaf) write(dir string, ca identity, now time.Time) error {
+func (l leaf) write(dir string, ca authority, now time.Time) error {
 	key, err := newKey()
 	if err != nil {
 		return err
 	}
-	cert, err := l.issue(ca, &key.PublicKey, now)
+	cert, err := l.issue(ca.identity, &key.PublicKey, now)
 	if err != nil {
 		return fmt.Errorf("issue %s: %w", l.name, err)
 	}
-	return writeIdentity(dir, l.name, identity{cert, key})
+	return writeIdentity(dir, l.name, identity{cert, key, ca.chain()})
 }
 
 func writeIdentity(dir, name string, id identity) error {
@@ -146,29 +167,37 @@ func writeIdentity(dir, name string, id identity) error {
 	if err != nil {
 		return fmt.Errorf("encode key %s: %w", name, err)
 	}
-	cert, err := certutil.EncodeCertificates(id.cert)
-	if err != nil {
-		return fmt.Errorf("encode certificate %s: %w", name, err)
-	}
 	return errors.Join(
-		statefile.Create(filepath.Join(dir, name+".crt"), cert, 0o600),
+		writeCerts(dir, name+".crt", append([]*x509.Certificate{id.cert}, id.chain...)...),
 		statefile.Create(filepath.Join(dir, name+".key"), key, 0o600))
 }
 
-func writeServiceAccountKey(dir string) error {
-	key, err := newKey()
+func writeCerts(dir, file string, certs ...*x509.Certificate) error {
+	data, err := certutil.EncodeCertificates(certs...)
+	if err != nil {
+		return fmt.Errorf("encode certificate %s: %w", file, err)
+	}
+	return statefile.Create(filepath.Join(dir, file), data, 0o600)
+}
+
+func (t tokenKeys) write(dir string) error {
+	private, err := keyutil.MarshalPrivateKeyToPEM(t.key)
 	if err != nil {
 		return err
 	}
-	private, err := keyutil.MarshalPrivateKeyToPEM(key)
+	public, err := encodePublic(&t.key.PublicKey)
 	if err != nil {
 		return err
 	}
-	public, err := encodePublic(&key.PublicKey)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
+	err = errors.Join(
 		statefile.Create(filepath.Join(dir, "sa.key"), private, 0o600),
 		statefile.Create(filepath.Join(dir, "sa.pub"), public, 0o600))
+	if err != nil || t.old == nil {
+		return err
+	}
+	old, err := encodePublic(t.old)
+	if err != nil {
+		return err
+	}
+	return statefile.Create(filepath.Join(dir, "sa-trust.pub"), append(public, old...), 0o600)
 }

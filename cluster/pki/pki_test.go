@@ -246,7 +246,7 @@ func TestEnsurePKIOfAnOlderKl(t *testing.T) {
 	old := leaf{name: "admin", ca: clusterCA, cn: "kubernetes-admin", org: []string{"system:masters"}}
 	err = errors.Join(
 		os.Remove(l.PKI("super-admin.crt")), os.Remove(l.PKI("super-admin.key")), os.Remove(l.PKI("admin.crt")), os.Remove(l.PKI("admin.key")),
-		old.write(filepath.Dir(l.PKI("x")), ca, now), Ensure(l, network, now))
+		old.write(filepath.Dir(l.PKI("x")), authority{identity: ca}, now), Ensure(l, network, now))
 	if err != nil {
 		t.Fatal(err)
 	}

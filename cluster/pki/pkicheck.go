@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -18,26 +19,45 @@ import (
 
 // checkPKI verifies an existing PKI file by file and reissues the certificates that need it.
 func checkPKI(l cluster.Layout, leaves []leaf, now time.Time) error {
-	authorities := map[string]identity{}
+	have, err := readSet(l)
+	if err != nil {
+		return err
+	}
 	for _, name := range []string{clusterCA, frontProxyCA} {
-		ca, err := readIdentity(l, name)
-		if err != nil {
-			return err
-		}
+		ca := have.authorities[name]
 		if now.After(ca.cert.NotAfter) {
 			return cluster.Damaged(l, l.PKI(name+".crt"), fmt.Errorf("expired on %s", ca.cert.NotAfter.Format(time.DateOnly)))
 		}
 		if now.Before(ca.cert.NotBefore) {
 			return notYetValid(l, name, ca.cert.NotBefore, now)
 		}
-		authorities[name] = ca
 	}
 	for _, leaf := range leaves {
-		if err := checkLeaf(l, leaf, authorities[leaf.ca], now); err != nil {
+		if err := checkLeaf(l, leaf, have.authorities[leaf.ca], now); err != nil {
 			return err
 		}
 	}
-	return checkServiceAccountKey(l)
+	return nil
+}
+
+// readSet reads authorities and keys, and checks that they are whole and belong together.
+func readSet(l cluster.Layout) (set, error) {
+	s := set{authorities: map[string]authority{}}
+	rotation, err := cluster.ReadRotation(l)
+	if err != nil {
+		return s, err
+	}
+	rotated := !rotation.Replaced.IsZero()
+	for _, name := range []string{clusterCA, frontProxyCA} {
+		if !rotated && l.Trust(name) != l.PKI(name+".crt") { // who is trusted goes by these two files
+			return s, cluster.Damaged(l, l.RotationFile(), fmt.Errorf("it does not say that there are old authorities, but %s does", l.Trust(name)))
+		}
+		if s.authorities[name], err = readAuthority(l, name, rotated); err != nil {
+			return s, err
+		}
+	}
+	s.keys, err = readTokenKeys(l, rotated)
+	return s, err
 }
 
 // notYetValid is the error for an authority of the future. A new one would lock every node and user out, and the clock may
@@ -53,7 +73,7 @@ func notYetValid(l cluster.Layout, name string, begin, now time.Time) error {
 
 // checkLeaf reissues a certificate that is about to expire, is of the future (the clock was ahead when it was issued) or is
 // not what the leaf asks for. A pair of which nothing exists is one that an older kl did not make.
-func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
+func checkLeaf(l cluster.Layout, want leaf, ca authority, now time.Time) error {
 	if missing(l.PKI(want.name+".crt")) && missing(l.PKI(want.name+".key")) {
 		if err := want.write(filepath.Dir(l.PKI("x")), ca, now); err != nil {
 			return &cluster.Error{Op: "make certificate " + want.name, Err: err}
@@ -67,14 +87,15 @@ func checkLeaf(l cluster.Layout, want leaf, ca identity, now time.Time) error {
 	if err := have.cert.CheckSignatureFrom(ca.cert); err != nil {
 		return cluster.Damaged(l, l.PKI(want.name+".crt"), fmt.Errorf("not issued by %s.crt: %w", want.ca, err))
 	}
-	if have.cert.NotAfter.Sub(now) > renewBefore && !now.Before(have.cert.NotBefore) && want.covers(have.cert) {
+	whole := slices.EqualFunc(have.chain, ca.chain(), (*x509.Certificate).Equal)
+	if whole && have.cert.NotAfter.Sub(now) > renewBefore && !now.Before(have.cert.NotBefore) && want.covers(have.cert) {
 		return nil
 	}
-	cert, err := want.issue(ca, &have.key.PublicKey, now)
+	cert, err := want.issue(ca.identity, &have.key.PublicKey, now)
 	if err != nil {
 		return &cluster.Error{Op: "renew certificate " + want.name, Err: err}
 	}
-	data, err := certutil.EncodeCertificates(cert)
+	data, err := certutil.EncodeCertificates(append([]*x509.Certificate{cert}, ca.chain()...)...)
 	if err == nil {
 		err = statefile.Write(l.PKI(want.name+".crt"), data, 0o600)
 	}
@@ -91,10 +112,11 @@ func missing(path string) bool {
 
 // readIdentity reads name.crt and name.key and checks that they belong together.
 func readIdentity(l cluster.Layout, name string) (identity, error) {
-	cert, err := readPEM(l, name+".crt", parseCert)
+	certs, err := readPEM(l, name+".crt", certutil.ParseCertsPEM) // one or more
 	if err != nil {
 		return identity{}, err
 	}
+	cert := certs[0]
 	key, err := readPEM(l, name+".key", parseKey)
 	if err != nil {
 		return identity{}, err
@@ -102,34 +124,17 @@ func readIdentity(l cluster.Layout, name string) (identity, error) {
 	if public, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(&key.PublicKey) {
 		return identity{}, cluster.Damaged(l, l.PKI(name+".key"), fmt.Errorf("does not belong to %s.crt", name))
 	}
-	return identity{cert, key}, nil
+	return identity{cert, key, certs[1:]}, nil
 }
 
-func checkServiceAccountKey(l cluster.Layout) error {
-	key, err := readPEM(l, "sa.key", parseKey)
-	if err != nil {
-		return err
-	}
-	public, err := readPEM(l, "sa.pub", parsePublic)
-	if err != nil {
-		return err
-	}
-	if !public.Equal(&key.PublicKey) {
-		return cluster.Damaged(l, l.PKI("sa.pub"), errors.New("does not belong to sa.key"))
-	}
-	return nil
-}
-
-func readPEM[T *x509.Certificate | *ecdsa.PrivateKey | *ecdsa.PublicKey](
-	l cluster.Layout, file string, parse func([]byte) (T, error),
-) (T, error) {
+func readPEM[T any](l cluster.Layout, file string, parse func([]byte) (T, error)) (T, error) {
+	var value T
 	data, err := statefile.Read(l.PKI(file))
-	if err != nil {
-		return nil, cluster.Damaged(l, l.PKI(file), err)
+	if err == nil {
+		value, err = parse(data)
 	}
-	value, err := parse(data)
 	if err != nil {
-		return nil, cluster.Damaged(l, l.PKI(file), err)
+		return value, cluster.Damaged(l, l.PKI(file), err)
 	}
 	return value, nil
 }

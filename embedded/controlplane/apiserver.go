@@ -130,7 +130,7 @@ func (a *apiServer) args() args {
 		"secure-port":       strconv.Itoa(a.spec.Kubernetes.APIServerPort),
 		"advertise-address": n.Gateway, // endpoint of Service kubernetes: each node's agent listens there
 
-		"client-ca-file":       pki("ca.crt"),
+		"client-ca-file":       absolute(a.layout.Trust("ca")),
 		"tls-cert-file":        pki("apiserver.crt"),
 		"tls-private-key-file": pki("apiserver.key"),
 		"tls-min-version":      "VersionTLS12",
@@ -138,7 +138,7 @@ func (a *apiServer) args() args {
 		"profiling":            "false",
 
 		"service-account-issuer":           serviceAccountIssuer,
-		"service-account-key-file":         pki("sa.pub"),
+		"service-account-key-file":         absolute(a.layout.TokenKeys()),
 		"service-account-signing-key-file": pki("sa.key"),
 		// Pods' tokens are valid for an hour and renewed by the kubelet, those of 'kubectl create token' for a day at most.
 		// Upstream accepts the former for a year, for clients that never read them again.
@@ -154,10 +154,10 @@ func (a *apiServer) args() args {
 
 		"kubelet-client-certificate":      pki("apiserver-kubelet-client.crt"),
 		"kubelet-client-key":              pki("apiserver-kubelet-client.key"),
-		"kubelet-certificate-authority":   pki("ca.crt"),
+		"kubelet-certificate-authority":   absolute(a.layout.Trust("ca")),
 		"kubelet-preferred-address-types": "InternalIP,Hostname",
 
-		"requestheader-client-ca-file":       pki("front-proxy-ca.crt"),
+		"requestheader-client-ca-file":       absolute(a.layout.Trust("front-proxy-ca")),
 		"requestheader-allowed-names":        "front-proxy-client",
 		"requestheader-username-headers":     "X-Remote-User",
 		"requestheader-group-headers":        "X-Remote-Group",

@@ -58,7 +58,7 @@ func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus
 	s.admin = &rest.Config{
 		Host: "https://" + s.apiAddress(),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAFile:   p.Layout.PKI("ca.crt"),
+			CAFile:   p.Layout.Trust("ca"),
 			CertFile: p.Layout.PKI("super-admin.crt"), KeyFile: p.Layout.PKI("super-admin.key"),
 		},
 		QPS: -1, UserAgent: "kl",

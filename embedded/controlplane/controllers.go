@@ -137,7 +137,7 @@ func (c *controllers) args() args {
 
 		"service-cluster-ip-range": c.spec.Networking.ServiceCIDR,
 
-		"root-ca-file":                     pki("ca.crt"),
+		"root-ca-file":                     absolute(c.layout.Trust("ca")),
 		"cluster-signing-cert-file":        pki("ca.crt"),
 		"cluster-signing-key-file":         pki("ca.key"),
 		"service-account-private-key-file": pki("sa.key"),

@@ -89,7 +89,7 @@ func kubeconfig(l cluster.Layout, spec cluster.Spec, identity string) *clientcmd
 	c := clientcmdapi.NewConfig()
 	c.Clusters["kl"] = &clientcmdapi.Cluster{
 		Server:               fmt.Sprintf("https://127.0.0.1:%d", spec.Kubernetes.APIServerPort),
-		CertificateAuthority: absolute(l.PKI("ca.crt")),
+		CertificateAuthority: absolute(l.Trust("ca")),
 	}
 	c.AuthInfos["kl"] = &clientcmdapi.AuthInfo{
 		ClientCertificate: absolute(l.PKI(identity + ".crt")), ClientKey: absolute(l.PKI(identity + ".key")),

@@ -52,7 +52,11 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 		answer(w, log, info, err, http.StatusInternalServerError)
 	})
 	mux.HandleFunc("GET /v1/certificates", func(w http.ResponseWriter, _ *http.Request) {
-		list, err := readCertificates(node, certDir)
+		var list []cluster.Certificate
+		c, err := ReadConfig(cluster.NodeConfigFile) // as kl has written it last, which this program may not run with yet
+		if err == nil {
+			list, err = readCertificates(node, certDir, cluster.NodeCAFile, c.RenewBefore)
+		}
 		answer(w, log, list, err, http.StatusInternalServerError)
 	})
 	return mux

@@ -41,6 +41,9 @@ func (c *credentials) Run(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(certDir, 0o700); err != nil {
 		return err
 	}
+	if err := dropOutdated(certDir, cluster.NodeCAFile, c.config.RenewBefore); err != nil {
+		c.log.Warn("cannot tell which certificates to renew", "err", err)
+	}
 	logged := ""
 	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		err := c.bootstrap(ctx)
@@ -58,7 +61,8 @@ func (c *credentials) Run(ctx context.Context, ready func()) error {
 	return ctx.Err()
 }
 
-// bootstrap makes sure that the node has a client certificate that is valid. Without one it joins, as it did the first time.
+// bootstrap makes sure that the node has a client certificate that is valid. Without one it joins, as it did the first time: also when
+// the cluster's authority was replaced, and a certificate of the old one would not do much longer.
 func (c *credentials) bootstrap(ctx context.Context) error {
 	if c.valid() {
 		return nil

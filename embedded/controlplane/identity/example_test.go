@@ -22,7 +22,7 @@ func Example() {
 	if err := pki.Ensure(layout, cluster.DefaultSpec().Networking, time.Now()); err != nil {
 		panic(err)
 	}
-	admin := &rest.Config{Host: "https://127.0.0.1:6443"}
+	admin := &rest.Config{Host: "https://127.0.0.1:6443", TLSClientConfig: rest.TLSClientConfig{CAFile: layout.Trust("ca")}}
 	own, err := identity.Config(admin, layout.PKI("ca.crt"), layout.PKI("ca.key"), identity.Request{User: "system:metrics-server"})
 	if err != nil {
 		panic(err)

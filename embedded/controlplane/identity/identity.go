@@ -78,20 +78,20 @@ func New(caFile, keyFile string, r Request, now time.Time) (Identity, error) {
 }
 
 // Config signs an identity with the certificate authority in two files and returns a client configuration for it. The server
-// is that of like, whose certificate must be of the same authority.
+// is that of like, and so are those that are trusted to vouch for it, in like's CAFile.
 func Config(like *rest.Config, caFile, keyFile string, r Request) (*rest.Config, error) {
 	id, err := New(caFile, keyFile, r, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("issue certificate: %w", err)
 	}
-	ca, err := os.ReadFile(caFile)
+	trusted, err := os.ReadFile(like.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("read authority: %w", err)
+		return nil, fmt.Errorf("read authorities: %w", err)
 	}
-	return id.Config(like, ca), nil
+	return id.Config(like, trusted), nil
 }
 
-// Config returns a client configuration for the server of like, as this identity. ca is the server's authority, PEM.
+// Config returns a client configuration for the server of like, as this identity. ca is who may vouch for the server, PEM.
 func (i Identity) Config(like *rest.Config, ca []byte) *rest.Config {
 	c := rest.AnonymousClientConfig(like)
 	c.TLSClientConfig = rest.TLSClientConfig{CAData: ca, CertData: i.Cert, KeyData: i.Key}

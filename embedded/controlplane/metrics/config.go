@@ -71,11 +71,11 @@ func (s *Server) genericConfig(l net.Listener, own *rest.Config) (*genericapiser
 
 // authenticate accepts requests that the API server forwards, client certificates of the cluster, and tokens.
 func (s *Server) authenticate(c *genericapiserver.Config, reviews kubernetes.Interface) error {
-	clients, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", s.Layout.PKI("ca.crt"))
+	clients, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", s.Layout.Trust("ca"))
 	if err != nil {
 		return err
 	}
-	front, err := dynamiccertificates.NewDynamicCAContentFromFile("request-header", s.Layout.PKI("front-proxy-ca.crt"))
+	front, err := dynamiccertificates.NewDynamicCAContentFromFile("request-header", s.Layout.Trust("front-proxy-ca"))
 	if err != nil {
 		return err
 	}
