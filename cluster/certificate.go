@@ -26,7 +26,7 @@ type Certificate struct {
 	Names     []string  `json:"names,omitempty"` // host names and addresses
 	Authority bool      `json:"authority,omitempty"`
 	Old       bool      `json:"old,omitempty"`      // of an authority or key: it was replaced, and is still trusted
-	Outdated  bool      `json:"outdated,omitempty"` // of a kubelet: it does not have what the last rotation made
+	Written   time.Time `json:"written,omitzero"`   // of a kubelet: when it got the certificate
 	NotBefore time.Time `json:"notBefore,omitzero"` // zero for a key
 	NotAfter  time.Time `json:"notAfter,omitzero"`
 }

@@ -20,13 +20,14 @@ func TestCertificateWarning(t *testing.T) {
 		{"a year, new", cluster.Certificate{Name: "admin"}, 365 * day, 364 * day, ""},
 		{"a year, 31 days left", cluster.Certificate{Name: "admin"}, 365 * day, 31 * day, ""},
 		{"a year, 29 days left", cluster.Certificate{Name: "admin"}, 365 * day, 29 * day,
-			"certificate admin ends on 2026-05-30 12:00 UTC; 'kl stop --name x' and 'kl up --name x' renew it"},
-		{"over", cluster.Certificate{Name: "admin"}, 365 * day, -time.Hour, "certificate admin ended on 2026-05-01 11:00 UTC; 'kl stop --name x' and 'kl up --name x' renew it"},
+			"certificate admin ends on 2026-05-30 12:00 UTC; 'kl certs rotate --name x' renews it"},
+		{"over", cluster.Certificate{Name: "admin"}, 365 * day, -time.Hour, "certificate admin ended on 2026-05-01 11:00 UTC; 'kl certs rotate --name x' renews it"},
 		{"an hour, 20 minutes left", cluster.Certificate{Name: "kubelet-client", Node: "n1"}, time.Hour, 20 * time.Minute, ""},
 		{"an hour, 5 minutes left", cluster.Certificate{Name: "kubelet-client", Node: "n1"}, time.Hour, 5 * time.Minute,
 			"certificate kubelet-client of node n1 ends on 2026-05-01 12:05 UTC; its kubelet should have renewed it: see 'kl logs --name x n1'"},
 		{"an authority", cluster.Certificate{Name: "ca", Authority: true}, 3650 * day, 10 * day,
-			"certificate ca ends on 2026-05-11 12:00 UTC; authorities are not renewed: make the cluster anew before that, with 'kl down --name x' and 'kl up'"},
+			"certificate ca ends on 2026-05-11 12:00 UTC; 'kl certs rotate --cas --name x' replaces it"},
+		{"an authority that was replaced", cluster.Certificate{Name: "ca (old)", Authority: true, Old: true}, 3650 * day, 10 * day, ""},
 		{"a key", cluster.Certificate{Name: "sa"}, 0, 0, ""},
 	} {
 		if tt.life > 0 {

@@ -54,12 +54,17 @@ const (
 	StepAutostart    = "start at boot"
 	StepNodePrograms = "node programs" // kubelet, kube-proxy and agent of every node restart
 	StepLabels       = "labels and taints"
-	StepCheck        = "check"     // what is passed on to Kubernetes' components
-	StepAddKey       = "add key"   // the API server learns to read under it
-	StepUseKey       = "use key"   // the API server writes with it
-	StepRewrite      = "rewrite"   // objects are written again, unchanged
-	StepDropKey      = "drop key"  // the one that no object is stored under any more
-	StepRollback     = "roll back" // to the configuration before a change that failed
+	StepCheck        = "check"            // what is passed on to Kubernetes' components
+	StepAddKey       = "add key"          // the API server learns to read under it
+	StepUseKey       = "use key"          // the API server writes with it
+	StepRewrite      = "rewrite"          // objects are written again, unchanged
+	StepDropKey      = "drop key"         // the one that no object is stored under any more
+	StepNewCerts     = "new certificates" // and keys, and with --cas authorities, beside those in use
+	StepTrust        = "trust"            // every namespace and extension API server knows the authorities
+	StepKubelets     = "kubelets"         // they have renewed their certificates
+	StepKubeconfigs  = "kubeconfigs"      // that the cluster was merged into
+	StepTokens       = "tokens"           // Secrets with tokens that the old key signed
+	StepRollback     = "roll back"        // to the configuration before a change that failed
 
 	StepStopControlPlane = "stop control plane" // before it starts with another configuration
 )

@@ -63,6 +63,12 @@ func (k RotationKind) check() error {
 	return fmt.Errorf("its kind %.40q is unknown", string(k))
 }
 
+// Outdated reports whether a kubelet has to renew a certificate: it is older than the last rotation, or of another authority than the
+// one that issues now.
+func (r Rotation) Outdated(kubelets, authority Certificate) bool {
+	return kubelets.Written.Before(r.Switched) || kubelets.Issuer != authority.Subject
+}
+
 // Problems says what is left to do after rotations, for people.
 func (r Rotation) Problems(name string) []string {
 	var out []string

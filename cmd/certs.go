@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,17 +13,62 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
 )
 
 func newCertsCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "certs",
-		Short:   "Show the certificates of the cluster",
-		Example: "  kl certs list",
+		Short:   "Show and renew the certificates of the cluster",
+		Example: "  kl certs list\n  kl certs rotate",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCertsListCmd(e))
+	cmd.AddCommand(newCertsListCmd(e), newCertsRotateCmd(e))
+	return cmd
+}
+
+func newCertsRotateCmd(e *env) *cobra.Command {
+	var o output
+	var cas, retire, force bool
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Issue all certificates anew, or replace the certificate authorities",
+		Long: "Make new keys and certificates for the control plane and for the cluster's kubeconfig, and have every kubelet renew its\n" +
+			"own. The control plane restarts, which takes seconds; nodes and pods run on, and nodes that are off are started. If the\n" +
+			"command is interrupted, give it again: it goes on.\n\n" +
+			"With --cas, the certificate authorities and the key that signs the tokens of ServiceAccounts are replaced, too. The old ones\n" +
+			"stay trusted, and who knows the old authority alone accepts the new certificates: running pods and kubeconfigs that were\n" +
+			"exported work as before.\n\n" +
+			"With --retire, the old ones are no longer trusted. This is refused while something may rely on them: kubelets, containers\n" +
+			"that began before the new authority, and tokens, which live for a day. With --force it is done all the same. Tokens in\n" +
+			"Secrets are made anew.",
+		Example: "  kl certs rotate\n  kl certs rotate --cas\n  kl certs rotate --retire",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts, done := host.RotateOptions{Kind: cluster.RotateLeaves, Force: force}, "The certificates of cluster %s are new."
+			switch {
+			case cas:
+				opts.Kind = cluster.RotateAuthorities
+				done = "The certificates and authorities of cluster %[1]s are new. The old authorities are trusted until " +
+					"'kl certs rotate --retire --name %[1]s'."
+			case retire:
+				opts.Kind = cluster.RetireAuthorities
+				done = "Cluster %s no longer trusts its old authorities."
+			}
+			if force && !retire {
+				return misuse(cmd, errors.New("--force goes with --retire"))
+			}
+			return e.withProgress(o, fmt.Sprintf(done, e.name), func(h *host.Host) error {
+				return h.RotateCertificates(cmd.Context(), e.name, opts)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&cas, "cas", false, "replace the certificate authorities and the key of ServiceAccounts' tokens, too")
+	cmd.Flags().BoolVar(&retire, "retire", false, "end the trust in the authorities and the key that --cas has replaced")
+	cmd.Flags().BoolVar(&force, "force", false, "retire although something may still rely on what is old")
+	cmd.MarkFlagsMutuallyExclusive("cas", "retire")
+	addOutput(cmd, &o)
 	return cmd
 }
 
@@ -70,10 +116,14 @@ func certsList(ctx context.Context, e *env, o output, now time.Time) error {
 			fmt.Fprintf(e.Err, "kl: %s\n", printable(warning))
 		}
 	}
+	rotation, err := host.RotationOf(l)
+	for _, problem := range rotation.Problems(e.name) {
+		fmt.Fprintf(e.Err, "kl: %s\n", printable(problem))
+	}
 	if silent != "" {
 		fmt.Fprintln(e.Err, printable(silent))
 	}
-	return damaged
+	return errors.Join(damaged, err)
 }
 
 func certificateTable(list []cluster.Certificate, now time.Time) [][]string {

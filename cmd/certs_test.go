@@ -56,7 +56,7 @@ func TestCertsList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const warning = `certificate scheduler ends on .*; 'kl stop --name kl' and 'kl up --name kl' renew it`
+		const warning = `certificate scheduler ends on .*; 'kl certs rotate --name kl' renews it`
 		_, stderr, _ := m.run("certs", "list")
 		if status := m.must("status"); !regexp.MustCompile("problem +"+warning).MatchString(status) || !regexp.MustCompile("kl: "+warning).MatchString(stderr) {
 			t.Errorf("status:\n%s\nlist: %s", status, stderr)

@@ -1,9 +1,7 @@
 package host
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,20 +61,9 @@ type objects struct {
 
 // claims lists the claims whose volumes are on one of the nodes and nowhere else, as namespace/name.
 func (c *change) claims(ctx context.Context, nodes []string) ([]string, error) {
-	if c.host.Kubectl == nil {
-		return nil, errors.New("kubectl is not available")
-	}
-	var out bytes.Buffer
-	if err := c.host.Kubectl(ctx, c.layout, &out, "get", "persistentvolumes,persistentvolumeclaims", "--all-namespaces", "--output=json"); err != nil {
-		return nil, errors.Join(err, errors.New(strings.TrimSpace(out.String())))
-	}
-	text := out.Bytes()
 	var all objects
-	if at := bytes.IndexByte(text, '{'); at > 0 { // after warnings
-		text = text[at:]
-	}
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, fmt.Errorf("read the answer of kubectl: %w", err)
+	if err := c.read(ctx, &all, "get", "persistentvolumes,persistentvolumeclaims", "--all-namespaces"); err != nil {
+		return nil, err
 	}
 	ofPods, found := map[string]bool{}, []string{}
 	for _, i := range all.Items {

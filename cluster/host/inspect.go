@@ -69,6 +69,8 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 				info.Problems = append(info.Problems, warning)
 			}
 		}
+		rotation, _ := RotationOf(l)
+		info.Problems = append(info.Problems, rotation.Problems(name)...)
 	}
 	askErr := info.ask(ctx, l)
 	if askErr != nil {

@@ -3,7 +3,10 @@ package host
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -21,6 +24,25 @@ func (c *change) kubectl(ctx context.Context, step string, args ...string) (log 
 	err = c.host.Kubectl(ctx, c.layout, w, args...)
 	w.flush()
 	return log, err
+}
+
+// read decodes what kubectl answers as JSON.
+func (c *change) read(ctx context.Context, into any, args ...string) error {
+	if c.host.Kubectl == nil {
+		return errors.New("kubectl is not available")
+	}
+	var out bytes.Buffer
+	if err := c.host.Kubectl(ctx, c.layout, &out, append(args, "--output=json")...); err != nil {
+		return errors.Join(err, errors.New(strings.TrimSpace(out.String())))
+	}
+	text := out.Bytes()
+	if at := bytes.IndexByte(text, '{'); at > 0 { // after warnings
+		text = text[at:]
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("read the answer of kubectl: %w", err)
+	}
+	return nil
 }
 
 // lineWriter passes on what is written to it line by line.

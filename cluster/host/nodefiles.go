@@ -101,7 +101,13 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token 
 	if err := errors.Join(statefile.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700), statefile.MkdirAll(n.TunnelDir, 0o700)); err != nil {
 		return err
 	}
-	config, err := json.MarshalIndent(nodeConfig(s, n), "", "  ")
+	rotation, err := cluster.ReadRotation(l)
+	if err != nil {
+		return err
+	}
+	settings := nodeConfig(s, n)
+	settings.RenewBefore = rotation.Switched
+	config, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode node.json: %w", err)
 	}

@@ -196,6 +196,9 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err := u.writeState(pid != 0); err != nil {
 		return nil, err
 	}
+	if err := u.switchCertificates(ctx, pid != 0); err != nil {
+		return nil, err
+	}
 	if err := u.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -225,6 +228,9 @@ func (u *upRun) loadState(ctx context.Context, want cluster.Spec) error {
 	have, err := cluster.ReadSpec(u.layout)
 	switch {
 	case err == nil:
+		if err := pki.Recover(u.layout); err != nil {
+			return err
+		}
 		if err := checkKeys(u.layout); err != nil {
 			return err
 		}

@@ -52,11 +52,7 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 		answer(w, log, info, err, http.StatusInternalServerError)
 	})
 	mux.HandleFunc("GET /v1/certificates", func(w http.ResponseWriter, _ *http.Request) {
-		var list []cluster.Certificate
-		c, err := ReadConfig(cluster.NodeConfigFile) // as kl has written it last, which this program may not run with yet
-		if err == nil {
-			list, err = readCertificates(node, certDir, cluster.NodeCAFile, c.RenewBefore)
-		}
+		list, err := readCertificates(node, certDir)
 		answer(w, log, list, err, http.StatusInternalServerError)
 	})
 	return mux

@@ -18,9 +18,8 @@ func kubeletCertificates() []string { return []string{"kubelet-client", "kubelet
 // current is the file of a certificate and its key: a link to the newest.
 func current(dir, name string) string { return filepath.Join(dir, name+"-current.pem") }
 
-// readCertificates reads the certificates of the kubelet in dir, and whether they are outdated, see there. One that it does not have yet
-// is left out.
-func readCertificates(node, dir, caFile string, renewBefore time.Time) ([]cluster.Certificate, error) {
+// readCertificates reads the certificates of the kubelet in dir. One that it does not have yet is left out.
+func readCertificates(node, dir string) ([]cluster.Certificate, error) {
 	var out []cluster.Certificate
 	var errs []error
 	for _, name := range kubeletCertificates() {
@@ -39,8 +38,8 @@ func readCertificates(node, dir, caFile string, renewBefore time.Time) ([]cluste
 			continue
 		}
 		c.Node = node
-		if c.Outdated, err = outdated(file, caFile, renewBefore); err != nil {
-			errs = append(errs, err)
+		if info, err := os.Stat(file); err == nil { // else the kubelet is just replacing it
+			c.Written = info.ModTime()
 		}
 		out = append(out, c)
 	}
