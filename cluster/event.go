@@ -63,6 +63,8 @@ const (
 	StepTrust        = "trust"            // every namespace and extension API server knows the authorities
 	StepKubelets     = "kubelets"         // they have renewed their certificates
 	StepKubeconfigs  = "kubeconfigs"      // that the cluster was merged into
+	StepRestartDNS   = "restart DNS"      // CoreDNS reads authorities when it starts, and seldom after that
+	StepStartAgain   = "start again"      // the control plane, which a command that was interrupted has stopped
 	StepTokens       = "tokens"           // Secrets with tokens that the old key signed
 	StepRollback     = "roll back"        // to the configuration before a change that failed
 

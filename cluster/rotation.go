@@ -34,6 +34,8 @@ type Rotation struct {
 	Switched time.Time `json:"switched,omitzero"`
 	// Replaced is when new authorities and a new key took over from old ones that are still trusted; zero if there are no old ones.
 	Replaced time.Time `json:"replaced,omitzero"`
+	// Published is since when every pod that starts is told of the new authorities. Older containers may know the old ones alone.
+	Published time.Time `json:"published,omitzero"`
 }
 
 // RotationFile holds the Rotation, if there ever was one.

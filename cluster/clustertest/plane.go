@@ -262,6 +262,8 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 const (
 	ImagesFile = "images.json" // []cluster.Image that GET returns; none if missing
 	PostedFile = "posted"      // body of the last POST
+
+	CertificatesFile = "certificates.json" // []cluster.Certificate of the kubelet; two that it has just renewed if missing
 )
 
 // serveNode answers in the place of a node's agent.
@@ -286,7 +288,33 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 			data = []byte("[]")
 		}
 		_, _ = w.Write(data)
+	case what == "certificates":
+		data, err := os.ReadFile(filepath.Join(dir, CertificatesFile))
+		if err != nil {
+			data, err = renewed(l, r.PathValue("node"))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(data)
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// renewed is the certificates of a kubelet, issued just now by the authority that its node knows.
+func renewed(l cluster.Layout, node string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(l.NodeDir(node), filepath.Base(cluster.NodeCAFile)))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := cluster.ParseCertificate("ca", "", data)
+	if err != nil {
+		return nil, err
+	}
+	c := cluster.Certificate{Name: "kubelet-client", Node: node, Issuer: ca.Subject, Written: time.Now(), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
+	server := c
+	server.Name = "kubelet-server"
+	return json.Marshal([]cluster.Certificate{c, server})
 }

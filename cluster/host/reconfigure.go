@@ -66,7 +66,9 @@ type restart struct {
 func (h *Host) restart(ctx context.Context, r upRequest, s *restart) (*Result, error) {
 	if s.plane {
 		err := h.changeLocked(ctx, r.layout, r.steps, func(ctx context.Context, c *change) error {
-			return c.stopPlane(ctx, cluster.StepStopControlPlane) // Up starts a new one over the data
+			// Up starts a new one over the data. A stop that has begun is completed even if ctx ends: whoever came next could take a
+			// control plane that is about to end for one that runs.
+			return c.stopPlane(context.WithoutCancel(ctx), cluster.StepStopControlPlane)
 		})
 		if err != nil {
 			return nil, err

@@ -49,7 +49,7 @@ func (r *rotation) reliant(ctx context.Context, have cluster.Rotation, now time.
 		reasons = append(reasons, fmt.Sprintf("tokens that the old key has signed may live until %s (%s)",
 			end.UTC().Format("2006-01-02 15:04 MST"), end.Sub(now).Round(time.Minute)))
 	}
-	pods, err := r.oldPods(ctx, have.Replaced)
+	pods, err := r.oldPods(ctx, have.Published)
 	if err != nil {
 		return nil, err
 	}
@@ -110,18 +110,14 @@ type pods struct {
 	} `json:"items"`
 }
 
-// oldPods lists pods that are shown the cluster's authorities and have a container that began before a certain time. kl's CoreDNS is not
-// among them: it reads them again.
-func (r *rotation) oldPods(ctx context.Context, before time.Time) ([]string, error) {
+// oldPods lists pods that are shown the cluster's authorities and have a container that began before a certain time.
+func (r *rotation) oldPods(ctx context.Context, before time.Time, args ...string) ([]string, error) {
 	var all pods
-	if err := r.read(ctx, &all, "get", "pods", "--all-namespaces"); err != nil {
+	if err := r.read(ctx, &all, append([]string{"get", "pods", "--all-namespaces"}, args...)...); err != nil {
 		return nil, err
 	}
 	var old []string
 	for _, p := range all.Items {
-		if p.Metadata.Namespace == "kube-system" && p.Metadata.Labels["k8s-app"] == "kube-dns" {
-			continue
-		}
 		knows := false
 		for _, v := range p.Spec.Volumes {
 			for _, s := range v.Projected.Sources {
@@ -129,11 +125,37 @@ func (r *rotation) oldPods(ctx context.Context, before time.Time) ([]string, err
 			}
 		}
 		for _, c := range p.Status.Containers {
-			if began := c.State.Running.StartedAt; knows && !began.IsZero() && began.Before(before) {
+			if began := c.State.Running.StartedAt; knows && !began.IsZero() && began.Before(before) && p.Metadata.DeletionTimestamp == "" {
 				old = append(old, p.Metadata.String())
 				break
 			}
 		}
 	}
 	return old, nil
+}
+
+// dnsTimeout is how long CoreDNS may take to be replaced. Its old pod serves meanwhile.
+const dnsTimeout = time.Minute
+
+// restartDNS replaces CoreDNS if it began before a certain time. That it cannot be replaced, such as on a full node, is a warning.
+func (r *rotation) restartDNS(ctx context.Context, before time.Time) error {
+	old, err := r.oldPods(ctx, before, "--selector=k8s-app=kube-dns")
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	return r.steps.do(cluster.StepRestartDNS, func() (string, error) {
+		for _, args := range [][]string{{"restart"}, {"status", "--timeout=" + dnsTimeout.String()}} {
+			log, err := r.kubectl(ctx, cluster.StepRestartDNS, append([]string{"rollout", args[0], "deployment/coredns", "--namespace=kube-system"}, args[1:]...)...)
+			if ctx.Err() != nil {
+				return "", context.Cause(ctx)
+			}
+			if err != nil {
+				text := fmt.Sprintf("%s may know the old authority alone: %v %s; restart the pod before %s", some(old), err, strings.Join(log, " "),
+					cluster.RetireAuthorities.Command(r.layout.Name))
+				r.steps.say(cluster.StepRestartDNS, cluster.StepWarning, text)
+				return "", nil
+			}
+		}
+		return "done", nil
+	})
 }

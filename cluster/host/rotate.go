@@ -82,6 +82,9 @@ func (h *Host) rotateLocked(ctx context.Context, l cluster.Layout, steps *record
 		}
 	}
 	if begun == "" {
+		if o.Kind == cluster.RetireAuthorities && last.Replaced.IsZero() {
+			return nil // it is done
+		}
 		err := h.changeLocked(ctx, l, steps, func(ctx context.Context, c *change) error {
 			r := newRotation(c)
 			defer r.client.Close()
@@ -97,12 +100,25 @@ func (h *Host) rotateLocked(ctx context.Context, l cluster.Layout, steps *record
 	}
 	up := upRequest{want: cluster.Spec{Name: l.Name}, opts: UpOptions{Timeout: DefaultTimeout}, layout: l, steps: steps}
 	if _, err := h.restart(ctx, up, &restart{plane: pending.Kind != ""}); err != nil { // also starts what was left off
-		return err
+		return errors.Join(err, h.startAgain(ctx, up))
 	}
 	return h.changeLocked(ctx, l, steps, func(ctx context.Context, c *change) error {
 		r := newRotation(c)
 		defer r.client.Close()
 		return r.finish(ctx)
+	})
+}
+
+// startAgain starts a control plane that a rotation has stopped when it was interrupted by Ctrl-C.
+func (h *Host) startAgain(ctx context.Context, up upRequest) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	quiet := up
+	quiet.steps = newRecorder(nil)
+	return up.steps.do(cluster.StepStartAgain, func() (string, error) {
+		_, err := h.upLocked(context.WithoutCancel(ctx), quiet)
+		return "", err
 	})
 }
 
@@ -140,11 +156,11 @@ func newRotation(c *change) *rotation { return &rotation{c, cluster.NewClient(c.
 
 // prepare checks that the rotation can be done, and makes the new PKI.
 func (r *rotation) prepare(ctx context.Context, o RotateOptions) error {
-	if err := r.checkNodes(ctx, o); err != nil {
-		return err
-	}
 	have, err := cluster.ReadRotation(r.layout)
 	if err != nil {
+		return err
+	}
+	if err := r.checkNodes(ctx, o); err != nil {
 		return err
 	}
 	switch {
@@ -152,11 +168,6 @@ func (r *rotation) prepare(ctx context.Context, o RotateOptions) error {
 		return &cluster.Error{
 			Op: "rotate authorities of cluster " + r.layout.Name, Err: errors.New("older ones are still trusted"),
 			Hint: cluster.RetireAuthorities.Command(r.layout.Name) + " ends that; then there can be new ones",
-		}
-	case o.Kind == cluster.RetireAuthorities && have.Replaced.IsZero():
-		return &cluster.Error{
-			Op: "retire old authorities of cluster " + r.layout.Name, Err: errors.New("none are trusted"),
-			Hint: cluster.RotateAuthorities.Command(r.layout.Name) + " replaces the present ones",
 		}
 	case o.Kind == cluster.RetireAuthorities:
 		if err := r.retirable(ctx, have, o.Force); err != nil {
@@ -205,6 +216,14 @@ func (r *rotation) finish(ctx context.Context) error {
 	}
 	if err := r.restartPrograms(ctx); err != nil {
 		return err
+	}
+	if done.Kind == cluster.RotateAuthorities {
+		if err := pki.Publish(r.layout, time.Now()); err != nil {
+			return err
+		}
+		if err := r.restartDNS(ctx, time.Now()); err != nil {
+			return err
+		}
 	}
 	if len(r.nodes) > 0 {
 		if err := r.steps.do(cluster.StepKubelets, func() (string, error) { return r.awaitKubelets(ctx, done) }); err != nil {

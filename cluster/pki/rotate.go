@@ -74,13 +74,13 @@ func Prepare(l cluster.Layout, network cluster.Networking, kind cluster.Rotation
 		if !rotation.Replaced.IsZero() {
 			return fail(errors.New("there are older ones that are still trusted"))
 		}
-		rotation.Replaced = now // Switch corrects it
+		rotation.Replaced, rotation.Published = now, time.Time{} // Switch corrects it
 		var next set
 		if next, err = have.succeed(now); err == nil {
 			err = next.write(temp, leaves, now)
 		}
 	case cluster.RetireAuthorities:
-		rotation.Replaced = time.Time{}
+		rotation.Replaced, rotation.Published = time.Time{}, time.Time{}
 		err = have.retire(l, temp, leaves)
 	}
 	if err == nil {
@@ -199,13 +199,22 @@ func Recover(l cluster.Layout) error {
 	return nil
 }
 
+// Publish notes that pods which start from now on are told of new authorities.
+func Publish(l cluster.Layout, now time.Time) error {
+	return note(l, func(r *cluster.Rotation) { r.Published = now })
+}
+
 // Finish notes that the last rotation has reached everything.
 func Finish(l cluster.Layout) error {
+	return note(l, func(r *cluster.Rotation) { r.Unfinished = false })
+}
+
+func note(l cluster.Layout, edit func(*cluster.Rotation)) error {
 	r, err := cluster.ReadRotation(l)
-	if err != nil || !r.Unfinished {
+	if err != nil {
 		return err
 	}
-	r.Unfinished = false
+	edit(&r)
 	if err := writeRotation(pkiDir(l), r); err != nil {
 		return &cluster.Error{Op: "save " + l.RotationFile(), Err: err}
 	}

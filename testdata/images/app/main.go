@@ -2,6 +2,7 @@
 // of both. It is static, so that an image needs no other file.
 //
 //	app serve -addr :8080                        # GET / returns the pod's name, GET /client the caller's address,
+//	                                             # /api?path=/version asks the API with the authority and token of the start,
 //	                                             # /burn?for=30s keeps a processor busy, /hold?bytes=1000 takes memory
 //	app serve -udp :8053                         # also answers datagrams with the pod's name and their content
 //	app journal -file /data/lines                # POST / appends a line and answers once the disk has it, GET / returns all lines
@@ -143,6 +144,7 @@ func pages() http.Handler {
 	mux.HandleFunc("/", answer)
 	mux.HandleFunc("/burn", l.burn)
 	mux.HandleFunc("/hold", l.hold)
+	mux.HandleFunc("/api", first())
 	return mux
 }
 
@@ -189,21 +191,50 @@ func lookup(ctx context.Context, out io.Writer, name string) error {
 	return nil
 }
 
+// first returns a page that shows what api gets for the query's path, over a connection of its own, with the authority and the token that
+// the process found when it started.
+func first() http.HandlerFunc {
+	request, err := apiClient()
+	return func(w http.ResponseWriter, r *http.Request) {
+		var answer strings.Builder
+		err := err
+		if err == nil {
+			err = request(r.Context(), &answer, r.URL.Query().Get("path"))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		_, _ = io.WriteString(w, answer.String())
+	}
+}
+
 // api requests a path of the API server under its name in the cluster, and verifies its certificate.
 func api(ctx context.Context, out io.Writer, path string) error {
+	request, err := apiClient()
+	if err != nil {
+		return err
+	}
+	return request(ctx, out, path)
+}
+
+// apiClient reads the authority and the token of the pod's ServiceAccount, and returns what asks the API server with them.
+func apiClient() (func(ctx context.Context, out io.Writer, path string) error, error) {
 	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 	token, err := os.ReadFile(account + "token")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ca, err := os.ReadFile(account + "ca.crt")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	return get(ctx, out, client, "https://kubernetes.default"+path, string(token))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
+	return func(ctx context.Context, out io.Writer, path string) error {
+		return get(ctx, out, client, "https://kubernetes.default"+path, string(token))
+	}, nil
 }
 
 func get(ctx context.Context, out io.Writer, client *http.Client, url, token string) error {
