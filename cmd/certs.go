@@ -56,6 +56,9 @@ func newCertsRotateCmd(e *env) *cobra.Command {
 				opts.Kind = cluster.RetireAuthorities
 				done = "Cluster %s no longer trusts its old authorities."
 			}
+			if cas && retire {
+				return misuse(cmd, errors.New("--cas and --retire are two steps: new authorities first, and the end of the old ones later"))
+			}
 			if force && !retire {
 				return misuse(cmd, errors.New("--force goes with --retire"))
 			}
@@ -67,7 +70,6 @@ func newCertsRotateCmd(e *env) *cobra.Command {
 	cmd.Flags().BoolVar(&cas, "cas", false, "replace the certificate authorities and the key of ServiceAccounts' tokens, too")
 	cmd.Flags().BoolVar(&retire, "retire", false, "end the trust in the authorities and the key that --cas has replaced")
 	cmd.Flags().BoolVar(&force, "force", false, "retire although something may still rely on what is old")
-	cmd.MarkFlagsMutuallyExclusive("cas", "retire")
 	addOutput(cmd, &o)
 	return cmd
 }

@@ -32,8 +32,12 @@ func TestCertsList(t *testing.T) {
 			}
 		}
 		var list []cluster.Certificate
-		if err := json.Unmarshal([]byte(m.must("certs", "list", "-o", "json")), &list); err != nil || len(list) != 12 {
-			t.Errorf("%s: %d certificates, want 10, that of the kubeconfig and the key; %v", state, len(list), err)
+		want := 12
+		if state == "running" {
+			want += 2
+		}
+		if err := json.Unmarshal([]byte(m.must("certs", "list", "-o", "json")), &list); err != nil || len(list) != want {
+			t.Errorf("%s: %d certificates, want 10, that of the kubeconfig, the key, and two of a kubelet that runs; %v", state, len(list), err)
 		}
 		if state == "running" {
 			m.must("stop")
@@ -79,5 +83,49 @@ func TestCertsList(t *testing.T) {
 	}
 	if _, stderr, code := m.run("certs", "rotten"); code != exitUsage || !strings.Contains(stderr, "rotten") {
 		t.Errorf("unknown command: exit code %d, %q", code, stderr)
+	}
+}
+
+func TestCertsRotateRefuses(t *testing.T) {
+	m := withCluster(t)
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--force"}, exitUsage, "--force goes with --retire"},
+		{[]string{"--cas", "--retire"}, exitUsage, "--cas and --retire are two steps"},
+		{[]string{"--ca"}, exitUsage, "--ca"},
+		{[]string{"x"}, exitUsage, `"x"`},
+		{[]string{"--name", "none"}, exitFailed, "find cluster none"},
+	} {
+		_, stderr, code := m.run(append([]string{"certs", "rotate"}, tt.args...)...)
+		if code != tt.code || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%q: exit code %d, %q, want %d and %q", tt.args, code, stderr, tt.code, tt.want)
+		}
+	}
+	m.must("stop")
+	if _, stderr, code := m.run("certs", "rotate"); code != exitFailed ||
+		stderr != "kl: reach cluster kl: its control plane is stopped\n    'kl start --name kl' starts the cluster\n" {
+		t.Errorf("stopped: exit code %d, %q", code, stderr)
+	}
+	l := m.env.Home.Cluster("kl")
+	if err := os.WriteFile(l.RotationFile(), []byte(`{"kind":"certificates","unfinished":true,"replaced":"2026-01-02T03:04:05Z"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stderr, _ := m.run("certs", "list")
+	for _, want := range []string{
+		"kl: a rotation of certificates was interrupted: 'kl certs rotate --name kl' finishes it\n",
+		"kl: the authorities and the key of tokens that were replaced on 2026-01-02 03:04 UTC are still trusted: 'kl certs rotate --retire --name kl' ends that\n",
+	} {
+		if !strings.Contains(stderr, want) || !strings.Contains(m.must("status"), strings.TrimPrefix(want, "kl: ")) {
+			t.Errorf("list says %q, want %q, and status the same", stderr, want)
+		}
+	}
+	if err := os.WriteFile(l.RotationFile(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := m.run("certs", "rotate"); code != exitFailed || !strings.Contains(stderr, l.RotationFile()) {
+		t.Errorf("damaged: exit code %d, %q", code, stderr)
 	}
 }
