@@ -34,7 +34,6 @@ type rotating struct {
 	token     []byte            // in Secret default/legacy
 	pods      []map[string]any
 	beats     int
-	deleted   []string
 }
 
 func newRotating(t *testing.T, nodes int) *rotating {
