@@ -35,10 +35,11 @@ type bench struct {
 	fake       *clustertest.Fake
 	kubeconfig string
 
-	mu      sync.Mutex
-	events  []cluster.Event
-	kubectl []string // the arguments of each run
-	volumes string   // what kubectl says of volumes and claims; none if empty
+	mu        sync.Mutex
+	events    []cluster.Event
+	kubectl   []string // the arguments of each run
+	volumes   string   // what kubectl says of volumes and claims; none if empty
+	snapshots string   // of VolumeSnapshotContents; none if empty
 }
 
 func newBench(t *testing.T) *bench {
@@ -86,8 +87,12 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// answers prints the volumes and claims, if kubectl is asked for them.
+// answers prints the volumes and claims, or the snapshots, if kubectl is asked for them.
 func (b *bench) answers(out io.Writer, args []string) bool {
+	if args[0] == "get" && strings.HasPrefix(args[1], "volumesnapshotcontents") {
+		_, _ = io.WriteString(out, cmp.Or(b.snapshots, `{"items": []}`))
+		return true
+	}
 	if args[0] != "get" || !strings.HasPrefix(args[1], "persistentvolumes") {
 		return false
 	}

@@ -10,20 +10,20 @@ import (
 	"github.com/klkube/kl/cluster"
 )
 
-// checkClaims refuses to remove nodes while claims have their data there, unless it was asked for, or confirm, which may be nil,
-// agrees. It has no say in volumes of pods, which go with their pod, nor in shared ones, which stay.
+// checkClaims refuses to remove nodes while claims or snapshots have their data there, unless it was asked for, or confirm, which
+// may be nil, agrees. It has no say in volumes of pods, which go with their pod, nor in shared ones, which stay.
 func (c *change) checkClaims(ctx context.Context, nodes []string, confirm func(ctx context.Context, question string) bool) error {
-	claims, err := c.claims(ctx, nodes)
+	found, err := c.data(ctx, nodes)
 	if err != nil {
 		return &cluster.Error{
 			Op: "look for claims with data on " + strings.Join(nodes, ", "), Err: err,
 			Hint: "with --delete-volumes the data is removed unseen",
 		}
 	}
-	if len(claims) == 0 {
+	if len(found) == 0 {
 		return nil
 	}
-	what := strings.Join(claims, ", ")
+	what := strings.Join(found, ", ")
 	if confirm != nil && confirm(ctx, fmt.Sprintf("The data of %s goes with %s.", what, strings.Join(nodes, ", "))) {
 		return nil
 	}
@@ -57,6 +57,51 @@ type objects struct {
 			} `json:"nodeAffinity"`
 		} `json:"spec"`
 	} `json:"items"`
+}
+
+// data lists what is on one of the nodes and nowhere else: claims, as namespace/name, and snapshots.
+func (c *change) data(ctx context.Context, nodes []string) ([]string, error) {
+	claims, err := c.claims(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := c.snapshots(ctx, nodes)
+	return append(claims, snapshots...), err
+}
+
+// snapshotContents is what snapshots needs to know of VolumeSnapshotContents.
+type snapshotContents struct {
+	Items []struct {
+		Spec struct {
+			Driver            string
+			VolumeSnapshotRef struct{ Namespace, Name string } `json:"volumeSnapshotRef"`
+		} `json:"spec"`
+		Status struct {
+			SnapshotHandle string `json:"snapshotHandle"`
+		} `json:"status"`
+	} `json:"items"`
+}
+
+// snapshots lists the VolumeSnapshots of kl's driver whose data is on one of the nodes. A cluster that never had storage has no such API.
+func (c *change) snapshots(ctx context.Context, nodes []string) ([]string, error) {
+	const resource = "volumesnapshotcontents.snapshot.storage.k8s.io"
+	var all snapshotContents
+	err := c.read(ctx, &all, "get", resource)
+	if err != nil && strings.Contains(err.Error(), "the server doesn't have a resource type") {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, i := range all.Items {
+		parts := strings.Split(i.Status.SnapshotHandle, "/") // local/NODE/ID, or shared/ID
+		if i.Spec.Driver == "csi.kl.dev" && len(parts) == 3 && slices.Contains(nodes, parts[1]) {
+			found = append(found, "VolumeSnapshot "+i.Spec.VolumeSnapshotRef.Namespace+"/"+i.Spec.VolumeSnapshotRef.Name)
+		}
+	}
+	slices.Sort(found)
+	return found, nil
 }
 
 // claims lists the claims whose volumes are on one of the nodes and nowhere else, as namespace/name.

@@ -58,6 +58,27 @@ func TestRemoveNodeWithTheDataOfClaims(t *testing.T) {
 	b.expectStates(t)
 }
 
+func TestRemoveNodeWithTheDataOfSnapshots(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(2))
+	content := func(driver, handle, name string) string {
+		return `{"spec": {"driver": "` + driver + `", "volumeSnapshotRef": {"namespace": "db", "name": "` + name + `"}}, "status": {"snapshotHandle": "` + handle + `"}}`
+	}
+	b.snapshots = `{"items": [` + strings.Join([]string{
+		content("csi.kl.dev", "local/n2/snapshot-1", "before"), content("csi.kl.dev", "local/n1/snapshot-2", "elsewhere"),
+		content("csi.kl.dev", "shared/snapshot-3", "everywhere"), content("csi.example.com", "local/n2/x", "foreign"), `{"spec": {"driver": "csi.kl.dev"}}`,
+	}, ",") + `]}`
+	err := b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{Force: true})
+	if text := describe(err); !strings.Contains(text, "claims have their data there: VolumeSnapshot db/before\n") {
+		t.Errorf("removing a node with a snapshot: %s", text)
+	}
+	b.snapshots = "Unable to connect to the server"
+	if err := b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{Force: true}); err == nil {
+		t.Error("a node was removed although nobody knows of its snapshots")
+	}
+	must(t, b.RemoveNode(t.Context(), "demo", "n2", host.RemoveOptions{Force: true, DeleteVolumes: true}))
+}
+
 func TestRemoveNodeIfTheAPIDoesNotAnswer(t *testing.T) {
 	b := newBench(t)
 	b.mustUp(t, request(2))
