@@ -73,6 +73,9 @@ func (f *fakeNodes) AgentTransport(node string) http.RoundTripper {
 		_ = json.NewDecoder(r.Body).Decode(&v)
 		f.volumes[node+"/"+r.PathValue("kind")+"/"+r.PathValue("id")] = v
 		v.Limit.Reason = "a test"
+		if v.Source != nil {
+			v.Changed = f.changing
+		}
 		_ = json.NewEncoder(w).Encode(v)
 	})
 	mux.HandleFunc("DELETE "+storage.VolumePath, func(_ http.ResponseWriter, r *http.Request) {

@@ -104,6 +104,9 @@ func (p *provisioner) Provision(ctx context.Context, o provision.ProvisionOption
 	if !made.Limit.Enforced {
 		p.events.Eventf(o.PVC, corev1.EventTypeNormal, "SizeNotEnforced", "more than %s can be written: %s", size.String(), made.Limit.Reason)
 	}
+	if len(made.Changed) > 0 {
+		p.events.Event(o.PVC, corev1.EventTypeWarning, changedWhileCopied, mixed(made.Changed))
+	}
 	p.changed()
 	p.log.InfoContext(ctx, "created volume", "volume", o.PVName, "kind", kind, "node", o.SelectedNodeName, "size", size.String())
 	return pv, provision.ProvisioningFinished, nil

@@ -170,7 +170,9 @@ func TestProvisionFrom(t *testing.T) {
 			if test.handle != "" {
 				objects = append(objects, snapshot, content)
 			}
-			s := start(t, newFakeNodes("n1", "n2"), objects...)
+			nodes := newFakeNodes("n1", "n2")
+			nodes.changing = []string{"db/log"}
+			s := start(t, nodes, objects...)
 			key := "n1/" + string(test.kind) + "/" + pvName
 			eventually(t, "a volume on the node that has the data", func() bool { return s.nodes.has(key) })
 			s.nodes.mu.Lock()
@@ -185,6 +187,9 @@ func TestProvisionFrom(t *testing.T) {
 			eventually(t, "a PersistentVolume", func() bool {
 				pv, err := s.api.CoreV1().PersistentVolumes().Get(t.Context(), pvName, metav1.GetOptions{})
 				return err == nil && (nodeOf(pv) == "n1") == (test.kind == storage.NodeLocal)
+			})
+			eventually(t, "an event about what changed", func() bool {
+				return slices.ContainsFunc(s.events(t, "c"), func(e string) bool { return strings.HasPrefix(e, "ChangedWhileCopied: pods wrote to db/log ") })
 			})
 		})
 	}

@@ -94,11 +94,18 @@ func (s *nodeSnapshotter) warn(parameters map[string]string, name string, got st
 	if len(got.Changed) == 0 {
 		return
 	}
-	s.events.Eventf(&corev1.ObjectReference{
+	s.events.Event(&corev1.ObjectReference{
 		APIVersion: "snapshot.storage.k8s.io/v1", Kind: "VolumeSnapshot", UID: types.UID(strings.TrimPrefix(name, snapshotPrefix+"-")),
 		Namespace: parameters[utils.PrefixedVolumeSnapshotNamespaceKey], Name: parameters[utils.PrefixedVolumeSnapshotNameKey],
-	}, corev1.EventTypeWarning, "ChangedWhileCopied",
-		"pods wrote to %s all the time while the volume was copied: there may be both old and new data in it", strings.Join(got.Changed, ", "))
+	}, corev1.EventTypeWarning, changedWhileCopied, mixed(got.Changed))
+}
+
+// changedWhileCopied is the reason of events about a copy that may not be of one moment.
+const changedWhileCopied = "ChangedWhileCopied"
+
+// mixed is the message of such an event.
+func mixed(changed []string) string {
+	return fmt.Sprintf("pods wrote to %s all the time while the volume was copied: there may be both old and new data in it", strings.Join(changed, ", "))
 }
 
 // DeleteSnapshot implements snapshotter.Snapshotter. The snapshot of a node that was removed was deleted with it.

@@ -51,6 +51,8 @@ type Volume struct {
 	Mode fs.FileMode `json:"mode,omitempty"`
 	// Source is whose data a new volume begins with; nil for an empty one.
 	Source *Source `json:"source,omitempty"`
+	// Changed is set by the node: what pods wrote to whenever it was copied from Source. See Snapshot.
+	Changed []string `json:"changed,omitempty"`
 	// Limit is set by the node: whether more than Size can be written.
 	Limit Limit `json:"limit"`
 }

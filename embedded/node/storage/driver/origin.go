@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/storage"
 	"github.com/klkube/kl/embedded/node/storage/clone"
 	"github.com/klkube/kl/embedded/node/storage/loop"
@@ -74,7 +75,8 @@ func (s *Store) copyVolume(ctx context.Context, v storage.Volume, from *Store) e
 				return r, err
 			}
 		}
-		_, err := o.copyTo(ctx, temp, v.Size)
+		var err error
+		r.Changed, err = o.copyTo(ctx, temp, v.Size)
 		return r, err
 	})
 	return copyFailed(err)
@@ -138,6 +140,9 @@ func written(image string) (unix.Timespec, error) {
 	return s.Mtim, unix.Stat(image, &s)
 }
 
+// mostKept is how many bytes a copy leaves free, or a twentieth of a small disk: on a full one, pods are evicted and etcd ends.
+const mostKept = 1 << 30
+
 // hasRoom returns ErrNoSpace if there is no room for a copy. One that can share the data needs none.
 func (s *Store) hasRoom(ctx context.Context, o *origin) error {
 	var from, to unix.Stat_t
@@ -155,15 +160,17 @@ func (s *Store) hasRoom(ctx context.Context, o *origin) error {
 	if err != nil {
 		return err
 	}
-	if free := s.Pool().Available; need > free {
-		return fmt.Errorf("%w: it needs %d MiB, and %d MiB are free", storage.ErrNoSpace, need>>20, free>>20)
+	pool := s.Pool()
+	kept := min(pool.Capacity/20, mostKept)
+	if free := pool.Available - kept; need > free {
+		return fmt.Errorf("%w: it needs %d MiB, and there is room for %d MiB", storage.ErrNoSpace, need>>20, max(free, 0)>>20)
 	}
 	return nil
 }
 
 // copyFailed makes the error of a full disk ErrNoSpace.
 func copyFailed(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if cluster.DiskFull(err) {
 		return fmt.Errorf("%w: %w", storage.ErrNoSpace, err)
 	}
 	return err

@@ -247,7 +247,9 @@ func TestUnfinishedSnapshots(t *testing.T) {
 
 // A copy that has no room leaves nothing behind, whether that shows before it or in its middle.
 func TestNoRoom(t *testing.T) {
-	for name, options := range map[string]string{"known before": "size=3m", "in the middle": "size=8m,nr_inodes=60"} {
+	for name, options := range map[string]string{
+		"known before": "size=3m", "little left": "size=4300k", "in the middle": "size=8m,nr_inodes=60",
+	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			if err := unix.Mount("none", dir, "tmpfs", 0, options); err != nil {

@@ -53,13 +53,13 @@ const (
 
 // record is volume.json, of a volume or a snapshot.
 type record struct {
-	Size  int64 `json:"size"`
-	Block bool  `json:"block,omitempty"`
+	Size    int64    `json:"size"`
+	Block   bool     `json:"block,omitempty"`
+	Changed []string `json:"changed,omitempty"` // while it was copied
 
 	// Of a snapshot: see storage.Snapshot.
 	Volume  string    `json:"volume,omitempty"`
 	Created time.Time `json:"created,omitzero"`
-	Changed []string  `json:"changed,omitempty"`
 }
 
 // ready creates Dir, or returns why it is not available.
@@ -195,7 +195,7 @@ func (s *Store) Volume(id string) (storage.Volume, error) {
 	if r.Block {
 		limit = storage.Limit{Enforced: true} // a device has an end
 	}
-	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Block: r.Block, Limit: limit}, nil
+	return storage.Volume{Kind: s.Kind, ID: id, Size: r.Size, Block: r.Block, Changed: r.Changed, Limit: limit}, nil
 }
 
 // limit reports whether the size of new volumes is enforced.
