@@ -13,6 +13,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
+	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/cluster/tour"
 	scenarios "github.com/klkube/kl/testdata/tour"
 )
@@ -68,7 +69,7 @@ func newTourImageCmd(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			program, err := os.Open(p.Engine)
+			program, err := statefile.Open(p.Engine)
 			if err != nil {
 				return wrap("read kl-engine", err)
 			}
