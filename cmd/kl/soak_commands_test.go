@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -75,6 +76,8 @@ func (s *soak) interrupt(name string, args ...string) string {
 	s.t.Helper()
 	delay := s.between(0, max(s.verbs[verb(args)], time.Millisecond))
 	cmd := s.commandFor(name, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -83,7 +86,7 @@ func (s *soak) interrupt(name string, args ...string) string {
 	select {
 	case err := <-ended:
 		if err != nil {
-			s.t.Fatalf("kl %s: %v", strings.Join(args, " "), err)
+			s.t.Fatalf("kl %s: %v\n%s", strings.Join(args, " "), err, &out)
 		}
 		return fmt.Sprintf("kl %s was done before", strings.Join(args, " "))
 	case <-time.After(delay):

@@ -38,6 +38,13 @@ type etcdSpace struct {
 func (e *etcdSpace) keep(ctx context.Context) {
 	tick := time.NewTicker(spaceInterval)
 	defer tick.Stop()
+	// The API server compacts what is older than five minutes, but only when it has run for ten: one that lives for less, again and
+	// again, would keep everything. Whatever watches after a start begins anew, so that no history is missed.
+	if e.size() >= minDefragSize {
+		if err := e.compact(ctx); err != nil && ctx.Err() == nil {
+			e.logger.Warn("compact the database", zap.Error(err))
+		}
+	}
 	for last := ""; ; {
 		problem, err := e.look(ctx)
 		text := ""

@@ -145,3 +145,31 @@ func TestEtcdShrinks(t *testing.T) {
 		}
 	})
 }
+
+// A database that is large with old versions of objects shrinks when etcd starts: nothing else may ever compact it.
+func TestEtcdForgetsHistoryAtStart(t *testing.T) {
+	e, _ := spaceEtcd(t, 0)
+	size := func(c *clientv3.Client) int64 {
+		status, err := c.Status(t.Context(), c.Endpoints()[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.DbSize
+	}
+	value := strings.Repeat("v", 1<<20)
+	runEtcd(t, e, func(c *clientv3.Client) {
+		for i := range minDefragSize>>20 + 2 {
+			if _, err := c.Put(t.Context(), "k", fmt.Sprint(i)+value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		soon(t, "all of it is in the database", func() bool { return size(c) >= minDefragSize })
+	})
+	runEtcd(t, e, func(c *clientv3.Client) {
+		soon(t, "the database is small", func() bool { return size(c) < 8<<20 })
+		got, err := c.Get(t.Context(), "k")
+		if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != fmt.Sprint(minDefragSize>>20+1)+value {
+			t.Errorf("the last version is lost: %d keys, %v", len(got.Kvs), err)
+		}
+	})
+}
