@@ -21,6 +21,7 @@ import (
 const (
 	stopTimeout    = 15 * time.Second       // the control plane promises 10
 	signalInterval = 100 * time.Millisecond // between two killSignals
+	claimInterval  = 2 * time.Millisecond   // between two looks at the file of a supervisor that was started
 )
 
 // process is the supervisor of a control plane that this process started.
@@ -31,25 +32,55 @@ type process struct {
 }
 
 // spawn starts the cluster's control plane: a supervisor that starts the engine, in a session of its own, so that it outlives
-// this process and neither Ctrl-C nor the end of the terminal reaches it. Its output goes to logs/control-plane.log.
+// this process and neither Ctrl-C nor the end of the terminal reaches it. Its output goes to logs/control-plane.log. A supervisor
+// that a command started just before it was killed may come first: it is stopped, since it may know another configuration.
 func (h *Host) spawn(ctx context.Context, l cluster.Layout, engine string) (*process, error) {
-	path := l.LogFile(cluster.ControlPlane)
-	for _, dir := range []string{filepath.Dir(path), l.RunDir(), l.TunnelsDir()} {
+	for _, dir := range []string{filepath.Dir(l.LogFile(cluster.ControlPlane)), l.RunDir(), l.TunnelsDir()} {
 		if err := statefile.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	// A supervisor that waits before it tries again makes way for one that tries now.
-	if err := stopControlPlane(ctx, l); err != nil {
-		return nil, err
-	}
-	// What the previous process left must not be taken for this one's.
-	for _, stale := range []string{l.FailedFile(), l.StatusSocket(), l.SupervisorFile()} {
-		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		// A supervisor that waits before it tries again makes way for one that tries now.
+		if err := stopControlPlane(ctx, l); err != nil {
 			return nil, err
 		}
+		if err := removeStale(l); errors.Is(err, statefile.ErrLocked) {
+			continue // a supervisor has begun since
+		} else if err != nil {
+			return nil, err
+		}
+		p, err := h.spawnSupervisor(l, engine)
+		if err != nil {
+			return nil, err
+		}
+		if other, err := p.outrun(ctx); err != nil || !other {
+			return p, err
+		}
 	}
-	log, err := statefile.OpenLog(path, 0o600)
+}
+
+// removeStale removes what the previous control plane left: it must not be taken for the next one's. The error is
+// statefile.ErrLocked if there is a supervisor.
+func removeStale(l cluster.Layout) error {
+	lock, err := statefile.TryLock(l.SupervisorFile())
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	for _, stale := range []string{l.FailedFile(), l.StatusSocket(), l.SupervisorFile()} {
+		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) spawnSupervisor(l cluster.Layout, engine string) (*process, error) {
+	log, err := statefile.OpenLog(l.LogFile(cluster.ControlPlane), 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +99,31 @@ func (h *Host) spawn(ctx context.Context, l cluster.Layout, engine string) (*pro
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// outrun waits until the supervisor has written its file or ended, and reports whether it ended because there is another one.
+func (p *process) outrun(ctx context.Context) (bool, error) {
+	tick := time.NewTicker(claimInterval)
+	defer tick.Stop()
+	for {
+		ended := false
+		select {
+		case <-p.exited:
+			ended = true
+		case <-ctx.Done():
+			return false, nil // whoever waits for the control plane says so
+		case <-tick.C:
+		}
+		s, alive, err := cluster.ReadSupervision(p.layout)
+		switch {
+		case err != nil:
+			return false, err
+		case alive && s.PID == p.pid:
+			return false, nil
+		case ended:
+			return alive, nil
+		}
+	}
 }
 
 // ControlPlanePID returns the process ID of the cluster's control plane, 0 if none runs. Only a process that holds the

@@ -1,7 +1,9 @@
 package host_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -46,4 +48,37 @@ func TestPIDOfAProcessOnItsWay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A command that was killed may have started a supervisor that nobody can see yet. The next command wins, however late it comes.
+func TestStartBesideAnotherSupervisor(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(0))
+	l := b.Home.Cluster("demo")
+	for i := range 20 {
+		must(t, b.Stop(t.Context(), "demo"))
+		script := fmt.Sprintf(`sleep 0.%03d; exec "$@"`, 8*i) // what is under test is the moment
+		other := exec.CommandContext(t.Context(), "sh", "-c", script, "sh", os.Args[0], host.SuperviseCommand, l.Dir(), os.Args[0])
+		other.Dir = l.Dir()
+		must(t, other.Start())
+		if _, err := b.Start(t.Context(), "demo", host.UpOptions{Timeout: time.Minute}); err != nil {
+			t.Fatalf("other after %d ms: %s", 8*i, describe(err))
+		}
+		if s, alive, err := cluster.ReadSupervision(l); err != nil || !alive {
+			t.Fatalf("other after %d ms: no supervisor lives: %+v, %v", 8*i, s, err)
+		}
+		if s, _, _ := cluster.ReadSupervision(l); s.PID != other.Process.Pid {
+			must(t, ignoreExit(other.Wait()))
+		} else { // it was there first, and Start found its control plane
+			must(t, other.Process.Release())
+		}
+	}
+}
+
+// ignoreExit is nil for an error that is the status of a process.
+func ignoreExit(err error) error {
+	if _, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Wait returns it as it is
+		return nil
+	}
+	return err
 }
