@@ -128,7 +128,7 @@ test: deps ## run the whole test suite and print the coverage of each package
 	@echo "== light packages: race detector, shuffled"
 	@all=$$($(GO) list ./... $(TESTDATA)); heavy=$$($(HEAVY)); \
 	light=$$(comm -23 <(sort <<<"$$all") <(sort <<<"$$heavy")); status=0; \
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(COVER) $(TESTFLAGS) $$light || status=1; \
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(COVER) -timeout 20m $(TESTFLAGS) $$light || status=1; \
 	if [[ -n $$heavy ]]; then \
 		echo "== packages that link the control plane"; \
 		$(GO) test -shuffle=on $(COVER) -ldflags '$(k8s-ldflags)' -timeout 20m $(TESTFLAGS) $$heavy || status=1; \
