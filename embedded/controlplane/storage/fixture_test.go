@@ -118,6 +118,13 @@ func (f *fakeNodes) AgentTransport(node string) http.RoundTripper {
 	})
 }
 
+// set changes what nodes answer, while they may be asked.
+func (f *fakeNodes) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
 func (f *fakeNodes) has(key string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

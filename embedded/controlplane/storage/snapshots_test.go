@@ -103,14 +103,14 @@ func TestSnapshotter(t *testing.T) {
 		"full":          {volume: "pv-local", refuse: storage.ErrNoSpace, code: codes.FailedPrecondition, says: "node n1: no space left"},
 		"parameter":     {volume: "pv-local", parameters: map[string]string{"speed": "9"}, code: codes.FailedPrecondition, says: `parameter "speed"`},
 	} {
-		s.nodes.refuse = test.refuse
+		s.nodes.set(func() { s.nodes.refuse = test.refuse })
 		_, _, _, _, _, err := maker.CreateSnapshot(t.Context(), "snapshot-1", test.volume, test.parameters, nil)
 		if status.Code(err) != test.code || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		s.nodes.refuse = nil
+		s.nodes.set(func() { s.nodes.refuse = nil })
 	}
-	s.nodes.changing = []string{"db/log"}
+	s.nodes.set(func() { s.nodes.changing = []string{"db/log"} })
 	for volume, want := range map[string]string{"pv-local": "local/n1/snapshot-1", "pv-shared": "shared/snapshot-1"} {
 		for _, ready := range []bool{false, true} { // the copy takes until the second time
 			_, id, _, _, got, err := maker.CreateSnapshot(t.Context(), "snapshot-1", volume, nil, nil)
