@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,4 +170,24 @@ func clientCertificate(path string) ([]byte, error) {
 		return nil, errors.New("it has no user")
 	}
 	return config.Users[0].User.Certificate, nil
+}
+
+// certificatesTimeout is how long a node's agent may take to answer.
+const certificatesTimeout = 2 * time.Second
+
+// Certificates asks a node's agent for those of its kubelet.
+func (c *Client) Certificates(ctx context.Context, node string) ([]Certificate, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, certificatesTimeout, errors.New("it does not answer"))
+	defer cancel()
+	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/certificates", nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var list []Certificate
+	err = json.NewDecoder(resp.Body).Decode(&list)
+	return list, err
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // APIVersion and Kind name the format of cluster.yaml and of the file given to `kl up -f`.
@@ -228,3 +229,6 @@ func (s *Spec) Files() map[string]*string {
 		"kubernetes.schedulerConfig": &s.Kubernetes.Scheduler,
 	}
 }
+
+// HoldsContent reports whether a field of Files holds a file's content, and not a path.
+func HoldsContent(field string) bool { return strings.Contains(field, "\n") }

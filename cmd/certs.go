@@ -2,10 +2,8 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -154,7 +152,7 @@ func nodeCertificates(ctx context.Context, e *env) (list []cluster.Certificate, 
 	}
 	var missing []string
 	for _, n := range status.Nodes {
-		certificates, err := askCertificates(ctx, c, n.Name)
+		certificates, err := c.Certificates(ctx, n.Name)
 		if err != nil {
 			missing = append(missing, n.Name)
 			continue
@@ -165,17 +163,4 @@ func nodeCertificates(ctx context.Context, e *env) (list []cluster.Certificate, 
 		silent = "Those of nodes that do not answer are not listed: " + strings.Join(missing, ", ")
 	}
 	return list, silent
-}
-
-func askCertificates(ctx context.Context, c *cluster.Client, node string) ([]cluster.Certificate, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/certificates", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var list []cluster.Certificate
-	err = json.NewDecoder(resp.Body).Decode(&list)
-	return list, err
 }

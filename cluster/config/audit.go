@@ -42,7 +42,7 @@ func (v *validator) audit(s cluster.Spec) {
 
 // file checks a field that holds a file's path or, in several lines, its content.
 func (v *validator) file(path, f string) {
-	if f != "" && !strings.Contains(f, "\n") {
+	if f != "" && !cluster.HoldsContent(f) {
 		v.exists(path, f)
 	}
 }

@@ -76,7 +76,7 @@ func (w *walker) files(s *cluster.Spec) {
 
 func (w *walker) fileAt(path string, given *string) {
 	switch {
-	case *given == "" || filepath.IsAbs(*given) || strings.Contains(*given, "\n"): // the last is the file's content
+	case *given == "" || filepath.IsAbs(*given) || cluster.HoldsContent(*given):
 		return
 	case w.file == "-":
 		w.add(w.positions[path], path, "%q is not an absolute path, and standard input has no directory", *given)

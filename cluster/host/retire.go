@@ -41,9 +41,8 @@ func (r *rotation) reliant(ctx context.Context, have cluster.Rotation, now time.
 	if err != nil {
 		return nil, err
 	}
-	for _, text := range outdated {
-		node, why, _ := strings.Cut(text, " ")
-		reasons = append(reasons, fmt.Sprintf("the kubelet of node %s may have an old certificate: %s", node, why))
+	for _, k := range outdated {
+		reasons = append(reasons, fmt.Sprintf("the kubelet of node %s may have an old certificate: %s", k.node, k.why))
 	}
 	if end := have.Replaced.Add(tokenLifetime(r.spec)); now.Before(end) {
 		reasons = append(reasons, fmt.Sprintf("tokens that the old key has signed may live until %s (%s)",

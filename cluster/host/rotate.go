@@ -2,10 +2,8 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -185,14 +183,14 @@ func (r *rotation) checkNodes(ctx context.Context, o RotateOptions) error {
 		return nil
 	}
 	for _, n := range r.nodes {
+		hint := fmt.Sprintf("mend or remove the node first: 'kl node list --name %s'", r.layout.Name)
 		if n.State != cluster.NodeRunning && n.State != cluster.NodeStopped {
-			return &cluster.Error{Op: "rotate certificates", Node: n.Name, Err: fmt.Errorf("it is %s", strings.ToLower(string(n.State))), Hint: "mend or remove the node first: 'kl node list --name " + r.layout.Name + "'"}
+			return &cluster.Error{Op: "rotate certificates", Node: n.Name, Err: fmt.Errorf("it is %s", strings.ToLower(string(n.State))), Hint: hint}
 		}
 		if n.State == cluster.NodeStopped {
 			continue
 		}
-		list, err := r.certificates(ctx, n.Name)
-		hint := fmt.Sprintf("mend or remove the node first: 'kl node list --name %s'", r.layout.Name)
+		list, err := r.client.Certificates(ctx, n.Name)
 		if err == nil && slices.ContainsFunc(list, func(c cluster.Certificate) bool { return c.Written.IsZero() }) {
 			err, hint = errors.New("it runs programs of an older kl"), fmt.Sprintf("restart the cluster first: 'kl stop --name %s', then 'kl start --name %s'", r.layout.Name, r.layout.Name)
 		}
@@ -248,7 +246,7 @@ const kubeletsTimeout = 2 * time.Minute
 
 // awaitKubelets returns when the kubelet of each node has new certificates, and says how many have.
 func (r *rotation) awaitKubelets(ctx context.Context, done cluster.Rotation) (string, error) {
-	var waiting []string
+	var waiting []outdatedKubelet
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, kubeletsTimeout, true, func(ctx context.Context) (bool, error) {
 		var err error
 		waiting, err = r.outdated(ctx, done)
@@ -258,18 +256,21 @@ func (r *rotation) awaitKubelets(ctx context.Context, done cluster.Rotation) (st
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case wait.Interrupted(err):
-		node, why, _ := strings.Cut(waiting[0], " ")
+		first := waiting[0]
 		return "", &cluster.Error{
-			Op: "wait for new certificates of the kubelet", Node: node, Err: errors.New(why),
-			Hint: fmt.Sprintf("see 'kl logs --name %s %s'; give the command again to go on", r.layout.Name, node),
+			Op: "wait for new certificates of the kubelet", Node: first.node, Err: errors.New(first.why),
+			Hint: fmt.Sprintf("see 'kl logs --name %s %s'; give the command again to go on", r.layout.Name, first.node),
 		}
 	}
 	return "renewed", err
 }
 
+// outdatedKubelet is a node whose kubelet does not have the certificates of a rotation, and the reason.
+type outdatedKubelet struct{ node, why string }
+
 // outdated lists the nodes whose kubelets do not have the certificates of a rotation, with the reason. Nodes that are off renew theirs when
 // they start.
-func (r *rotation) outdated(ctx context.Context, done cluster.Rotation) ([]string, error) {
+func (r *rotation) outdated(ctx context.Context, done cluster.Rotation) ([]outdatedKubelet, error) {
 	all, err := cluster.ReadCertificates(r.layout)
 	if err != nil {
 		return nil, err
@@ -279,43 +280,23 @@ func (r *rotation) outdated(ctx context.Context, done cluster.Rotation) ([]strin
 	if r.spec.Kubernetes.KubeletPatch["serverTLSBootstrap"] == false {
 		wanted = wanted[:1]
 	}
-	var waiting []string
+	var waiting []outdatedKubelet
 	for _, n := range r.nodes {
 		if n.State != cluster.NodeRunning {
 			continue
 		}
-		list, err := r.certificates(ctx, n.Name)
+		list, err := r.client.Certificates(ctx, n.Name)
 		if err != nil {
-			waiting = append(waiting, n.Name+" "+err.Error())
+			waiting = append(waiting, outdatedKubelet{n.Name, err.Error()})
 			continue
 		}
 		for _, name := range wanted {
 			at := slices.IndexFunc(list, func(c cluster.Certificate) bool { return c.Name == name })
 			if at < 0 || done.Outdated(list[at], ca) {
-				waiting = append(waiting, n.Name+" certificate "+name+" is not there yet")
+				waiting = append(waiting, outdatedKubelet{n.Name, "certificate " + name + " is not there yet"})
 				break
 			}
 		}
 	}
 	return waiting, nil
 }
-
-// certificates asks a node's agent.
-func (r *rotation) certificates(ctx context.Context, node string) ([]cluster.Certificate, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, nodeTimeout, errors.New("it does not answer"))
-	defer cancel()
-	resp, err := r.client.Node(ctx, node, http.MethodGet, "/v1/certificates", nil)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var list []cluster.Certificate
-	err = json.NewDecoder(resp.Body).Decode(&list)
-	return list, err
-}
-
-// nodeTimeout is how long a node's agent may take to answer.
-const nodeTimeout = 2 * time.Second

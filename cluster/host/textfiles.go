@@ -17,7 +17,7 @@ func readFiles(s *cluster.Spec) error {
 	delete(files, "audit.webhook.kubeconfig")
 	for _, field := range slices.Sorted(maps.Keys(files)) {
 		given := files[field]
-		if *given == "" || strings.Contains(*given, "\n") {
+		if *given == "" || cluster.HoldsContent(*given) {
 			continue
 		}
 		data, err := statefile.Read(*given)

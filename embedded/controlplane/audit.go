@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/audit"
@@ -20,7 +19,7 @@ import (
 
 // content is what a field of the Spec holds that is the absolute path of a file or the file's content.
 func content(given string) (string, error) {
-	if !filepath.IsAbs(given) || strings.Contains(given, "\n") {
+	if !filepath.IsAbs(given) || cluster.HoldsContent(given) {
 		return given, nil
 	}
 	data, err := statefile.Read(given)
