@@ -124,6 +124,7 @@ const (
 	DefaultGateway     = "10.245.0.1"
 	DefaultDNS         = "10.96.0.10"
 	ClusterDomain      = "cluster.local"
+	StorageDriver      = "csi.kl.dev" // of volumes and snapshots
 )
 
 // DefaultSpec is the cluster that `kl up` makes without flags: one node, any driver.

@@ -96,7 +96,7 @@ func (c *change) snapshots(ctx context.Context, nodes []string) ([]string, error
 	var found []string
 	for _, i := range all.Items {
 		parts := strings.Split(i.Status.SnapshotHandle, "/") // local/NODE/ID, or shared/ID
-		if i.Spec.Driver == "csi.kl.dev" && len(parts) == 3 && slices.Contains(nodes, parts[1]) {
+		if i.Spec.Driver == cluster.StorageDriver && len(parts) == 3 && slices.Contains(nodes, parts[1]) {
 			found = append(found, "VolumeSnapshot "+i.Spec.VolumeSnapshotRef.Namespace+"/"+i.Spec.VolumeSnapshotRef.Name)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	"github.com/klkube/kl/embedded/node/storage"
 )
@@ -62,19 +63,12 @@ func named(claim *corev1.PersistentVolumeClaim) (group, kind, name string, err e
 		if ref.Namespace != nil && *ref.Namespace != "" && *ref.Namespace != claim.Namespace {
 			return "", "", "", fmt.Errorf("dataSourceRef is in namespace %s: it must be in the claim's", *ref.Namespace)
 		}
-		return value(ref.APIGroup), ref.Kind, ref.Name, nil
+		return ptr.Deref(ref.APIGroup, ""), ref.Kind, ref.Name, nil
 	}
 	if ref := claim.Spec.DataSource; ref != nil {
-		return value(ref.APIGroup), ref.Kind, ref.Name, nil
+		return ptr.Deref(ref.APIGroup, ""), ref.Kind, ref.Name, nil
 	}
 	return "", "", "", nil
-}
-
-func value(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // fits returns why the claim cannot have the data.
@@ -132,7 +126,7 @@ func (s sources) ofSnapshot(ctx context.Context, namespace, name string) (*sourc
 	}
 	state := snapshot.Status
 	if state != nil && state.Error != nil && (state.ReadyToUse == nil || !*state.ReadyToUse) {
-		return nil, fmt.Errorf("it could not be made: %s", value(state.Error.Message))
+		return nil, fmt.Errorf("it could not be made: %s", ptr.Deref(state.Error.Message, ""))
 	}
 	if state == nil || state.ReadyToUse == nil || !*state.ReadyToUse || state.BoundVolumeSnapshotContentName == nil {
 		return nil, errWait

@@ -10,11 +10,13 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // Names of the driver and of its objects in the API.
 const (
-	Driver        = "csi.kl.dev"
+	Driver        = cluster.StorageDriver
 	KindKey       = "csi.kl.dev/kind" // parameter of a StorageClass, attribute of a volume: a Kind
 	ModeKey       = "csi.kl.dev/mode" // parameter of a StorageClass: permissions of new volumes, in octal as chmod takes them
 	LimitKey      = "csi.kl.dev/size-limit"
