@@ -25,6 +25,7 @@ import (
 // Scripts do not run in parallel, because some compare the state of the machine before and after.
 func TestScript(t *testing.T) {
 	h := newHarness(t)
+	t.Setenv("GOTMPDIR", h.dir) // testscript leaves its directory if -run or -skip names scripts
 	testscript.RunT(oneByOne{t}, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Setup:               h.setup,
