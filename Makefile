@@ -120,7 +120,7 @@ deps:
 	@.ci/debian-deps $(DEBIAN)
 
 # Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package.
-TESTDATA := ./testdata/images/... ./testdata/tour/...
+TESTDATA := ./testdata/bump/... ./testdata/images/... ./testdata/tour/...
 COVER  ?= -cover
 
 .PHONY: test
@@ -189,9 +189,17 @@ golden: ## write the golden files of the tests again
 	KL_UPDATE_GOLDEN=1 $(GO) test ./cluster/policy ./embedded/node/policy
 
 .PHONY: generate
-generate: golden docs-table ## write everything again that is generated and committed: golden files, README's table and THIRD_PARTY.md
+generate: golden docs-table third-party ## write everything again that is generated and committed: golden files, README's table and THIRD_PARTY.md
+
+.PHONY: third-party
+third-party:
 	$(GO) run ./$(PAYLOAD)/thirdparty > THIRD_PARTY.md.new
 	mv THIRD_PARTY.md.new THIRD_PARTY.md
+
+# Everything else that carries a version takes it from go.mod: see module-version above.
+.PHONY: bump
+bump: ## move Kubernetes and the other modules to their newest releases, build, test, and say what changed: make bump BUMPFLAGS=-n
+	$(GO) run ./testdata/bump $(BUMPFLAGS)
 
 .PHONY: docs docs-table
 docs: build docs-table ## draw the pictures of README from a real cluster, and write its table of the tour
