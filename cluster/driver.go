@@ -50,6 +50,13 @@ type Starter interface {
 	Kill(ctx context.Context, n Node) error // at once, as a power failure would
 }
 
+// Upgrader is a Driver whose nodes can be made of another payload.
+type Upgrader interface {
+	// Upgrade makes a stopped node of p, with its name, address and data kept, and returns it, still stopped. If that fails or
+	// is interrupted, the node is of the one payload or of the other.
+	Upgrade(ctx context.Context, n Node, p Payload) (Node, error)
+}
+
 // Mender is a Driver whose nodes need processes on this machine, which may be killed.
 type Mender interface {
 	// Mend replaces such processes of the cluster's nodes. Nodes that are off on purpose stay off.

@@ -88,6 +88,8 @@ func promises() []promise {
 		{"Stop and Start are nil if already so", (*bench).stopsTwice, starter},
 		{"Kill ends a node at once", (*bench).kills, both(starter, execer)},
 		{"Pause freezes and Resume unfreezes", (*bench).pauses, both(pauser, execer)},
+		{"Upgrade makes a stopped node of another payload and keeps its address and data", (*bench).upgrades, both(has[cluster.Upgrader], both(starter, execer))},
+		{"Upgrade does nothing to a node that is of the payload", (*bench).upgradesTwice, both(has[cluster.Upgrader], starter)},
 		{"Delete takes a paused node and a stopped one", (*bench).deletesAnyState, both(pauser, starter)},
 		{"Exec returns the exit code", (*bench).execCodes, execer},
 		{"Exec passes streams and discards nil ones", (*bench).execStreams, execer},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/klkube/kl/cluster"
@@ -21,7 +22,7 @@ type Fake struct {
 	// DriverName is what Name returns: docker unless changed.
 	DriverName cluster.DriverName
 	// Hook, if set, runs before an operation takes effect and may block until ctx ends; an error makes the operation
-	// fail. op is prepare, create, delete, start, stop, kill, pause, resume, exec, delete-cluster or purge.
+	// fail. op is prepare, create, delete, start, stop, kill, pause, resume, upgrade, exec, delete-cluster or purge.
 	Hook func(ctx context.Context, op string, n cluster.Node) error
 	// Changed, if set, runs after an operation has taken effect: a test may do there what a real node would do.
 	Changed func(op string, n cluster.Node)
@@ -37,6 +38,7 @@ var (
 	_ cluster.Driver      = (*Fake)(nil)
 	_ cluster.Starter     = (*Fake)(nil)
 	_ cluster.Pauser      = (*Fake)(nil)
+	_ cluster.Upgrader    = (*Fake)(nil)
 	_ cluster.Execer      = (*Fake)(nil)
 	_ cluster.Cleaner     = (*Fake)(nil)
 	_ cluster.Preparer    = (*Fake)(nil)
@@ -206,6 +208,26 @@ func (f *Fake) Resume(ctx context.Context, n cluster.Node) error {
 		node.node.State = cluster.NodeRunning
 		return nil
 	})
+}
+
+// Upgrade makes a stopped node of another payload. Of its files, those on /var are kept.
+func (f *Fake) Upgrade(ctx context.Context, n cluster.Node, p cluster.Payload) (cluster.Node, error) {
+	if err := f.machine.checkPayload(p); err != nil {
+		return cluster.Node{}, fmt.Errorf("upgrade node %s: %w", n.Name, err)
+	}
+	err := f.change(ctx, "upgrade", n, func(node *fakeNode) error {
+		if node.node.State != cluster.NodeStopped {
+			return fmt.Errorf("upgrade node %s: it is %s", n.Name, node.node.State)
+		}
+		node.node.PayloadSHA, node.spec.Payload = p.SHA, p
+		f.machine.images[p.SHA] = true
+		maps.DeleteFunc(node.files, func(path, _ string) bool { return !strings.HasPrefix(path, "/var/") })
+		return nil
+	})
+	if err != nil {
+		return cluster.Node{}, err
+	}
+	return f.machine.find(n)
 }
 
 // change runs do on a node under the machine's lock.

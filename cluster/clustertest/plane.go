@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,6 +42,7 @@ type Plane struct {
 	NoDNS   bool                  // cluster DNS never answers
 	Error   string                // the scheduler serves and reports this error
 	Lacking []string              // nodes that never become ready
+	Version string                // of Kubernetes; v1.36.3 if empty
 }
 
 const (
@@ -222,7 +224,7 @@ func (p Plane) serve(ctx context.Context, l cluster.Layout) error {
 
 func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 	s := cluster.Status{
-		Cluster: l.Name, PID: os.Getpid(), Started: started, Kubernetes: "v1.36.3", Phase: cluster.PhaseReady,
+		Cluster: l.Name, PID: os.Getpid(), Started: started, Kubernetes: cmp.Or(p.Version, "v1.36.3"), Phase: cluster.PhaseReady,
 		Ready:  cluster.Readiness{API: (p.Hang == "" || p.Hang == cluster.KubeScheduler) && p.Sick == "", DefaultServiceAccount: true, DNS: !p.NoDNS},
 		Memory: 200_000_000,
 	}

@@ -29,6 +29,8 @@ const (
 	labelMemory  = "dev.kl.memory-bytes"
 	labelLabels  = "dev.kl.labels" // JSON of NodeSpec.Labels
 	labelPorts   = "dev.kl.ports"  // JSON of NodeSpec.Ports
+
+	labelReplaces = "dev.kl.replaces" // ID of the container that Upgrade made this one from
 )
 
 // stopTimeout is how long a node has to shut down before it is killed.

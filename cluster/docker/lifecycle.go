@@ -19,6 +19,9 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 		return nil
 	}
 	if err == nil {
+		err = d.removeReplaced(ctx, c)
+	}
+	if err == nil {
 		err = d.remove(ctx, c.ID)
 	}
 	return wrap("delete node "+n.Name, err)
@@ -53,6 +56,9 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	}
 	if c.State.Running && !c.State.Restarting {
 		return nil
+	}
+	if err := d.removeReplaced(ctx, c); err != nil {
+		return wrap("start node "+n.Name, err)
 	}
 	subnet, err := netip.ParsePrefix(c.Config.Labels[labelSubnet])
 	if err != nil {

@@ -24,9 +24,15 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 	if err != nil {
 		return nil, wrap("list nodes", err)
 	}
+	replaced := map[string]bool{} // containers that an Upgrade which was interrupted has left
+	for _, c := range list {
+		if d.owns(c.Labels, c.Mounts) {
+			replaced[c.Labels[labelReplaces]] = true
+		}
+	}
 	var nodes []cluster.Node
 	for _, c := range list {
-		if c.State != container.StateRemoving && d.owns(c.Labels, c.Mounts) {
+		if c.State != container.StateRemoving && d.owns(c.Labels, c.Mounts) && !replaced[c.ID] {
 			nodes = append(nodes, node(c.ID, string(c.State), time.Unix(c.Created, 0), c.Labels))
 		}
 	}

@@ -55,15 +55,24 @@ const recordAnnotation = "dev.kl.record"
 
 // writeTo writes the bundle's config.json to a file that will be renamed into the bundle.
 func (b bundle) writeTo(file string, r record) error {
-	spec, err := ociSpec(b, r, devices("/dev", mayMake(filepath.Dir(file))))
+	data, err := b.encode(filepath.Dir(file), r)
 	if err != nil {
 		return err
 	}
+	return statefile.Create(file, data, 0o600)
+}
+
+// encode returns config.json. dir is on the file system that the node's device files will be on.
+func (b bundle) encode(dir string, r record) ([]byte, error) {
+	spec, err := ociSpec(b, r, devices("/dev", mayMake(dir)))
+	if err != nil {
+		return nil, err
+	}
 	data, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode bundle: %w", err)
+		return nil, fmt.Errorf("encode bundle: %w", err)
 	}
-	return statefile.Create(file, data, 0o600)
+	return data, nil
 }
 
 // clusterName is the name of the cluster that the node's directory is in.
