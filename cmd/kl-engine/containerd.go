@@ -12,9 +12,9 @@ import (
 
 // runContainerd is the containerd role. Without arguments it is the daemon of the node; with arguments it is the upstream
 // command, which shims run to publish events. It handles signals itself.
-func runContainerd(_ context.Context, args []string) error {
+func runContainerd(ctx context.Context, args []string) error {
 	if len(args) > 0 {
-		return containerd.Run(args)
+		return containerd.Run(ctx, args)
 	}
 	config, err := node.ReadConfig(cluster.NodeConfigFile)
 	if err != nil {
@@ -27,5 +27,5 @@ func runContainerd(_ context.Context, args []string) error {
 	if err := containerd.WriteConfig("/", facts, config.Mirrors); err != nil {
 		return fmt.Errorf("write containerd configuration: %w", err)
 	}
-	return containerd.Run([]string{"--config", containerd.ConfigFile, "--log-level", "warn"})
+	return containerd.Run(ctx, []string{"--config", containerd.ConfigFile, "--log-level", "warn"})
 }

@@ -3,10 +3,11 @@ package node
 import (
 	"context"
 
-	cadvisorapi "github.com/google/cadvisor/info/v1"
-	cadvisorv2 "github.com/google/cadvisor/info/v2"
+	cadvisorapi "github.com/google/cadvisor/lib/model"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
+	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/kubernetes/pkg/kubelet/cadvisor"
 	"k8s.io/kubernetes/pkg/kubelet/cm"
 )
@@ -42,8 +43,8 @@ type limitedMachine struct {
 }
 
 // MachineInfo implements cadvisor.Interface.
-func (l limitedMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
-	machine, err := l.Interface.MachineInfo()
+func (l limitedMachine) MachineInfo(logger klog.Logger) (*cadvisorapi.MachineInfo, error) {
+	machine, err := l.Interface.MachineInfo(logger)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (l limitedMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
 
 // ContainerInfoV2 implements cadvisor.Interface. The kubelet evicts pods by the node's free memory, which it computes from
 // the memory limit of the root container.
-func (l limitedMachine) ContainerInfoV2(name string, options cadvisorv2.RequestOptions) (map[string]cadvisorv2.ContainerInfo, error) {
+func (l limitedMachine) ContainerInfoV2(name string, options cadvisorapi.RequestOptions) (map[string]cadvisorapi.ContainerInfo, error) {
 	infos, err := l.Interface.ContainerInfoV2(name, options)
 	if err != nil {
 		return nil, err
@@ -68,8 +69,9 @@ func (l limitedMachine) ContainerInfoV2(name string, options cadvisorv2.RequestO
 // newMachine returns the kubelet's source of machine facts and statistics, made as the kubelet itself would.
 func newMachine(ctx context.Context, s *options.KubeletServer, c capacity) (cadvisor.Interface, error) {
 	roots := []string{cm.NodeAllocatableRoot(s.CgroupRoot, s.CgroupsPerQOS, s.CgroupDriver)}
+	fromCRI := utilfeature.DefaultFeatureGate.Enabled(features.PodAndContainerStatsFromCRI) // which containerd implements
 	ca, err := cadvisor.New(klog.FromContext(ctx), cadvisor.NewImageFsInfoProvider(s.ContainerRuntimeEndpoint), s.RootDirectory,
-		roots, cadvisor.UsingLegacyCadvisorStats(s.ContainerRuntimeEndpoint), s.LocalStorageCapacityIsolation)
+		roots, cadvisor.UsingLegacyCadvisorStats(s.ContainerRuntimeEndpoint), s.LocalStorageCapacityIsolation, fromCRI)
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	cadvisorapi "github.com/google/cadvisor/info/v1"
-	cadvisorv2 "github.com/google/cadvisor/info/v2"
+	cadvisorapi "github.com/google/cadvisor/lib/model"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/cadvisor"
@@ -200,22 +200,22 @@ func TestProxyFlags(t *testing.T) {
 // fakeMachine is a machine of 8 cores and 16 GiB.
 type fakeMachine struct{ cadvisor.Interface }
 
-func (fakeMachine) MachineInfo() (*cadvisorapi.MachineInfo, error) {
+func (fakeMachine) MachineInfo(klog.Logger) (*cadvisorapi.MachineInfo, error) {
 	return &cadvisorapi.MachineInfo{NumCores: 8, MemoryCapacity: 16 << 30}, nil
 }
 
-func (fakeMachine) ContainerInfoV2(string, cadvisorv2.RequestOptions) (map[string]cadvisorv2.ContainerInfo, error) {
-	spec := cadvisorv2.ContainerSpec{HasMemory: true, Memory: cadvisorv2.MemorySpec{Limit: 16 << 30}}
-	return map[string]cadvisorv2.ContainerInfo{"/": {Spec: spec}, "/kubelet": {Spec: spec}}, nil
+func (fakeMachine) ContainerInfoV2(string, cadvisorapi.RequestOptions) (map[string]cadvisorapi.ContainerInfo, error) {
+	spec := cadvisorapi.ContainerSpec{HasMemory: true, Memory: cadvisorapi.MemorySpec{Limit: 16 << 30}}
+	return map[string]cadvisorapi.ContainerInfo{"/": {Spec: spec}, "/kubelet": {Spec: spec}}, nil
 }
 
 func TestLimitedMachine(t *testing.T) {
 	m := limitedMachine{Interface: fakeMachine{}, capacity: newCapacity(2000, 1<<30)}
-	machine, err := m.MachineInfo()
+	machine, err := m.MachineInfo(klog.Background())
 	if err != nil || machine.NumCores != 2 || machine.MemoryCapacity != 1<<30 {
 		t.Errorf("machine = %+v, err %v", machine, err)
 	}
-	infos, err := m.ContainerInfoV2("/", cadvisorv2.RequestOptions{})
+	infos, err := m.ContainerInfoV2("/", cadvisorapi.RequestOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

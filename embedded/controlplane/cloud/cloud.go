@@ -170,7 +170,7 @@ func (c *Controller) nodeControllers(client kubernetes.Interface, factory inform
 	if err != nil {
 		return nil, fmt.Errorf("make node controller: %w", err)
 	}
-	nodeLifecycle, err := nodelifecycle.NewCloudNodeLifecycleController(nodes, client, p, monitorInterval)
+	nodeLifecycle, err := nodelifecycle.NewCloudNodeLifecycleController(nodes, client, p, monitorInterval, workers)
 	if err != nil {
 		return nil, fmt.Errorf("make node lifecycle controller: %w", err)
 	}

@@ -65,7 +65,12 @@ func (s *Server) genericConfig(l net.Listener, own *rest.Config) (*genericapiser
 	if err != nil {
 		return nil, fmt.Errorf("set up authorization: %w", err)
 	}
-	c.Authorization.Authorizer = union.New(authorizerfactory.NewPrivilegedGroups("system:masters"), delegated)
+	c.Authorization.Authorizer, err = union.New(
+		union.NamedAuthorizer{AuthorizerName: "masters", Authorizer: authorizerfactory.NewPrivilegedGroups("system:masters")},
+		union.NamedAuthorizer{AuthorizerName: "delegated", Authorizer: delegated})
+	if err != nil {
+		return nil, fmt.Errorf("set up authorization: %w", err)
+	}
 	return c, nil
 }
 

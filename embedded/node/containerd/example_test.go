@@ -1,6 +1,7 @@
 package containerd_test
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/klkube/kl/embedded/node/boot"
@@ -17,7 +18,7 @@ func Example() {
 	if err := containerd.WriteConfig("/", facts, mirrors); err != nil {
 		panic(err)
 	}
-	if err := containerd.Run([]string{"--config", containerd.ConfigFile}); err != nil { // until SIGTERM
+	if err := containerd.Run(context.Background(), []string{"--config", containerd.ConfigFile}); err != nil { // until SIGTERM
 		panic(err)
 	}
 }

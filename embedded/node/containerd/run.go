@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,12 +43,12 @@ func WriteConfig(root string, facts boot.Facts, mirrors map[string][]string) err
 	return errors.Join(errs...)
 }
 
-// Run runs the daemon with the arguments of its command line until SIGTERM or SIGINT, which it handles itself. Containers keep
-// running.
-func Run(args []string) error {
+// Run runs the daemon with the arguments of its command line until SIGTERM or SIGINT, which it handles itself: it does not end
+// when ctx does. Containers keep running.
+func Run(ctx context.Context, args []string) error {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
-	if err := command.App().Run(append([]string{"containerd"}, args...)); err != nil {
+	if err := command.App().Run(context.WithoutCancel(ctx), append([]string{"containerd"}, args...)); err != nil {
 		return fmt.Errorf("run containerd: %w", err)
 	}
 	return nil

@@ -32,8 +32,8 @@ var (
 )
 
 func (strategy) NamespaceScoped() bool                                            { return true }
-func (strategy) AllowCreateOnUpdate() bool                                        { return false }
-func (strategy) AllowUnconditionalUpdate() bool                                   { return true }
+func (strategy) AllowCreateOnUpdate(context.Context) bool                         { return false }
+func (strategy) AllowUnconditionalUpdate(context.Context) bool                    { return true }
 func (strategy) Canonicalize(runtime.Object)                                      {}
 func (strategy) PrepareForCreate(context.Context, runtime.Object)                 {}
 func (strategy) PrepareForUpdate(_ context.Context, _, _ runtime.Object)          {}
