@@ -45,6 +45,9 @@ func (l Layout) SpecFile() string { return l.path("cluster.yaml") }
 // DriverFile says why driver auto became the one that the cluster has.
 func (l Layout) DriverFile() string { return l.path("driver") }
 
+// KubernetesFile says which version of Kubernetes the cluster's data is of: that of the control plane that was started last.
+func (l Layout) KubernetesFile() string { return l.path("kubernetes") }
+
 // PKI is the path of a certificate or key, named as kubeadm names it: ca.crt, apiserver.key, front-proxy-client.crt, …
 func (l Layout) PKI(file string) string { return l.path("pki", file) }
 

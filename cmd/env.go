@@ -35,6 +35,8 @@ type Env struct {
 	Version  Version
 	Payload  func(context.Context) (cluster.Payload, error)
 	Prune    func(ctx context.Context, keep []string) error // removes other payloads; nil keeps them
+	// KubernetesOf is host.Host.KubernetesOf.
+	KubernetesOf func(sha string) (string, error)
 	// Drivers are tried in this order by --driver auto.
 	Drivers []DriverFactory
 	// Simulate is host.Host.Simulate.
@@ -69,7 +71,8 @@ func (e *env) host(show func(cluster.Event)) *host.Host {
 		signal.Ignore(syscall.SIGPIPE)
 	}
 	return &host.Host{
-		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Prune: e.Prune, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
+		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Prune: e.Prune,
+		Kubernetes: e.Version.Kubernetes, KubernetesOf: e.KubernetesOf, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
 		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot, Kubectl: e.runKubectl,
 	}
 }

@@ -26,6 +26,11 @@ type Host struct {
 	Drivers []cluster.DriverName
 	// Payload returns the unpacked payload, from which nodes and the control plane are made.
 	Payload func(ctx context.Context) (cluster.Payload, error)
+	// Kubernetes is the version that this program brings, such as v1.37.2. Up upgrades clusters of an older one, and refuses those
+	// of a newer minor version. Empty does neither.
+	Kubernetes string
+	// KubernetesOf returns the version in the unpacked payload with that hash. Nil leaves nodes as they are.
+	KubernetesOf func(sha string) (string, error)
 	// Prune removes unpacked payloads that were not used for a while, but for those with the hashes in keep; nil keeps all.
 	Prune func(ctx context.Context, keep []string) error
 	// Supervisor is a program that passes SuperviseCommand to Supervise; the running program itself if empty.

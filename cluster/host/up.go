@@ -12,7 +12,6 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/config"
-	"github.com/klkube/kl/cluster/kubeconfig"
 	"github.com/klkube/kl/cluster/pki"
 	"github.com/klkube/kl/cluster/statefile"
 
@@ -48,6 +47,7 @@ type Result struct {
 	Driver     cluster.DriverName `json:"driver"`
 	Running    bool               `json:"alreadyRunning"` // there was nothing to do
 	Kubernetes string             `json:"kubernetes"`
+	Upgraded   string             `json:"upgradedFrom,omitempty"` // the version that the cluster had before
 	Nodes      int                `json:"nodes"`
 	Context    string             `json:"context"`
 	Kubeconfig string             `json:"kubeconfig"` // the file merged into; empty if there is none
@@ -137,6 +137,7 @@ type upRun struct {
 
 	fresh   bool         // there was no such cluster
 	before  cluster.Spec // what there was, if not fresh
+	from    string       // version of Kubernetes of what there was; empty if nobody knows
 	wrote   bool         // this run wrote files
 	plane   *process     // the control plane this run started
 	target  string       // the kubeconfig this run merges into; empty for none
@@ -193,13 +194,7 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 	if err := u.checkNodes(have); err != nil {
 		return nil, err
 	}
-	if err := u.writeState(pid != 0); err != nil {
-		return nil, err
-	}
-	if err := u.switchCertificates(ctx, pid != 0); err != nil {
-		return nil, err
-	}
-	if err := u.prepare(ctx); err != nil {
+	if pid, err = u.prepareAll(ctx, pid, have); err != nil {
 		return nil, err
 	}
 	if u.fresh && passesOn(u.spec) {
@@ -334,30 +329,6 @@ func (u *upRun) writeState(running bool) error {
 	return nil
 }
 
-// prepare makes, side by side, what both the control plane and the nodes need.
-func (u *upRun) prepare(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return u.steps.within(ctx, cluster.StepCertificates, func() (string, error) {
-			if err := pki.Ensure(u.layout, u.spec.Networking, time.Now()); err != nil {
-				return "", err
-			}
-			if err := ensureEncryption(u.layout, u.spec.Encryption); err != nil {
-				return "", err
-			}
-			return "", kubeconfig.Write(u.layout, u.spec.Kubernetes.APIServerPort)
-		})
-	})
-	g.Go(func() error {
-		return u.steps.within(ctx, cluster.StepPayload, func() (string, error) {
-			p, err := u.host.Payload(ctx)
-			u.payload = p
-			return "", err
-		})
-	})
-	return g.Wait()
-}
-
 // start brings up the control plane and the nodes side by side and waits until all of it is ready.
 func (u *upRun) start(ctx context.Context, pid int, have []cluster.Node) (cluster.Status, error) {
 	g, gctx := errgroup.WithContext(ctx)
@@ -412,7 +383,7 @@ func (u *upRun) result(status cluster.Status, running bool) *Result {
 	steps, total := u.steps.finished()
 	return &Result{
 		Cluster: u.spec.Name, Driver: u.spec.Driver, Running: running,
-		Kubernetes: status.Kubernetes, Nodes: u.spec.NodeCount(),
+		Kubernetes: status.Kubernetes, Upgraded: u.upgraded(), Nodes: u.spec.NodeCount(),
 		Context: cmp.Or(u.context, cluster.ContextName(u.spec.Name)), Kubeconfig: u.target,
 		Seconds: total.Seconds(), Steps: steps, Warnings: u.warnings, Status: status,
 	}

@@ -41,12 +41,13 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 	if err != nil {
 		return &cluster.Error{Op: "write configuration", Err: err}
 	}
-	missing := 0
+	missing := 0 // nodes of the image
 	for _, spec := range specs {
 		var have *cluster.Node
 		if n, ok := existing[spec.Name]; ok {
 			have = &n
-		} else {
+		}
+		if have == nil || u.outdated(*have) {
 			missing++
 		}
 		id, err := identify(u.layout, spec.Name, have)
@@ -109,6 +110,11 @@ func (u *upRun) startNode(ctx context.Context, n cluster.Node) error {
 	}
 	if err := unmark(u.layout.NodeStoppedFile(n.Name)); err != nil {
 		return err
+	}
+	if u.outdated(n) {
+		if n, err = u.upgradeNode(ctx, n); err != nil {
+			return err
+		}
 	}
 	if n.State == cluster.NodeRunning {
 		return nil

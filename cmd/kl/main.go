@@ -82,6 +82,13 @@ func run() int {
 			_, err := payload.Prune(ctx, cluster.Home(home), keep, supersededAfter)
 			return err
 		},
+		KubernetesOf: func(sha string) (string, error) {
+			m, err := payload.ReadManifest(cluster.Home(home).PayloadDir(sha))
+			if err != nil {
+				return "", err
+			}
+			return m.Versions["kubernetes"], nil
+		},
 		Drivers: []cmd.DriverFactory{
 			{Name: cluster.DriverDocker, Open: openDocker(home)},
 			{Name: cluster.DriverEmbedded, Open: openNative(home)},

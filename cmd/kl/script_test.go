@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -100,6 +101,7 @@ func newHarness(t testing.TB) *harness {
 // writeTools writes the programs that scripts call:
 //
 //	kl ARGS…    the program under test, with KL_DRIVER
+//	old ARGS…   the kl of an older Kubernetes that KL_E2E_OLD is the path of
 //	k ARGS…     kubectl on $CLUSTER, in namespace $NS
 //	ready NODE  succeeds if the node is ready
 //	stopped     succeeds if the control plane of $CLUSTER does not run
@@ -108,11 +110,16 @@ func newHarness(t testing.TB) *harness {
 //	as USER …   runs a program as a user that the command users has made
 //	crash       kills all processes of $CLUSTER at once, as a power failure does
 func writeTools(dir, kl, driver string) error {
-	if driver != "" {
-		driver = fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver)
+	run := func(kl string) string {
+		text := "exec " + kl + ` "$@"`
+		if driver != "" {
+			text = fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver) + text
+		}
+		return text
 	}
 	for name, text := range map[string]string{
-		"kl":      driver + "exec " + kl + ` "$@"`,
+		"kl":      run(kl),
+		"old":     run(cmp.Or(os.Getenv("KL_E2E_OLD"), "false")),
 		"k":       "exec " + kl + ` kubectl --name "$CLUSTER" --namespace "$NS" "$@"`,
 		"ready":   kl + ` status --name "$CLUSTER" -o json | grep -A20 "\"name\": \"$1\"" | grep -q '"ready": true'`,
 		"stopped": `f="$KL_HOME/clusters/$CLUSTER/run/control-plane.pid"; test ! -e "$f" || flock -n -s "$f" true`,
@@ -203,8 +210,11 @@ func (h *harness) condition(cond string) (bool, error) {
 		}
 		return driver == name, nil
 	}
-	if cond == "users" { // can be made here
+	switch cond {
+	case "users": // can be made here
 		return isRoot(), nil
+	case "old": // see writeTools
+		return os.Getenv("KL_E2E_OLD") != "", nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
