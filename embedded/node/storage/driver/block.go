@@ -92,6 +92,9 @@ func (n *node) publishBlock(r *csi.NodePublishVolumeRequest, image string) error
 	if err != nil {
 		return status.Errorf(codes.Internal, "attach volume %s: %v", r.GetVolumeId(), err)
 	}
+	if err := alone(r, device.Name()); err != nil {
+		return errors.Join(err, device.Close())
+	}
 	if err := bindDevice(device, r.GetTargetPath()); err != nil {
 		return errors.Join(status.Errorf(codes.Internal, "mount volume %s: %v", r.GetVolumeId(), err), device.Close())
 	}

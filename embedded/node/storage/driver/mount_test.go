@@ -57,7 +57,18 @@ func TestMounts(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := os.WriteFile(filepath.Join(target, name), make([]byte, 8192), 0o600)
+			r.TargetPath = filepath.Join(s.Kubelet, "pods", "other", "mount")
+			_, err := node.NodePublishVolume(t.Context(), r)
+			if want := test.mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER; (status.Code(err) == codes.FailedPrecondition) != want {
+				t.Errorf("mount in another pod: %v, want a refusal: %v", err, want)
+			}
+			if err == nil {
+				_, err = node.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: "a", TargetPath: r.TargetPath})
+			}
+			if err != nil && status.Code(err) != codes.FailedPrecondition {
+				t.Error(err)
+			}
+			err = os.WriteFile(filepath.Join(target, name), make([]byte, 8192), 0o600)
 			if test.writable && err != nil || !test.writable && !errors.Is(err, unix.EROFS) {
 				t.Errorf("write: %v", err)
 			}

@@ -49,6 +49,11 @@ func notSanity() map[string]string {
 		"Node Service NodeUnstageVolume":                           "nothing is staged",
 		"Node Service NodeExpandVolume":                            "nothing is left for a node to do when a volume has grown",
 		"Node Service NodeGetVolumeHealth":                         "volumes have no condition of their own",
+		"Node Service NodeGetStorageHealth":                        "volumes have no condition of their own",
+		"ControllerGetVolumeHealth [Controller Server]":            "volumes have no condition of their own",
+		"ControllerListVolumeHealth [Controller Server]":           "volumes have no condition of their own",
+		"GetSnapshot [Controller Server]":                          "the nodes' API lists snapshots, and has no call for one",
+		"snapshot with accessibility requirements":                 "kl's control plane knows where snapshots are, in embedded/controlplane/storage",
 	}
 }
 
