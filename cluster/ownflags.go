@@ -56,7 +56,7 @@ func list(into map[string]string, instead, flags string) {
 func ownEtcd() map[string]string {
 	m := map[string]string{"unsafe-no-fsync": "use ephemeral: true"}
 	list(m, oneMember, `name data-dir wal-dir listen-client-urls listen-peer-urls listen-client-http-urls advertise-client-urls
-		initial-advertise-peer-urls initial-cluster initial-cluster-token discovery discovery-srv
+		initial-advertise-peer-urls initial-cluster initial-cluster-token discovery-endpoints discovery-token discovery-srv
 		client-cert-auth trusted-ca-file cert-file key-file peer-client-cert-auth peer-trusted-ca-file peer-cert-file peer-key-file
 		auto-tls peer-auto-tls`)
 	list(m, justKL, "heartbeat-interval election-timeout warning-unary-request-duration")
