@@ -24,6 +24,9 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	if err == nil {
 		err = d.remove(ctx, c.ID)
 	}
+	if err == nil && c.Config.Labels[labelReplaces] != "" {
+		err = d.removeVolumes(ctx, c)
+	}
 	return wrap("delete node "+n.Name, err)
 }
 

@@ -98,3 +98,16 @@ func (d *Driver) removeReplaced(ctx context.Context, c container.InspectResponse
 	}
 	return wrap("remove the container of the older kl", err)
 }
+
+// removeVolumes removes the volumes of a container that replace has made: the engine forgets to, if it was never started.
+func (d *Driver) removeVolumes(ctx context.Context, c container.InspectResponse) error {
+	for _, m := range c.Mounts {
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		if err := d.client.VolumeRemove(ctx, m.Name, true); err != nil && !errdefs.IsNotFound(err) {
+			return wrap("remove volume "+m.Name, err)
+		}
+	}
+	return nil
+}
