@@ -30,6 +30,7 @@ func TestNewest(t *testing.T) {
 		{"not past the minor version that Kubernetes names", "v1.36.10", named, "v1.36", "v1.36.10"},
 		{"not back to the minor version that Kubernetes names", "v1.37.2", named, "v1.36", "v1.37.2"},
 		{"no later than Kubernetes", "v1.35.4", aligned, "v1.36", "v1.36.10"},
+		{"none but the one in use", "v1.36.3", held, "", "v1.36.3"},
 		{"earlier than Kubernetes, as cri-tools at times", "v1.35.0", aligned, "v1.40", "v1.37.2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,6 +18,7 @@ const (
 	staging             // of the modules that are released with Kubernetes: v0.37.2 with v1.37.2
 	named               // patches of the minor version that Kubernetes' go.mod names
 	aligned             // of no later a minor version than Kubernetes'
+	held                // none but the one in use
 )
 
 // lines are the modules that do not only get patches. containerd is not among them: each of its minor versions compiles with the
@@ -29,6 +30,7 @@ func lines() map[string]line {
 		"sigs.k8s.io/kwok":                                         minors,
 		"sigs.k8s.io/metrics-server":                               minors,
 		"github.com/coredns/coredns":                               minors,
+		"github.com/charmbracelet/x/ansi":                          held,  // v0.11.9 brings a go-runewidth that takes 30 ms of each start of kl
 		"github.com/google/cadvisor/lib":                           named, // a kubelet compiles with no other
 		"github.com/kubernetes-csi/csi-test/v5":                    minors,
 		"go.etcd.io/etcd/api/v3":                                   named,
@@ -66,6 +68,8 @@ func (l line) has(current, minor, v string) bool {
 	switch l {
 	case minors:
 		return true
+	case held:
+		return false
 	case named:
 		return semver.MajorMinor(v) == minor
 	case aligned:
