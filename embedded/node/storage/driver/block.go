@@ -5,6 +5,7 @@ package driver
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -92,7 +93,7 @@ func (n *node) publishBlock(r *csi.NodePublishVolumeRequest, image string) error
 	if err != nil {
 		return status.Errorf(codes.Internal, "attach volume %s: %v", r.GetVolumeId(), err)
 	}
-	if err := alone(r, device.Name()); err != nil {
+	if err := alone(r, filepath.Base(device.Name())); err != nil {
 		return errors.Join(err, device.Close())
 	}
 	if err := bindDevice(device, r.GetTargetPath()); err != nil {

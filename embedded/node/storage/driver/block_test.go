@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -144,5 +145,50 @@ func TestBlockRefusals(t *testing.T) {
 	}
 	if _, err := os.Stat(target); err == nil {
 		t.Error("a refused volume has a mount point")
+	}
+}
+
+// TestBlockOfOnePod: a device for one pod is not given to another, and calls for the pod that has it may be repeated, although the kubelet
+// has mounted the device once more for itself.
+func TestBlockOfOnePod(t *testing.T) {
+	if err := probeLoop(t); err != nil {
+		t.Skipf("BLOCK VOLUMES ARE NOT TESTED: they need the kernel's loop driver: %v", err)
+	}
+	s, conn, agent := serve(t)
+	if _, err := agent.Put(t.Context(), storage.Volume{Kind: storage.NodeLocal, ID: "raw", Size: 1 << 20, Block: true}); err != nil {
+		t.Fatal(err)
+	}
+	node, dir := csi.NewNodeClient(conn), filepath.Join(s.Kubelet, "publish")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(name string) error {
+		r := blockRequest("raw", filepath.Join(dir, name), csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER)
+		_, err := node.NodePublishVolume(t.Context(), r)
+		return err
+	}
+	if err := publish("one"); err != nil {
+		t.Fatal(err)
+	}
+	kubelets := filepath.Join(dir, "kubelets")
+	if err := os.WriteFile(kubelets, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(filepath.Join(dir, "one"), kubelets, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish("one"); err != nil {
+		t.Errorf("the call repeated: %v", err)
+	}
+	if err := publish("two"); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("for another pod: %v, want FailedPrecondition", err)
+	}
+	if err := unix.Unmount(kubelets, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "two"} {
+		if _, err := node.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: "raw", TargetPath: filepath.Join(dir, name)}); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := alone(r, store.data(v.ID)); err != nil {
+	if err := alone(r, filepath.Join(v.ID, dataDir)); err != nil {
 		return nil, err
 	}
 	mount := bind
@@ -79,12 +79,20 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-// alone returns an error if a volume that is for one pod is mounted for another one of this node. The source is a directory or a device.
-func alone(r *csi.NodePublishVolumeRequest, source string) error {
+// alone returns an error if a volume that is for one pod is to be mounted for another one of this node. end is as for mountedFrom. What
+// is mounted at the target already is: the kubelet repeats calls, and mounts devices once more itself.
+func alone(r *csi.NodePublishVolumeRequest, end string) error {
 	if r.GetVolumeCapability().GetAccessMode().GetMode() != csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER {
 		return nil
 	}
-	other, err := mountedBeside(source, filepath.Clean(r.GetTargetPath()))
+	mounted, err := mountinfo.Mounted(r.GetTargetPath())
+	if mounted {
+		return nil
+	}
+	other := ""
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		other, err = mountedFrom(end)
+	}
 	if err != nil {
 		return status.Errorf(codes.Internal, "find where volume %s is mounted: %v", r.GetVolumeId(), err)
 	}
@@ -92,24 +100,6 @@ func alone(r *csi.NodePublishVolumeRequest, source string) error {
 		return status.Errorf(codes.FailedPrecondition, "volume %s is for one pod, and mounted at %s", r.GetVolumeId(), other)
 	}
 	return nil
-}
-
-// mountedBeside returns where a directory or device is mounted, other than at target; empty if it is not.
-func mountedBeside(source, target string) (string, error) {
-	var want unix.Stat_t
-	if err := unix.Stat(source, &want); err != nil {
-		return "", err
-	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return m.Major != int(unix.Major(want.Dev)) || m.Minor != int(unix.Minor(want.Dev)) || m.Mountpoint == target, false
-	})
-	for _, m := range mounts {
-		var have unix.Stat_t
-		if unix.Stat(m.Mountpoint, &have) == nil && have.Dev == want.Dev && have.Ino == want.Ino {
-			return m.Mountpoint, nil
-		}
-	}
-	return "", err
 }
 
 // volume returns a volume of this node and its store.

@@ -261,7 +261,7 @@ func (s *Store) release(id string) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if used, err := mountedFrom(filepath.Join(id, dataDir)); err != nil || used {
+	if at, err := mountedFrom(filepath.Join(id, dataDir)); err != nil || at != "" {
 		return errors.Join(err, storage.ErrInUse)
 	}
 	return s.Quota.Forget(s.data(id))
@@ -286,13 +286,17 @@ func removeAll(ctx context.Context, dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// mountedFrom reports whether a directory whose path has this suffix is mounted somewhere on the node, by bind or mountReadOnly.
-func mountedFrom(end string) (bool, error) {
+// mountedFrom returns where a directory or device whose path has this suffix is mounted on the node, by bind or mountReadOnly; empty if
+// it is not.
+func mountedFrom(end string) (string, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		found := strings.HasSuffix(m.Root, "/"+end) || m.FSType == "overlay" && strings.Contains(m.VFSOptions, "/"+end+":")
 		return !found, found
 	})
-	return len(mounts) > 0, err
+	if err != nil || len(mounts) == 0 {
+		return "", err
+	}
+	return mounts[0].Mountpoint, nil
 }
 
 // Pool returns the size and the free space of the store's file system.
