@@ -63,17 +63,22 @@ func (d *Driver) Start(ctx context.Context, n cluster.Node) error {
 	if err := d.removeReplaced(ctx, c); err != nil {
 		return wrap("start node "+n.Name, err)
 	}
-	subnet, err := netip.ParsePrefix(c.Config.Labels[labelSubnet])
-	if err != nil {
-		return fmt.Errorf("start node %s: read its label %s: %w", n.Name, labelSubnet, err)
-	}
-	if _, err := d.ensureNetwork(ctx, n.Cluster, subnet, nil); err != nil {
+	if _, err := d.networkAgain(ctx, n.Cluster, c); err != nil {
 		return wrap("start node "+n.Name, err)
 	}
 	if err := d.reattach(ctx, c, n.Cluster); err != nil {
 		return wrap("start node "+n.Name, err)
 	}
 	return wrap("start node "+n.Name, d.client.ContainerStart(ctx, c.ID, container.StartOptions{}))
+}
+
+// networkAgain makes the network again that a node was made in, if it is missing.
+func (d *Driver) networkAgain(ctx context.Context, clusterName string, c container.InspectResponse) (nodeNetwork, error) {
+	subnet, err := netip.ParsePrefix(c.Config.Labels[labelSubnet])
+	if err != nil {
+		return nodeNetwork{}, fmt.Errorf("read its label %s: %w", labelSubnet, err)
+	}
+	return d.ensureNetwork(ctx, clusterName, subnet, nil)
 }
 
 // reattach connects a stopped container to the cluster's network, if that is not the one it was connected to.

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,15 +25,14 @@ func (d *Driver) List(ctx context.Context, clusterName string) ([]cluster.Node, 
 	if err != nil {
 		return nil, wrap("list nodes", err)
 	}
+	list = slices.DeleteFunc(list, func(c container.Summary) bool { return !d.owns(c.Labels, c.Mounts) })
 	replaced := map[string]bool{} // containers that an Upgrade which was interrupted has left
 	for _, c := range list {
-		if d.owns(c.Labels, c.Mounts) {
-			replaced[c.Labels[labelReplaces]] = true
-		}
+		replaced[c.Labels[labelReplaces]] = true
 	}
 	var nodes []cluster.Node
 	for _, c := range list {
-		if c.State != container.StateRemoving && d.owns(c.Labels, c.Mounts) && !replaced[c.ID] {
+		if c.State != container.StateRemoving && !replaced[c.ID] {
 			nodes = append(nodes, node(c.ID, string(c.State), time.Unix(c.Created, 0), c.Labels))
 		}
 	}

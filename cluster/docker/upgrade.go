@@ -3,9 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -36,11 +34,7 @@ func (d *Driver) Upgrade(ctx context.Context, n cluster.Node, p cluster.Payload)
 	if err := d.Prepare(ctx, n.Cluster, p); err != nil {
 		return fail(err)
 	}
-	subnet, err := netip.ParsePrefix(old.Config.Labels[labelSubnet])
-	if err != nil {
-		return fail(fmt.Errorf("read its label %s: %w", labelSubnet, err))
-	}
-	net, err := d.ensureNetwork(ctx, n.Cluster, subnet, nil)
+	net, err := d.networkAgain(ctx, n.Cluster, old)
 	if err != nil {
 		return fail(err)
 	}
