@@ -169,7 +169,7 @@ func apply(data []byte, moves []move) ([]byte, error) {
 // difference returns what changed between two go.mods, in the order of the second: versions that are used, replacements
 // counted in, and last the modules that are gone.
 func difference(before, after []byte) ([]move, error) {
-	_, old, err := used(before)
+	earlier, old, err := used(before)
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +183,7 @@ func difference(before, after []byte) ([]move, error) {
 			moves = append(moves, move{path, old[path], now[path]})
 		}
 	}
-	order, _, _ = used(before)
-	for _, path := range order {
+	for _, path := range earlier {
 		if now[path] == "" {
 			moves = append(moves, move{path, old[path], ""})
 		}
