@@ -5,10 +5,12 @@ package main
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -21,8 +23,9 @@ import (
 //	make script NAME=two_nodes DRIVER=embedded
 //
 // KL_DRIVER is the driver of all clusters; if it is empty, kl chooses. Each script has its own home directory, KL_HOME and
-// cluster name ($CLUSTER). What it leaves behind is removed, and logged if the script failed. A script with the line
-// "cluster 2" gets a running cluster of two nodes, which it shares with other scripts, and its own namespace ($NS) there.
+// cluster name ($CLUSTER), and knows which version of Kubernetes clusters are of ($KUBERNETES). What it leaves behind is removed,
+// and logged if the script failed. A script with the line "cluster 2" gets a running cluster of two nodes, which it shares with
+// other scripts, and its own namespace ($NS) there.
 // Scripts do not run in parallel, because some compare the state of the machine before and after.
 func TestScript(t *testing.T) {
 	h := newHarness(t)
@@ -171,6 +174,19 @@ func (h *harness) newHome() (string, error) {
 	return home, os.Symlink(h.payload(), filepath.Join(home, "payload"))
 }
 
+// kubernetes returns the version that go.mod requires, such as v1.37.2: clusters are of no other.
+func (h *harness) kubernetes() (string, error) {
+	data, err := os.ReadFile(filepath.Join(h.source, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	m := regexp.MustCompile(`(?m)^\tk8s\.io/kubernetes (v\S+)`).FindSubmatch(data)
+	if m == nil {
+		return "", errors.New("go.mod does not require k8s.io/kubernetes")
+	}
+	return string(m[1]), nil
+}
+
 func (h *harness) setup(env *testscript.Env) error {
 	home, err := h.newHome()
 	if err != nil {
@@ -180,8 +196,13 @@ func (h *harness) setup(env *testscript.Env) error {
 	if err := os.MkdirAll(user, 0o700); err != nil {
 		return err
 	}
+	kubernetes, err := h.kubernetes()
+	if err != nil {
+		return err
+	}
 	cluster := "e2e-" + strings.ToLower(rand.Text()[:6])
 	env.Setenv("CLUSTER", cluster)
+	env.Setenv("KUBERNETES", kubernetes)
 	env.Setenv("KL", h.kl)
 	env.Setenv("KL_HOME", home)
 	env.Setenv("HOME", user)
