@@ -29,6 +29,11 @@ func (u *upRun) prepareAll(ctx context.Context, pid int, have []cluster.Node) (i
 	return u.upgradePlane(ctx, pid)
 }
 
+// check has the components judge what the cluster passes on to them.
+func (u *upRun) check(ctx context.Context) error {
+	return u.steps.within(ctx, cluster.StepCheck, func() (string, error) { return "", check(ctx, u.layout, u.spec, u.payload) })
+}
+
 // prepare makes, side by side, what both the control plane and the nodes need.
 func (u *upRun) prepare(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)

@@ -198,8 +198,7 @@ func (u *upRun) run(ctx context.Context, want cluster.Spec) (*Result, error) {
 		return nil, err
 	}
 	if u.fresh && passesOn(u.spec) {
-		err := u.steps.within(ctx, cluster.StepCheck, func() (string, error) { return "", check(ctx, u.layout, u.spec, u.payload) })
-		if err != nil {
+		if err := u.check(ctx); err != nil {
 			return nil, &cluster.Error{Op: "make cluster " + u.spec.Name, Err: err}
 		}
 	}

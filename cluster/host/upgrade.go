@@ -147,7 +147,7 @@ func (u *upRun) upgradePlane(ctx context.Context, pid int) (int, error) {
 
 // checkUpgrade has the newer components judge what the cluster passes on to them: flags and feature gates go with time.
 func (u *upRun) checkUpgrade(ctx context.Context) error {
-	err := u.steps.within(ctx, cluster.StepCheck, func() (string, error) { return "", check(ctx, u.layout, u.spec, u.payload) })
+	err := u.check(ctx)
 	if err == nil {
 		return nil
 	}
