@@ -126,8 +126,8 @@ type Payload struct {
 	Runc   string // Dir/rootfs/usr/local/bin/runc
 }
 
-// NodeSpec is a node to be made. The driver shows TunnelDir at /kl/run, read-only, and NodeDir at /kl/node and SharedDir at
-// /kl/shared in the node, both writable.
+// NodeSpec is a node to be made. The driver shows TunnelDir at /kl/run, read-only, and NodeDir at /kl/node, SharedDir at
+// /kl/shared and LayersDir at /kl/layers in the node, all writable.
 type NodeSpec struct {
 	Cluster     string
 	Name        string // n1, n2, …: host name and Kubernetes node name
@@ -135,6 +135,7 @@ type NodeSpec struct {
 	TunnelDir   string // host directory with this node's socket of the tunnel: Layout.TunnelDir
 	NodeDir     string // host directory of this node: node.json, ca.crt, tunnel-token, logs/
 	SharedDir   string // host directory of volumes that all nodes see; empty for none
+	LayersDir   string // host directory of layers of images that all nodes of all clusters share; empty for none
 	MilliCPUs   int64  // 0 means no limit
 	MemoryBytes int64  // 0 means no limit
 	Mounts      []Mount

@@ -20,6 +20,9 @@ func (h Home) ClustersDir() string { return filepath.Join(string(h), "clusters")
 // PayloadDir is where a payload of that hash is unpacked.
 func (h Home) PayloadDir(sha string) string { return filepath.Join(string(h), "payload", sha) }
 
+// LayersDir holds layers of images that all nodes of all clusters share; it is shown to each at /kl/layers. Nodes write there as root.
+func (h Home) LayersDir() string { return filepath.Join(string(h), "layers") }
+
 // Dir is the cluster's directory.
 func (l Layout) Dir() string { return filepath.Join(l.Home.ClustersDir(), l.Name) }
 

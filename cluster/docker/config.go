@@ -100,6 +100,9 @@ func (d *Driver) mountsOf(spec cluster.NodeSpec) []mount.Mount {
 	if spec.SharedDir != "" {
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: spec.SharedDir, Target: cluster.SharedMountDir})
 	}
+	if spec.LayersDir != "" {
+		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: spec.LayersDir, Target: cluster.LayersMountDir})
+	}
 	for _, m := range spec.Mounts {
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: m.Host, Target: m.Node, ReadOnly: m.ReadOnly})
 	}

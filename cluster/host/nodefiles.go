@@ -41,6 +41,7 @@ func nodeSpecs(s cluster.Spec, l cluster.Layout, p cluster.Payload) ([]cluster.N
 		for _, name := range g.Names {
 			nodes = append(nodes, cluster.NodeSpec{
 				Cluster: s.Name, Name: name, Payload: p, TunnelDir: l.TunnelDir(name), NodeDir: l.NodeDir(name), SharedDir: l.SharedDir(),
+				LayersDir: l.Home.LayersDir(),
 				MilliCPUs: cpus.MilliValue(), MemoryBytes: memory.Value(),
 				Mounts: g.Mounts, Ports: slices.DeleteFunc(slices.Clone(g.Ports), cluster.Port.Forwarded), Labels: g.Labels, Avoid: avoid,
 			})

@@ -37,6 +37,9 @@ func (u *upRun) startNodes(ctx context.Context, have []cluster.Node) error {
 	if err := statefile.MkdirAll(u.layout.SharedDir(), 0o711); err != nil {
 		return &cluster.Error{Op: "make directory of shared volumes", Err: err}
 	}
+	if err := statefile.MkdirAll(u.layout.Home.LayersDir(), 0o700); err != nil {
+		return &cluster.Error{Op: "make directory of layers", Err: err}
+	}
 	certs, err := trustedCertificates()
 	if err != nil {
 		return &cluster.Error{Op: "write configuration", Err: err}

@@ -169,6 +169,9 @@ func mounts(b bundle, spec cluster.NodeSpec) []specs.Mount {
 	if spec.SharedDir != "" {
 		list = append(list, bind(spec.SharedDir, cluster.SharedMountDir, false))
 	}
+	if spec.LayersDir != "" {
+		list = append(list, bind(spec.LayersDir, cluster.LayersMountDir, false))
+	}
 	for _, m := range spec.Mounts {
 		list = append(list, bind(m.Host, m.Node, m.ReadOnly))
 	}

@@ -24,7 +24,7 @@ func runContainerd(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)
 	}
-	if err := containerd.WriteConfig("/", facts, config.Mirrors); err != nil {
+	if err := containerd.WriteConfig("/", facts, config); err != nil {
 		return fmt.Errorf("write containerd configuration: %w", err)
 	}
 	return containerd.Run(ctx, []string{"--config", containerd.ConfigFile, "--log-level", "warn"})

@@ -18,8 +18,9 @@ const (
 	PauseImage = "kl.local/pause:1"
 )
 
-// Config returns the content of ConfigFile.
-func Config(facts boot.Facts) string {
+// Config returns the content of ConfigFile. The node keeps the layers of its images in a directory that it shares with others under its
+// name, unless that is empty.
+func Config(facts boot.Facts, layers, node string) string {
 	return fmt.Sprintf(`version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -46,7 +47,11 @@ state = "/run/containerd"
 
 [plugins."io.containerd.nri.v1.nri"]
   disable = true
-`, PauseImage, CertsDir, facts.RestrictOOMScoreAdj)
+
+[plugins."io.containerd.snapshotter.v1.overlayfs"]
+  layers = %q
+  node = %q
+`, PauseImage, CertsDir, facts.RestrictOOMScoreAdj, layers, node)
 }
 
 // MirrorFiles returns the files in CertsDir, by relative path, that make containerd pull a registry's images from its mirrors,

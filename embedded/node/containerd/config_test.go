@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/boot"
 )
 
@@ -15,7 +16,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), Config(boot.Facts{RestrictOOMScoreAdj: true})); diff != "" {
+	if diff := cmp.Diff(string(want), Config(boot.Facts{RestrictOOMScoreAdj: true}, "/kl/layers", "c.n1")); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -52,7 +53,7 @@ func TestMirrorFiles(t *testing.T) {
 func TestWriteConfigRemovesOldMirrors(t *testing.T) {
 	root := t.TempDir()
 	for _, registry := range []string{"old.test", "new.test"} {
-		if err := WriteConfig(root, boot.Facts{}, map[string][]string{registry: {"http://mirror:5000"}}); err != nil {
+		if err := WriteConfig(root, boot.Facts{}, cluster.NodeConfig{Mirrors: map[string][]string{registry: {"http://mirror:5000"}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

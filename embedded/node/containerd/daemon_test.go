@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/boot"
 )
 
@@ -21,7 +22,7 @@ import (
 // and every key is one that the plugin knows.
 func TestDaemonAcceptsConfig(t *testing.T) {
 	root := t.TempDir()
-	if err := WriteConfig(root, boot.Facts{RestrictOOMScoreAdj: true}, nil); err != nil {
+	if err := WriteConfig(root, boot.Facts{RestrictOOMScoreAdj: true}, cluster.NodeConfig{}); err != nil {
 		t.Fatal(err)
 	}
 	var warnings bytes.Buffer

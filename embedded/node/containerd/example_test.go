@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/boot"
 	"github.com/klkube/kl/embedded/node/containerd"
 )
@@ -15,7 +16,7 @@ func Example() {
 		panic(err)
 	}
 	mirrors := map[string][]string{"docker.io": {"http://mirror:5000"}}
-	if err := containerd.WriteConfig("/", facts, mirrors); err != nil {
+	if err := containerd.WriteConfig("/", facts, cluster.NodeConfig{Mirrors: mirrors}); err != nil {
 		panic(err)
 	}
 	if err := containerd.Run(context.Background(), []string{"--config", containerd.ConfigFile}); err != nil { // until SIGTERM

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/boot"
 )
 
@@ -20,8 +21,8 @@ const (
 )
 
 // WriteConfig writes ConfigFile and the files of MirrorFiles below root, which is "/" except in tests.
-func WriteConfig(root string, facts boot.Facts, mirrors map[string][]string) error {
-	files, err := MirrorFiles(mirrors)
+func WriteConfig(root string, facts boot.Facts, c cluster.NodeConfig) error {
+	files, err := MirrorFiles(c.Mirrors)
 	if err != nil {
 		return err
 	}
@@ -29,7 +30,11 @@ func WriteConfig(root string, facts boot.Facts, mirrors map[string][]string) err
 	if err := os.RemoveAll(certs); err != nil { // removes mirrors that are no longer wanted
 		return err
 	}
-	all := map[string]string{filepath.Join(root, ConfigFile): Config(facts)}
+	shared := filepath.Join(root, cluster.LayersMountDir)
+	if _, err := os.Stat(shared); err != nil { // the node was made by an older kl
+		shared = ""
+	}
+	all := map[string]string{filepath.Join(root, ConfigFile): Config(facts, shared, c.Cluster+"."+c.Name)}
 	for name, data := range files {
 		all[filepath.Join(certs, name)] = data
 	}

@@ -141,7 +141,7 @@ func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]core
 		if err := runnable(ctx, s.client.ContentStore(), image); err != nil {
 			return nil, err
 		}
-		if err := containerd.NewImage(s.client, image).Unpack(ctx, ""); err != nil {
+		if err := s.unpack(ctx, image); err != nil {
 			return nil, fmt.Errorf("unpack %s: %w", image.Name, err)
 		}
 	}

@@ -200,7 +200,9 @@ func (s *snapshotter) releaseUnused(ctx context.Context) error {
 }
 
 // layerOf returns the diff ID of the layer that a snapshot is of; empty if it is of none.
-func layerOf(i snapshots.Info) digest.Digest { return digest.Digest(i.Labels[snapshots.LabelSnapshotDiffID]) }
+func layerOf(i snapshots.Info) digest.Digest {
+	return digest.Digest(i.Labels[snapshots.LabelSnapshotDiffID])
+}
 
 // filesOf returns the directory that holds the files of a snapshot, from how overlayfs mounts it.
 func filesOf(mounts []mount.Mount) (string, error) {
