@@ -86,6 +86,18 @@ type NodeStatus struct {
 	Kubelet    string `json:"kubelet,omitempty"` // version
 }
 
+// ImageParts is what a node needs to have an image whose layers it has: everything but their content.
+type ImageParts struct {
+	Names []string `json:"names"` // as container runtimes write them; empty for an image that has a digest alone
+	Blobs []Blob   `json:"blobs"` // first its index or manifest, then what that names for one platform, down to the configuration
+}
+
+// Blob is a JSON document of an image.
+type Blob struct {
+	MediaType string `json:"mediaType"`
+	Data      []byte `json:"data"`
+}
+
 // Image is one image of a node.
 type Image struct {
 	Names  []string `json:"names"`            // tags and digests

@@ -17,6 +17,7 @@ import (
 type imageStore interface {
 	Import(ctx context.Context, archive io.Reader) ([]cluster.Image, error)
 	List(ctx context.Context) ([]cluster.Image, error)
+	Assemble(ctx context.Context, parts []cluster.ImageParts) ([]cluster.Image, error)
 }
 
 // Info is the answer to GET /v1/info.
@@ -33,6 +34,7 @@ type Info struct {
 //
 //	GET  /v1/images        []cluster.Image
 //	POST /v1/images        an archive in the body; the imported []cluster.Image
+//	POST /v1/image-parts   []cluster.ImageParts, whose layers are there; the []cluster.Image made of them
 //	GET  /v1/info          Info
 //	GET  /v1/certificates  []cluster.Certificate, the kubelet's
 //
@@ -45,6 +47,15 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 	})
 	mux.HandleFunc("POST /v1/images", func(w http.ResponseWriter, r *http.Request) {
 		list, err := store.Import(r.Context(), r.Body)
+		answer(w, log, list, err, http.StatusUnprocessableEntity)
+	})
+	mux.HandleFunc("POST /v1/image-parts", func(w http.ResponseWriter, r *http.Request) {
+		var parts []cluster.ImageParts
+		if err := json.NewDecoder(r.Body).Decode(&parts); err != nil {
+			answer(w, log, nil, fmt.Errorf("read parts of images: %w", err), http.StatusBadRequest)
+			return
+		}
+		list, err := store.Assemble(r.Context(), parts)
 		answer(w, log, list, err, http.StatusUnprocessableEntity)
 	})
 	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, r *http.Request) {

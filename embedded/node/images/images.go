@@ -91,13 +91,18 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 	imported, err := s.client.Import(ctx, archive,
 		containerd.WithAllPlatforms(true), containerd.WithSkipMissing(),
 		containerd.WithImageRefTranslator(normalize),
-		containerd.WithDigestRef(func(d digest.Digest) string { return "kl.local/imported@" + d.String() }),
+		containerd.WithDigestRef(nameless),
 		containerd.WithSkipDigestRef(func(name string) bool { return name != "" }),
 		containerd.WithImageLabels(map[string]string{pinKey: pinned}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("import archive: %w", err)
 	}
+	return s.complete(ctx, before, imported)
+}
+
+// complete makes images that were imported ready to run. If that fails, they have never been there.
+func (s *Store) complete(ctx context.Context, before, imported []coreimages.Image) ([]cluster.Image, error) {
 	all, err := s.finish(ctx, imported)
 	if err != nil {
 		return nil, errors.Join(err, s.restore(context.WithoutCancel(ctx), before, imported))
@@ -107,6 +112,9 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 	}
 	return s.describe(ctx, all), nil
 }
+
+// nameless is the name of an image that has none.
+func nameless(d digest.Digest) string { return "kl.local/imported@" + d.String() }
 
 // unpin lets the kubelet collect what has lost its name to an imported image, as every build but the last one of an image that is loaded
 // again and again: it has no name left but the one by digest that Import gave it.

@@ -76,12 +76,18 @@ func needRoot(t *testing.T) {
 // newStore returns a Store over containerd's own services in this process, and the snapshotter that it unpacks into.
 func newStore(t *testing.T, services ...containerd.ServicesOpt) (context.Context, *Store, snapshots.Snapshotter) {
 	t.Helper()
-	dir := t.TempDir()
-	content, err := local.NewStore(filepath.Join(dir, "content"))
+	snapshotter, err := native.NewSnapshotter(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshotter, err := native.NewSnapshotter(filepath.Join(dir, "snapshots"))
+	return newStoreOn(t, snapshotter, services...)
+}
+
+// newStoreOn is newStore with a snapshotter of choice, which it closes.
+func newStoreOn(t *testing.T, snapshotter snapshots.Snapshotter, services ...containerd.ServicesOpt) (context.Context, *Store, snapshots.Snapshotter) {
+	t.Helper()
+	dir := t.TempDir()
+	content, err := local.NewStore(filepath.Join(dir, "content"))
 	if err != nil {
 		t.Fatal(err)
 	}

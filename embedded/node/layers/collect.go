@@ -42,7 +42,7 @@ func (s *Store) collect(ctx context.Context, id digest.Digest, unused time.Durat
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	lock, err := statefile.TryLock(filepath.Join(s.locks(), id.Encoded()))
+	lock, err := statefile.TryLock(s.lockFile(id))
 	if errors.Is(err, statefile.ErrLocked) {
 		return false, nil
 	}
@@ -59,7 +59,7 @@ func (s *Store) collect(ctx context.Context, id digest.Digest, unused time.Durat
 		return false, err
 	}
 	lock.Remove()
-	return true, nil
+	return true, os.RemoveAll(s.lockFile(id) + addSuffix)
 }
 
 // users counts the nodes that use a layer, and tells when that last changed. Nodes that are not alive are taken off.

@@ -59,7 +59,11 @@ func (s *snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err != nil || !plain(dir) {
 		return mounts, err
 	}
-	shared, writer, err := s.store.Use(ctx, id)
+	shared, err := s.store.Use(ctx, id)
+	var writer *Writer
+	if err == nil && shared == "" {
+		writer, err = s.store.Begin(id)
+	}
 	if err != nil {
 		s.logger.WarnContext(ctx, "a layer is not shared", "layer", id, "error", err)
 		return mounts, nil //nolint:nilerr // it is unpacked here instead
@@ -99,9 +103,9 @@ func (s *snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return errors.Join(err, w.Abort())
 	}
-	shared, err := w.Publish()
+	shared, err := w.Publish(ctx)
 	if err != nil {
-		return fmt.Errorf("publish layer %s: %w", w.id, err)
+		return err
 	}
 	s.settle.Go(func() { s.store.Settle(s.logger, w.id) })
 	if err := errors.Join(link(shared, dir), os.Remove(workOf(dir))); err != nil {

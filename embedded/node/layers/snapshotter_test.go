@@ -115,15 +115,15 @@ func (n node) prepare(t *testing.T, l layer, parent, chain string) bool {
 	if err != nil {
 		t.Fatalf("prepare: %v", err)
 	}
-	apply(t, mounts, l)
+	unpackInto(t, mounts, l)
 	if err := n.Commit(ctx, chain, key, opt); err != nil {
 		t.Fatalf("commit: %v", err)
 	}
 	return true
 }
 
-// apply unpacks a layer as containerd does on overlayfs: without mounting it.
-func apply(t *testing.T, mounts []mount.Mount, l layer) {
+// unpackInto unpacks a layer as containerd does on overlayfs: without mounting it.
+func unpackInto(t *testing.T, mounts []mount.Mount, l layer) {
 	t.Helper()
 	dir, err := filesOf(mounts)
 	if err != nil {
@@ -255,43 +255,67 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// TestWait: two nodes want a layer at once, and one of them unpacks it.
-func TestWait(t *testing.T) {
+// TestTwoAtOnce: two nodes unpack a layer at once, by containerd, and what was first stays; a third adds it meanwhile.
+func TestTwoAtOnce(t *testing.T) {
 	needRoot(t)
 	l := newLayer(t, map[string]string{"a": "1"})
 	chain := l.id().String()
 	opt := snapshots.WithLabels(map[string]string{snapshots.LabelSnapshotRef: chain, snapshots.LabelSnapshotDiffID: chain})
-	for name, end := range map[string]func(*testing.T, node, []mount.Mount) error{
-		"unpacked": func(t *testing.T, n node, mounts []mount.Mount) error {
-			apply(t, mounts, l)
-			return n.Commit(t.Context(), chain, "extract", opt)
-		},
-		"failed": func(t *testing.T, n node, _ []mount.Mount) error { return n.Remove(t.Context(), "extract") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			store := t.TempDir()
-			n1, n2 := newNode(t, store, "n1"), newNode(t, store, "n2")
-			mounts, err := n1.Prepare(t.Context(), "extract", "", opt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			waited := make(chan error)
-			go func() {
-				_, err := n2.Prepare(t.Context(), "extract", "", opt)
-				waited <- err
-			}()
-			select {
-			case err := <-waited:
-				t.Fatalf("the second node did not wait: %v", err)
-			case <-time.After(100 * time.Millisecond):
-			}
-			if err := end(t, n1, mounts); err != nil {
-				t.Fatal(err)
-			}
-			if err := <-waited; errdefs.IsAlreadyExists(err) != (name == "unpacked") || name == "failed" && err != nil {
-				t.Errorf("the second node: %v", err)
-			}
-		})
+	dir := t.TempDir()
+	var tops []node
+	for _, name := range []string{"n1", "n2"} {
+		n := newNode(t, dir, name)
+		mounts, err := n.Prepare(t.Context(), "extract", "", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unpackInto(t, mounts, l)
+		tops = append(tops, n)
+	}
+	n3, err := Open(dir, "n3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := n3.Add(t.Context(), slog.Default(), l.id(), nil, bytes.NewReader(l)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range tops {
+		if err := n.Commit(t.Context(), chain, "extract", opt); err != nil {
+			t.Fatal(err)
+		}
+		if own := n.regular(t); own != 0 {
+			t.Errorf("a node has %d files of its own", own)
+		}
+		if got := n.files(t, "c", chain); got["a"] != "1" {
+			t.Errorf("a container sees %v", got)
+		}
+	}
+	if left, err := os.ReadDir(n3.unfinished()); err != nil || len(left) > 0 {
+		t.Errorf("left unfinished: %v, %v", left, err)
+	}
+}
+
+// TestFailed: a layer whose unpacking fails keeps nobody waiting, and is not found.
+func TestFailed(t *testing.T) {
+	needRoot(t)
+	l := newLayer(t, map[string]string{"a": "1"})
+	chain := l.id().String()
+	opt := snapshots.WithLabels(map[string]string{snapshots.LabelSnapshotRef: chain, snapshots.LabelSnapshotDiffID: chain})
+	dir := t.TempDir()
+	n1, n2 := newNode(t, dir, "n1"), newNode(t, dir, "n2")
+	if _, err := n1.Prepare(t.Context(), "extract", "", opt); err != nil {
+		t.Fatal(err)
+	}
+	if _, unpacked := n2.unpack(t, l); unpacked != 1 { // containerd has not cleaned up after n1 yet
+		t.Errorf("%d layers unpacked, want 1", unpacked)
+	}
+	if err := n1.Remove(t.Context(), "extract"); err != nil {
+		t.Fatal(err)
+	}
+	if _, unpacked := n1.unpack(t, l); unpacked != 0 {
+		t.Errorf("%d layers unpacked, want 0", unpacked)
 	}
 }
 
@@ -420,3 +444,43 @@ func TestNotShared(t *testing.T) {
 		t.Error("a node may have no name")
 	}
 }
+
+func TestAdd(t *testing.T) {
+	needRoot(t)
+	s, err := Open(t.TempDir(), "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLayer(t, map[string]string{"a": "1"})
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	cut := io.MultiReader(bytes.NewReader(l[:700]), errReader{})
+	for name, tar := range map[string]io.Reader{
+		"another layer": bytes.NewReader(newLayer(t, map[string]string{"a": "2"})), "cut off": bytes.NewReader(l[:700]), "broken off": cut,
+		"empty": bytes.NewReader(nil), "more": io.MultiReader(bytes.NewReader(l), strings.NewReader("x")),
+	} {
+		if err := s.Add(t.Context(), logger, l.id(), nil, tar); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if list, err := s.List(); err != nil || len(list) > 0 {
+			t.Errorf("%s: the store has %v, %v", name, list, err)
+		}
+	}
+	if err := s.Add(t.Context(), logger, "sha256:../x", nil, bytes.NewReader(l)); err == nil {
+		t.Error("a layer may have any name")
+	}
+	for range 2 {
+		if err := s.Add(t.Context(), logger, l.id(), []digest.Digest{"x", digest.FromString("absent")}, bytes.NewReader(l)); err != nil {
+			t.Errorf("add: %v", err)
+		}
+	}
+	if left, err := os.ReadDir(s.unfinished()); err != nil || len(left) > 0 {
+		t.Errorf("left unfinished: %v, %v", left, err)
+	}
+	if list, err := s.List(); err != nil || !cmp.Equal(list, []digest.Digest{l.id()}) {
+		t.Errorf("the store has %v, %v", list, err)
+	}
+}
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -6,7 +6,8 @@
 //	sha256/<hex>/refs/<node>  one for each node that uses it
 //	sha256/<hex>/boot         the boot in which it was written, until it is safely on the disk
 //	new/<random>/             one that is being unpacked, locked by who does it
-//	locks/<hex>               locked while a layer is looked up, unpacked or removed
+//	locks/<hex>               locked while a layer is looked up, published or removed
+//	locks/<hex>.add           locked while Add unpacks one
 package layers
 
 import (
@@ -65,38 +66,37 @@ func (s *Store) ref(id digest.Digest) string {
 	return filepath.Join(s.entry(id), refsName, s.node)
 }
 
-// lock waits for whoever looks up, unpacks or removes a layer.
+// lock waits for whoever looks up, publishes or removes a layer.
 func (s *Store) lock(ctx context.Context, id digest.Digest) (*statefile.Lock, error) {
 	if err := id.Validate(); err != nil || id.Algorithm() != digest.SHA256 {
 		return nil, fmt.Errorf("layer %q: not the SHA-256 digest of one", id)
 	}
-	return statefile.WaitLock(ctx, filepath.Join(s.locks(), id.Encoded()), nil)
+	return statefile.WaitLock(ctx, s.lockFile(id), nil)
 }
 
-// Use finds a layer, which the node uses from then on, until Release. If there is none, it returns a Writer instead, and others who
-// want the layer wait until that has ended: a layer is unpacked once.
-func (s *Store) Use(ctx context.Context, id digest.Digest) (dir string, _ *Writer, err error) {
+func (s *Store) lockFile(id digest.Digest) string { return filepath.Join(s.locks(), id.Encoded()) }
+
+// Use finds a layer, which the node uses from then on, until Release. It returns the directory of its files; empty if there is none.
+func (s *Store) Use(ctx context.Context, id digest.Digest) (dir string, err error) {
 	lock, err := s.lock(ctx, id)
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
-	switch whole, err := s.whole(id); {
-	case err != nil:
-		lock.Unlock()
-		return "", nil, fmt.Errorf("find layer %s: %w", id, err)
-	case whole:
-		defer lock.Unlock()
-		if err := s.refer(id); err != nil {
-			return "", nil, fmt.Errorf("use layer %s: %w", id, err)
-		}
-		return filepath.Join(s.entry(id), filesName), nil, nil
+	defer lock.Unlock()
+	return s.use(id)
+}
+
+// use is Use for who holds the lock.
+func (s *Store) use(id digest.Digest) (dir string, err error) {
+	whole, err := s.whole(id)
+	if err == nil && whole {
+		dir = filepath.Join(s.entry(id), filesName)
+		err = s.refer(id)
 	}
-	w, err := s.begin(id, lock)
 	if err != nil {
-		lock.Unlock()
-		return "", nil, fmt.Errorf("begin layer %s: %w", id, err)
+		return "", fmt.Errorf("use layer %s: %w", id, err)
 	}
-	return "", w, nil
+	return dir, nil
 }
 
 // whole reports whether a layer is there. One that was being written to the disk when the machine lost its power may lack data, and
@@ -141,21 +141,24 @@ func (s *Store) Release(ctx context.Context, id digest.Digest) error {
 
 // Used lists the layers that the node uses.
 func (s *Store) Used() ([]digest.Digest, error) {
+	return s.list(func(id digest.Digest) bool {
+		_, err := os.Lstat(s.ref(id))
+		return err == nil
+	})
+}
+
+func (s *Store) list(want func(digest.Digest) bool) ([]digest.Digest, error) {
 	entries, err := os.ReadDir(s.entries())
 	if err != nil {
 		return nil, fmt.Errorf("list layers: %w", err)
 	}
-	var used []digest.Digest
+	var ids []digest.Digest
 	for _, e := range entries {
-		id := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
-		if id.Validate() != nil {
-			continue
-		}
-		if _, err := os.Lstat(s.ref(id)); err == nil {
-			used = append(used, id)
+		if id := digest.NewDigestFromEncoded(digest.SHA256, e.Name()); id.Validate() == nil && want(id) {
+			ids = append(ids, id)
 		}
 	}
-	return used, nil
+	return ids, nil
 }
 
 // discard takes a layer away. What was opened in it stays open.

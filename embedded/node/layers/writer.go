@@ -1,7 +1,9 @@
 package layers
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -12,68 +14,77 @@ import (
 	"github.com/klkube/kl/cluster/statefile"
 )
 
-// Writer is a layer that is being unpacked. It ends with Publish or Abort; if the process ends, the kernel gives its locks back, and
-// Collect removes what was unpacked.
+// Writer is a layer that is being unpacked. It ends with Publish or Abort; if the process ends, Collect removes what was unpacked.
 type Writer struct {
 	store *Store
 	id    digest.Digest
-	lock  *statefile.Lock // of the layer
 	mine  *statefile.Lock // of dir
 	dir   string
 }
 
-func (s *Store) begin(id digest.Digest, lock *statefile.Lock) (*Writer, error) {
+// Begin begins a layer. Two may unpack one at once: what is published first stays.
+func (s *Store) Begin(id digest.Digest) (*Writer, error) {
+	fail := func(err error) (*Writer, error) { return nil, fmt.Errorf("begin layer %s: %w", id, err) }
 	dir, err := os.MkdirTemp(s.unfinished(), "")
 	if err != nil {
-		return nil, err
-	}
-	w := &Writer{store: s, id: id, lock: lock, dir: dir}
-	fail := func(err error) (*Writer, error) { return nil, errors.Join(err, os.RemoveAll(dir)) }
-	if w.mine, err = statefile.TryLockDir(dir); err != nil {
 		return fail(err)
+	}
+	w := &Writer{store: s, id: id, dir: dir}
+	if w.mine, err = statefile.TryLockDir(dir); err != nil {
+		return fail(errors.Join(err, os.RemoveAll(dir)))
 	}
 	for name, mode := range map[string]fs.FileMode{filesName: 0o755, workName: 0o711, refsName: 0o700} {
 		if err := os.Mkdir(filepath.Join(dir, name), mode); err != nil {
-			w.mine.Unlock()
-			return fail(err)
+			return fail(errors.Join(err, w.Abort()))
 		}
 	}
 	return w, nil
 }
 
-// Files is the directory for the files of the layer, and Work one that overlayfs may use meanwhile.
+// Files is the directory for the files of the layer.
 func (w *Writer) Files() string { return filepath.Join(w.dir, filesName) }
 
-// Work is an empty directory on the file system of Files.
+// Work is an empty directory on the file system of Files, which overlayfs may use meanwhile.
 func (w *Writer) Work() string { return filepath.Join(w.dir, workName) }
 
 // Publish makes the layer one that all nodes find, and that this node uses. The caller has checked its digest. It returns the
 // directory that the files are in now.
-func (w *Writer) Publish() (string, error) {
+func (w *Writer) Publish(ctx context.Context) (string, error) {
+	dir, err := w.publish(ctx)
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("publish layer %s: %w", w.id, err), w.Abort())
+	}
+	return dir, nil
+}
+
+func (w *Writer) publish(ctx context.Context) (string, error) {
 	s := w.store
-	entry := s.entry(w.id)
-	err := errors.Join(
+	lock, err := s.lock(ctx, w.id)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Unlock()
+	if dir, err := s.use(w.id); err != nil || dir != "" { // another one was faster
+		return dir, errors.Join(err, w.Abort())
+	}
+	if err := errors.Join(
 		os.RemoveAll(w.Work()),
 		os.WriteFile(filepath.Join(w.dir, refsName, s.node), nil, 0o600),
 		os.WriteFile(filepath.Join(w.dir, bootName), []byte(s.boot), 0o600),
-	)
-	if err == nil {
-		err = os.Rename(w.dir, entry)
+	); err != nil {
+		return "", err
 	}
-	if err != nil {
-		return "", errors.Join(err, w.Abort())
+	if err := os.Rename(w.dir, s.entry(w.id)); err != nil {
+		return "", err
 	}
 	w.mine.Unlock()
-	w.lock.Unlock()
-	return filepath.Join(entry, filesName), nil
+	return filepath.Join(s.entry(w.id), filesName), nil
 }
 
 // Abort takes back what was unpacked.
 func (w *Writer) Abort() error {
-	err := os.RemoveAll(w.dir)
-	w.mine.Unlock()
-	w.lock.Unlock()
-	return err
+	defer w.mine.Unlock()
+	return os.RemoveAll(w.dir)
 }
 
 // Settle writes a layer to the disk, which may take seconds, and then takes away the note that it has not been. Until then it counts as
