@@ -88,7 +88,15 @@ func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return nil, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, strings.TrimSpace(string(text)))
+		return nil, &StatusError{Code: resp.StatusCode, text: fmt.Sprintf("%s %s: %s: %s", method, path, resp.Status, strings.TrimSpace(string(text)))}
 	}
 	return resp, nil
 }
+
+// StatusError is an answer other than 2xx.
+type StatusError struct {
+	Code int // of HTTP
+	text string
+}
+
+func (e *StatusError) Error() string { return e.text }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/images"
 )
 
 func newImageCmd(e *env) *cobra.Command {
@@ -82,7 +83,7 @@ func printLoaded(w io.Writer, loaded []host.Loaded) {
 
 // collectArchives returns the archives that the arguments stand for: files as they are, streams and images of the engine copied
 // to temporary files. The caller calls cleanup, also after an error, to remove those.
-func collectArchives(ctx context.Context, e *env, args []string) (archives []host.Archive, cleanup func(), err error) {
+func collectArchives(ctx context.Context, e *env, args []string) (archives []images.Archive, cleanup func(), err error) {
 	var temps, names []string
 	cleanup = func() {
 		for _, t := range temps {
@@ -97,7 +98,7 @@ func collectArchives(ctx context.Context, e *env, args []string) (archives []hos
 			return err
 		}
 		temps = append(temps, f.Name())
-		archive, err := host.CopyArchive(f, r, f.Name(), name)
+		archive, err := images.CopyArchive(f, r, f.Name(), name)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return host.BadArchive(name, err)
 		}
@@ -114,7 +115,7 @@ func collectArchives(ctx context.Context, e *env, args []string) (archives []hos
 				return nil, cleanup, err
 			}
 		case isFile(arg):
-			archives = append(archives, host.Archive{Path: arg})
+			archives = append(archives, images.Archive{Path: arg})
 		default:
 			names = append(names, arg)
 		}

@@ -210,7 +210,7 @@ func (p Plane) serve(ctx context.Context, l cluster.Layout) error {
 			}
 		}
 	})
-	mux.HandleFunc("/v1/nodes/{node}/v1/{what}", func(w http.ResponseWriter, r *http.Request) { serveNode(w, r, l) })
+	mux.HandleFunc("/v1/nodes/{node}/v1/{what...}", func(w http.ResponseWriter, r *http.Request) { serveNode(w, r, l) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() {
 		<-ctx.Done()
@@ -263,7 +263,8 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 // Files of a node's directory that stand in for its images.
 const (
 	ImagesFile = "images.json" // []cluster.Image that GET returns; none if missing
-	PostedFile = "posted"      // body of the last POST
+	PostedFile = "posted"      // body of the last POST, of images or their parts
+	LayersFile = "layers.json" // []string that GET returns, with those that were PUT; the node shares none if missing
 
 	CertificatesFile = "certificates.json" // []cluster.Certificate of the kubelet; two that it has just renewed if missing
 )
@@ -274,7 +275,7 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 	switch what := r.PathValue("what"); {
 	case what == "info":
 		fmt.Fprintln(w, `{"memoryBytes": 80000000}`)
-	case what == "images" && r.Method == http.MethodPost:
+	case (what == "images" || what == "image-parts") && r.Method == http.MethodPost:
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, PostedFile), body, 0o600)
@@ -290,6 +291,8 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 			data = []byte("[]")
 		}
 		_, _ = w.Write(data)
+	case what == "layers" || strings.HasPrefix(what, "layers/"):
+		serveLayers(w, r, filepath.Join(dir, LayersFile), strings.TrimPrefix(what, "layers/"))
 	case what == "certificates":
 		data, err := os.ReadFile(filepath.Join(dir, CertificatesFile))
 		if err != nil {
@@ -303,6 +306,38 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// serveLayers lists layers, or adds one whose content has its digest.
+func serveLayers(w http.ResponseWriter, r *http.Request, file, id string) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(data)
+		return
+	}
+	var ids []string
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(data, &ids)
+	}
+	if got := "sha256:" + hexSum(string(body)); err == nil && got != id {
+		err = fmt.Errorf("layer %s has digest %s", id, got)
+	}
+	if err == nil {
+		data, err = json.Marshal(append(ids, id))
+	}
+	if err == nil {
+		err = os.WriteFile(file, data, 0o600)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	fmt.Fprintln(w, "{}")
 }
 
 // renewed is the certificates of a kubelet, issued just now by the authority that its node knows.

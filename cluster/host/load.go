@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/images"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -22,15 +23,16 @@ type Loaded struct {
 	Node    string   `json:"node"`
 	Images  []string `json:"images"` // names, digests of nameless ones
 	Skipped bool     `json:"skipped"`
+	Layers  int      `json:"layers"` // that were unpacked for it and others, unless the node was given the whole archive
 	Seconds float64  `json:"seconds"`
 }
 
 // LoadImages loads the images of an archive into every node of a running cluster at once. A node that already has all of them
-// is skipped.
-func (h *Host) LoadImages(ctx context.Context, name string, a Archive) ([]Loaded, error) {
-	images, err := a.Images()
+// is skipped. Layers that a node of this machine has unpacked before are not read; others are unpacked by one node for all.
+func (h *Host) LoadImages(ctx context.Context, name string, a images.Archive) ([]Loaded, error) {
+	found, err := a.Images()
 	if err != nil {
-		return nil, BadArchive(a.name(), err)
+		return nil, BadArchive(a.Title(), err)
 	}
 	nodes, err := h.connectedNodes(ctx, name)
 	if err != nil {
@@ -38,18 +40,81 @@ func (h *Host) LoadImages(ctx context.Context, name string, a Archive) ([]Loaded
 	}
 	c := cluster.NewClient(h.Home.Cluster(name))
 	defer c.Close()
-	loaded := make([]Loaded, len(nodes))
-	g, ctx := errgroup.WithContext(ctx)
+	l := &load{client: c, archive: a, found: found, loaded: make([]Loaded, len(nodes)), began: time.Now()}
+	if err := l.ask(ctx, nodes); err != nil {
+		return nil, err
+	}
+	if shared, err := l.share(ctx); shared || err != nil {
+		return l.loaded, err
+	}
+	return l.loaded, l.each(ctx, l.send)
+}
+
+// load is one run of LoadImages.
+type load struct {
+	client  *cluster.Client
+	archive images.Archive
+	found   []images.ArchiveImage
+	loaded  []Loaded // of each node
+	began   time.Time
+}
+
+// ask finds out which nodes have the images.
+func (l *load) ask(ctx context.Context, nodes []string) error {
+	var names []string
+	for _, i := range l.found {
+		names = append(names, i.Names...)
+		if len(i.Names) == 0 {
+			names = append(names, i.Digests...)
+		}
+	}
 	for i, node := range nodes {
+		l.loaded[i] = Loaded{Node: node, Images: names}
+	}
+	return l.each(ctx, func(ctx context.Context, n *Loaded) error {
+		have, err := NodeImages(ctx, l.client, n.Node)
+		n.Skipped = err == nil && !slices.ContainsFunc(l.found, func(i images.ArchiveImage) bool { return !i.OnNode(have) })
+		return err
+	})
+}
+
+// each calls a function for each node that is not skipped, side by side.
+func (l *load) each(ctx context.Context, do func(context.Context, *Loaded) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range l.loaded {
+		n := &l.loaded[i]
+		if n.Skipped {
+			continue
+		}
 		g.Go(func() error {
-			var err error
-			if loaded[i], err = loadNode(ctx, c, node, a.Path, images); err != nil {
-				return &cluster.Error{Op: "load " + a.name(), Node: node, Err: err}
+			if err := do(ctx, n); err != nil {
+				return &cluster.Error{Op: "load " + l.archive.Title(), Node: n.Node, Err: err}
 			}
+			n.Seconds = time.Since(l.began).Seconds()
 			return nil
 		})
 	}
-	return loaded, g.Wait()
+	return g.Wait()
+}
+
+// send sends the whole archive to a node, which unpacks it.
+func (l *load) send(ctx context.Context, n *Loaded) error {
+	r, err := images.OpenArchive(l.archive.Path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return l.request(ctx, n.Node, http.MethodPost, "/v1/images", r)
+}
+
+func (l *load) request(ctx context.Context, node, method, path string, body io.Reader) error {
+	resp, err := l.client.Node(ctx, node, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
 }
 
 // BadArchive is the error for an archive that cannot be read; it names the archive once.
@@ -98,40 +163,6 @@ func (i *Info) unreachable(hint string) error {
 		hint = ""
 	}
 	return &cluster.Error{Op: "reach cluster " + i.Name, Err: errors.New(text), Hint: hint}
-}
-
-func loadNode(ctx context.Context, c *cluster.Client, node, file string, images []ArchiveImage) (Loaded, error) {
-	begin := time.Now()
-	l := Loaded{Node: node}
-	for _, i := range images {
-		l.Images = append(l.Images, i.Names...)
-		if len(i.Names) == 0 {
-			l.Images = append(l.Images, i.Digests...)
-		}
-	}
-	have, err := NodeImages(ctx, c, node)
-	if err != nil {
-		return l, err
-	}
-	if !slices.ContainsFunc(images, func(i ArchiveImage) bool { return !i.onNode(have) }) {
-		l.Skipped = true
-		return l, nil
-	}
-	r, err := openArchive(file)
-	if err != nil {
-		return l, err
-	}
-	defer r.Close()
-	resp, err := c.Node(ctx, node, http.MethodPost, "/v1/images", r)
-	if err != nil {
-		return l, err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return l, err
-	}
-	l.Seconds = time.Since(begin).Seconds()
-	return l, nil
 }
 
 // NodeImages lists the images of a node.

@@ -25,6 +25,15 @@ type fakeStore struct {
 
 func (s *fakeStore) List(context.Context) ([]cluster.Image, error) { return s.images, s.err }
 
+func (s *fakeStore) Assemble(_ context.Context, parts []cluster.ImageParts) ([]cluster.Image, error) {
+	var made []cluster.Image
+	for _, p := range parts {
+		made = append(made, cluster.Image{Names: p.Names, Digest: "sha256:1"})
+	}
+	s.images = append(s.images, made...)
+	return made, s.err
+}
+
 func (s *fakeStore) Import(_ context.Context, archive io.Reader) ([]cluster.Image, error) {
 	name, err := io.ReadAll(archive)
 	if err != nil || s.err != nil {

@@ -60,6 +60,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	mux := agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent"))
+	serveLayers(mux, o.Config, o.Logger.With("component", "agent"))
 	agent := &tunnel.Agent{
 		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), TLS: hub, Version: o.Version,
 		Dial:    p.dial,

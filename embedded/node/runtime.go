@@ -50,6 +50,9 @@ func (r *containerRuntime) Run(ctx context.Context, ready func()) error {
 	if err := r.importPause(ctx); err != nil {
 		return fmt.Errorf("import pause image: %w", err)
 	}
+	if err := r.store.Recover(ctx); err != nil {
+		r.log.Warn("pods may not find all images: restart the node to try again", "err", err)
+	}
 	ready()
 	<-ctx.Done()
 	return ctx.Err()

@@ -46,7 +46,21 @@ func Open(dir, node string) (*Store, error) {
 			return nil, fmt.Errorf("open layers: %w", err)
 		}
 	}
+	if err := s.probe(); err != nil {
+		return nil, fmt.Errorf("the file system of %s cannot hold layers: %w", dir, err)
+	}
 	return s, nil
+}
+
+// probe makes what overlayfs knows removed files and replaced directories by, which not every file system can.
+func (s *Store) probe() error {
+	dir, err := os.MkdirTemp(s.unfinished(), "probe-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		unix.Setxattr(dir, "trusted.overlay.opaque", []byte("y"), 0), unix.Mknod(filepath.Join(dir, "removed"), unix.S_IFCHR, 0), os.RemoveAll(dir),
+	)
 }
 
 func (s *Store) entries() string    { return filepath.Join(s.dir, string(digest.SHA256)) }

@@ -1,4 +1,5 @@
-package host
+// Package images reads images from where people have them, for nodes to run: docker-archives and OCI layouts in a tar.
+package images
 
 import (
 	"archive/tar"
@@ -36,15 +37,16 @@ type Archive struct {
 	images []ArchiveImage // of CopyArchive
 }
 
-func (a Archive) name() string {
+// Title is what messages call it.
+func (a Archive) Title() string {
 	if a.Name == "" {
 		return a.Path
 	}
 	return a.Name
 }
 
-// openArchive opens a tar that may be compressed with gzip or zstd, and returns it decompressed.
-func openArchive(file string) (io.ReadCloser, error) {
+// OpenArchive opens a tar that may be compressed with gzip or zstd, and returns it decompressed.
+func OpenArchive(file string) (io.ReadCloser, error) {
 	f, err := statefile.Open(file)
 	if err != nil {
 		return nil, err

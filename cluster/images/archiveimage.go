@@ -1,4 +1,4 @@
-package host
+package images
 
 import (
 	"errors"
@@ -97,8 +97,8 @@ func fullName(name string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
-// onNode reports whether a node has the image under all its names.
-func (a ArchiveImage) onNode(images []cluster.Image) bool {
+// OnNode reports whether a node has the image under all its names.
+func (a ArchiveImage) OnNode(images []cluster.Image) bool {
 	same := func(i cluster.Image) bool {
 		return slices.ContainsFunc(a.Digests, func(d string) bool {
 			return d == i.Digest || d == i.Config || slices.Contains(i.Names, d)

@@ -1,0 +1,119 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/images"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// share brings the images to the nodes by layers that they share. It reports whether it could: nodes that an older kl made share none,
+// and not every image can be taken apart.
+func (l *load) share(ctx context.Context) (bool, error) {
+	i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped })
+	if i < 0 {
+		return true, nil
+	}
+	source, err := l.archive.Open()
+	if err != nil {
+		return false, BadArchive(l.archive.Title(), err)
+	}
+	defer source.Close()
+	list, err := source.Images(ctx)
+	if errors.Is(err, images.ErrParts) {
+		return false, nil
+	}
+	if err != nil {
+		return false, BadArchive(l.archive.Title(), err)
+	}
+	for _, n := range l.loaded {
+		if _, err := nodeLayers(ctx, l.client, n.Node); errors.Is(err, errNoLayers) {
+			return false, nil
+		}
+	}
+	unpacked, err := l.unpack(ctx, source, list, l.loaded[i].Node)
+	if err != nil {
+		return false, &cluster.Error{Op: "load " + l.archive.Title(), Node: l.loaded[i].Node, Err: err}
+	}
+	var parts []cluster.ImageParts
+	for _, image := range list {
+		parts = append(parts, image.ImageParts)
+	}
+	body, err := json.Marshal(parts)
+	if err != nil {
+		return false, err
+	}
+	return true, l.each(ctx, func(ctx context.Context, n *Loaded) error {
+		n.Layers = unpacked
+		return l.request(ctx, n.Node, http.MethodPost, "/v1/image-parts", bytes.NewReader(body))
+	})
+}
+
+// unpack has a node unpack the layers that are not there, and returns how many these were.
+func (l *load) unpack(ctx context.Context, source images.Source, list []images.Image, node string) (int, error) {
+	have, err := nodeLayers(ctx, l.client, node)
+	if err != nil {
+		return 0, err
+	}
+	unpacked := 0
+	for _, image := range list {
+		for i, id := range image.Layers {
+			if slices.Contains(have, id) {
+				continue
+			}
+			if err := l.layer(ctx, source, node, image.Layers[:i+1]); err != nil {
+				return unpacked, err
+			}
+			have = append(have, id)
+			unpacked++
+		}
+	}
+	return unpacked, nil
+}
+
+// layer has a node unpack the last of some layers.
+func (l *load) layer(ctx context.Context, source images.Source, node string, ids []digest.Digest) error {
+	var below []string
+	for _, id := range slices.Backward(ids[:len(ids)-1]) {
+		below = append(below, id.String())
+	}
+	id := ids[len(ids)-1]
+	r, err := source.Layer(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	query := url.Values{"below": {strings.Join(below, ",")}}
+	return l.request(ctx, node, http.MethodPut, "/v1/layers/"+id.String()+"?"+query.Encode(), r)
+}
+
+// errNoLayers is returned for a node that shares no layers with others.
+var errNoLayers = errors.New("the node shares no layers")
+
+// nodeLayers lists the layers that a node finds on its machine.
+func nodeLayers(ctx context.Context, c *cluster.Client, node string) ([]digest.Digest, error) {
+	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/layers", nil)
+	var status *cluster.StatusError
+	if errors.As(err, &status) && status.Code == http.StatusNotFound {
+		return nil, errNoLayers
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var ids []digest.Digest
+	if err := json.NewDecoder(resp.Body).Decode(&ids); err != nil {
+		return nil, fmt.Errorf("read layers of node %s: %w", node, err)
+	}
+	return ids, nil
+}

@@ -1,0 +1,124 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/klkube/kl/cluster"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Source is where images come from. Layers are read one by one, so that those which nodes have are not read at all.
+type Source interface {
+	// Images lists the images, for this machine's platform. The error is ErrParts if they cannot be taken apart.
+	Images(ctx context.Context) ([]Image, error)
+	// Layer opens a layer of one of the images as an uncompressed tar.
+	Layer(ctx context.Context, id digest.Digest) (io.ReadCloser, error)
+	Close() error
+}
+
+// Image is an image without the content of its layers.
+type Image struct {
+	cluster.ImageParts
+	Layers []digest.Digest // diff IDs: digests of the layers as uncompressed tars, the lowest first
+}
+
+// ErrParts is returned for images that are not made of an OCI or Docker manifest, a configuration and layers in tars, or that lack
+// one of these.
+var ErrParts = errors.New("its images cannot be taken apart")
+
+// Docker's media types of what OCI has, too.
+const (
+	dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerIndexType    = "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
+// blobs reads the JSON documents of images by digest.
+type blobs func(d digest.Digest) ([]byte, error)
+
+// take reads an image from its index or manifest down to its configuration. It returns the manifest's layers as well, in the order of
+// the image's.
+func (read blobs) take(target ocispec.Descriptor) (Image, []ocispec.Descriptor, error) {
+	var image Image
+	add := func(d ocispec.Descriptor, into any) error {
+		data, err := read(d.Digest)
+		if err != nil {
+			return err
+		}
+		if got := digest.FromBytes(data); got != d.Digest {
+			return fmt.Errorf("%s has digest %s", d.Digest, got)
+		}
+		image.Blobs = append(image.Blobs, cluster.Blob{MediaType: d.MediaType, Data: data})
+		if err := json.Unmarshal(data, into); err != nil {
+			return fmt.Errorf("%w: read %s: %w", ErrParts, d.Digest, err)
+		}
+		return nil
+	}
+	for depth := 0; target.MediaType == ocispec.MediaTypeImageIndex || target.MediaType == dockerIndexType; depth++ {
+		var index ocispec.Index
+		if err := add(target, &index); err != nil {
+			return Image{}, nil, err
+		}
+		next, ok := here(index.Manifests)
+		if !ok || depth == maxDepth {
+			return Image{}, nil, fmt.Errorf("%w: %s has no image for linux/%s", ErrParts, target.Digest, runtime.GOARCH)
+		}
+		target = next
+	}
+	if target.MediaType != ocispec.MediaTypeImageManifest && target.MediaType != dockerManifestType {
+		return Image{}, nil, fmt.Errorf("%w: %s is of media type %q", ErrParts, target.Digest, target.MediaType)
+	}
+	var manifest ocispec.Manifest
+	if err := add(target, &manifest); err != nil {
+		return Image{}, nil, err
+	}
+	var config ocispec.Image
+	if err := add(manifest.Config, &config); err != nil {
+		return Image{}, nil, err
+	}
+	image.Layers = config.RootFS.DiffIDs
+	if err := checkLayers(config, len(manifest.Layers)); err != nil {
+		return Image{}, nil, err
+	}
+	return image, manifest.Layers, nil
+}
+
+// maxDepth is how far indexes may name indexes.
+const maxDepth = 4
+
+// here finds the manifest for this machine's platform. Nodes choose among variants of it, so more than one is none.
+func here(manifests []ocispec.Descriptor) (found ocispec.Descriptor, ok bool) {
+	for _, m := range manifests {
+		if m.Platform != nil && (m.Platform.OS != "linux" || m.Platform.Architecture != runtime.GOARCH) {
+			continue
+		}
+		if ok {
+			return found, false
+		}
+		found, ok = m, true
+	}
+	return found, ok
+}
+
+// checkLayers returns an error unless a configuration is of an image that this machine can run, with that many layers.
+func checkLayers(config ocispec.Image, n int) error {
+	ids := config.RootFS.DiffIDs
+	if config.OS != "linux" || config.Architecture != runtime.GOARCH {
+		return fmt.Errorf("%w: the image is for %s/%s", ErrParts, config.OS, config.Architecture)
+	}
+	if len(ids) == 0 || len(ids) != n {
+		return fmt.Errorf("%w: the configuration has %d layers, and the manifest %d", ErrParts, len(ids), n)
+	}
+	for _, id := range ids {
+		if err := id.Validate(); err != nil || id.Algorithm() != digest.SHA256 {
+			return fmt.Errorf("%w: %s is not the SHA-256 digest of a layer", ErrParts, quoted(id.String()))
+		}
+	}
+	return nil
+}
