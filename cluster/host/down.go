@@ -101,6 +101,7 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 		}
 	}
 	emptyShared(ctx, l, found)
+	released := releaseLayers(ctx, l, "", found)
 	var g errgroup.Group
 	g.Go(func() error { return removePlane(ctx, l, steps) })
 	for _, f := range found {
@@ -115,7 +116,13 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 		}
 	}
 	forget(ctx, l, steps, h.Kubeconfigs)
-	return removeDir(l)
+	if err := removeDir(l); err != nil {
+		return err
+	}
+	if released != nil {
+		return &cluster.Error{Op: "remove layers of images", Err: released, Hint: "the cluster is gone; 'kl down' of the last one tries again"}
+	}
+	return nil
 }
 
 func markAll(l cluster.Layout, found []driverNodes) error {

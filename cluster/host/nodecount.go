@@ -90,7 +90,8 @@ func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) e
 			}
 		}
 		if !gone {
-			if err := c.deleteNode(ctx, n); err != nil {
+			released := releaseLayers(ctx, c.layout, name, []driverNodes{{c.driver, []cluster.Node{n}}})
+			if err := errors.Join(released, c.deleteNode(ctx, n)); err != nil {
 				return "", err
 			}
 		}

@@ -21,17 +21,23 @@ func emptyShared(ctx context.Context, l cluster.Layout, found []driverNodes) {
 	if entries, err := os.ReadDir(l.SharedDir()); err != nil || len(entries) == 0 {
 		return
 	}
+	execAny(ctx, found, emptyCommand)
+}
+
+// execAny runs a shell command in the first node that can, and reports whether one could.
+func execAny(ctx context.Context, found []driverNodes, command string) bool {
 	for _, f := range found {
 		e, ok := f.driver.(cluster.Execer)
 		for _, n := range f.nodes {
 			if !ok || !turnedOn(ctx, f.driver, n) {
 				continue
 			}
-			if code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"/bin/sh", "-c", emptyCommand}}); err == nil && code == 0 {
-				return
+			if code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"/bin/sh", "-c", command}}); err == nil && code == 0 {
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // turnedOn reports whether a node runs. Without root privileges it turns the node on.

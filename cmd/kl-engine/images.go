@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/node"
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
+	"github.com/klkube/kl/embedded/node/layers"
 )
 
 // runPruneImages removes images of the node it runs in that no container uses, with --all those that were loaded, too, and
@@ -26,5 +29,22 @@ func runPruneImages(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := pruneLayers(ctx); err != nil {
+		return err
+	}
 	return json.NewEncoder(os.Stdout).Encode(removed)
+}
+
+// pruneLayers removes layers that no node of the machine uses.
+func pruneLayers(ctx context.Context) error {
+	config, err := node.ReadConfig(cluster.NodeConfigFile)
+	if err != nil {
+		return err
+	}
+	store, err := layers.Open(cluster.LayersMountDir, node.LayersName(config))
+	if err != nil {
+		return nil //nolint:nilerr // the node shares none
+	}
+	_, err = store.Collect(ctx, 0, nil)
+	return err
 }

@@ -60,7 +60,6 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	mux := agentHandler(o.Config.Name, o.Version, store, o.Logger.With("component", "agent"))
-	serveLayers(mux, o.Config, o.Logger.With("component", "agent"))
 	agent := &tunnel.Agent{
 		Node: o.Config.Name, Token: strings.TrimSpace(string(token)), TLS: hub, Version: o.Version,
 		Dial:    p.dial,
@@ -91,6 +90,8 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 	}
 	agent.Admit = limitToNode(pods, up.addr, log("tunnel")).take
 	network := newNetwork(o.Config, up, log("network"))
+	shared := newSharedLayers(o.Config, log("layers"))
+	shared.serve(mux)
 	newGateway := func() lifecycle.Component {
 		return &gateway{
 			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI,
@@ -103,6 +104,7 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 		{Component: newGateway(), Again: newGateway},
 		{Component: &credentials{config: o.Config, join: agent.Join, log: log("credentials")}, Needs: []cluster.ComponentName{"gateway"}},
 		{Component: &containerRuntime{store: store, log: log("containerd")}},
+		{Component: shared},
 		{Component: network, Needs: []cluster.ComponentName{"credentials"}},
 		{
 			Component: &kubelet{config: o.Config, ip: up.addr, ready: network.nodeReady, log: log("kubelet")},
