@@ -48,26 +48,39 @@ func imageLoad(ctx context.Context, e *env, args []string, o output) error {
 	if _, err := cluster.ReadSpec(e.layout()); err != nil {
 		return err
 	}
-	archives, cleanup, err := collectArchives(ctx, e, args)
-	defer cleanup()
-	if err != nil {
-		return err
-	}
-	all := []host.Loaded{}
-	for _, a := range archives {
-		loaded, err := e.host(nil).LoadImages(ctx, e.name, a)
-		if err != nil {
-			return err
-		}
-		all = append(all, loaded...)
+	show := func(loaded []host.Loaded) {
 		if !o.isJSON() {
 			printLoaded(e.Out, loaded)
 		}
 	}
-	if o.isJSON() {
-		return printJSON(e.Out, all)
+	archives, names, cleanup, err := collectArchives(e, args)
+	defer cleanup()
+	if err != nil {
+		return err
 	}
-	return nil
+	all, err := e.loadArchives(ctx, archives, show)
+	if err == nil && len(names) > 0 {
+		var more []host.Loaded
+		more, err = e.loadNamed(ctx, names, show)
+		all = append(all, more...)
+	}
+	if err == nil && o.isJSON() {
+		err = printJSON(e.Out, all)
+	}
+	return err
+}
+
+func (e *env) loadArchives(ctx context.Context, archives []images.Archive, show func([]host.Loaded)) ([]host.Loaded, error) {
+	all := []host.Loaded{}
+	for _, a := range archives {
+		loaded, err := e.host(nil).LoadImages(ctx, e.name, a)
+		if err != nil {
+			return nil, err
+		}
+		show(loaded)
+		all = append(all, loaded...)
+	}
+	return all, nil
 }
 
 func printLoaded(w io.Writer, loaded []host.Loaded) {
@@ -81,54 +94,51 @@ func printLoaded(w io.Writer, loaded []host.Loaded) {
 	}
 }
 
-// collectArchives returns the archives that the arguments stand for: files as they are, streams and images of the engine copied
-// to temporary files. The caller calls cleanup, also after an error, to remove those.
-func collectArchives(ctx context.Context, e *env, args []string) (archives []images.Archive, cleanup func(), err error) {
-	var temps, names []string
-	cleanup = func() {
-		for _, t := range temps {
-			if err := os.Remove(t); err != nil {
-				e.Logger.Warn("remove temporary archive", "file", t, "err", err)
-			}
-		}
-	}
-	copyTemp := func(r io.Reader, name string) error {
-		f, err := os.CreateTemp("", "kl-image-*.tar")
-		if err != nil {
-			return err
-		}
-		temps = append(temps, f.Name())
-		archive, err := images.CopyArchive(f, r, f.Name(), name)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return host.BadArchive(name, err)
-		}
-		archives = append(archives, archive)
-		return nil
-	}
+// collectArchives returns the archives that arguments stand for, and the arguments that are names of images. Files are taken as they
+// are, and streams copied to temporary files, which the caller removes with cleanup, also after an error.
+func collectArchives(e *env, args []string) (archives []images.Archive, names []string, cleanup func(), err error) {
+	var temps []string
+	cleanup = func() { e.removeTemps(temps) }
 	for _, arg := range args {
 		stream, err := e.openStream(arg)
 		switch {
 		case err != nil:
-			return nil, cleanup, host.BadArchive(arg, err)
+			return nil, nil, cleanup, images.BadArchive(arg, err)
 		case stream != nil:
-			if err := errors.Join(copyTemp(stream, streamName(arg)), stream.Close()); err != nil {
-				return nil, cleanup, err
+			archive, err := copyTemp(stream, streamName(arg), &temps)
+			if err = errors.Join(err, stream.Close()); err != nil {
+				return nil, nil, cleanup, err
 			}
+			archives = append(archives, archive)
 		case isFile(arg):
 			archives = append(archives, images.Archive{Path: arg})
 		default:
 			names = append(names, arg)
 		}
 	}
-	if len(names) == 0 {
-		return archives, cleanup, nil
+	return archives, names, cleanup, nil
+}
+
+func (e *env) removeTemps(files []string) {
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			e.Logger.Warn("remove temporary archive", "file", f, "err", err)
+		}
 	}
-	r, err := e.saveImages(ctx, names)
+}
+
+// copyTemp copies a stream to a temporary file, whose name it adds to temps.
+func copyTemp(r io.Reader, name string, temps *[]string) (images.Archive, error) {
+	f, err := os.CreateTemp("", "kl-image-*.tar")
 	if err != nil {
-		return nil, cleanup, err
+		return images.Archive{}, err
 	}
-	defer r.Close()
-	return archives, cleanup, copyTemp(r, strings.Join(names, ", "))
+	*temps = append(*temps, f.Name())
+	archive, err := images.CopyArchive(f, r, f.Name(), name)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return archive, images.BadArchive(name, err)
+	}
+	return archive, nil
 }
 
 // isFile reports whether an argument is the path of a file, or of something that is there and no directory: an image may have
@@ -137,38 +147,3 @@ func isFile(arg string) bool {
 	info, err := os.Stat(arg)
 	return err == nil && !info.IsDir()
 }
-
-// saveImages saves images from the engine of the first driver that can be opened and has one.
-func (e *env) saveImages(ctx context.Context, names []string) (io.ReadCloser, error) {
-	what := strings.Join(names, ", ")
-	for _, f := range e.Drivers {
-		d, err := f.Open(ctx, e.Logger)
-		if err != nil {
-			e.Logger.Debug("skip driver", "driver", f.Name, "err", err) // it may not be installed
-			continue
-		}
-		source, ok := d.(cluster.ImageSource)
-		if !ok {
-			if err := d.Close(); err != nil {
-				e.Logger.Warn("close driver", "driver", f.Name, "err", err)
-			}
-			continue
-		}
-		r, err := source.SaveImages(ctx, names)
-		if err != nil {
-			return nil, &cluster.Error{Op: "find " + what, Err: errors.Join(err, d.Close()), Hint: "there is no such file, and no such image in " + string(f.Name)}
-		}
-		return closeBoth{r, d}, nil
-	}
-	return nil, &cluster.Error{
-		Op: "find " + what, Err: os.ErrNotExist, Hint: "there is no such file, and no container engine to take the image from",
-	}
-}
-
-// closeBoth is a stream of a driver that closes the driver too.
-type closeBoth struct {
-	io.ReadCloser
-	driver cluster.Driver
-}
-
-func (c closeBoth) Close() error { return errors.Join(c.ReadCloser.Close(), c.driver.Close()) }

@@ -54,6 +54,20 @@ func (f *Fake) Image(p cluster.Payload) string { return fakeRepository + p.SHA }
 
 const fakeRepository = "kl.local/node:"
 
+// ImageIDs returns made up IDs of imported payloads, and no directory.
+func (f *Fake) ImageIDs(_ context.Context, names []string) (map[string]string, string, error) {
+	ids := map[string]string{}
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	for _, name := range names {
+		if sha, ok := strings.CutPrefix(name, fakeRepository); !ok || !f.machine.images[sha] {
+			return nil, "", fmt.Errorf("find images: %w: %s", cluster.ErrNoImage, name)
+		}
+		ids[name] = "sha256:" + hexSum(name)
+	}
+	return ids, "", nil
+}
+
 // SaveImages returns images of imported payloads, all with one empty layer.
 func (f *Fake) SaveImages(_ context.Context, names []string) (io.ReadCloser, error) {
 	type image struct {

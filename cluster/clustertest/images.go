@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -138,6 +139,15 @@ func (b *bench) savesImages(t *testing.T) {
 	if diff := cmp.Diff(names, archived(t, r)); diff != "" {
 		t.Errorf("images of the archive (-want +got):\n%s", diff)
 	}
+	ids, _, err := b.driver.(cluster.ImageSource).ImageIDs(t.Context(), names)
+	if err != nil || len(ids) != 2 {
+		t.Fatalf("IDs are %v, %v", ids, err)
+	}
+	for name, id := range ids {
+		if !slices.Contains(names, name) || digest.Digest(id).Validate() != nil {
+			t.Errorf("ID of %s is %q", name, id)
+		}
+	}
 }
 
 func (b *bench) savesUnknown(t *testing.T) {
@@ -147,6 +157,9 @@ func (b *bench) savesUnknown(t *testing.T) {
 	}
 	if err == nil {
 		r.Close()
+	}
+	if ids, _, err := b.driver.(cluster.ImageSource).ImageIDs(t.Context(), []string{"kl.local/unknown:none"}); !errors.Is(err, cluster.ErrNoImage) {
+		t.Errorf("IDs: %v, %v, want ErrNoImage", ids, err)
 	}
 }
 

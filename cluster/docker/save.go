@@ -14,16 +14,43 @@ var _ cluster.ImageSource = (*Driver)(nil)
 
 // SaveImages returns images of the engine as one docker-archive.
 func (d *Driver) SaveImages(ctx context.Context, names []string) (io.ReadCloser, error) {
-	for _, name := range names { // for a missing image the engine returns an empty archive
-		if _, err := d.client.ImageInspect(ctx, name); cerrdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("%w: %s", cluster.ErrNoImage, name)
-		} else if err != nil {
-			return nil, fmt.Errorf("inspect image %s: %w", name, err)
-		}
+	if _, err := d.findImages(ctx, names); err != nil { // for a missing image the engine returns an empty archive
+		return nil, err
 	}
 	r, err := d.client.ImageSave(ctx, names)
 	if err != nil {
 		return nil, fmt.Errorf("save images: %w", err)
 	}
 	return r, nil
+}
+
+func (d *Driver) findImages(ctx context.Context, names []string) (ids map[string]string, err error) {
+	ids = map[string]string{}
+	for _, name := range names {
+		image, err := d.client.ImageInspect(ctx, name)
+		if cerrdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("%w: %s", cluster.ErrNoImage, name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("inspect image %s: %w", name, err)
+		}
+		ids[name] = image.ID
+	}
+	return ids, nil
+}
+
+// ImageIDs returns the IDs of images and, with the storage driver overlay2, the engine's directory.
+func (d *Driver) ImageIDs(ctx context.Context, names []string) (ids map[string]string, dir string, err error) {
+	ids, err = d.findImages(ctx, names)
+	if err != nil {
+		return nil, "", err
+	}
+	info, err := d.client.Info(ctx)
+	if err != nil {
+		return nil, "", fmt.Errorf("ask the engine for its directory: %w", err)
+	}
+	if info.Driver == "overlay2" {
+		dir = info.DockerRootDir
+	}
+	return ids, dir, nil
 }

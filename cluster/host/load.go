@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,31 +31,67 @@ type Loaded struct {
 func (h *Host) LoadImages(ctx context.Context, name string, a images.Archive) ([]Loaded, error) {
 	found, err := a.Images()
 	if err != nil {
-		return nil, BadArchive(a.Title(), err)
+		return nil, images.BadArchive(a.Title(), err)
 	}
+	l, err := h.newLoad(ctx, name, a.Title(), found)
+	if err != nil {
+		return nil, err
+	}
+	defer l.client.Close()
+	shared, err := l.canShare(ctx)
+	if err == nil && shared {
+		shared, err = l.shareArchive(ctx, a)
+	}
+	if shared || err != nil {
+		return l.loaded, err
+	}
+	return l.loaded, l.each(ctx, func(ctx context.Context, n *Loaded) error { return l.send(ctx, n, a.Path) })
+}
+
+// LoadSource is LoadImages for a source that is no archive. It returns false if nodes of the cluster cannot share layers, since an older
+// kl made them: they need an archive.
+func (h *Host) LoadSource(ctx context.Context, name, title string, source images.Source) ([]Loaded, bool, error) {
+	list, err := source.Images(ctx)
+	if err != nil {
+		return nil, false, &cluster.Error{Op: "read " + title, Err: err}
+	}
+	var found []images.ArchiveImage
+	for _, i := range list {
+		found = append(found, i.Found())
+	}
+	l, err := h.newLoad(ctx, name, title, found)
+	if err != nil {
+		return nil, false, err
+	}
+	defer l.client.Close()
+	if shared, err := l.canShare(ctx); err != nil || !shared {
+		return nil, false, err
+	}
+	return l.loaded, true, l.share(ctx, source, list)
+}
+
+// load is one run of LoadImages or LoadSource.
+type load struct {
+	client *cluster.Client
+	title  string // what messages call the images' source
+	found  []images.ArchiveImage
+	loaded []Loaded // of each node
+	began  time.Time
+}
+
+func (h *Host) newLoad(ctx context.Context, name, title string, found []images.ArchiveImage) (*load, error) {
 	nodes, err := h.connectedNodes(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	c := cluster.NewClient(h.Home.Cluster(name))
-	defer c.Close()
-	l := &load{client: c, archive: a, found: found, loaded: make([]Loaded, len(nodes)), began: time.Now()}
+	l := &load{
+		client: cluster.NewClient(h.Home.Cluster(name)), title: title, found: found, loaded: make([]Loaded, len(nodes)), began: time.Now(),
+	}
 	if err := l.ask(ctx, nodes); err != nil {
+		l.client.Close()
 		return nil, err
 	}
-	if shared, err := l.share(ctx); shared || err != nil {
-		return l.loaded, err
-	}
-	return l.loaded, l.each(ctx, l.send)
-}
-
-// load is one run of LoadImages.
-type load struct {
-	client  *cluster.Client
-	archive images.Archive
-	found   []images.ArchiveImage
-	loaded  []Loaded // of each node
-	began   time.Time
+	return l, nil
 }
 
 // ask finds out which nodes have the images.
@@ -88,7 +123,7 @@ func (l *load) each(ctx context.Context, do func(context.Context, *Loaded) error
 		}
 		g.Go(func() error {
 			if err := do(ctx, n); err != nil {
-				return &cluster.Error{Op: "load " + l.archive.Title(), Node: n.Node, Err: err}
+				return &cluster.Error{Op: "load " + l.title, Node: n.Node, Err: err}
 			}
 			n.Seconds = time.Since(l.began).Seconds()
 			return nil
@@ -98,8 +133,8 @@ func (l *load) each(ctx context.Context, do func(context.Context, *Loaded) error
 }
 
 // send sends the whole archive to a node, which unpacks it.
-func (l *load) send(ctx context.Context, n *Loaded) error {
-	r, err := images.OpenArchive(l.archive.Path)
+func (l *load) send(ctx context.Context, n *Loaded, file string) error {
+	r, err := images.OpenArchive(file)
 	if err != nil {
 		return err
 	}
@@ -115,15 +150,6 @@ func (l *load) request(ctx context.Context, node, method, path string, body io.R
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
-}
-
-// BadArchive is the error for an archive that cannot be read; it names the archive once.
-func BadArchive(name string, err error) error {
-	var there *fs.PathError
-	if errors.As(err, &there) {
-		err = there.Err
-	}
-	return &cluster.Error{Op: "read " + name, Err: err, Hint: "save images with 'docker save', 'ctr image export' or a builder's OCI output"}
 }
 
 // connectedNodes returns the real nodes of a cluster, all of which must be reachable.

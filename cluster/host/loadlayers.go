@@ -17,16 +17,25 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// share brings the images to the nodes by layers that they share. It reports whether it could: nodes that an older kl made share none,
-// and not every image can be taken apart.
-func (l *load) share(ctx context.Context) (bool, error) {
-	i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped })
-	if i < 0 {
-		return true, nil
+// canShare reports whether all nodes share layers: those that an older kl made share none.
+func (l *load) canShare(ctx context.Context) (bool, error) {
+	for _, n := range l.loaded {
+		_, err := nodeLayers(ctx, l.client, n.Node)
+		if errors.Is(err, errNoLayers) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
 	}
-	source, err := l.archive.Open()
+	return true, nil
+}
+
+// shareArchive is share for an archive. It returns false if its images cannot be taken apart.
+func (l *load) shareArchive(ctx context.Context, a images.Archive) (bool, error) {
+	source, err := a.Open()
 	if err != nil {
-		return false, BadArchive(l.archive.Title(), err)
+		return false, images.BadArchive(a.Title(), err)
 	}
 	defer source.Close()
 	list, err := source.Images(ctx)
@@ -34,16 +43,20 @@ func (l *load) share(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, BadArchive(l.archive.Title(), err)
+		return false, images.BadArchive(a.Title(), err)
 	}
-	for _, n := range l.loaded {
-		if _, err := nodeLayers(ctx, l.client, n.Node); errors.Is(err, errNoLayers) {
-			return false, nil
-		}
+	return true, l.share(ctx, source, list)
+}
+
+// share has one node unpack the layers that are not on the machine, and then all nodes make the images of their layers.
+func (l *load) share(ctx context.Context, source images.Source, list []images.Image) error {
+	i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped })
+	if i < 0 {
+		return nil
 	}
 	unpacked, err := l.unpack(ctx, source, list, l.loaded[i].Node)
 	if err != nil {
-		return false, &cluster.Error{Op: "load " + l.archive.Title(), Node: l.loaded[i].Node, Err: err}
+		return &cluster.Error{Op: "load " + l.title, Node: l.loaded[i].Node, Err: err}
 	}
 	var parts []cluster.ImageParts
 	for _, image := range list {
@@ -51,9 +64,9 @@ func (l *load) share(ctx context.Context) (bool, error) {
 	}
 	body, err := json.Marshal(parts)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, l.each(ctx, func(ctx context.Context, n *Loaded) error {
+	return l.each(ctx, func(ctx context.Context, n *Loaded) error {
 		n.Layers = unpacked
 		return l.request(ctx, n.Node, http.MethodPost, "/v1/image-parts", bytes.NewReader(body))
 	})

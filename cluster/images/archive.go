@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
 
 	"github.com/klauspost/compress/zstd"
@@ -43,6 +45,15 @@ func (a Archive) Title() string {
 		return a.Path
 	}
 	return a.Name
+}
+
+// BadArchive is the error for an archive that cannot be read; it names the archive once.
+func BadArchive(name string, err error) error {
+	var there *fs.PathError
+	if errors.As(err, &there) {
+		err = there.Err
+	}
+	return &cluster.Error{Op: "read " + name, Err: err, Hint: "save images with 'docker save', 'ctr image export' or a builder's OCI output"}
 }
 
 // OpenArchive opens a tar that may be compressed with gzip or zstd, and returns it decompressed.

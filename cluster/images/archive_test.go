@@ -39,6 +39,19 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+func gzipped(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var z bytes.Buffer
+	gz := gzip.NewWriter(&z)
+	if _, err := gz.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := gz.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return z.Bytes()
+}
+
 // archive writes a tar of files, given as name, content, name, content…
 func archive(t *testing.T, compress bool, files ...string) images.Archive {
 	t.Helper()
@@ -48,15 +61,7 @@ func archive(t *testing.T, compress bool, files ...string) images.Archive {
 	}
 	data := clustertest.Tar(entries...)
 	if compress {
-		var z bytes.Buffer
-		gz := gzip.NewWriter(&z)
-		if _, err := gz.Write(data); err != nil {
-			t.Fatal(err)
-		}
-		if err := gz.Close(); err != nil {
-			t.Fatal(err)
-		}
-		data = z.Bytes()
+		data = gzipped(t, data)
 	}
 	path := filepath.Join(t.TempDir(), "images.tar")
 	write(t, path, string(data))

@@ -29,6 +29,15 @@ type Image struct {
 	Layers []digest.Digest // diff IDs: digests of the layers as uncompressed tars, the lowest first
 }
 
+// Found returns what nodes may know the image by.
+func (i Image) Found() ArchiveImage {
+	found := ArchiveImage{Names: i.Names}
+	for _, b := range i.Blobs {
+		found.Digests = append(found.Digests, digest.FromBytes(b.Data).String())
+	}
+	return found
+}
+
 // ErrParts is returned for images that are not made of an OCI or Docker manifest, a configuration and layers in tars, or that lack
 // one of these.
 var ErrParts = errors.New("its images cannot be taken apart")

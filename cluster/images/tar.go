@@ -15,7 +15,6 @@ import (
 	"github.com/klkube/kl/cluster/statefile"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -254,19 +253,16 @@ func (s *tarSource) manifestFor(config []byte, files []string) (Image, error) {
 	if err := checkLayers(c, len(files)); err != nil {
 		return Image{}, err
 	}
-	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
-	}
+	var layers []ocispec.Descriptor
 	for i, id := range c.RootFS.DiffIDs {
 		r, err := s.open(files[i])
 		if err != nil {
 			return Image{}, err
 		}
 		s.layers[id] = files[i]
-		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: id, Size: r.Size()})
+		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: id, Size: r.Size()})
 	}
-	data, err := json.Marshal(m)
+	data, err := manifestOf(config, layers)
 	if err != nil {
 		return Image{}, err
 	}

@@ -1,0 +1,199 @@
+package images
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/klkube/kl/cluster"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/vbatts/tar-split/tar/asm"
+	"github.com/vbatts/tar-split/tar/storage"
+)
+
+// EngineImage is an image of a Docker engine.
+type EngineImage struct {
+	Name string // as the user wrote it
+	ID   string // the engine's: the digest of the configuration
+}
+
+// engineSource reads images out of the directory of a Docker engine that keeps them as files (storage driver overlay2). It has what each
+// layer's tar was like besides the content of files, so that the same tar can be made again (github.com/vbatts/tar-split).
+type engineSource struct {
+	root   *os.Root // the engine's directory, which no link leads out of
+	images []EngineImage
+	chains map[digest.Digest]digest.Digest // by diff ID: what the engine calls the layer there
+}
+
+// ErrNoStore is returned by OpenEngine for a directory that it cannot read images out of.
+var ErrNoStore = errors.New("the engine's images cannot be read out of its directory")
+
+// Where the engine keeps what, below its directory.
+const (
+	engineConfigs = "image/overlay2/imagedb/content/sha256"
+	engineLayers  = "image/overlay2/layerdb/sha256"
+	engineFiles   = "overlay2"
+)
+
+// OpenEngine opens images in the directory of an engine, which only root can read.
+func OpenEngine(dir string, images []EngineImage) (Source, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoStore, err)
+	}
+	s := &engineSource{root: root, images: images, chains: map[digest.Digest]digest.Digest{}}
+	for _, i := range images {
+		if strings.Contains(i.Name, "@") {
+			return nil, errors.Join(fmt.Errorf("%w: %s is named by its digest", ErrNoStore, i.Name), root.Close())
+		}
+		if _, _, err := s.config(i); err != nil { // it may be another machine's engine, or one with another storage driver
+			return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoStore, err), root.Close())
+		}
+	}
+	return s, nil
+}
+
+func (s *engineSource) Close() error { return s.root.Close() }
+
+// config reads the configuration of an image.
+func (s *engineSource) config(i EngineImage) (data []byte, c ocispec.Image, err error) {
+	id := digest.Digest(i.ID)
+	if err := id.Validate(); err != nil {
+		return nil, c, fmt.Errorf("image %s has ID %s: %w", i.Name, quoted(i.ID), err)
+	}
+	data, err = s.root.ReadFile(filepath.Join(engineConfigs, id.Encoded()))
+	if err != nil {
+		return nil, c, err
+	}
+	if got := digest.FromBytes(data); got != id {
+		return nil, c, fmt.Errorf("the configuration of image %s has digest %s, and its ID is %s", i.Name, got, id)
+	}
+	return data, c, json.Unmarshal(data, &c)
+}
+
+func (s *engineSource) Images(context.Context) ([]Image, error) {
+	var images []Image
+	for _, i := range s.images {
+		data, c, err := s.config(i)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkLayers(c, len(c.RootFS.DiffIDs)); err != nil {
+			return nil, err
+		}
+		var names []string
+		if !strings.HasPrefix(strings.TrimPrefix(i.ID, "sha256:"), strings.TrimPrefix(i.Name, "sha256:")) { // it is not named by its ID
+			name, err := fullName(i.Name)
+			if err != nil {
+				return nil, err
+			}
+			names = []string{name}
+		}
+		manifest, err := s.manifest(data, c.RootFS.DiffIDs)
+		if err != nil {
+			return nil, err
+		}
+		images = add(images, Image{Layers: c.RootFS.DiffIDs, ImageParts: cluster.ImageParts{Names: names, Blobs: []cluster.Blob{
+			{MediaType: ocispec.MediaTypeImageManifest, Data: manifest}, {MediaType: ocispec.MediaTypeImageConfig, Data: data},
+		}}})
+	}
+	return images, nil
+}
+
+// manifest makes the manifest of an image, which the engine has none for, as for an archive.
+func (s *engineSource) manifest(config []byte, ids []digest.Digest) ([]byte, error) {
+	var layers []ocispec.Descriptor
+	for i, id := range ids {
+		chain := identity.ChainID(ids[:i+1])
+		s.chains[id] = chain
+		text, err := s.text(chain, "size")
+		if err != nil {
+			return nil, err
+		}
+		var size int64
+		if _, err := fmt.Sscan(text, &size); err != nil {
+			return nil, fmt.Errorf("read the size of layer %s: %w", id, err)
+		}
+		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: id, Size: size})
+	}
+	return manifestOf(config, layers)
+}
+
+// manifestOf makes a manifest of layers that are not compressed.
+func manifestOf(config []byte, layers []ocispec.Descriptor) ([]byte, error) {
+	return json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: layers,
+		Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+	})
+}
+
+// text reads a small file about a layer.
+func (s *engineSource) text(chain digest.Digest, file string) (string, error) {
+	data, err := s.root.ReadFile(filepath.Join(engineLayers, chain.Encoded(), file))
+	return strings.TrimSpace(string(data)), err
+}
+
+// Layer makes the tar of a layer again. Whoever reads it checks its digest.
+func (s *engineSource) Layer(_ context.Context, id digest.Digest) (io.ReadCloser, error) {
+	chain, ok := s.chains[id]
+	if !ok {
+		return nil, fmt.Errorf("no image has layer %s", id)
+	}
+	fail := func(err error) (io.ReadCloser, error) {
+		return nil, fmt.Errorf("read layer %s of the engine: %w", id, err)
+	}
+	cache, err := s.text(chain, "cache-id")
+	if err != nil {
+		return fail(err)
+	}
+	files, err := s.root.OpenRoot(filepath.Join(engineFiles, cache, "diff"))
+	if err != nil {
+		return fail(err)
+	}
+	split, err := s.root.Open(filepath.Join(engineLayers, chain.Encoded(), "tar-split.json.gz"))
+	if err != nil {
+		return fail(errors.Join(err, files.Close()))
+	}
+	unzipped, err := gzip.NewReader(split)
+	if err != nil {
+		return fail(errors.Join(err, split.Close(), files.Close()))
+	}
+	tar := asm.NewOutputTarStream(fileGetter{files}, storage.NewJSONUnpacker(unzipped))
+	return closeAll{tar, []io.Closer{tar, unzipped, split, files}}, nil
+}
+
+// fileGetter opens the files of a layer by the names in its tar. No link leads out of the layer.
+type fileGetter struct{ root *os.Root }
+
+func (g fileGetter) Get(name string) (io.ReadCloser, error) {
+	f, err := g.root.Open(strings.TrimLeft(filepath.Clean(name), "/"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the engine has lost %s: %w", quoted(name), err)
+	}
+	return f, err
+}
+
+// closeAll is a reader that closes what it reads from.
+type closeAll struct {
+	io.Reader
+	closers []io.Closer
+}
+
+func (c closeAll) Close() error {
+	var errs []error
+	for _, closer := range c.closers {
+		errs = append(errs, closer.Close())
+	}
+	return errors.Join(errs...)
+}

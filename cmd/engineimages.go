@@ -1,0 +1,95 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/images"
+)
+
+// loadNamed loads images of the engine of the first driver that can be opened and has one: out of the engine's directory, if this process
+// may read it, so that only layers that nodes lack are read, or else saved by the engine.
+func (e *env) loadNamed(ctx context.Context, names []string, show func([]host.Loaded)) ([]host.Loaded, error) {
+	what := strings.Join(names, ", ")
+	for _, f := range e.Drivers {
+		d, err := f.Open(ctx, e.Logger)
+		if err != nil {
+			e.Logger.Debug("skip driver", "driver", f.Name, "err", err) // it may not be installed
+			continue
+		}
+		source, ok := d.(cluster.ImageSource)
+		if !ok {
+			if err := d.Close(); err != nil {
+				e.Logger.Warn("close driver", "driver", f.Name, "err", err)
+			}
+			continue
+		}
+		loaded, err := e.loadFrom(ctx, source, names)
+		err = errors.Join(err, d.Close())
+		if errors.Is(err, cluster.ErrNoImage) {
+			return nil, &cluster.Error{Op: "find " + what, Err: err, Hint: "there is no such file, and no such image in " + string(f.Name)}
+		}
+		if err != nil {
+			return nil, err
+		}
+		show(loaded)
+		return loaded, nil
+	}
+	return nil, &cluster.Error{
+		Op: "find " + what, Err: os.ErrNotExist, Hint: "there is no such file, and no container engine to take the image from",
+	}
+}
+
+func (e *env) loadFrom(ctx context.Context, engine cluster.ImageSource, names []string) ([]host.Loaded, error) {
+	ids, dir, err := engine.ImageIDs(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	what := strings.Join(names, ", ")
+	if dir != "" {
+		loaded, done, err := e.loadLayers(ctx, what, dir, names, ids)
+		if done || err != nil {
+			return loaded, err
+		}
+	}
+	e.Logger.Debug("the engine saves whole images", "images", what)
+	r, err := engine.SaveImages(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var temps []string
+	defer func() { e.removeTemps(temps) }()
+	archive, err := copyTemp(r, what, &temps)
+	if err != nil {
+		return nil, err
+	}
+	return e.host(nil).LoadImages(ctx, e.name, archive)
+}
+
+// loadLayers loads images out of the engine's directory. It returns false if that cannot be read, or nodes need whole images.
+func (e *env) loadLayers(ctx context.Context, what, dir string, names []string, ids map[string]string) ([]host.Loaded, bool, error) {
+	var list []images.EngineImage
+	for _, name := range names {
+		list = append(list, images.EngineImage{Name: name, ID: ids[name]})
+	}
+	source, err := images.OpenEngine(dir, list)
+	if errors.Is(err, images.ErrNoStore) {
+		e.Logger.Debug("images are not read out of the engine's directory", "dir", dir, "reason", err)
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	defer source.Close()
+	e.Logger.Debug("layers are read out of the engine's directory", "dir", dir, "images", what)
+	loaded, done, err := e.host(nil).LoadSource(ctx, e.name, what, source)
+	if errors.Is(err, images.ErrParts) {
+		return nil, false, nil
+	}
+	return loaded, done, err
+}
