@@ -25,6 +25,7 @@ func TestOneWriter(t *testing.T) {
 		"embedded/controlplane/audit.go":  "made anew at every start",
 		"embedded/node/storage/loop":      "a program made anew at every start, inside the node",
 		"embedded/node/storage/driver":    "renames directories of volumes",
+		"embedded/node/layers":            "files of images, and marks beside them that are made again",
 		"cluster/pki/pki.go":              "renames a directory whose files are synced",
 		"cluster/host/down.go":            "renames a directory that is removed",
 		"cluster/native/create.go":        "renames a directory whose files are synced",

@@ -21,6 +21,7 @@ import (
 // TestDaemonAcceptsConfig loads the configuration as the daemon does: every section belongs to a plugin that is compiled in,
 // and every key is one that the plugin knows.
 func TestDaemonAcceptsConfig(t *testing.T) {
+	registerOverlay()
 	root := t.TempDir()
 	if err := WriteConfig(root, boot.Facts{RestrictOOMScoreAdj: true}, cluster.NodeConfig{}); err != nil {
 		t.Fatal(err)
@@ -57,6 +58,7 @@ func TestDaemonAcceptsConfig(t *testing.T) {
 
 // TestPlugins: the kubelet's needs are compiled in, and snapshotters that need more than a directory are not.
 func TestPlugins(t *testing.T) {
+	registerOverlay()
 	var snapshotters []string
 	have := map[string]bool{}
 	for _, p := range registry.Graph(func(*plugin.Registration) bool { return false }) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins"
@@ -26,9 +27,9 @@ type overlayConfig struct {
 	Node   string `toml:"node"`   // this node's name there
 }
 
-// The capabilities are upstream's without "rebase", with which containerd unpacks the layers of an image side by side: two nodes that
+// registerOverlay makes containerd know kl's overlayfs in the place of upstream's. The capabilities are upstream's without "rebase", with which containerd unpacks the layers of an image side by side: two nodes that
 // unpack two images would wait for each other's layers.
-func init() {
+var registerOverlay = sync.OnceFunc(func() {
 	registry.Register(&plugin.Registration{
 		Type: plugins.SnapshotPlugin, ID: overlayID, Config: &overlayConfig{},
 		InitFn: func(ic *plugin.InitContext) (any, error) {
@@ -48,7 +49,7 @@ func init() {
 			return newOverlay(ic.Context, root, *c, opts)
 		},
 	})
-}
+})
 
 func newOverlay(ctx context.Context, root string, c overlayConfig, opts []overlay.Opt) (snapshots.Snapshotter, error) {
 	s, err := overlay.NewSnapshotter(root, opts...)

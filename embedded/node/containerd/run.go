@@ -53,6 +53,7 @@ func WriteConfig(root string, facts boot.Facts, c cluster.NodeConfig) error {
 func Run(ctx context.Context, args []string) error {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
+	registerOverlay()
 	if err := command.App().Run(context.WithoutCancel(ctx), append([]string{"containerd"}, args...)); err != nil {
 		return fmt.Errorf("run containerd: %w", err)
 	}
