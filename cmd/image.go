@@ -83,6 +83,18 @@ func (e *env) loadArchives(ctx context.Context, archives []images.Archive, show 
 	return all, nil
 }
 
+func newLayers(n *int) string {
+	switch {
+	case n == nil:
+		return ""
+	case *n == 0:
+		return " (no new layer)"
+	case *n == 1:
+		return " (1 new layer)"
+	}
+	return fmt.Sprintf(" (%d new layers)", *n)
+}
+
 func printLoaded(w io.Writer, loaded []host.Loaded) {
 	for _, l := range loaded {
 		names := strings.Join(l.Images, ", ")
@@ -90,7 +102,7 @@ func printLoaded(w io.Writer, loaded []host.Loaded) {
 			fmt.Fprintf(w, "%s already has %s\n", l.Node, names)
 			continue
 		}
-		fmt.Fprintf(w, "%s loaded %s in %.1f s\n", l.Node, names, l.Seconds)
+		fmt.Fprintf(w, "%s loaded %s in %.1f s%s\n", l.Node, names, l.Seconds, newLayers(l.Layers))
 	}
 }
 

@@ -22,7 +22,7 @@ type Loaded struct {
 	Node    string   `json:"node"`
 	Images  []string `json:"images"` // names, digests of nameless ones
 	Skipped bool     `json:"skipped"`
-	Layers  int      `json:"layers"` // that were unpacked for it and others, unless the node was given the whole archive
+	Layers  *int     `json:"newLayers,omitempty"` // how many were unpacked for all nodes; nil if the node was sent a whole archive
 	Seconds float64  `json:"seconds"`
 }
 

@@ -90,7 +90,7 @@ func TestLoadShared(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, n := range loaded {
-					if n.Layers != want || n.Skipped {
+					if n.Layers == nil || *n.Layers != want || n.Skipped {
 						t.Errorf("%+v, want %d layers", n, want)
 					}
 					var parts []cluster.ImageParts

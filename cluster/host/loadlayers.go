@@ -67,7 +67,7 @@ func (l *load) share(ctx context.Context, source images.Source, list []images.Im
 		return err
 	}
 	return l.each(ctx, func(ctx context.Context, n *Loaded) error {
-		n.Layers = unpacked
+		n.Layers = &unpacked
 		return l.request(ctx, n.Node, http.MethodPost, "/v1/image-parts", bytes.NewReader(body))
 	})
 }
