@@ -105,6 +105,15 @@ type ImageSource interface {
 	// ImageIDs returns the IDs of images by name, which are digests of their configurations, and the directory on this machine that the
 	// backend keeps them in; empty if it keeps them elsewhere, or not as files. The error is as that of SaveImages.
 	ImageIDs(ctx context.Context, names []string) (ids map[string]string, dir string, err error)
+	// FindImage returns what the backend has under a name. The error is as that of SaveImages.
+	FindImage(ctx context.Context, name string) (EngineImage, error)
+}
+
+// EngineImage is an image of a container engine.
+type EngineImage struct {
+	ID     string    // digest of its configuration or, if the engine keeps images as containerd does, of its index or manifest
+	Tagged time.Time // when it got its name, by the engine's clock; zero if the engine does not say
+	Pulled bool      // it came from a registry or was pushed to one, as far as the engine knows
 }
 
 // ExecSpec is a command to run in a node. Nil streams are discarded.

@@ -16,6 +16,7 @@ const (
 	NodeCertsDir     = "/kl/node/certs" // certificate authorities of the machine, which containerd trusts besides those of the payload
 	SharedMountDir   = "/kl/shared"     // Layout.SharedDir on the host
 	LayersMountDir   = "/kl/layers"     // Layout.LayersDir on the host
+	EngineMountDir   = "/kl/engine"     // what of the container engine's directory holds images, see images.OpenEngine
 	DisksDir         = "/kl/disks"      // what is mounted below it becomes a local PersistentVolume
 	NodeTunnelSocket = "/kl/run/hub.sock"
 	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host

@@ -50,6 +50,11 @@ func (d imageDriver) ImageIDs(_ context.Context, names []string) (map[string]str
 	return map[string]string{names[0]: "sha256:0"}, "", nil
 }
 
+func (d imageDriver) FindImage(ctx context.Context, name string) (cluster.EngineImage, error) {
+	ids, _, err := d.ImageIDs(ctx, []string{name})
+	return cluster.EngineImage{ID: ids[name]}, err
+}
+
 func (d imageDriver) SaveImages(_ context.Context, names []string) (io.ReadCloser, error) {
 	data, ok := d.images[names[0]]
 	if !ok {

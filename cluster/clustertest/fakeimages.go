@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -53,6 +54,15 @@ func (f *Fake) Purge(ctx context.Context) error {
 func (f *Fake) Image(p cluster.Payload) string { return fakeRepository + p.SHA }
 
 const fakeRepository = "kl.local/node:"
+
+// FindImage returns a made up ID of an imported payload.
+func (f *Fake) FindImage(ctx context.Context, name string) (cluster.EngineImage, error) {
+	ids, _, err := f.ImageIDs(ctx, []string{name})
+	if err != nil {
+		return cluster.EngineImage{}, err
+	}
+	return cluster.EngineImage{ID: ids[name], Tagged: time.Now()}, nil
+}
 
 // ImageIDs returns made up IDs of imported payloads, and no directory.
 func (f *Fake) ImageIDs(_ context.Context, names []string) (map[string]string, string, error) {

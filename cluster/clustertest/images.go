@@ -147,6 +147,9 @@ func (b *bench) savesImages(t *testing.T) {
 		if !slices.Contains(names, name) || digest.Digest(id).Validate() != nil {
 			t.Errorf("ID of %s is %q", name, id)
 		}
+		if found, err := b.driver.(cluster.ImageSource).FindImage(t.Context(), name); err != nil || found.ID != id || found.Tagged.IsZero() {
+			t.Errorf("found %s as %+v, %v", name, found, err)
+		}
 	}
 }
 
@@ -160,6 +163,9 @@ func (b *bench) savesUnknown(t *testing.T) {
 	}
 	if ids, _, err := b.driver.(cluster.ImageSource).ImageIDs(t.Context(), []string{"kl.local/unknown:none"}); !errors.Is(err, cluster.ErrNoImage) {
 		t.Errorf("IDs: %v, %v, want ErrNoImage", ids, err)
+	}
+	if found, err := b.driver.(cluster.ImageSource).FindImage(t.Context(), "kl.local/unknown:none"); !errors.Is(err, cluster.ErrNoImage) {
+		t.Errorf("found %+v, %v, want ErrNoImage", found, err)
 	}
 }
 

@@ -59,7 +59,7 @@ func (d *Driver) configure(spec cluster.NodeSpec, net nodeNetwork, addr netip.Ad
 		CgroupnsMode:  container.CgroupnsModePrivate,
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		PortBindings:  bindings,
-		Mounts:        d.mountsOf(spec),
+		Mounts:        append(d.mountsOf(spec), engineMounts(info)...),
 		Tmpfs:         map[string]string{"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
 	}

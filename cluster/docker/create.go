@@ -156,7 +156,13 @@ func (d *Driver) createContainer(ctx context.Context, spec cluster.NodeSpec, net
 		if name, err = d.freeName(ctx, spec); err != nil {
 			return "", false, err
 		}
-		if made, err = d.client.ContainerCreate(ctx, config, host, network, nil, name); !errdefs.IsConflict(err) {
+		made, err = d.client.ContainerCreate(ctx, config, host, network, nil, name)
+		if noEngineDir(err) { // images are then saved by the engine
+			d.log.Info("nodes cannot read the engine's images", "reason", err)
+			host.Mounts = withoutEngine(host.Mounts)
+			made, err = d.client.ContainerCreate(ctx, config, host, network, nil, name)
+		}
+		if !errdefs.IsConflict(err) {
 			break
 		}
 	}

@@ -39,6 +39,20 @@ func (d *Driver) findImages(ctx context.Context, names []string) (ids map[string
 	return ids, nil
 }
 
+// FindImage returns what the engine has under a name.
+func (d *Driver) FindImage(ctx context.Context, name string) (cluster.EngineImage, error) {
+	image, err := d.client.ImageInspect(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return cluster.EngineImage{}, fmt.Errorf("%w: %s", cluster.ErrNoImage, name)
+	}
+	if err != nil {
+		return cluster.EngineImage{}, fmt.Errorf("inspect image %s: %w", name, err)
+	}
+	// An engine that keeps images as containerd does names a digest for each of them, so that it says nothing.
+	pulled := len(image.RepoDigests) > 0 && image.Descriptor == nil
+	return cluster.EngineImage{ID: image.ID, Tagged: image.Metadata.LastTagTime, Pulled: pulled}, nil
+}
+
 // ImageIDs returns the IDs of images and, with the storage driver overlay2, the engine's directory.
 func (d *Driver) ImageIDs(ctx context.Context, names []string) (ids map[string]string, dir string, err error) {
 	ids, err = d.findImages(ctx, names)

@@ -172,6 +172,7 @@ func mounts(b bundle, spec cluster.NodeSpec) []specs.Mount {
 	if spec.LayersDir != "" {
 		list = append(list, bind(spec.LayersDir, cluster.LayersMountDir, false))
 	}
+	list = append(list, engineMounts(dockerConfig)...)
 	for _, m := range spec.Mounts {
 		list = append(list, bind(m.Host, m.Node, m.ReadOnly))
 	}

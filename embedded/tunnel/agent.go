@@ -52,16 +52,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.New("the agent knows no authority for the hub's certificate")
 	}
 	conns := newConnListener()
-	server := &http.Server{
-		Handler:           a.Handler,
-		ReadHeaderTimeout: handshakeTimeout,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(loggerOr(a.Logger).Handler(), slog.LevelWarn),
-	}
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.Serve(conns) }) // returns only after Close
 	defer wg.Wait()
-	defer server.Close()
+	wg.Go(func() { serveConns(ctx, conns, a.Handler, a.Logger) })
 
 	pauses, last := reconnectBackoff(), ""
 	for {
@@ -143,6 +136,17 @@ func (a *Agent) DialAPI(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
+// HostTransport sends requests to the HTTP handler of the hub; the host of a URL is ignored. It waits for a session as DialAPI does.
+func (a *Agent) HostTransport() http.RoundTripper {
+	return streamTransport(func(ctx context.Context) (net.Conn, error) {
+		conn, err := a.open(ctx, header{Kind: kindHost})
+		if err != nil {
+			return nil, fmt.Errorf("dial control plane: %w", err)
+		}
+		return conn, nil
+	})
+}
+
 // Join asks for a token to join the cluster with. It waits for a session, and until the control plane lets nodes in.
 func (a *Agent) Join(ctx context.Context) (token string, err error) {
 	conn, err := a.open(ctx, header{Kind: kindJoin})
@@ -186,11 +190,7 @@ func (a *Agent) serveStream(ctx context.Context, y *yamux.Stream, h header, conn
 	case h.Kind == kindDial:
 		a.serveDial(ctx, y, h)
 	case h.Kind == kindAgent && a.Handler != nil:
-		if err := writeLine(y, answer{OK: true}); err != nil {
-			_ = y.Close()
-			return
-		}
-		conns.serve(ctx, newStream(y))
+		serveHTTP(ctx, y, conns)
 	default:
 		pipeStream(ctx, y, nil, fmt.Errorf("stream kind %.32q is not supported", h.Kind))
 	}

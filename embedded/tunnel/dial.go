@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"time"
 )
 
 // DialNode connects to an address as seen from a node. The network is tcp, tcp4 or tcp6, the address an IP and a port.
@@ -94,21 +93,15 @@ func (h *Hub) direct(ctx context.Context, network, address string) (net.Conn, er
 	return h.Direct(ctx, network, address)
 }
 
-// AgentTransport sends requests to the HTTP handler of a node's agent; the host of a URL is ignored. Each request has a
-// stream of its own, so that no idle connections have to be closed.
+// AgentTransport sends requests to the HTTP handler of a node's agent; the host of a URL is ignored.
 func (h *Hub) AgentTransport(node string) http.RoundTripper {
-	return &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := h.open(ctx, node, header{Kind: kindAgent})
-			if err != nil {
-				return nil, fmt.Errorf("dial agent of node %s: %w", node, err)
-			}
-			return conn, nil
-		},
-		DisableKeepAlives:     true,
-		DisableCompression:    true,
-		ExpectContinueTimeout: time.Second,
-	}
+	return streamTransport(func(ctx context.Context) (net.Conn, error) {
+		conn, err := h.open(ctx, node, header{Kind: kindAgent})
+		if err != nil {
+			return nil, fmt.Errorf("dial agent of node %s: %w", node, err)
+		}
+		return conn, nil
+	})
 }
 
 func (h *Hub) open(ctx context.Context, node string, hd header) (net.Conn, error) {

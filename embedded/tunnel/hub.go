@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -47,11 +48,35 @@ type Hub struct {
 	Direct DialFunc
 	Logger *slog.Logger // nil discards
 
-	connected latest.Value[[]string] // names of the nodes in sessions, in order
+	connected latest.Value[[]string]     // names of the nodes in sessions, in order
+	handler   latest.Value[http.Handler] // see Handle
 
 	mu       sync.Mutex
 	sessions map[string]*yamux.Session
 	ports    map[uint16]*func(ctx context.Context) (net.Conn, error) // see Publish
+}
+
+// Handle sets what serves requests of nodes to the host, which are refused before. A request's node is NodeOf its context.
+func (h *Hub) Handle(handler http.Handler) { h.handler.Set(handler) }
+
+type nodeKey struct{}
+
+// NodeOf returns the node that a request to the handler of a Hub came from; empty for the context of anything else.
+func NodeOf(ctx context.Context) string {
+	node, _ := ctx.Value(nodeKey{}).(string)
+	return node
+}
+
+// serveHost serves the requests of a node until its session ends.
+func (h *Hub) serveHost(ctx context.Context, node string, conns *connListener) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if handler := h.handler.Load(); handler != nil {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "the control plane is starting", http.StatusServiceUnavailable)
+	})
+	serveConns(context.WithValue(ctx, nodeKey{}, node), conns, handler, h.Logger)
 }
 
 // Serve accepts the agent of one node until ctx is done and returns ctx's error then. By the time it returns, the node's
@@ -97,7 +122,17 @@ func (h *Hub) serveConn(ctx context.Context, node string, raw net.Conn, greeted 
 	h.add(node, session)
 	defer h.remove(node, session)
 	logger.InfoContext(ctx, "node connected", "version", hi.Version)
-	err = accept(ctx, session, func(ctx context.Context, y *yamux.Stream, hd header) { h.serveStream(ctx, node, y, hd) })
+	conns := newConnListener()
+	defer conns.Close()
+	serving := sync.OnceFunc(func() { go h.serveHost(ctx, node, conns) }) // most sessions never need it
+	err = accept(ctx, session, func(ctx context.Context, y *yamux.Stream, hd header) {
+		if hd.Kind == kindHost {
+			serving()
+			serveHTTP(ctx, y, conns)
+			return
+		}
+		h.serveStream(ctx, node, y, hd)
+	})
 	logger.InfoContext(ctx, "node disconnected", "reason", err)
 }
 

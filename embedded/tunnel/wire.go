@@ -31,6 +31,7 @@ const (
 	kindJoin  = "join"  // agent to hub: a token, as text, to join the cluster with
 	kindDial  = "dial"  // hub to agent: a TCP address
 	kindAgent = "agent" // hub to agent: the agent's HTTP handler
+	kindHost  = "host"  // agent to hub: the hub's HTTP handler for that node
 )
 
 // hello is the first line of a connection.
