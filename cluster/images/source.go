@@ -26,7 +26,7 @@ type Source interface {
 // Image is an image without the content of its layers.
 type Image struct {
 	cluster.ImageParts
-	Layers []digest.Digest // diff IDs: digests of the layers as uncompressed tars, the lowest first
+	Layers []digest.Digest `json:"layers"` // diff IDs: digests of the layers as uncompressed tars, the lowest first
 }
 
 // Found returns what nodes may know the image by.
@@ -36,6 +36,14 @@ func (i Image) Found() ArchiveImage {
 		found.Digests = append(found.Digests, digest.FromBytes(b.Data).String())
 	}
 	return found
+}
+
+// ID is the digest of the image's configuration.
+func (i Image) ID() digest.Digest {
+	if len(i.Blobs) == 0 {
+		return ""
+	}
+	return digest.FromBytes(i.Blobs[len(i.Blobs)-1].Data)
 }
 
 // ErrParts is returned for images that are not made of an OCI or Docker manifest, a configuration and layers in tars, or that lack
