@@ -1,4 +1,5 @@
-// Package images reads images from where people have them, for nodes to run: docker-archives and OCI layouts in a tar.
+// Package images reads images from where people have them, for nodes to run: docker-archives and OCI layouts in a tar, and the directory of
+// a Docker engine, with or without containerd's store.
 package images
 
 import (

@@ -145,6 +145,7 @@ func (s *Store) unpin(ctx context.Context, before, imported []coreimages.Image) 
 
 // finish unpacks imported images and adds the names by digest with which a pod may ask for them. It returns all names.
 func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]coreimages.Image, error) {
+	named := map[string]bool{}
 	for _, image := range imported {
 		if err := runnable(ctx, s.client.ContentStore(), image); err != nil {
 			return nil, err
@@ -152,8 +153,8 @@ func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]core
 		if err := s.unpack(ctx, image); err != nil {
 			return nil, fmt.Errorf("unpack %s: %w", image.Name, err)
 		}
+		named[image.Name] = true
 	}
-	named := map[string]bool{}
 	for _, image := range imported { // not those that are added
 		name := byDigest(image)
 		if name == "" || named[name] {
