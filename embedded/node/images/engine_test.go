@@ -186,7 +186,7 @@ func checkNode(t *testing.T, source sources.Source, list []sources.Image, files 
 		t.Fatal(err)
 	}
 	for name, want := range files {
-		if got := contentOf(t, ctx, snapshotter, list[0].Layers, name); got != want {
+		if got := contentOf(ctx, t, snapshotter, list[0].Layers, name); got != want {
 			t.Errorf("%s has content %q, want %q", name, got, want)
 		}
 	}
