@@ -70,14 +70,13 @@ func (d *Driver) ImageIDs(ctx context.Context, names []string) (ids map[string]s
 	return ids, imagesDir(info), nil
 }
 
-// imagesDir returns the directory below which an engine has its images; empty if these are no files. An engine that keeps images in
-// containerd, as Docker 29 does unless told otherwise, uses the machine's, or starts one with a directory in its own.
+// imagesDir returns the directory below which an engine has its images; empty if these are no files. An engine that keeps images as
+// containerd does, as Docker 29 unless told otherwise, uses the machine's containerd, or starts one with a directory in its own.
 func imagesDir(info system.Info) string {
-	inContainerd := slices.ContainsFunc(info.DriverStatus, func(s [2]string) bool { return s == [2]string{"driver-type", "io.containerd.snapshotter.v1"} })
 	switch {
-	case !inContainerd && info.Driver == "overlay2":
+	case !inContainerd(info) && info.Driver == "overlay2":
 		return info.DockerRootDir
-	case !inContainerd:
+	case !inContainerd(info):
 		return ""
 	}
 	own := filepath.Join(info.DockerRootDir, "containerd", "daemon")
@@ -95,3 +94,7 @@ func imagesDir(info system.Info) string {
 
 // machineContainerd is the directory of a containerd that the machine runs for everyone.
 const machineContainerd = "/var/lib/containerd"
+
+func inContainerd(info system.Info) bool {
+	return slices.ContainsFunc(info.DriverStatus, func(s [2]string) bool { return s[1] == containerdStore })
+}
