@@ -116,9 +116,16 @@ func TestAssemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := descriptor(p.Blobs[0]).Digest.String()
+	p.Source = "file app.tar"
+	if _, err := s.Assemble(ctx, []cluster.ImageParts{p}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.List(ctx); err != nil || len(list) != 1 || list[0].Source != "file app.tar" {
+		t.Errorf("assembled again from a file: %+v, %v", list, err)
+	}
 	want := []cluster.Image{{
 		Names:  []string{"docker.io/library/app:dev", "docker.io/library/app@" + d, "example.com/app:1", "example.com/app@" + d},
-		Digest: d, Config: descriptor(p.Blobs[2]).Digest.String(), Size: made[0].Size,
+		Digest: d, Config: descriptor(p.Blobs[2]).Digest.String(), Size: made[0].Size, Source: "loaded",
 	}}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("made (-want +got):\n%s", diff)
