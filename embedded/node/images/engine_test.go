@@ -116,8 +116,8 @@ func TestEngineOfContainerd(t *testing.T) {
 	}
 	node := checkNode(t, source, list, map[string]string{"zipped": "4", "zstandard": "2", "plain": "3"})
 	want := []cluster.Image{
-		{Names: []string{"docker.io/library/app:dev", "docker.io/library/app@" + index.Digest.String()}, Digest: index.Digest.String()},
-		{Names: []string{"docker.io/library/one@" + manifest.Digest.String()}, Digest: manifest.Digest.String()},
+		{Names: []string{"docker.io/library/app:dev", "docker.io/library/app@" + index.Digest.String()}, Digest: index.Digest.String(), Source: "loaded"},
+		{Names: []string{"docker.io/library/one@" + manifest.Digest.String()}, Digest: manifest.Digest.String(), Source: "loaded"},
 	}
 	for i := range node {
 		node[i].Config, node[i].Size = "", 0
