@@ -110,6 +110,14 @@ type ImageSource interface {
 	FindImage(ctx context.Context, name string) (EngineImage, error)
 }
 
+// ImageWatcher is an ImageSource whose backend says when an image gets a name: it was built, tagged, loaded or pulled.
+type ImageWatcher interface {
+	ImageSource
+	// WatchImages calls see for each such name since that time, in order, until ctx is done or the backend goes away, which is an error.
+	// A name may come more than once with one ID.
+	WatchImages(ctx context.Context, since time.Time, see func(name string, image EngineImage)) error
+}
+
 // EngineImage is an image of a container engine.
 type EngineImage struct {
 	ID     string    // digest of its configuration or, if the engine keeps images as containerd does, of its index or manifest

@@ -74,16 +74,23 @@ func (i *imageBench) build() {
 	i.docker("build", "-q", "-t", i.name, i.dir)
 }
 
-// removeImages removes what was built, also what has no name any more.
+// removeImages removes what was built, also what has no name any more. The layers that do not change go last, since others are built on them.
 func (i *imageBench) removeImages() {
 	ctx := context.WithoutCancel(i.u.b.Context())
-	out, err := exec.CommandContext(ctx, "docker", "image", "ls", "-q", "--filter", "label="+i.label()).Output()
-	if ids := strings.Fields(string(out)); err == nil && len(ids) > 0 {
-		slices.Sort(ids)
-		err = exec.CommandContext(ctx, "docker", append([]string{"rmi", "-f"}, slices.Compact(ids)...)...).Run()
+	list := func(last bool) []string {
+		filters := []string{"image", "ls", "-q", "--filter", "label=" + i.label()}
+		if !last {
+			filters = append(filters, "--filter", "since="+i.base())
+		}
+		out, _ := exec.CommandContext(ctx, "docker", filters...).Output()
+		return slices.Compact(strings.Fields(string(out)))
 	}
-	if err != nil {
-		i.u.b.Errorf("remove the images of %s: %v", i.name, err)
+	for _, last := range []bool{false, true} {
+		if ids := list(last); len(ids) > 0 {
+			if out, err := exec.CommandContext(ctx, "docker", append([]string{"rmi", "-f"}, ids...)...).CombinedOutput(); err != nil {
+				i.u.b.Errorf("remove images: %v\n%s", err, out)
+			}
+		}
 	}
 }
 
