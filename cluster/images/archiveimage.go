@@ -88,14 +88,13 @@ func merge(images, found []ArchiveImage) []ArchiveImage {
 	return images
 }
 
-// fullName returns a name as container runtimes write it: app becomes docker.io/library/app:latest, and one with a tag and a digest loses
-// its tag.
+// fullName returns a name as container runtimes write it: app becomes docker.io/library/app:latest.
 func fullName(name string) (string, error) {
-	named, err := reference.ParseDockerRef(name)
+	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return "", fmt.Errorf("names an image %s: %w", quoted(name), err)
 	}
-	return named.String(), nil
+	return reference.TagNameOnly(named).String(), nil
 }
 
 // OnNode reports whether a node has the image under all its names.

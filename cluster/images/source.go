@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 
 	"github.com/klkube/kl/cluster"
 
+	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -56,15 +58,16 @@ const (
 	dockerIndexType    = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
-// blobs reads the JSON documents of images by digest.
-type blobs func(d digest.Digest) ([]byte, error)
+// Blobs reads the JSON documents of images by digest. It need not check them.
+type Blobs func(d ocispec.Descriptor) ([]byte, error)
 
-// take reads an image from its index or manifest down to its configuration. It returns the manifest's layers as well, in the order of
-// the image's.
-func (read blobs) take(target ocispec.Descriptor) (Image, []ocispec.Descriptor, error) {
+// Take reads an image from its index or manifest down to its configuration, for this machine's platform: attestations and other
+// platforms are not read. It returns the manifest's layers as well, in the order of the image's. The error is ErrParts for what is no
+// image that this machine can run; if that is because of its platform, it names those that there are.
+func (read Blobs) Take(target ocispec.Descriptor) (Image, []ocispec.Descriptor, error) {
 	var image Image
 	add := func(d ocispec.Descriptor, into any) error {
-		data, err := read(d.Digest)
+		data, err := read(d)
 		if err != nil {
 			return err
 		}
@@ -77,18 +80,18 @@ func (read blobs) take(target ocispec.Descriptor) (Image, []ocispec.Descriptor, 
 		}
 		return nil
 	}
-	for depth := 0; target.MediaType == ocispec.MediaTypeImageIndex || target.MediaType == dockerIndexType; depth++ {
+	for depth := 0; IsIndex(target.MediaType); depth++ {
 		var index ocispec.Index
 		if err := add(target, &index); err != nil {
 			return Image{}, nil, err
 		}
 		next, ok := here(index.Manifests)
 		if !ok || depth == maxDepth {
-			return Image{}, nil, fmt.Errorf("%w: %s has no image for linux/%s", ErrParts, target.Digest, runtime.GOARCH)
+			return Image{}, nil, fmt.Errorf("%w: %s has no image for linux/%s%s", ErrParts, target.Digest, runtime.GOARCH, others(index.Manifests))
 		}
 		target = next
 	}
-	if target.MediaType != ocispec.MediaTypeImageManifest && target.MediaType != dockerManifestType {
+	if !IsManifest(target.MediaType) {
 		return Image{}, nil, fmt.Errorf("%w: %s is of media type %q", ErrParts, target.Digest, target.MediaType)
 	}
 	var manifest ocispec.Manifest
@@ -109,16 +112,55 @@ func (read blobs) take(target ocispec.Descriptor) (Image, []ocispec.Descriptor, 
 // maxDepth is how far indexes may name indexes.
 const maxDepth = 4
 
-// here finds the manifest for this machine's platform. Nodes choose among variants of it, so more than one is none.
-func here(manifests []ocispec.Descriptor) (found ocispec.Descriptor, ok bool) {
+// IsIndex reports whether a media type is that of an index, OCI's or Docker's.
+func IsIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == dockerIndexType
+}
+
+// IsManifest reports whether a media type is that of a manifest, OCI's or Docker's.
+func IsManifest(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == dockerManifestType
+}
+
+// MediaTypes are those of indexes and manifests, as a registry is asked for them.
+func MediaTypes() []string {
+	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, dockerIndexType, dockerManifestType}
+}
+
+// others lists the platforms of an index, for a message; empty if there are none.
+func others(manifests []ocispec.Descriptor) string {
+	var list []string
 	for _, m := range manifests {
-		if m.Platform != nil && (m.Platform.OS != "linux" || m.Platform.Architecture != runtime.GOARCH) {
+		if m.Platform == nil || m.Platform.OS == "unknown" { // an attestation's
 			continue
 		}
-		if ok {
-			return found, false
+		p := m.Platform.OS + "/" + m.Platform.Architecture
+		if m.Platform.Variant != "" {
+			p += "/" + m.Platform.Variant
 		}
-		found, ok = m, true
+		list = appendNew(list, quoted(p))
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return ", only for " + strings.Join(list, ", ")
+}
+
+// here finds the manifest for this machine's platform: of its variants the one that containerd takes, which knows of the others, too.
+func here(manifests []ocispec.Descriptor) (found ocispec.Descriptor, ok bool) {
+	machine := platforms.Default()
+	for _, m := range manifests {
+		p := m.Platform
+		if p == nil {
+			p = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH} // its configuration says what it is
+		}
+		if p.OS != "linux" || p.Architecture != runtime.GOARCH || !machine.Match(*p) {
+			continue
+		}
+		if !ok || machine.Less(*p, *found.Platform) {
+			found, ok = m, true
+			found.Platform = p
+		}
 	}
 	return found, ok
 }

@@ -155,8 +155,8 @@ func (s *tarSource) fromLayout() ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	read := blobs(func(d digest.Digest) ([]byte, error) {
-		file, err := blobFile(d)
+	read := Blobs(func(d ocispec.Descriptor) ([]byte, error) {
+		file, err := blobFile(d.Digest)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func (s *tarSource) fromLayout() ([]Image, error) {
 	})
 	var images []Image
 	for _, m := range index.Manifests {
-		image, layers, err := read.take(m)
+		image, layers, err := read.Take(m)
 		if err != nil {
 			return nil, err
 		}
@@ -280,37 +280,20 @@ func (s *tarSource) Layer(_ context.Context, id digest.Digest) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	return plainLayer(id, r, nil)
+	return Decompress(r)
 }
 
-// plainLayer decompresses a layer. Closing it closes the file that it comes from, if that is given.
-func plainLayer(id digest.Digest, compressed io.Reader, file io.Closer) (io.ReadCloser, error) {
-	plain, err := decompress(compressed)
-	l := closeAll{Reader: layerReader{plain, id}}
-	if d, ok := plain.(interface{ Close() }); ok { // zstd's
-		l.closers = append(l.closers, closer(d.Close))
-	}
-	if file != nil {
-		l.closers = append(l.closers, file)
-	}
+// Decompress returns a layer as an uncompressed tar, whether it is compressed with gzip, with zstd or not at all. Closing it does not
+// close r.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	plain, err := decompress(r)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read layer %s: %w", id, err), l.Close())
+		return nil, err
 	}
-	return l, nil
-}
-
-// layerReader says which layer cannot be read.
-type layerReader struct {
-	io.Reader
-	id digest.Digest
-}
-
-func (r layerReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("read layer %s: %w", r.id, archiveError(err))
+	if d, ok := plain.(interface{ Close() }); ok { // zstd's
+		return readCloser{plain, closer(d.Close)}, nil
 	}
-	return n, err
+	return io.NopCloser(plain), nil
 }
 
 type closer func()
