@@ -23,6 +23,9 @@ func (h Home) PayloadDir(sha string) string { return filepath.Join(string(h), "p
 // LayersDir holds layers of images that all nodes of all clusters share; it is shown to each at /kl/layers. Nodes write there as root.
 func (h Home) LayersDir() string { return filepath.Join(string(h), "layers") }
 
+// RegistryDir holds images that were pushed to the home's registry or pulled through it, for all clusters.
+func (h Home) RegistryDir() string { return filepath.Join(string(h), "registry") }
+
 // Dir is the cluster's directory.
 func (l Layout) Dir() string { return filepath.Join(l.Home.ClustersDir(), l.Name) }
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -27,6 +28,7 @@ type Spec struct {
 	Kubernetes Kubernetes  `json:"kubernetes,omitzero"`
 	Encryption Encryption  `json:"encryption,omitzero"`
 	Containerd Containerd  `json:"containerd,omitzero"`
+	Registries Registries  `json:"registries,omitzero"`
 	Audit      Audit       `json:"audit,omitzero"`
 	Disable    []Feature   `json:"disable,omitempty"`
 	Ephemeral  bool        `json:"ephemeral,omitempty"` // etcd does not sync to disk; state may be lost on power failure
@@ -41,11 +43,12 @@ const (
 	FeatureLoadBalancer  Feature = "loadBalancer"
 	FeatureStorage       Feature = "storage"
 	FeatureMetrics       Feature = "metrics"
+	FeatureRegistry      Feature = "registry"
 )
 
 // Features are all features, in the order in which messages list them.
 func Features() []Feature {
-	return []Feature{FeatureNetworkPolicy, FeatureLoadBalancer, FeatureStorage, FeatureMetrics}
+	return []Feature{FeatureNetworkPolicy, FeatureLoadBalancer, FeatureStorage, FeatureMetrics, FeatureRegistry}
 }
 
 // Enabled reports whether the cluster has a feature.
@@ -114,6 +117,32 @@ type Kubernetes struct {
 // Containerd configures image pulls of every node.
 type Containerd struct {
 	Mirrors map[string][]string `json:"mirrors,omitempty"` // registry host → endpoints tried in order
+}
+
+// Registries is where images come from: kl's own registry, and how others are reached. Names of registries are as in names of images,
+// with a port if there is one: docker.io, registry.example:5000.
+type Registries struct {
+	Port     int                 `json:"port,omitempty"`     // of kl's registry on 127.0.0.1; 5000 by default
+	Mirrors  map[string][]string `json:"mirrors,omitempty"`  // registry, or * → URLs that are asked before it, in order
+	CAFiles  map[string]string   `json:"caFiles,omitempty"`  // registry → file of authorities that it is trusted by, besides the machine's
+	Insecure []string            `json:"insecure,omitempty"` // registries that may have any certificate, or none
+}
+
+// ListenPort is the port that kl's registry should have.
+func (r Registries) ListenPort() int { return cmp.Or(r.Port, DefaultRegistryPort) }
+
+// DefaultRegistryPort is where tools expect a registry on this machine.
+const DefaultRegistryPort = 5000
+
+// Upstream is how other registries are reached. Mirrors may also stand below containerd, for nodes that pull by themselves.
+func (s Spec) Upstream() Registries {
+	r := s.Registries
+	r.Mirrors = maps.Clone(s.Containerd.Mirrors)
+	if r.Mirrors == nil {
+		return s.Registries
+	}
+	maps.Copy(r.Mirrors, s.Registries.Mirrors)
+	return r
 }
 
 // Defaults that are part of the design: see Networking.

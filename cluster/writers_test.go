@@ -32,6 +32,7 @@ func TestOneWriter(t *testing.T) {
 		"cluster/native/lifecycle.go":     "renames a directory that is removed",
 		"cluster/native/exec.go":          "a temporary file for runc",
 		"cluster/tour/run.go":             "temporary files of a scenario",
+		"cluster/registry/store.go":       "renames blobs, which are synced",
 		"cluster/native/forwarding.go":    "settings of the kernel",
 		"cluster/native/cgroup2.go":       "settings of the kernel",
 	}
