@@ -72,6 +72,11 @@ func (w *walker) files(s *cluster.Spec) {
 	for _, path := range sortedKeys(fields) {
 		w.fileAt(path, fields[path])
 	}
+	for _, host := range sortedKeys(s.Registries.CAFiles) {
+		file := s.Registries.CAFiles[host]
+		w.fileAt("registries.caFiles."+host, &file)
+		s.Registries.CAFiles[host] = file
+	}
 }
 
 func (w *walker) fileAt(path string, given *string) {

@@ -71,7 +71,8 @@ func Plan(old, new cluster.Spec) ([]Change, error) {
 	}
 	note("ephemeral", old.Ephemeral, new.Ephemeral, EffectControlPlane)
 	note("disable", old.Disable, new.Disable, EffectRestart)
-	note("containerd", old.Containerd, new.Containerd, EffectNodeRestart)
+	note("containerd", old.Containerd, new.Containerd, EffectRestart)
+	note("registries", old.Registries, new.Registries, EffectControlPlane)
 	note("audit.policy", old.Audit.Policy, new.Audit.Policy, EffectControlPlane)
 	note("audit.webhook", old.Audit.Webhook, new.Audit.Webhook, EffectControlPlane)
 	planKubernetes(old.Kubernetes, new.Kubernetes, note)

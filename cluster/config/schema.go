@@ -111,6 +111,11 @@ func descriptions() map[string]string {
 		"audit.webhook.batchMaxSize": "How many events are sent at once; 400 by default.",
 		"containerd":                 "Image pulls.",
 		"containerd.mirrors":         "Registry host to the endpoints tried in its place, in order.",
+		"registries":                 "Where images come from: kl's own registry, and how others are reached.",
+		"registries.port":            "Port of kl's registry on 127.0.0.1, for all clusters of a KL_HOME; 5000 by default, or the next that is free.",
+		"registries.mirrors":         "Registry, or * for all others, to the URLs that are asked in its place, in order; the registry itself comes last.",
+		"registries.caFiles":         "Registry to the file with the certificate authorities that it is trusted by, from the directory of this file. The file is read whenever an image is pulled.",
+		"registries.insecure":        "Registries, with their ports, that may have any certificate or speak HTTP.",
 		"disable":                    "Built-in parts to leave out.",
 		"ephemeral":                  "Trade durability for speed: etcd does not sync to disk.",
 	}

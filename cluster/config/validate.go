@@ -66,6 +66,7 @@ func validate(s cluster.Spec, m Machine, w *walker) Problems {
 	for _, host := range sortedKeys(s.Containerd.Mirrors) {
 		v.mirror("containerd.mirrors."+host, host, s.Containerd.Mirrors[host])
 	}
+	v.registries(s.Registries)
 	for i, d := range s.Disable {
 		v.oneOf(fmt.Sprintf("disable[%d]", i), string(d), features())
 	}
@@ -90,7 +91,7 @@ func (v *validator) oneOf(path, word string, words []string) {
 		return
 	}
 	hint := "use one of " + strings.Join(words, ", ")
-	if n := Nearest(word, words); n != "" {
+	if n := nearest(word, words); n != "" {
 		hint = fmt.Sprintf("did you mean %q?", n)
 	}
 	v.bad(path, "%q is not known; %s", word, hint)
@@ -294,17 +295,6 @@ func (v *validator) mount(p string, m cluster.Mount, targets map[string]bool) {
 		v.bad(p+".node", "%s is mounted twice", m.Node)
 	default:
 		targets[target] = true
-	}
-}
-
-func (v *validator) mirror(path, host string, endpoints []string) {
-	if host == "" || strings.ContainsAny(host, "/ ") {
-		v.bad(path, "%q is not a registry host", host)
-	}
-	for i, e := range endpoints {
-		if !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
-			v.bad(fmt.Sprintf("%s[%d]", path, i), "%q is not a URL: begin with http:// or https://", e)
-		}
 	}
 }
 

@@ -60,7 +60,6 @@ func (l *load) share(ctx context.Context, source images.Source, list []images.Im
 	}
 	var parts []cluster.ImageParts
 	for _, image := range list {
-		image.Source = l.from
 		parts = append(parts, image.ImageParts)
 	}
 	body, err := json.Marshal(parts)
