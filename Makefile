@@ -163,7 +163,7 @@ soak: build ## SOAK rounds of faults on a cluster that must lose nothing: make s
 
 .PHONY: bench
 bench: build ## measure start time, memory and size with bin/kl
-	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 60m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
+	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 120m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
 
 # What bin/dev holds: kl without a payload of its own, which uses the payload that was packed last and the kl-engine beside it.
 DEV := $(BIN)/dev

@@ -102,11 +102,20 @@ type Preparer interface {
 type ImageSource interface {
 	// SaveImages returns the named images as one docker-archive. The error wraps ErrNoImage if one of them is unknown.
 	SaveImages(ctx context.Context, names []string) (io.ReadCloser, error)
-	// ImageIDs returns the IDs of images by name, which are digests of their configurations, and the directory on this machine that the
-	// backend keeps them in; empty if it keeps them elsewhere, or not as files. The error is as that of SaveImages.
+	// ImageIDs returns the IDs of images by name, which are digests of their configurations (of their indexes or manifests, if the backend
+	// keeps images in a containerd), and the directory on this machine that it keeps them in; empty if it keeps them elsewhere, or not as
+	// files. The error is as that of SaveImages.
 	ImageIDs(ctx context.Context, names []string) (ids map[string]string, dir string, err error)
 	// FindImage returns what the backend has under a name. The error is as that of SaveImages.
 	FindImage(ctx context.Context, name string) (EngineImage, error)
+}
+
+// ImageWatcher is an ImageSource whose backend says when an image gets a name: it was built, tagged, loaded or pulled.
+type ImageWatcher interface {
+	ImageSource
+	// WatchImages calls see for each such name since that time, in order, until ctx is done or the backend goes away, which is an error.
+	// A name may come more than once with one ID.
+	WatchImages(ctx context.Context, since time.Time, see func(name string, image EngineImage)) error
 }
 
 // EngineImage is an image of a container engine.

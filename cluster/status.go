@@ -1,6 +1,9 @@
 package cluster
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Phase sums up a control plane.
 type Phase string
@@ -90,6 +93,8 @@ type NodeStatus struct {
 type ImageParts struct {
 	Names []string `json:"names"` // as container runtimes write them; empty for an image that has a digest alone
 	Blobs []Blob   `json:"blobs"` // first its index or manifest, then what that names for one platform, down to the configuration
+
+	Source string `json:"source,omitempty"` // see Image
 }
 
 // Blob is a JSON document of an image.
@@ -104,4 +109,19 @@ type Image struct {
 	Digest string   `json:"digest"`           // of the manifest
 	Config string   `json:"config,omitempty"` // digest of the configuration: the image's ID for Docker and the CRI
 	Size   int64    `json:"size"`             // bytes
+	// Source is where the node has it from, in words for a person: "file app.tar". It is empty if that is not known.
+	Source string     `json:"source,omitempty"`
+	Uses   []ImageUse `json:"uses,omitempty"` // by containers of the node, also by those that have ended
 }
+
+// ID is what Docker and the CRI call the image, or else its digest.
+func (i Image) ID() string { return cmp.Or(i.Config, i.Digest) }
+
+// ImageUse is a pod that has containers of an image.
+type ImageUse struct {
+	Pod  string `json:"pod"`  // namespace/name
+	Name string `json:"name"` // the image's, as the pod has it
+}
+
+// PauseImage is the image that every pod needs, and that nodes bring along.
+const PauseImage = "kl.local/pause:1"

@@ -11,6 +11,8 @@ import (
 	"github.com/klkube/kl/cluster/images"
 )
 
+const fromEngine = "engine" // cluster.Image's Source
+
 // loadNamed loads images of the engine of the first driver that can be opened and has one: out of the engine's directory, if this process
 // may read it, so that only layers that nodes lack are read, or else saved by the engine.
 func (e *env) loadNamed(ctx context.Context, names []string, show func([]host.Loaded)) ([]host.Loaded, error) {
@@ -68,6 +70,7 @@ func (e *env) loadFrom(ctx context.Context, engine cluster.ImageSource, names []
 	if err != nil {
 		return nil, err
 	}
+	archive.From = fromEngine
 	return e.host(nil).LoadImages(ctx, e.name, archive)
 }
 
@@ -87,7 +90,7 @@ func (e *env) loadLayers(ctx context.Context, what, dir string, names []string, 
 	}
 	defer source.Close()
 	e.Logger.Debug("layers are read out of the engine's directory", "dir", dir, "images", what)
-	loaded, done, err := e.host(nil).LoadSource(ctx, e.name, what, source)
+	loaded, done, err := e.host(nil).LoadSource(ctx, e.name, what, fromEngine, source)
 	if errors.Is(err, images.ErrParts) {
 		return nil, false, nil
 	}

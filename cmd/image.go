@@ -18,12 +18,12 @@ import (
 func newImageCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "image",
-		Short:   "Load images into the nodes, and remove those that are not used",
-		Example: "  kl image load app:dev\n  kl image prune",
+		Short:   "List the images of the nodes, load and remove them",
+		Example: "  kl image ls\n  kl image load app:dev\n  kl image rm app:dev",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageLoadCmd(e), newImagePruneCmd(e))
+	cmd.AddCommand(newImageListCmd(e), newImageLoadCmd(e), newImageRemoveCmd(e), newImagePruneCmd(e))
 	return cmd
 }
 
@@ -150,6 +150,7 @@ func copyTemp(r io.Reader, name string, temps *[]string) (images.Archive, error)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return archive, images.BadArchive(name, err)
 	}
+	archive.From = name
 	return archive, nil
 }
 

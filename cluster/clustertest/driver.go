@@ -103,6 +103,7 @@ func promises() []promise {
 		{"Purge removes what no node uses any more", (*bench).purges, purger},
 		{"SaveImages returns the named images as one archive", (*bench).savesImages, both(has[cluster.ImageSource], has[cluster.Preparer])},
 		{"SaveImages returns ErrNoImage for an unknown name", (*bench).savesUnknown, has[cluster.ImageSource]},
+		{"WatchImages sees the names that images get", (*bench).watchesImages, both(has[cluster.ImageWatcher], has[cluster.Preparer])},
 	}
 }
 

@@ -35,16 +35,16 @@ type Fake struct {
 }
 
 var (
-	_ cluster.Driver      = (*Fake)(nil)
-	_ cluster.Starter     = (*Fake)(nil)
-	_ cluster.Pauser      = (*Fake)(nil)
-	_ cluster.Upgrader    = (*Fake)(nil)
-	_ cluster.Execer      = (*Fake)(nil)
-	_ cluster.Cleaner     = (*Fake)(nil)
-	_ cluster.Preparer    = (*Fake)(nil)
-	_ cluster.Purger      = (*Fake)(nil)
-	_ cluster.ImageSource = (*Fake)(nil)
-	_ cluster.Rehomer     = (*Fake)(nil)
+	_ cluster.Driver       = (*Fake)(nil)
+	_ cluster.Starter      = (*Fake)(nil)
+	_ cluster.Pauser       = (*Fake)(nil)
+	_ cluster.Upgrader     = (*Fake)(nil)
+	_ cluster.Execer       = (*Fake)(nil)
+	_ cluster.Cleaner      = (*Fake)(nil)
+	_ cluster.Preparer     = (*Fake)(nil)
+	_ cluster.Purger       = (*Fake)(nil)
+	_ cluster.ImageWatcher = (*Fake)(nil)
+	_ cluster.Rehomer      = (*Fake)(nil)
 )
 
 // NewFake returns a Fake on an empty machine.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +27,37 @@ func (f *Fake) Prepare(ctx context.Context, clusterName string, p cluster.Payloa
 	}
 	f.machine.mu.Lock()
 	defer f.machine.mu.Unlock()
-	f.machine.images[p.SHA] = true
+	if !f.machine.images[p.SHA] {
+		f.machine.images[p.SHA] = true
+		f.NameImage(f.Image(p), "sha256:"+hexSum(f.Image(p)))
+	}
 	f.machine.note("prepare", n)
 	return nil
+}
+
+// NameImage tells those who watch images that one got a name, as a build does.
+func (f *Fake) NameImage(name, id string) {
+	f.machine.named.Update(func(all []namedImage) ([]namedImage, bool) {
+		return append(slices.Clip(all), namedImage{name, cluster.EngineImage{ID: id, Tagged: time.Now()}}), true
+	})
+}
+
+// WatchImages sees imported payloads, and what was given to NameImage.
+func (f *Fake) WatchImages(ctx context.Context, since time.Time, see func(name string, image cluster.EngineImage)) error {
+	for seen := 0; ; {
+		all, changed := f.machine.named.Get()
+		for _, i := range all[seen:] {
+			if !i.Tagged.Before(since) {
+				see(i.name, i.EngineImage)
+			}
+		}
+		seen = len(all)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
 }
 
 // Purge removes the images that no node uses.

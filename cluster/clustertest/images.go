@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"archive/tar"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -166,6 +168,36 @@ func (b *bench) savesUnknown(t *testing.T) {
 	}
 	if found, err := b.driver.(cluster.ImageSource).FindImage(t.Context(), "kl.local/unknown:none"); !errors.Is(err, cluster.ErrNoImage) {
 		t.Errorf("found %+v, %v, want ErrNoImage", found, err)
+	}
+}
+
+func (b *bench) watchesImages(t *testing.T) {
+	before, after := b.payload("-before"), b.payload("-after")
+	if err := b.driver.(cluster.Preparer).Prepare(t.Context(), b.cluster, before); err != nil {
+		t.Fatalf("prepare: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	began := time.Now()
+	prepared := make(chan error, 1)
+	go func() { // also if it happens before the watch
+		prepared <- b.driver.(cluster.Preparer).Prepare(context.WithoutCancel(ctx), b.cluster, after)
+	}()
+	seen := false
+	err := b.driver.(cluster.ImageWatcher).WatchImages(ctx, began, func(name string, image cluster.EngineImage) {
+		switch {
+		case name == b.Image(before):
+			t.Errorf("it sees %s, which is older", name)
+		case name == b.Image(after) && digest.Digest(image.ID).Validate() == nil:
+			seen = true
+			cancel()
+		}
+	})
+	if !seen || !errors.Is(err, context.Canceled) {
+		t.Errorf("seen %v, watch ended with %v", seen, err)
+	}
+	if err := <-prepared; err != nil {
+		t.Errorf("prepare: %v", err)
 	}
 }
 

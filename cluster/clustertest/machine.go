@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/latest"
 )
 
 // backend is what the machines of all owners share: host ports and address ranges.
@@ -26,7 +27,14 @@ type machine struct {
 	networks map[string]*fakeNetwork // by cluster
 	nodes    map[string]*fakeNode    // by cluster/name, those being created too
 	images   map[string]bool         // by SHA of their payload
+	named    latest.Value[[]namedImage]
 	history  []string
+}
+
+// namedImage is that an image got a name.
+type namedImage struct {
+	name string
+	cluster.EngineImage
 }
 
 type fakeNetwork struct {

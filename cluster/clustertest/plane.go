@@ -264,6 +264,7 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 const (
 	ImagesFile = "images.json" // []cluster.Image that GET returns; none if missing
 	PostedFile = "posted"      // body of the last POST, of images or their parts
+	DeleteFile = "deleted"     // a line for each name of an image that was to be removed
 	LayersFile = "layers.json" // []string that GET returns, with those that were PUT; the node shares none if missing
 
 	CertificatesFile = "certificates.json" // []cluster.Certificate of the kubelet; two that it has just renewed if missing
@@ -285,6 +286,13 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 			return
 		}
 		fmt.Fprintln(w, "[]")
+	case what == "images" && r.Method == http.MethodDelete:
+		names := strings.Join(r.URL.Query()["name"], "\n") + "\n"
+		if err := os.WriteFile(filepath.Join(dir, DeleteFile), []byte(names), 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, "{}")
 	case what == "images":
 		data, err := os.ReadFile(filepath.Join(dir, ImagesFile))
 		if err != nil {

@@ -202,8 +202,8 @@ func TestNearest(t *testing.T) {
 	for _, c := range []struct{ name, want string }{
 		{"podCidr", "podCIDR"}, {"memmory", "memory"}, {"counts", "count"}, {"xyzzy", ""}, {"label", "labels"},
 	} {
-		if got := nearest(c.name, []string{"podCIDR", "memory", "count", "labels", "taints"}); got != c.want {
-			t.Errorf("nearest(%q) = %q, want %q", c.name, got, c.want)
+		if got := Nearest(c.name, []string{"podCIDR", "memory", "count", "labels", "taints"}); got != c.want {
+			t.Errorf("Nearest(%q) = %q, want %q", c.name, got, c.want)
 		}
 	}
 }

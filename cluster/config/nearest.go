@@ -1,8 +1,8 @@
 package config
 
-// nearest returns the candidate most like name, or "" if none is close enough to be a typing error: at most a
+// Nearest returns the candidate most like name, or "" if none is close enough to be a typing error: at most a
 // third of its letters differ. Case counts half, since most errors are like podCidr for podCIDR.
-func nearest(name string, candidates []string) string {
+func Nearest(name string, candidates []string) string {
 	best, bestCost := "", 2*(len(name)/3+1)+1
 	for _, c := range candidates {
 		if cost := distance(name, c); cost < bestCost {

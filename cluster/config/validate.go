@@ -91,7 +91,7 @@ func (v *validator) oneOf(path, word string, words []string) {
 		return
 	}
 	hint := "use one of " + strings.Join(words, ", ")
-	if n := nearest(word, words); n != "" {
+	if n := Nearest(word, words); n != "" {
 		hint = fmt.Sprintf("did you mean %q?", n)
 	}
 	v.bad(path, "%q is not known; %s", word, hint)

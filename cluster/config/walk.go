@@ -125,7 +125,7 @@ func (w *walker) unknown(key *yaml.Node, t reflect.Type, path string) {
 		where = path
 	}
 	msg := fmt.Sprintf("unknown field %q in %s", key.Value, where)
-	if n := nearest(key.Value, fieldNames(t)); n != "" {
+	if n := Nearest(key.Value, fieldNames(t)); n != "" {
 		msg += fmt.Sprintf("; did you mean %q?", n)
 	} else {
 		msg += "; it has " + strings.Join(fieldNames(t), ", ")

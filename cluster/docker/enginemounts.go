@@ -16,21 +16,18 @@ import (
 const containerdStore = "io.containerd.snapshotter.v1"
 
 // engineMounts are what a node reads the engine's images out of, see images.OpenEngine: its files with storage driver overlay2, or the
-// content store of its containerd. They are none if it is not known where the engine keeps them. Mounts below them are left out: those are
+// content store of its containerd. They are none if it does not keep them as files. Mounts below them are left out: those are
 // of running containers.
 func engineMounts(info system.Info) []mount.Mount {
 	dirs := map[string]string{} // by name in the node
-	switch {
-	case info.Driver == "overlay2":
-		for _, name := range []string{"image", "overlay2"} {
-			dirs[name] = filepath.Join(info.DockerRootDir, name)
-		}
-	case slices.ContainsFunc(info.DriverStatus, func(s [2]string) bool { return s[1] == containerdStore }) && info.Containerd != nil:
-		root := "/var/lib/containerd"
-		if info.Containerd.Address == "/var/run/docker/containerd/containerd.sock" { // one that the engine runs itself
-			root = filepath.Join(info.DockerRootDir, "containerd/daemon")
-		}
+	switch root := imagesDir(info); {
+	case root == "":
+	case inContainerd(info):
 		dirs["content"] = filepath.Join(root, "io.containerd.content.v1.content")
+	default:
+		for _, name := range []string{"image", "overlay2"} {
+			dirs[name] = filepath.Join(root, name)
+		}
 	}
 	var mounts []mount.Mount
 	for _, name := range slices.Sorted(maps.Keys(dirs)) {

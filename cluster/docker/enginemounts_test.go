@@ -27,7 +27,9 @@ func TestEngineMounts(t *testing.T) {
 			Driver: "overlayfs", DriverStatus: snapshotter, DockerRootDir: "/var/lib/docker",
 			Containerd: &system.ContainerdInfo{Address: "/var/run/docker/containerd/containerd.sock"},
 		}, map[string]string{"/kl/engine/content": "/var/lib/docker/containerd/daemon/io.containerd.content.v1.content"}},
-		{"containerd that is not said where", system.Info{Driver: "overlayfs", DriverStatus: snapshotter}, map[string]string{}},
+		{"containerd that is not said where", system.Info{Driver: "overlayfs", DriverStatus: snapshotter, DockerRootDir: t.TempDir()}, map[string]string{
+			"/kl/engine/content": "/var/lib/containerd/io.containerd.content.v1.content",
+		}},
 		{"btrfs", system.Info{Driver: "btrfs", DockerRootDir: "/var/lib/docker"}, map[string]string{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

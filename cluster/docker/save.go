@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/system"
 
 	"github.com/klkube/kl/cluster"
 )
@@ -53,7 +57,7 @@ func (d *Driver) FindImage(ctx context.Context, name string) (cluster.EngineImag
 	return cluster.EngineImage{ID: image.ID, Tagged: image.Metadata.LastTagTime, Pulled: pulled}, nil
 }
 
-// ImageIDs returns the IDs of images and, with the storage driver overlay2, the engine's directory.
+// ImageIDs returns the IDs of images and the directory of the engine or of its containerd, if that has images as files.
 func (d *Driver) ImageIDs(ctx context.Context, names []string) (ids map[string]string, dir string, err error) {
 	ids, err = d.findImages(ctx, names)
 	if err != nil {
@@ -63,8 +67,34 @@ func (d *Driver) ImageIDs(ctx context.Context, names []string) (ids map[string]s
 	if err != nil {
 		return nil, "", fmt.Errorf("ask the engine for its directory: %w", err)
 	}
-	if info.Driver == "overlay2" {
-		dir = info.DockerRootDir
+	return ids, imagesDir(info), nil
+}
+
+// imagesDir returns the directory below which an engine has its images; empty if these are no files. An engine that keeps images as
+// containerd does, as Docker 29 unless told otherwise, uses the machine's containerd, or starts one with a directory in its own.
+func imagesDir(info system.Info) string {
+	switch {
+	case !inContainerd(info) && info.Driver == "overlay2":
+		return info.DockerRootDir
+	case !inContainerd(info):
+		return ""
 	}
-	return ids, dir, nil
+	own := filepath.Join(info.DockerRootDir, "containerd", "daemon")
+	if info.Containerd != nil { // since Docker 27
+		if socket := info.Containerd.Address; socket == "/run/containerd/containerd.sock" || socket == "/var/run/containerd/containerd.sock" {
+			return machineContainerd
+		}
+		return own
+	}
+	if _, err := os.Stat(own); err != nil {
+		return machineContainerd
+	}
+	return own
+}
+
+// machineContainerd is the directory of a containerd that the machine runs for everyone.
+const machineContainerd = "/var/lib/containerd"
+
+func inContainerd(info system.Info) bool {
+	return slices.ContainsFunc(info.DriverStatus, func(s [2]string) bool { return s[1] == containerdStore })
 }

@@ -33,7 +33,7 @@ func (h *Host) LoadImages(ctx context.Context, name string, a images.Archive) ([
 	if err != nil {
 		return nil, images.BadArchive(a.Title(), err)
 	}
-	l, err := h.newLoad(ctx, name, a.Title(), found)
+	l, err := h.newLoad(ctx, name, a.Title(), a.Source(), found)
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +48,9 @@ func (h *Host) LoadImages(ctx context.Context, name string, a images.Archive) ([
 	return l.loaded, l.each(ctx, func(ctx context.Context, n *Loaded) error { return l.send(ctx, n, a.Path) })
 }
 
-// LoadSource is LoadImages for a source that is no archive. It returns false if nodes of the cluster cannot share layers, since an older
-// kl made them: they need an archive.
-func (h *Host) LoadSource(ctx context.Context, name, title string, source images.Source) ([]Loaded, bool, error) {
+// LoadSource is LoadImages for a source that is no archive; from is the Source of the images. It returns false if nodes of the cluster
+// cannot share layers, since an older kl made them: they need an archive.
+func (h *Host) LoadSource(ctx context.Context, name, title, from string, source images.Source) ([]Loaded, bool, error) {
 	list, err := source.Images(ctx)
 	if err != nil {
 		return nil, false, &cluster.Error{Op: "read " + title, Err: err}
@@ -59,7 +59,7 @@ func (h *Host) LoadSource(ctx context.Context, name, title string, source images
 	for _, i := range list {
 		found = append(found, i.Found())
 	}
-	l, err := h.newLoad(ctx, name, title, found)
+	l, err := h.newLoad(ctx, name, title, from, found)
 	if err != nil {
 		return nil, false, err
 	}
@@ -74,18 +74,19 @@ func (h *Host) LoadSource(ctx context.Context, name, title string, source images
 type load struct {
 	client *cluster.Client
 	title  string // what messages call the images' source
+	from   string // cluster.Image's Source
 	found  []images.ArchiveImage
 	loaded []Loaded // of each node
 	began  time.Time
 }
 
-func (h *Host) newLoad(ctx context.Context, name, title string, found []images.ArchiveImage) (*load, error) {
+func (h *Host) newLoad(ctx context.Context, name, title, from string, found []images.ArchiveImage) (*load, error) {
 	nodes, err := h.connectedNodes(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	l := &load{
-		client: cluster.NewClient(h.Home.Cluster(name)), title: title, found: found, loaded: make([]Loaded, len(nodes)), began: time.Now(),
+		client: cluster.NewClient(h.Home.Cluster(name)), title: title, from: from, found: found, loaded: make([]Loaded, len(nodes)), began: time.Now(),
 	}
 	if err := l.ask(ctx, nodes); err != nil {
 		l.client.Close()

@@ -95,7 +95,7 @@ func TestLoadShared(t *testing.T) {
 					}
 					var parts []cluster.ImageParts
 					data, err := os.ReadFile(filepath.Join(l.NodeDir(n.Node), clustertest.PostedFile))
-					if err != nil || json.Unmarshal(data, &parts) != nil || len(parts) != 1 || parts[0].Names[0] != app || len(parts[0].Blobs) != 2 {
+					if err != nil || json.Unmarshal(data, &parts) != nil || len(parts) != 1 || parts[0].Names[0] != app || len(parts[0].Blobs) != 2 || parts[0].Source != "file images.tar" {
 						t.Errorf("%s was sent %s, %v", n.Node, data, err)
 					}
 				}

@@ -60,6 +60,7 @@ func (l *load) share(ctx context.Context, source images.Source, list []images.Im
 	}
 	var parts []cluster.ImageParts
 	for _, image := range list {
+		image.Source = l.from
 		parts = append(parts, image.ImageParts)
 	}
 	body, err := json.Marshal(parts)

@@ -1,4 +1,5 @@
-// Package images reads images from where people have them, for nodes to run: docker-archives and OCI layouts in a tar.
+// Package images reads images from where people have them, for nodes to run: docker-archives and OCI layouts in a tar, and the directory of
+// a Docker engine, with or without containerd's store.
 package images
 
 import (
@@ -35,6 +36,7 @@ const (
 type Archive struct {
 	Path string
 	Name string // what messages call it; empty means Path
+	From string // cluster.Image's Source; empty means the file
 
 	images []ArchiveImage // of CopyArchive
 }
@@ -45,6 +47,14 @@ func (a Archive) Title() string {
 		return a.Path
 	}
 	return a.Name
+}
+
+// Source is where nodes say that they have the images from.
+func (a Archive) Source() string {
+	if a.From == "" {
+		return "file " + path.Base(a.Title())
+	}
+	return a.From
 }
 
 // BadArchive is the error for an archive that cannot be read; it names the archive once.
@@ -113,7 +123,7 @@ func CopyArchive(w io.Writer, r io.Reader, path, name string) (Archive, error) {
 	if _, err = io.CopyN(w, r, maxTrailer); errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return Archive{path, name, images}, err
+	return Archive{Path: path, Name: name, images: images}, err
 }
 
 // Images lists the images of the archive, see ReadArchive.

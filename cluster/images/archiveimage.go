@@ -88,13 +88,14 @@ func merge(images, found []ArchiveImage) []ArchiveImage {
 	return images
 }
 
-// fullName returns a name as container runtimes write it: app becomes docker.io/library/app:latest.
+// fullName returns a name as container runtimes write it: app becomes docker.io/library/app:latest, and one with a tag and a digest loses
+// its tag.
 func fullName(name string) (string, error) {
-	named, err := reference.ParseNormalizedNamed(name)
+	named, err := reference.ParseDockerRef(name)
 	if err != nil {
 		return "", fmt.Errorf("names an image %s: %w", quoted(name), err)
 	}
-	return reference.TagNameOnly(named).String(), nil
+	return named.String(), nil
 }
 
 // OnNode reports whether a node has the image under all its names.

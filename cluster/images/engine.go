@@ -25,15 +25,34 @@ import (
 // EngineImage is an image of a Docker engine.
 type EngineImage struct {
 	Name string // as the user wrote it
-	ID   string // the engine's: the digest of the configuration
+	ID   string // the engine's: the digest of the configuration or, if it keeps images in a containerd, of the index or manifest
 }
 
-// engineSource reads images out of the directory of a Docker engine that keeps them as files (storage driver overlay2). It has what each
-// layer's tar was like besides the content of files, so that the same tar can be made again (github.com/vbatts/tar-split).
+// target is what the image begins with in a content store.
+func (i EngineImage) target() digest.Digest {
+	if _, d, ok := strings.Cut(i.Name, "@"); ok {
+		return digest.Digest(d)
+	}
+	return digest.Digest(i.ID)
+}
+
+// names are those that a container runtime knows the image by: none if the user named it by its ID.
+func (i EngineImage) names() ([]string, error) {
+	if strings.HasPrefix(strings.TrimPrefix(i.ID, "sha256:"), strings.TrimPrefix(i.Name, "sha256:")) {
+		return nil, nil
+	}
+	name, err := fullName(i.Name)
+	return []string{name}, err
+}
+
+// engineSource reads images out of the directory of a Docker engine. Newer ones keep them in a containerd. Others keep them as files (storage
+// driver overlay2), with what each layer's tar was like besides the content of files, so that the same tar can be made again
+// (github.com/vbatts/tar-split).
 type engineSource struct {
-	root   *os.Root // the engine's directory, which no link leads out of
-	images []EngineImage
-	chains map[digest.Digest]digest.Digest // by diff ID: what the engine calls the layer there
+	root    *os.Root // the engine's directory, which no link leads out of
+	images  []EngineImage
+	content *contentStore                   // nil if there is none
+	chains  map[digest.Digest]digest.Digest // by diff ID: what the engine calls the layer there
 }
 
 // ErrNoStore is returned by OpenEngine for a directory that it cannot read images out of.
@@ -46,25 +65,34 @@ const (
 	engineFiles   = "overlay2"
 )
 
-// OpenEngine opens images in the directory of an engine, which only root can read.
+// OpenEngine opens images in the directory of an engine, or in that of its containerd. Only root can read these.
 func OpenEngine(dir string, images []EngineImage) (Source, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoStore, err)
 	}
-	s := &engineSource{root: root, images: images, chains: map[digest.Digest]digest.Digest{}}
+	s := &engineSource{root: root, images: images, content: openContent(root), chains: map[digest.Digest]digest.Digest{}}
 	for _, i := range images {
-		if strings.Contains(i.Name, "@") {
-			return nil, errors.Join(fmt.Errorf("%w: %s is named by its digest", ErrNoStore, i.Name), root.Close())
-		}
-		if _, _, err := s.config(i); err != nil { // it may be another machine's engine, or one with another storage driver
-			return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoStore, err), root.Close())
+		if err := s.find(i); err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoStore, err), s.Close())
 		}
 	}
 	return s, nil
 }
 
-func (s *engineSource) Close() error { return s.root.Close() }
+func (s *engineSource) Close() error { return errors.Join(s.content.Close(), s.root.Close()) }
+
+// find returns an error if an image is not there: the directory may be another machine's engine's, or that of one with another storage driver.
+func (s *engineSource) find(i EngineImage) error {
+	if s.content.has(i.target()) {
+		return nil
+	}
+	if strings.Contains(i.Name, "@") {
+		return fmt.Errorf("%s is named by its digest, which the engine does not keep", i.Name)
+	}
+	_, _, err := s.config(i)
+	return err
+}
 
 // config reads the configuration of an image.
 func (s *engineSource) config(i EngineImage) (data []byte, c ocispec.Image, err error) {
@@ -85,30 +113,38 @@ func (s *engineSource) config(i EngineImage) (data []byte, c ocispec.Image, err 
 func (s *engineSource) Images(context.Context) ([]Image, error) {
 	var images []Image
 	for _, i := range s.images {
-		data, c, err := s.config(i)
+		read := s.image
+		if target := i.target(); s.content.has(target) {
+			read = func(EngineImage) (Image, error) { return s.content.image(target) }
+		}
+		image, err := read(i)
+		if err == nil {
+			image.Names, err = i.names()
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read image %s of the engine: %w", i.Name, err)
 		}
-		if err := checkLayers(c, len(c.RootFS.DiffIDs)); err != nil {
-			return nil, err
-		}
-		var names []string
-		if !strings.HasPrefix(strings.TrimPrefix(i.ID, "sha256:"), strings.TrimPrefix(i.Name, "sha256:")) { // it is not named by its ID
-			name, err := fullName(i.Name)
-			if err != nil {
-				return nil, err
-			}
-			names = []string{name}
-		}
-		manifest, err := s.manifest(data, c.RootFS.DiffIDs)
-		if err != nil {
-			return nil, err
-		}
-		images = add(images, Image{Layers: c.RootFS.DiffIDs, ImageParts: cluster.ImageParts{Names: names, Blobs: []cluster.Blob{
-			{MediaType: ocispec.MediaTypeImageManifest, Data: manifest}, {MediaType: ocispec.MediaTypeImageConfig, Data: data},
-		}}})
+		images = add(images, image)
 	}
 	return images, nil
+}
+
+// image makes an image of what the storage driver overlay2 keeps.
+func (s *engineSource) image(i EngineImage) (Image, error) {
+	data, c, err := s.config(i)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := checkLayers(c, len(c.RootFS.DiffIDs)); err != nil {
+		return Image{}, err
+	}
+	manifest, err := s.manifest(data, c.RootFS.DiffIDs)
+	if err != nil {
+		return Image{}, err
+	}
+	return Image{Layers: c.RootFS.DiffIDs, ImageParts: cluster.ImageParts{Blobs: []cluster.Blob{
+		{MediaType: ocispec.MediaTypeImageManifest, Data: manifest}, {MediaType: ocispec.MediaTypeImageConfig, Data: data},
+	}}}, nil
 }
 
 // manifest makes the manifest of an image, which the engine has none for, as for an archive.
@@ -144,8 +180,13 @@ func (s *engineSource) text(chain digest.Digest, file string) (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// Layer makes the tar of a layer again. Whoever reads it checks its digest.
+// Layer decompresses a layer, or makes its tar again. Whoever reads it checks its digest.
 func (s *engineSource) Layer(_ context.Context, id digest.Digest) (io.ReadCloser, error) {
+	if s.content != nil {
+		if _, ok := s.content.layers[id]; ok {
+			return s.content.layer(id)
+		}
+	}
 	chain, ok := s.chains[id]
 	if !ok {
 		return nil, fmt.Errorf("no image has layer %s", id)

@@ -61,7 +61,7 @@ func (e engine) layer(chain, cache string, layer []byte) {
 	e.t.Helper()
 	var split bytes.Buffer
 	z := gzip.NewWriter(&split)
-	stream, err := asm.NewInputTarStream(bytes.NewReader(layer), storage.NewJSONPacker(z), storage.NewDiscardFilePutter())
+	stream, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(layer), storage.NewJSONPacker(z), storage.NewDiscardFilePutter())
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -85,6 +85,9 @@ func (e engine) layer(chain, cache string, layer []byte) {
 		size += h.Size
 	}
 	if _, err := io.Copy(io.Discard, stream); err != nil {
+		e.t.Fatal(err)
+	}
+	if err := <-done; err != nil {
 		e.t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {

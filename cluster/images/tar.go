@@ -280,20 +280,38 @@ func (s *tarSource) Layer(_ context.Context, id digest.Digest) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	return Decompress(r)
+	return DecompressLayer(id, r, nil)
 }
 
-// Decompress returns a layer as an uncompressed tar, whether it is compressed with gzip, with zstd or not at all. Closing it does not
-// close r.
-func Decompress(r io.Reader) (io.ReadCloser, error) {
-	plain, err := decompress(r)
-	if err != nil {
-		return nil, err
-	}
+// DecompressLayer returns a layer as an uncompressed tar, whether it is compressed with gzip, with zstd or not at all. Closing it closes
+// the file that it comes from, if that is given.
+func DecompressLayer(id digest.Digest, compressed io.Reader, file io.Closer) (io.ReadCloser, error) {
+	plain, err := decompress(compressed)
+	l := closeAll{Reader: layerReader{plain, id}}
 	if d, ok := plain.(interface{ Close() }); ok { // zstd's
-		return readCloser{plain, closer(d.Close)}, nil
+		l.closers = append(l.closers, closer(d.Close))
 	}
-	return io.NopCloser(plain), nil
+	if file != nil {
+		l.closers = append(l.closers, file)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read layer %s: %w", id, err), l.Close())
+	}
+	return l, nil
+}
+
+// layerReader says which layer cannot be read.
+type layerReader struct {
+	io.Reader
+	id digest.Digest
+}
+
+func (r layerReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("read layer %s: %w", r.id, archiveError(err))
+	}
+	return n, err
 }
 
 type closer func()

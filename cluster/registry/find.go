@@ -134,9 +134,11 @@ func (s *source) Layer(ctx context.Context, id digest.Digest) (io.ReadCloser, er
 		return nil, fmt.Errorf("read layer of %s: %w", s.image.Names[0], err)
 	}
 	checked := &checkedBlob{file: f, want: l.Digest, sum: l.Digest.Algorithm().Hash()}
-	plain, err := images.Decompress(checked)
+	plain, err := images.DecompressLayer(id, checked, nil)
 	if err != nil {
-		return nil, errors.Join(checked.damage(err), f.Close())
+		err = checked.damage(err)
+		f.Close() // it was only read
+		return nil, err
 	}
 	return &layer{plain, checked}, nil
 }
@@ -197,7 +199,7 @@ func (b *checkedBlob) damage(err error) error {
 	if _, readErr := io.Copy(io.Discard, b); readErr != nil {
 		return readErr
 	}
-	return fmt.Errorf("layer %s: %w", b.want, err)
+	return err
 }
 
 func (b *checkedBlob) remove() error {

@@ -18,6 +18,7 @@ type imageStore interface {
 	Import(ctx context.Context, archive io.Reader) ([]cluster.Image, error)
 	List(ctx context.Context) ([]cluster.Image, error)
 	Assemble(ctx context.Context, parts []cluster.ImageParts) ([]cluster.Image, error)
+	Remove(ctx context.Context, names []string) error
 }
 
 // Info is the answer to GET /v1/info.
@@ -34,6 +35,7 @@ type Info struct {
 //
 //	GET  /v1/images        []cluster.Image
 //	POST /v1/images        an archive in the body; the imported []cluster.Image
+//	DELETE /v1/images      removes the names ?name=, and what has no other name
 //	POST /v1/image-parts   []cluster.ImageParts, whose layers are there; the []cluster.Image made of them
 //	GET  /v1/info          Info
 //	GET  /v1/certificates  []cluster.Certificate, the kubelet's
@@ -48,6 +50,10 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 	mux.HandleFunc("POST /v1/images", func(w http.ResponseWriter, r *http.Request) {
 		list, err := store.Import(r.Context(), r.Body)
 		answer(w, log, list, err, http.StatusUnprocessableEntity)
+	})
+	mux.HandleFunc("DELETE /v1/images", func(w http.ResponseWriter, r *http.Request) {
+		err := store.Remove(r.Context(), r.URL.Query()["name"])
+		answer(w, log, struct{}{}, err, http.StatusConflict)
 	})
 	mux.HandleFunc("POST /v1/image-parts", func(w http.ResponseWriter, r *http.Request) {
 		var parts []cluster.ImageParts

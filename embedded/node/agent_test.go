@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +25,11 @@ type fakeStore struct {
 }
 
 func (s *fakeStore) List(context.Context) ([]cluster.Image, error) { return s.images, s.err }
+
+func (s *fakeStore) Remove(_ context.Context, names []string) error {
+	s.images = slices.DeleteFunc(s.images, func(i cluster.Image) bool { return slices.Contains(names, i.Names[0]) })
+	return s.err
+}
 
 func (s *fakeStore) Assemble(_ context.Context, parts []cluster.ImageParts) ([]cluster.Image, error) {
 	var made []cluster.Image
@@ -69,8 +75,16 @@ func TestAgentImages(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, server.URL+"/v1/images?name=example.com%2Fb%3A1&name=example.com%2Fa%3A1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := server.Client().Do(req)
+	if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK || len(store.images) > 0 {
+		t.Fatalf("delete: %v, images are %v", err, store.images)
+	}
 	store.err = errors.New("not an archive")
-	resp, err := server.Client().Post(server.URL+"/v1/images", "", strings.NewReader("x"))
+	resp, err = server.Client().Post(server.URL+"/v1/images", "", strings.NewReader("x"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/node/boot"
 )
 
@@ -15,7 +16,7 @@ const (
 	ConfigFile = "/etc/containerd/config.toml"
 	CertsDir   = "/etc/containerd/certs.d"
 	Socket     = "/run/containerd/containerd.sock"
-	PauseImage = "kl.local/pause:1"
+	PauseImage = cluster.PauseImage
 )
 
 // Config returns the content of ConfigFile. The node keeps the layers of its images in a directory that it shares with others under its

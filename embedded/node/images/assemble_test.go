@@ -72,7 +72,7 @@ func parts(t *testing.T, names []string, blobs ...[]byte) (p cluster.ImageParts,
 }
 
 // contentOf reads a file of a container over the layers of an image.
-func contentOf(t *testing.T, ctx context.Context, s snapshots.Snapshotter, ids []digest.Digest, file string) string {
+func contentOf(ctx context.Context, t *testing.T, s snapshots.Snapshotter, ids []digest.Digest, file string) string {
 	t.Helper()
 	mounts, err := s.View(ctx, "view "+t.Name()+file, identity.ChainID(ids).String())
 	if err != nil {
@@ -116,15 +116,22 @@ func TestAssemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := descriptor(p.Blobs[0]).Digest.String()
+	p.Source = "file app.tar"
+	if _, err := s.Assemble(ctx, []cluster.ImageParts{p}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.List(ctx); err != nil || len(list) != 1 || list[0].Source != "file app.tar" {
+		t.Errorf("assembled again from a file: %+v, %v", list, err)
+	}
 	want := []cluster.Image{{
 		Names:  []string{"docker.io/library/app:dev", "docker.io/library/app@" + d, "example.com/app:1", "example.com/app@" + d},
-		Digest: d, Config: descriptor(p.Blobs[2]).Digest.String(), Size: made[0].Size,
+		Digest: d, Config: descriptor(p.Blobs[2]).Digest.String(), Size: made[0].Size, Source: "loaded",
 	}}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("made (-want +got):\n%s", diff)
 	}
 	for file, want := range map[string]string{"hello": "changed", "kept": "base"} {
-		if got := contentOf(t, ctx, snapshotter, ids, file); got != want {
+		if got := contentOf(ctx, t, snapshotter, ids, file); got != want {
 			t.Errorf("a container reads %s as %q, want %q", file, got, want)
 		}
 	}
@@ -141,7 +148,7 @@ func TestAssemble(t *testing.T) {
 	if _, err := s.Assemble(ctx, []cluster.ImageParts{p}); err != nil {
 		t.Fatal(err)
 	}
-	if got := contentOf(t, ctx, snapshotter, ids, "hello"); got != "rebuilt" {
+	if got := contentOf(ctx, t, snapshotter, ids, "hello"); got != "rebuilt" {
 		t.Errorf("a container of the rebuilt image reads %q", got)
 	}
 	image, err := s.client.ImageService().Get(ctx, "docker.io/library/app:dev")

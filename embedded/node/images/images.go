@@ -29,9 +29,16 @@ const (
 	pinned = "pinned"
 )
 
+// The label that says where an image came from, as cluster.Image has it, and what it says of those that were sent whole.
+const (
+	sourceKey     = "kl.local/source"
+	sourceArchive = "archive"
+)
+
 // Store is the image store of a running containerd. It is safe for concurrent use.
 type Store struct {
 	client *containerd.Client
+	uses   func(context.Context) (map[string][]cluster.ImageUse, error) // by digest of the configuration; nil asks the CRI plugin
 }
 
 // Open returns a store that connects to containerd when it is first used. Whether containerd serves is what Ready reports.
@@ -93,7 +100,7 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 		containerd.WithImageRefTranslator(normalize),
 		containerd.WithDigestRef(nameless),
 		containerd.WithSkipDigestRef(func(name string) bool { return name != "" }),
-		containerd.WithImageLabels(map[string]string{pinKey: pinned}),
+		containerd.WithImageLabels(map[string]string{pinKey: pinned, sourceKey: sourceArchive}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("import archive: %w", err)
@@ -145,6 +152,7 @@ func (s *Store) unpin(ctx context.Context, before, imported []coreimages.Image) 
 
 // finish unpacks imported images and adds the names by digest with which a pod may ask for them. It returns all names.
 func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]coreimages.Image, error) {
+	named := map[string]bool{}
 	for _, image := range imported {
 		if err := runnable(ctx, s.client.ContentStore(), image); err != nil {
 			return nil, err
@@ -152,8 +160,8 @@ func (s *Store) finish(ctx context.Context, imported []coreimages.Image) ([]core
 		if err := s.unpack(ctx, image); err != nil {
 			return nil, fmt.Errorf("unpack %s: %w", image.Name, err)
 		}
+		named[image.Name] = true
 	}
-	named := map[string]bool{}
 	for _, image := range imported { // not those that are added
 		name := byDigest(image)
 		if name == "" || named[name] {
@@ -216,13 +224,21 @@ func normalize(name string) string {
 	return ref.String()
 }
 
-// List returns every image, ordered by name.
+// List returns every image, ordered by name, with the pods that use it.
 func (s *Store) List(ctx context.Context) ([]cluster.Image, error) {
 	all, err := s.client.ImageService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	return s.describe(ctx, all), nil
+	uses, err := s.listUses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := s.describe(ctx, all)
+	for i := range list {
+		list[i].Uses = uses[list[i].Config]
+	}
+	return list, nil
 }
 
 // describe returns one entry for each manifest, with all its names. Sizes are those of the compressed content; the size and
@@ -243,6 +259,7 @@ func (s *Store) describe(ctx context.Context, all []coreimages.Image) []cluster.
 				entry.Config = config.Digest.String()
 			}
 		}
+		entry.Source = cmp.Or(entry.Source, source(image))
 		if !strings.HasPrefix(image.Name, "sha256:") { // the CRI plugin's own name, the digest of the image's configuration
 			entry.Names = append(entry.Names, image.Name)
 		}

@@ -111,7 +111,7 @@ func newStoreOn(t *testing.T, snapshotter snapshots.Snapshotter, services ...con
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Store{client: client}
+	s := &Store{client: client, uses: func(context.Context) (map[string][]cluster.ImageUse, error) { return nil, nil }}
 	t.Cleanup(func() { s.Close() })
 	return ctx, s, db.Snapshotter("overlayfs")
 }
@@ -180,7 +180,7 @@ func TestImport(t *testing.T) {
 			"docker.io/library/busybox:1", "docker.io/library/busybox@" + imported[0].Digest,
 			"example.com/b:1", "example.com/b@" + imported[0].Digest,
 		},
-		Digest: imported[0].Digest, Config: config.String(), Size: imported[0].Size,
+		Digest: imported[0].Digest, Config: config.String(), Size: imported[0].Size, Source: sourceArchive,
 	}}
 	if d := cmp.Diff(want, imported); d != "" {
 		t.Errorf("imported (-want +got):\n%s", d)
