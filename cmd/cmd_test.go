@@ -18,6 +18,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/clustertest"
 	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/images"
 )
 
 func TestMain(m *testing.M) {
@@ -44,7 +45,7 @@ type imageDriver struct {
 }
 
 func (d imageDriver) ImageIDs(_ context.Context, names []string) (map[string]string, string, error) {
-	if _, ok := d.images[names[0]]; !ok {
+	if _, ok := d.images[images.Short(names[0])]; !ok {
 		return nil, "", cluster.ErrNoImage
 	}
 	return map[string]string{names[0]: "sha256:0"}, "", nil
@@ -56,7 +57,7 @@ func (d imageDriver) FindImage(ctx context.Context, name string) (cluster.Engine
 }
 
 func (d imageDriver) SaveImages(_ context.Context, names []string) (io.ReadCloser, error) {
-	data, ok := d.images[names[0]]
+	data, ok := d.images[images.Short(names[0])]
 	if !ok {
 		return nil, cluster.ErrNoImage
 	}

@@ -88,6 +88,15 @@ func merge(images, found []ArchiveImage) []ArchiveImage {
 	return images
 }
 
+// FullName returns a name as container runtimes ask for it. Of a name with tag and digest only the digest counts.
+func FullName(name string) (string, error) {
+	ref, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return "", fmt.Errorf("%s is not the name of an image: %w", quoted(name), err)
+	}
+	return ref.String(), nil
+}
+
 // fullName returns a name as container runtimes write it: app becomes docker.io/library/app:latest, and one with a tag and a digest loses
 // its tag.
 func fullName(name string) (string, error) {

@@ -214,6 +214,15 @@ func (s *engineSource) Layer(_ context.Context, id digest.Digest) (io.ReadCloser
 	return closeAll{tar, []io.Closer{tar, unzipped, split, files}}, nil
 }
 
+// Blob implements BlobSource.
+func (s *engineSource) Blob(_ context.Context, d digest.Digest) (io.ReadCloser, error) {
+	if !s.content.has(d) {
+		return nil, fmt.Errorf("read %s of the engine: %w", d, fs.ErrNotExist)
+	}
+	f, _, err := s.content.open(d)
+	return f, err
+}
+
 // fileGetter opens the files of a layer by the names in its tar. No link leads out of the layer.
 type fileGetter struct{ root *os.Root }
 

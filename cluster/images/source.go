@@ -25,6 +25,12 @@ type Source interface {
 	Close() error
 }
 
+// BlobSource is a Source that has layers as manifests name them, such as compressed. The error wraps fs.ErrNotExist for a layer that it
+// has no other way than uncompressed.
+type BlobSource interface {
+	Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, error)
+}
+
 // Image is an image without the content of its layers.
 type Image struct {
 	cluster.ImageParts
@@ -46,6 +52,27 @@ func (i Image) ID() digest.Digest {
 		return ""
 	}
 	return digest.FromBytes(i.Blobs[len(i.Blobs)-1].Data)
+}
+
+// Digest is that of the image's index or manifest.
+func (i Image) Digest() digest.Digest {
+	if len(i.Blobs) == 0 {
+		return ""
+	}
+	return digest.FromBytes(i.Blobs[0].Data)
+}
+
+// Size returns how many bytes the layers have as the manifest names them, such as compressed.
+func (i Image) Size() (size int64, err error) {
+	if len(i.Blobs) < 2 {
+		return 0, fmt.Errorf("%w: it has no manifest", ErrParts)
+	}
+	var manifest ocispec.Manifest
+	err = json.Unmarshal(i.Blobs[len(i.Blobs)-2].Data, &manifest)
+	for _, l := range manifest.Layers {
+		size += l.Size
+	}
+	return size, err
 }
 
 // ErrParts is returned for images that are not made of an OCI or Docker manifest, a configuration and layers in tars, or that lack

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 
@@ -312,6 +313,22 @@ func (r layerReader) Read(p []byte) (int, error) {
 		err = fmt.Errorf("read layer %s: %w", r.id, archiveError(err))
 	}
 	return n, err
+}
+
+// Blob implements BlobSource.
+func (s *tarSource) Blob(_ context.Context, d digest.Digest) (io.ReadCloser, error) {
+	file, err := blobFile(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := s.extent[file]; !ok {
+		return nil, fmt.Errorf("read %s of the archive: %w", d, fs.ErrNotExist)
+	}
+	r, err := s.open(file)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(r), nil
 }
 
 type closer func()
