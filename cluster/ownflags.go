@@ -104,7 +104,7 @@ func ownKubelet() map[string]string {
 	}
 	list(m, useKL, "kubeconfig bootstrap-kubeconfig cert-dir client-ca-file rotate-certificates rotate-server-certificates")
 	list(m, "the kubelet asks the API server about every request", "anonymous-auth authorization-mode authentication-token-webhook")
-	list(m, nodesOwn, `node-ip cloud-provider container-runtime-endpoint cgroup-driver cgroup-root cluster-domain resolv-conf root-dir
+	list(m, nodesOwn, `node-ip cloud-provider container-runtime-endpoint image-service-endpoint cgroup-driver cgroup-root cluster-domain resolv-conf root-dir
 		pod-manifest-path port healthz-port register-node make-iptables-util-chains fail-cgroupv1`)
 	return m
 }

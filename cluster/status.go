@@ -91,8 +91,9 @@ type NodeStatus struct {
 
 // ImageParts is what a node needs to have an image whose layers it has: everything but their content.
 type ImageParts struct {
-	Names []string `json:"names"` // as container runtimes write them; empty for an image that has a digest alone
-	Blobs []Blob   `json:"blobs"` // first its index or manifest, then what that names for one platform, down to the configuration
+	Names []string  `json:"names"`          // as container runtimes write them; empty for an image that has a digest alone
+	Since time.Time `json:"since,omitzero"` // when it got its names where it is from; zero for now
+	Blobs []Blob    `json:"blobs"`          // first its index or manifest, then what that names for one platform, down to the configuration
 
 	Source string `json:"source,omitempty"` // see Image
 }

@@ -26,8 +26,9 @@ type FindRequest struct {
 
 // Have is an image that a node has.
 type Have struct {
-	ID    digest.Digest `json:"id"` // digest of its configuration
-	Since time.Time     `json:"since"`
+	ID     digest.Digest `json:"id"`     // digest of its configuration
+	Digest digest.Digest `json:"digest"` // of its index or manifest
+	Since  time.Time     `json:"since"`
 }
 
 // Where an image was found.

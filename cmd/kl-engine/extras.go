@@ -12,11 +12,13 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/docker"
 	"github.com/klkube/kl/embedded/controlplane"
 	"github.com/klkube/kl/embedded/controlplane/cloud"
 	"github.com/klkube/kl/embedded/controlplane/cloud/balance"
 	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
 	"github.com/klkube/kl/embedded/controlplane/forward"
+	"github.com/klkube/kl/embedded/controlplane/images"
 	"github.com/klkube/kl/embedded/controlplane/keeper"
 	"github.com/klkube/kl/embedded/controlplane/metrics"
 	"github.com/klkube/kl/embedded/controlplane/sim"
@@ -41,7 +43,7 @@ func (e extras) units(ctx context.Context) []lifecycle.Unit {
 	if e.parts.Spec.Driver == cluster.DriverDocker {
 		units = append(units, e.keeper())
 	}
-	return append(units, e.storage(ctx), e.cloud())
+	return append(units, e.images(), e.storage(ctx), e.cloud())
 }
 
 // unit is a component that is made again after every failure: what a user put into the API may be why it fails, and can be
@@ -85,6 +87,23 @@ func (e extras) keeper() lifecycle.Unit {
 			Open: func(ctx context.Context) (cluster.Driver, error) { return openDocker(ctx, e.layout.Home, log) },
 		}
 	})
+}
+
+// images finds images for nodes.
+func (e extras) images() lifecycle.Unit {
+	log := e.log("images")
+	finder := &images.Finder{
+		OpenEngine: func(ctx context.Context) (images.Engine, error) {
+			d, err := docker.New(ctx, docker.Options{Home: e.layout.Home, Logger: log})
+			if err != nil {
+				return nil, err // not d: a nil pointer in an interface is not nil
+			}
+			return d, nil
+		},
+		Logger: log,
+	}
+	e.parts.Hub.Handle(finder.Handler())
+	return unit(func() lifecycle.Component { return finder })
 }
 
 func (e extras) cloud() lifecycle.Unit {

@@ -31,8 +31,9 @@ const (
 	kubeconfigFile    = "/var/lib/kubelet/kubeconfig" // the node's credentials, written by TLS bootstrap
 	containerdSocket  = "/run/containerd/containerd.sock"
 	criEndpoint       = "unix://" + containerdSocket
-	minFreeMemory     = "50Mi" // with less, the node evicts pods
-	fullPercent       = 100    // of the disk, below which no image is removed for lack of space: the disk belongs to the host
+	imageSocket       = "/run/kl/images.sock" // see package pull
+	minFreeMemory     = "50Mi"                // with less, the node evicts pods
+	fullPercent       = 100                   // of the disk, below which no image is removed for lack of space: the disk belongs to the host
 	staticPods        = "/etc/kubernetes/manifests"
 	kubeletHealthPort = 10248
 	statusInterval    = time.Second     // upstream: 10 s
@@ -72,6 +73,7 @@ func kubeletConfiguration(c cluster.NodeConfig, reservedMilliCPUs int64, seccomp
 		ClusterDomain:            c.Domain,
 		ResolverConfig:           new(boot.ResolvConf),
 		ContainerRuntimeEndpoint: criEndpoint,
+		ImageServiceEndpoint:     "unix://" + imageSocket,
 		StaticPodPath:            staticPods,
 		RegisterWithTaints:       taints,
 		FeatureGates:             maps.Clone(c.FeatureGates),

@@ -92,6 +92,8 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 	network := newNetwork(o.Config, up, log("network"))
 	shared := newSharedLayers(o.Config, log("layers"))
 	shared.serve(mux)
+	puller := newPuller(agent, store, shared, log("images"))
+	servePulls(mux, puller, log("images"))
 	newGateway := func() lifecycle.Component {
 		return &gateway{
 			address: netip.AddrPortFrom(address, uint16(o.Config.APIPort)), dialAPI: agent.DialAPI,
@@ -105,10 +107,11 @@ func (o Options) units(facts boot.Facts, up uplink, store *images.Store, p *part
 		{Component: &credentials{config: o.Config, join: agent.Join, log: log("credentials")}, Needs: []cluster.ComponentName{"gateway"}},
 		{Component: &containerRuntime{store: store, log: log("containerd")}},
 		{Component: shared},
+		{Component: newImageService(puller), Again: func() lifecycle.Component { return newImageService(puller) }},
 		{Component: network, Needs: []cluster.ComponentName{"credentials"}},
 		{
 			Component: &kubelet{config: o.Config, ip: up.addr, ready: network.nodeReady, log: log("kubelet")},
-			Needs:     []cluster.ComponentName{"credentials", "containerd", "policy-gate"},
+			Needs:     []cluster.ComponentName{"credentials", "containerd", "image-service", "policy-gate"},
 		},
 		{Component: &proxy{config: o.Config, hasNode: network.hasNode}, Needs: []cluster.ComponentName{network.Name()}},
 		{Component: &tuning{after: network.nodeReady}},

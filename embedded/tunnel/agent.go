@@ -136,10 +136,15 @@ func (a *Agent) DialAPI(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// HostTransport sends requests to the HTTP handler of the hub; the host of a URL is ignored. It waits for a session as DialAPI does.
+// HostTransport sends requests to the HTTP handler of the hub; the host of a URL is ignored. The error wraps ErrNotConnected at once if
+// there is no session.
 func (a *Agent) HostTransport() http.RoundTripper {
 	return streamTransport(func(ctx context.Context) (net.Conn, error) {
-		conn, err := a.open(ctx, header{Kind: kindHost})
+		session := a.session.Load()
+		if session == nil {
+			return nil, fmt.Errorf("dial control plane: %w", ErrNotConnected)
+		}
+		conn, err := open(ctx, session, header{Kind: kindHost})
 		if err != nil {
 			return nil, fmt.Errorf("dial control plane: %w", err)
 		}

@@ -70,7 +70,7 @@ func (f *Finder) Run(ctx context.Context, ready func()) error {
 // local is what the machine has under a name.
 type local struct {
 	found  images.Found
-	id     digest.Digest // of the configuration, if it is known
+	id     digest.Digest // of the configuration, index or manifest
 	pulled bool          // it came from a registry
 	source images.Source // of kl's registry
 }
@@ -116,7 +116,7 @@ func (f *Finder) Find(ctx context.Context, r images.FindRequest) (images.Found, 
 
 // give decides whether a node takes what was found: what it has stays if it is the same, or younger, as after `kl image load`.
 func (f *Finder) give(l local, have *images.Have) (images.Found, error) {
-	if have != nil && (have.ID == l.id || !l.found.Tagged.IsZero() && have.Since.After(l.found.Tagged)) {
+	if have != nil && (have.ID == l.id || have.Digest == l.id || !l.found.Tagged.IsZero() && have.Since.After(l.found.Tagged)) {
 		if l.source != nil {
 			return images.Found{From: images.FromNode}, l.source.Close()
 		}

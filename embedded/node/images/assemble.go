@@ -63,8 +63,8 @@ func (s *Store) assemble(ctx context.Context, p cluster.ImageParts) ([]coreimage
 	}
 	var made []coreimages.Image
 	for _, name := range names {
-		image := coreimages.Image{Name: name, Target: target, Labels: map[string]string{pinKey: pinned, sourceKey: p.Source}}
-		_, err := s.client.ImageService().Update(ctx, image, "target", "labels."+pinKey, "labels."+sourceKey)
+		image := coreimages.Image{Name: name, Target: target, Labels: labels(p.Source, p.Since)}
+		_, err := s.client.ImageService().Update(ctx, image, "target", "labels."+pinKey, "labels."+sinceKey, "labels."+sourceKey)
 		if errdefs.IsNotFound(err) {
 			_, err = s.client.ImageService().Create(ctx, image)
 		}

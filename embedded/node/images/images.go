@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	coreimages "github.com/containerd/containerd/v2/core/images"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/images"
 )
 
 // namespace is containerd's namespace of the kubelet.
@@ -29,11 +31,25 @@ const (
 	pinned = "pinned"
 )
 
-// The label that says where an image came from, as cluster.Image has it, and what it says of those that were sent whole.
+// Labels of kl's own.
 const (
-	sourceKey     = "kl.local/source"
-	sourceArchive = "archive"
+	// sourceKey says where an image came from, as cluster.Image has it.
+	sourceKey = "kl.local/source"
+	// sinceKey is the time at which an image got its name: here, or where the node has it from. What containerd notes of an image changes
+	// whenever any label does.
+	sinceKey = "kl.local/since"
 )
+
+// sourceArchive is the source of images that were sent whole.
+const sourceArchive = "archive"
+
+// labels are those of an image that kl brings. The zero time is now.
+func labels(source string, since time.Time) map[string]string {
+	if since.IsZero() {
+		since = time.Now()
+	}
+	return map[string]string{pinKey: pinned, sourceKey: source, sinceKey: since.UTC().Format(time.RFC3339Nano)}
+}
 
 // Store is the image store of a running containerd. It is safe for concurrent use.
 type Store struct {
@@ -83,6 +99,23 @@ func (s *Store) Has(ctx context.Context, name string) (bool, error) {
 	return true, nil
 }
 
+// Find returns what there is under a full name; nil for nothing.
+func (s *Store) Find(ctx context.Context, name string) (*images.Have, error) {
+	image, err := s.client.ImageService().Get(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // nothing
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find image %s: %w", name, err)
+	}
+	have := images.Have{Digest: image.Target.Digest}
+	have.Since, _ = time.Parse(time.RFC3339Nano, image.Labels[sinceKey])             // without the label it is from a registry, or older than the label
+	if config, err := containerd.NewImage(s.client, image).Config(ctx); err == nil { // parts of it may have been removed
+		have.ID = config.Digest
+	}
+	return &have, nil
+}
+
 // Import reads a docker-archive or OCI archive and returns its images, unpacked and ready to run. Content that is there
 // already is not written again. The archive may lack the blobs of other platforms, as those of `docker save` do.
 func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image, error) {
@@ -100,7 +133,7 @@ func (s *Store) Import(ctx context.Context, archive io.Reader) ([]cluster.Image,
 		containerd.WithImageRefTranslator(normalize),
 		containerd.WithDigestRef(nameless),
 		containerd.WithSkipDigestRef(func(name string) bool { return name != "" }),
-		containerd.WithImageLabels(map[string]string{pinKey: pinned, sourceKey: sourceArchive}),
+		containerd.WithImageLabels(labels(sourceArchive, time.Time{})),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("import archive: %w", err)

@@ -118,7 +118,7 @@ func etcFiles(o options) map[string]string {
 		"etc/resolv.conf": "",
 		"etc/machine-id":  "",
 		// crictl's own limit of 2 s is too short for a busy machine.
-		"etc/crictl.yaml": "runtime-endpoint: unix:///run/containerd/containerd.sock\nimage-endpoint: unix:///run/containerd/containerd.sock\ntimeout: 30\n",
+		"etc/crictl.yaml": "runtime-endpoint: unix:///run/containerd/containerd.sock\nimage-endpoint: unix:///run/kl/images.sock\ntimeout: 30\n",
 		"etc/profile":     "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\h:\\w\\$ '\n",
 		"etc/os-release": "NAME=kl\nID=kl\nPRETTY_NAME=\"kl node " + o.versions["kl"] + "\"\nVERSION_ID=\"" +
 			strings.TrimPrefix(o.versions["kl"], "v") + "\"\n",
