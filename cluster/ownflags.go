@@ -115,8 +115,8 @@ func OwnKubeletFields() map[string]string {
 	list(m, useKL, "authentication.x509.clientCAFile rotateCertificates serverTLSBootstrap")
 	list(m, "the kubelet asks the API server about every request", `authentication.anonymous.enabled
 		authentication.webhook.enabled authorization.mode`)
-	list(m, nodesOwn, `apiVersion kind containerRuntimeEndpoint cgroupDriver cgroupRoot clusterDomain resolvConf staticPodPath port
-		healthzPort registerNode makeIPTablesUtilChains failCgroupV1`)
+	list(m, nodesOwn, `apiVersion kind containerRuntimeEndpoint imageServiceEndpoint cgroupDriver cgroupRoot clusterDomain resolvConf
+		staticPodPath port healthzPort registerNode makeIPTablesUtilChains failCgroupV1`)
 	return m
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // dockerConfig is where an engine on this machine may be told to keep its files elsewhere.
@@ -20,7 +21,7 @@ func engineMounts(config string) []specs.Mount {
 	var daemon struct {
 		DataRoot string `json:"data-root"`
 	}
-	if data, err := os.ReadFile(config); err == nil && json.Unmarshal(data, &daemon) == nil && filepath.IsAbs(daemon.DataRoot) {
+	if data, err := statefile.Read(config); err == nil && json.Unmarshal(data, &daemon) == nil && filepath.IsAbs(daemon.DataRoot) {
 		root = daemon.DataRoot // a file that is missing or wrong is the engine's business
 	}
 	const content = "io.containerd.content.v1.content"
