@@ -11,10 +11,8 @@ import (
 	"github.com/klkube/kl/cluster/images"
 )
 
-const fromEngine = "engine" // cluster.Image's Source
-
-// loadNamed loads images of the engine of the first driver that can be opened and has one: out of the engine's directory, if this process
-// may read it, so that only layers that nodes lack are read, or else saved by the engine.
+// loadNamed loads images of the engine of the first driver that can be opened and has one. Nodes read them out of the engine's directory,
+// only layers that they lack, if they can; or else the engine saves them.
 func (e *env) loadNamed(ctx context.Context, names []string, show func([]host.Loaded)) ([]host.Loaded, error) {
 	what := strings.Join(names, ", ")
 	for _, f := range e.Drivers {
@@ -53,7 +51,11 @@ func (e *env) loadFrom(ctx context.Context, engine cluster.ImageSource, names []
 	}
 	what := strings.Join(names, ", ")
 	if dir != "" {
-		loaded, done, err := e.loadLayers(ctx, what, dir, names, ids)
+		var list []images.EngineImage
+		for _, name := range names {
+			list = append(list, images.EngineImage{Name: name, ID: ids[name]})
+		}
+		loaded, done, err := e.host(nil).LoadEngine(ctx, e.name, what, list)
 		if done || err != nil {
 			return loaded, err
 		}
@@ -70,29 +72,6 @@ func (e *env) loadFrom(ctx context.Context, engine cluster.ImageSource, names []
 	if err != nil {
 		return nil, err
 	}
-	archive.From = fromEngine
+	archive.From = images.FromEngine
 	return e.host(nil).LoadImages(ctx, e.name, archive)
-}
-
-// loadLayers loads images out of the engine's directory. It returns false if that cannot be read, or nodes need whole images.
-func (e *env) loadLayers(ctx context.Context, what, dir string, names []string, ids map[string]string) ([]host.Loaded, bool, error) {
-	var list []images.EngineImage
-	for _, name := range names {
-		list = append(list, images.EngineImage{Name: name, ID: ids[name]})
-	}
-	source, err := images.OpenEngine(dir, list)
-	if errors.Is(err, images.ErrNoStore) {
-		e.Logger.Debug("images are not read out of the engine's directory", "dir", dir, "reason", err)
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	defer source.Close()
-	e.Logger.Debug("layers are read out of the engine's directory", "dir", dir, "images", what)
-	loaded, done, err := e.host(nil).LoadSource(ctx, e.name, what, fromEngine, source)
-	if errors.Is(err, images.ErrParts) {
-		return nil, false, nil
-	}
-	return loaded, done, err
 }

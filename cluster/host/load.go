@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,29 +49,53 @@ func (h *Host) LoadImages(ctx context.Context, name string, a images.Archive) ([
 	return l.loaded, l.each(ctx, func(ctx context.Context, n *Loaded) error { return l.send(ctx, n, a.Path) })
 }
 
-// LoadSource is LoadImages for a source that is no archive; from is the Source of the images. It returns false if nodes of the cluster
-// cannot share layers, since an older kl made them: they need an archive.
-func (h *Host) LoadSource(ctx context.Context, name, title, from string, source images.Source) ([]Loaded, bool, error) {
-	list, err := source.Images(ctx)
-	if err != nil {
-		return nil, false, &cluster.Error{Op: "read " + title, Err: err}
-	}
-	var found []images.ArchiveImage
-	for _, i := range list {
-		found = append(found, i.Found())
-	}
-	l, err := h.newLoad(ctx, name, title, from, found)
+// LoadEngine is LoadImages for images of the machine's container engine, which nodes read out of its directory. It returns false if one of
+// them cannot, since its engine is another or an older kl made it: they need an archive.
+func (h *Host) LoadEngine(ctx context.Context, name, title string, list []images.EngineImage) ([]Loaded, bool, error) {
+	l, err := h.newLoad(ctx, name, title, images.FromEngine, nil)
 	if err != nil {
 		return nil, false, err
 	}
 	defer l.client.Close()
-	if shared, err := l.canShare(ctx); err != nil || !shared {
-		return nil, false, err
+	for i := range l.loaded {
+		l.loaded[i].Skipped = false // that it has none of no images says nothing
 	}
-	return l.loaded, true, l.share(ctx, source, list)
+	err = l.each(ctx, func(ctx context.Context, n *Loaded) error { return l.fromEngine(ctx, n, list) })
+	var status *cluster.StatusError
+	if errors.As(err, &status) && (status.Code == http.StatusNotFound || status.Code == http.StatusNotImplemented) {
+		return nil, false, nil
+	}
+	return l.loaded, err == nil, err
 }
 
-// load is one run of LoadImages or LoadSource.
+// fromEngine has a node take images out of the engine's directory.
+func (l *load) fromEngine(ctx context.Context, n *Loaded, list []images.EngineImage) error {
+	n.Layers, n.Skipped = new(int), true
+	for _, image := range list {
+		body, err := json.Marshal(image)
+		if err != nil {
+			return err
+		}
+		resp, err := l.client.Node(ctx, n.Node, http.MethodPost, "/v1/engine-image", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		var got struct {
+			Image     string `json:"image"`
+			Source    string `json:"source"`
+			NewLayers int    `json:"newLayers"`
+		}
+		if err := errors.Join(json.NewDecoder(resp.Body).Decode(&got), resp.Body.Close()); err != nil {
+			return fmt.Errorf("read the node's answer: %w", err)
+		}
+		n.Images = append(n.Images, got.Image)
+		*n.Layers += got.NewLayers
+		n.Skipped = n.Skipped && got.Source == images.FromNode
+	}
+	return nil
+}
+
+// load is one run of LoadImages or LoadEngine.
 type load struct {
 	client *cluster.Client
 	title  string // what messages call the images' source

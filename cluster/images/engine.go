@@ -24,8 +24,8 @@ import (
 
 // EngineImage is an image of a Docker engine.
 type EngineImage struct {
-	Name string // as the user wrote it
-	ID   string // the engine's: the digest of the configuration or, if it keeps images in a containerd, of the index or manifest
+	Name string `json:"name"` // as the user wrote it
+	ID   string `json:"id"`   // the engine's: the digest of the configuration or, if it keeps images in a containerd, of the index or manifest
 }
 
 // target is what the image begins with in a content store.
@@ -86,9 +86,6 @@ func (s *engineSource) Close() error { return errors.Join(s.content.Close(), s.r
 func (s *engineSource) find(i EngineImage) error {
 	if s.content.has(i.target()) {
 		return nil
-	}
-	if strings.Contains(i.Name, "@") {
-		return fmt.Errorf("%s is named by its digest, which the engine does not keep", i.Name)
 	}
 	_, _, err := s.config(i)
 	return err

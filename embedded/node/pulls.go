@@ -38,7 +38,8 @@ type PullRequest struct {
 
 // servePulls adds the route that brings an image to the node, as a pod would:
 //
-//	POST /v1/pull  PullRequest; pull.Pulled. Status 404 if the image is nowhere.
+//	POST /v1/pull         PullRequest; pull.Pulled. Status 404 if the image is nowhere.
+//	POST /v1/engine-image images.EngineImage; pull.Pulled. Status 501 if the node cannot read the engine's directory.
 func servePulls(mux *http.ServeMux, p *pull.Puller, log *slog.Logger) {
 	mux.HandleFunc("POST /v1/pull", func(w http.ResponseWriter, r *http.Request) {
 		var request PullRequest
@@ -50,6 +51,19 @@ func servePulls(mux *http.ServeMux, p *pull.Puller, log *slog.Logger) {
 		status := http.StatusBadGateway
 		if errors.Is(err, cluster.ErrNoImage) {
 			status = http.StatusNotFound
+		}
+		answer(w, log, pulled, err, status)
+	})
+	mux.HandleFunc("POST /v1/engine-image", func(w http.ResponseWriter, r *http.Request) {
+		var image images.EngineImage
+		if err := json.NewDecoder(r.Body).Decode(&image); err != nil {
+			answer(w, log, nil, fmt.Errorf("read request: %w", err), http.StatusBadRequest)
+			return
+		}
+		pulled, err := p.Load(r.Context(), image)
+		status := http.StatusUnprocessableEntity
+		if errors.Is(err, images.ErrNoStore) || errors.Is(err, images.ErrParts) {
+			status = http.StatusNotImplemented
 		}
 		answer(w, log, pulled, err, status)
 	})

@@ -69,11 +69,11 @@ var ErrNotConnected = errors.New("the control plane cannot be asked for images")
 // shown auth. The error wraps cluster.ErrNoImage, and says where it was looked for, if the image is nowhere. Who pulls the same waits.
 // A pull goes on if nobody waits for it any more.
 func (p *Puller) Pull(ctx context.Context, name string, network bool, auth *images.Auth) (Pulled, error) {
-	ref, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.ParseDockerRef(name) // as the CRI plugin: a digest makes a tag needless
 	if err != nil {
 		return Pulled{}, fmt.Errorf("pull image %.200q: %w", name, err)
 	}
-	request := images.FindRequest{Name: reference.TagNameOnly(ref).String(), Pull: network, Auth: auth}
+	request := images.FindRequest{Name: ref.String(), Pull: network, Auth: auth}
 	key, err := json.Marshal(request)
 	if err != nil {
 		return Pulled{}, err
@@ -119,7 +119,7 @@ func (p *Puller) pull(ctx context.Context, r images.FindRequest) (Pulled, error)
 		defer source.Close()
 		found.Image.Names = []string{r.Name}
 		pulled.ID = found.Image.ID()
-		pulled.NewLayers, err = p.assemble(ctx, source, *found.Image, found.Tagged)
+		pulled.NewLayers, err = p.assemble(ctx, source, *found.Image, found.From, found.Tagged)
 	}
 	if err != nil {
 		return pulled, fmt.Errorf("load %s from the %s: %w", reference.FamiliarString(parsed(r.Name)), where[found.From], err)
@@ -143,9 +143,9 @@ func parsed(name string) reference.Reference {
 // fromEngine takes an image of the engine, out of its directory if it can be read there.
 func (p *Puller) fromEngine(ctx context.Context, name string, found images.Found) (digest.Digest, int, error) {
 	if p.Layers != nil {
-		id, added, err := p.fromEngineDir(ctx, name, found)
+		image, added, err := p.fromEngineDir(ctx, name, found)
 		if err == nil || !errors.Is(err, images.ErrNoStore) && !errors.Is(err, images.ErrParts) {
-			return id, added, err
+			return image.ID(), added, err
 		}
 		p.Logger.Info("the engine saves a whole image", "image", name, "reason", err)
 	}
@@ -165,25 +165,54 @@ func (p *Puller) fromEngine(ctx context.Context, name string, found images.Found
 	return digest.Digest(imported[i].Config), 0, nil
 }
 
-func (p *Puller) fromEngineDir(ctx context.Context, name string, found images.Found) (digest.Digest, int, error) {
+// Load takes an image out of the engine's directory. The error wraps images.ErrNoStore or images.ErrParts if it cannot be had there.
+func (p *Puller) Load(ctx context.Context, image images.EngineImage) (Pulled, error) {
+	ref, err := reference.ParseDockerRef(image.Name)
+	if err != nil {
+		return Pulled{}, fmt.Errorf("load image %.200q: %w", image.Name, err)
+	}
+	name := ref.String()
+	have, err := p.Store.Find(ctx, name)
+	if err != nil {
+		return Pulled{}, err
+	}
+	pulled := Pulled{Image: name, From: images.FromNode, ID: digest.Digest(image.ID)}
+	if have != nil && (have.ID == pulled.ID || have.Digest == pulled.ID) {
+		return pulled, nil
+	}
+	if p.Layers == nil {
+		return Pulled{}, fmt.Errorf("%w: the node shares no layers", images.ErrNoStore)
+	}
+	pulled.From = images.FromEngine
+	taken, added, err := p.fromEngineDir(ctx, image.Name, images.Found{From: images.FromEngine, ID: image.ID})
+	if err != nil {
+		return Pulled{}, err
+	}
+	if pulled.ID, pulled.NewLayers = taken.ID(), added; len(taken.Names) == 0 { // it was named by its ID
+		pulled.Image = pulled.ID.String()
+	}
+	return pulled, nil
+}
+
+func (p *Puller) fromEngineDir(ctx context.Context, name string, found images.Found) (images.Image, int, error) {
 	source, err := images.OpenEngine(p.EngineDir, []images.EngineImage{{Name: name, ID: found.ID}})
 	if err != nil {
-		return "", 0, err
+		return images.Image{}, 0, err
 	}
 	defer source.Close()
 	list, err := source.Images(ctx)
 	if err != nil {
-		return "", 0, err
+		return images.Image{}, 0, err
 	}
 	if len(list) != 1 {
-		return "", 0, fmt.Errorf("%w: the engine has %d of them", images.ErrParts, len(list))
+		return images.Image{}, 0, fmt.Errorf("%w: the engine has %d of them", images.ErrParts, len(list))
 	}
-	added, err := p.assemble(ctx, source, list[0], found.Tagged)
-	return list[0].ID(), added, err
+	added, err := p.assemble(ctx, source, list[0], found.From, found.Tagged)
+	return list[0], added, err
 }
 
 // assemble unpacks the layers of an image that are not on the machine, and makes the image of all.
-func (p *Puller) assemble(ctx context.Context, source images.Source, image images.Image, since time.Time) (added int, err error) {
+func (p *Puller) assemble(ctx context.Context, source images.Source, image images.Image, from string, since time.Time) (added int, err error) {
 	if p.Layers == nil {
 		return 0, errors.New("the file system of the node's directory of layers cannot hold any")
 	}
@@ -201,7 +230,7 @@ func (p *Puller) assemble(ctx context.Context, source images.Source, image image
 		added++
 	}
 	parts := image.ImageParts
-	parts.Since = since
+	parts.Since, parts.Source = since, from
 	_, err = p.Store.Assemble(ctx, []cluster.ImageParts{parts})
 	return added, err
 }

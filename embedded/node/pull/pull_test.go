@@ -190,7 +190,7 @@ func TestPullWhatIsThere(t *testing.T) {
 	byDigest := "docker.io/library/app@" + id.String()
 	n.put(fullName, images.Have{ID: id})
 	n.put(byDigest, images.Have{ID: id})
-	for _, name := range []string{"app:dev", byDigest} {
+	for _, name := range []string{"app:dev", byDigest, "app:any@" + id.String()} {
 		if pulled, err := p.Pull(t.Context(), name, true, nil); err != nil || pulled.From != images.FromNode || pulled.ID != id {
 			t.Errorf("pulled %s: %+v, %v", name, pulled, err)
 		}
