@@ -234,6 +234,8 @@ func (h *harness) condition(cond string) (bool, error) {
 	switch cond {
 	case "users": // can be made here
 		return isRoot(), nil
+	case "engine": // Docker, to build images with
+		return exec.Command("docker", "info").Run() == nil, nil
 	case "old": // see writeTools
 		return os.Getenv("KL_E2E_OLD") != "", nil
 	}
