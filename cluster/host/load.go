@@ -57,10 +57,7 @@ func (h *Host) LoadEngine(ctx context.Context, name, title string, list []images
 		return nil, false, err
 	}
 	defer l.client.Close()
-	for i := range l.loaded {
-		l.loaded[i].Skipped = false // that it has none of no images says nothing
-	}
-	err = l.each(ctx, func(ctx context.Context, n *Loaded) error { return l.fromEngine(ctx, n, list) })
+	err = l.all(ctx, func(ctx context.Context, n *Loaded) error { return l.fromEngine(ctx, n, list) })
 	var status *cluster.StatusError
 	if errors.As(err, &status) && (status.Code == http.StatusNotFound || status.Code == http.StatusNotImplemented) {
 		return nil, false, nil
@@ -141,12 +138,19 @@ func (l *load) ask(ctx context.Context, nodes []string) error {
 
 // each calls a function for each node that is not skipped, side by side.
 func (l *load) each(ctx context.Context, do func(context.Context, *Loaded) error) error {
+	return l.all(ctx, func(ctx context.Context, n *Loaded) error {
+		if n.Skipped {
+			return nil
+		}
+		return do(ctx, n)
+	})
+}
+
+// all calls a function for each node, side by side.
+func (l *load) all(ctx context.Context, do func(context.Context, *Loaded) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range l.loaded {
 		n := &l.loaded[i]
-		if n.Skipped {
-			continue
-		}
 		g.Go(func() error {
 			if err := do(ctx, n); err != nil {
 				return &cluster.Error{Op: "load " + l.title, Node: n.Node, Err: err}

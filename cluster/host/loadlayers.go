@@ -48,15 +48,15 @@ func (l *load) shareArchive(ctx context.Context, a images.Archive) (bool, error)
 	return true, l.share(ctx, source, list)
 }
 
-// share has one node unpack the layers that are not on the machine, and then all nodes make the images of their layers.
+// share has one node unpack the layers that are not on the machine, and then all nodes make the images of their layers. Those that have the
+// images do so, too: from then on these are younger than what the engine has under the same names.
 func (l *load) share(ctx context.Context, source images.Source, list []images.Image) error {
-	i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped })
-	if i < 0 {
-		return nil
-	}
-	unpacked, err := l.unpack(ctx, source, list, l.loaded[i].Node)
-	if err != nil {
-		return &cluster.Error{Op: "load " + l.title, Node: l.loaded[i].Node, Err: err}
+	unpacked := 0
+	if i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped }); i >= 0 {
+		var err error
+		if unpacked, err = l.unpack(ctx, source, list, l.loaded[i].Node); err != nil {
+			return &cluster.Error{Op: "load " + l.title, Node: l.loaded[i].Node, Err: err}
+		}
 	}
 	var parts []cluster.ImageParts
 	for _, image := range list {
@@ -67,8 +67,10 @@ func (l *load) share(ctx context.Context, source images.Source, list []images.Im
 	if err != nil {
 		return err
 	}
-	return l.each(ctx, func(ctx context.Context, n *Loaded) error {
-		n.Layers = &unpacked
+	return l.all(ctx, func(ctx context.Context, n *Loaded) error {
+		if !n.Skipped {
+			n.Layers = &unpacked
+		}
 		return l.request(ctx, n.Node, http.MethodPost, "/v1/image-parts", bytes.NewReader(body))
 	})
 }
