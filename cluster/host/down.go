@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/registry"
 	"github.com/klkube/kl/cluster/statefile"
 
 	"golang.org/x/sync/errgroup"
@@ -55,10 +56,10 @@ func (h *Host) Down(ctx context.Context, name string) (existed bool, err error) 
 	return existed, h.remove(ctx, l, steps, found)
 }
 
-// Purge removes what drivers keep for future clusters: images that no node uses. Drivers that cannot be opened on this
-// machine are passed over.
+// Purge removes what is kept for future clusters: the home's registry, and what drivers have, images that no node uses. Drivers that
+// cannot be opened on this machine are passed over.
 func (h *Host) Purge(ctx context.Context, drivers []cluster.DriverName) error {
-	var errs []error
+	errs := []error{registry.Remove(h.Home)}
 	for _, name := range drivers {
 		d, err := h.OpenDriver(ctx, name)
 		if err != nil {
@@ -171,6 +172,9 @@ func removeDir(l cluster.Layout) error {
 		} else { // there is nothing to rename, or it is a mount
 			err = os.RemoveAll(l.Dir())
 		}
+	}
+	if err == nil && onlyCluster(l) {
+		err = registry.RemoveUnused(l.Home)
 	}
 	if err != nil {
 		return &cluster.Error{Op: "remove " + l.Dir(), Err: err, Hint: "remove the directory yourself, as root if a node wrote there"}

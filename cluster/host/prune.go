@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/cluster/registry"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -20,7 +21,8 @@ type PrunedImages struct {
 	Skipped bool            `json:"skipped"` // the node does not run
 }
 
-// PruneImages removes the images that no container uses from every node that runs; with loaded also those that were loaded.
+// PruneImages removes the images that no container uses from every node that runs; with loaded also those that were loaded. The home's
+// registry is rid of images that have lost their tag and, with loaded, of those that were pulled through it.
 // It asks the nodes themselves, so that it works where a full disk has ended the control plane.
 func (h *Host) PruneImages(ctx context.Context, name string, loaded bool) ([]PrunedImages, error) {
 	d, nodes, err := h.backend(ctx, name)
@@ -46,7 +48,15 @@ func (h *Host) PruneImages(ctx context.Context, name string, loaded bool) ([]Pru
 			return nil
 		})
 	}
-	return pruned, g.Wait()
+	return pruned, errors.Join(g.Wait(), pruneRegistry(ctx, h.Home, loaded))
+}
+
+// pruneRegistry removes from the home's registry what no tag stands for and, with pulled, what it keeps of other registries.
+func pruneRegistry(ctx context.Context, home cluster.Home, pulled bool) error {
+	store := registry.Open(home)
+	defer store.Close()
+	_, err := store.Prune(ctx, pulled)
+	return err
 }
 
 func pruneNode(ctx context.Context, x cluster.Execer, n cluster.Node, loaded bool, removed *[]cluster.Image) error {

@@ -20,24 +20,30 @@ import (
 const (
 	pulledAge   = 30 * 24 * time.Hour // since the last pull of an image of another registry
 	untaggedAge = 7 * 24 * time.Hour  // since a manifest was pushed, or found by its digest, whose tag is another's now
+	pushTime    = 10 * time.Minute    // from a blob, or from when a client was told that it is there, to its manifest
 	unnamedAge  = 24 * time.Hour      // of blobs whose manifest did not come, and of uploads and downloads that were given up
 )
 
 // Collect removes what nobody needs: images of other registries that were not pulled for 30 days, manifests that have had no tag for a
 // week, uploads and blobs that have belonged to none for a day. It returns how many bytes it has freed.
 func (s *Store) Collect(ctx context.Context) (int64, error) {
-	return s.collect(ctx, time.Now(), pulledAge, untaggedAge)
+	return s.collect(ctx, pulledAge, untaggedAge, unnamedAge)
 }
 
-// Prune is Collect for `kl image prune`: manifests without a tag go at once and, with all, so do images of other registries.
+// Prune is Collect for `kl image prune`: manifests without a tag go at once and, with all, so do images of other registries. Blobs stay
+// for minutes, since somebody may be pushing.
 func (s *Store) Prune(ctx context.Context, all bool) (int64, error) {
 	if all {
-		return s.collect(ctx, time.Now(), 0, 0)
+		return s.collect(ctx, 0, 0, pushTime)
 	}
-	return s.collect(ctx, time.Now(), pulledAge, 0)
+	return s.collect(ctx, pulledAge, 0, pushTime)
 }
 
-func (s *Store) collect(ctx context.Context, now time.Time, pulled, untagged time.Duration) (freed int64, err error) {
+func (s *Store) collect(ctx context.Context, pulled, untagged, unnamed time.Duration) (freed int64, err error) {
+	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	now := time.Now()
 	err = s.locked(ctx, func() error {
 		named := map[digest.Digest]bool{}
 		if err := s.eachRepository("repositories", func(r repository) error {
@@ -53,7 +59,7 @@ func (s *Store) collect(ctx context.Context, now time.Time, pulled, untagged tim
 		}); err != nil {
 			return err
 		}
-		freed, err = s.sweep(named, now.Add(-unnamedAge))
+		freed, err = s.sweep(named, now.Add(-unnamed))
 		return err
 	})
 	if err != nil {
@@ -233,9 +239,16 @@ func removeOld(dir string, since time.Time, needless func(name string) bool) (fr
 	return freed, nil
 }
 
-// Empty reports whether a home's registry holds no image that was pushed.
-func Empty(home cluster.Home) bool {
-	s := &Store{dir: home.RegistryDir()}
-	list, err := names(s.path("repositories"))
-	return err == nil && len(list) == 0
+// RemoveUnused removes a home's registry if nothing was pushed to it or pulled through it. No process may use it.
+func RemoveUnused(home cluster.Home) error {
+	for _, kind := range []string{"repositories", "upstream"} {
+		list, err := names(filepath.Join(home.RegistryDir(), kind))
+		if err != nil || len(list) > 0 {
+			return err
+		}
+	}
+	return Remove(home)
 }
+
+// Remove removes a home's registry, with all that was pushed to it. No process may use it.
+func Remove(home cluster.Home) error { return os.RemoveAll(home.RegistryDir()) }

@@ -1,8 +1,8 @@
 // Package registry is the registry that all clusters of a home share: an OCI registry on 127.0.0.1 to push to, and a cache of what was
 // pulled from others.
 //
-//	store, err := registry.Open(home)
-//	…
+//	store := registry.Open(home)
+//	defer store.Close()
 //	source, pushed, err := store.Find(ctx, "localhost:5000/app:dev")  // or cluster.ErrNoImage
 //	source, err = store.Pull(ctx, "nginx:1.29", nil)
 //

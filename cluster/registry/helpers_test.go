@@ -30,8 +30,7 @@ func must(t *testing.T, err error) {
 
 func open(t *testing.T, home string) *registry.Store {
 	t.Helper()
-	s, err := registry.Open(cluster.Home(home))
-	must(t, err)
+	s := registry.Open(cluster.Home(home))
 	t.Cleanup(s.Close)
 	return s
 }

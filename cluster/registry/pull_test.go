@@ -294,6 +294,9 @@ func TestPullMirrors(t *testing.T) {
 	var asked []string
 	mirror.with(func(w http.ResponseWriter, r *http.Request) bool {
 		asked = append(asked, r.URL.RequestURI())
+		if r.Header.Get("Authorization") != "" {
+			t.Error("the mirror gets the registry's credentials")
+		}
 		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/cache")
 		return false
 	})
@@ -302,7 +305,7 @@ func TestPullMirrors(t *testing.T) {
 	s, _ := puller(t, t.TempDir())
 	s.Upstream.Mirrors = map[string][]string{up.host(): {down.URL, mirror.URL + "/cache/"}, "*": {mirror.URL + "/cache"}}
 	up.Close()
-	pulled(t, s, name, nil, img)
+	pulled(t, s, name, &images.Auth{Username: "me", Password: "secret"}, img)
 	if !strings.Contains(fmt.Sprint(asked), "/cache/v2/team/app/manifests/1?ns="+strings.ReplaceAll(up.host(), ":", "%3A")) {
 		t.Errorf("the mirror was asked %q", asked)
 	}

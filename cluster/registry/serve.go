@@ -94,6 +94,9 @@ func (s *Store) Serve(ctx context.Context, wanted int) error {
 
 // turn waits until no other process serves.
 func (s *Store) turn(ctx context.Context) (*statefile.Lock, error) {
+	if err := statefile.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("serve registry: %w", err)
+	}
 	tick := time.NewTicker(turnInterval)
 	defer tick.Stop()
 	for {

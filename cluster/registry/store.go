@@ -29,14 +29,8 @@ type Store struct {
 	downloads downloads
 }
 
-// Open opens the registry of a home, whose directory is made if it is missing. Close it.
-func Open(home cluster.Home) (*Store, error) {
-	s := &Store{dir: home.RegistryDir()}
-	if err := statefile.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open registry: %w", err)
-	}
-	return s, nil
-}
+// Open returns the registry of a home. Its directory is made when something is written. Close it.
+func Open(home cluster.Home) *Store { return &Store{dir: home.RegistryDir()} }
 
 // Close ends downloads that nobody waits for any longer, and returns once they have ended. What is there of them is kept.
 func (s *Store) Close() { s.downloads.close() }
@@ -54,6 +48,9 @@ func (s *Store) path(elem ...string) string {
 
 // lock keeps Collect away from blobs that no manifest names yet, or waits until it is done.
 func (s *Store) lock(ctx context.Context) (*statefile.Lock, error) {
+	if err := statefile.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
 	return statefile.WaitLock(ctx, s.path("lock"), nil)
 }
 
@@ -129,7 +126,7 @@ func (s *Store) writeBlob(d digest.Digest, data []byte) error {
 // manifest. The error is fs.ErrNotExist if the blob is not there.
 func (s *Store) refresh(ctx context.Context, d digest.Digest) error {
 	info, err := os.Lstat(s.blobPath(d))
-	if err != nil || time.Since(info.ModTime()) < unnamedAge/2 {
+	if err != nil || time.Since(info.ModTime()) < pushTime/2 {
 		return err
 	}
 	l, err := s.lock(ctx)

@@ -5,15 +5,19 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpproxy"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
+	"github.com/klkube/kl/cluster/registry"
 	"github.com/klkube/kl/embedded/controlplane"
 	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -30,11 +34,16 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	if err != nil {
 		return err
 	}
+	proxies := httpproxy.FromEnvironment().ProxyFunc()
 	if err := dropProxies(); err != nil {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	slog.SetDefault(logger) // the standard library's log uses it too
+	images := registry.Open(layout.Home)
+	defer images.Close()
+	images.Logger = logger.With("component", "registry")
+	images.Upstream.Proxy = func(r *http.Request) (*url.URL, error) { return proxies(r.URL) }
 	requests, err := cloudmetrics.New(legacyregistry.Register)
 	if err != nil {
 		return err
@@ -42,14 +51,15 @@ func runControlPlane(ctx context.Context, args []string, started time.Time) erro
 	plane := &controlplane.Plane{
 		Layout: layout, Version: version, Started: started, Logger: logger,
 		Extra: func(parts controlplane.Parts) []lifecycle.Unit {
-			e := extras{layout: layout, parts: parts, requests: requests, logger: logger}
+			images.Upstream.Registries = parts.Spec.Upstream()
+			e := extras{layout: layout, parts: parts, requests: requests, registry: images, logger: logger}
 			return e.units(ctx)
 		},
 	}
 	return plane.Run(ctx)
 }
 
-// dropProxies takes the proxies of the shell that ran kl out of this process's environment. What the control plane calls
+// dropProxies takes the proxies of the shell that ran kl out of this process's environment: they are for images. What the control plane calls
 // (kubelets, webhooks, aggregated APIs, its own API server) is in the cluster, where no proxy of the machine leads.
 func dropProxies() error {
 	for _, entry := range os.Environ() {

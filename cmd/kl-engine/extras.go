@@ -13,6 +13,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/docker"
+	"github.com/klkube/kl/cluster/registry"
 	"github.com/klkube/kl/embedded/controlplane"
 	"github.com/klkube/kl/embedded/controlplane/cloud"
 	"github.com/klkube/kl/embedded/controlplane/cloud/balance"
@@ -21,6 +22,7 @@ import (
 	"github.com/klkube/kl/embedded/controlplane/images"
 	"github.com/klkube/kl/embedded/controlplane/keeper"
 	"github.com/klkube/kl/embedded/controlplane/metrics"
+	served "github.com/klkube/kl/embedded/controlplane/registry"
 	"github.com/klkube/kl/embedded/controlplane/sim"
 	"github.com/klkube/kl/embedded/controlplane/storage"
 	"github.com/klkube/kl/embedded/lifecycle"
@@ -31,12 +33,13 @@ type extras struct {
 	layout   cluster.Layout
 	parts    controlplane.Parts
 	requests *cloudmetrics.Requests
+	registry *registry.Store
 	logger   *slog.Logger
 }
 
 // units returns the components that the cluster's spec asks for. ctx is that of the process.
 func (e extras) units(ctx context.Context) []lifecycle.Unit {
-	units := []lifecycle.Unit{e.simulator(), e.ports()}
+	units := []lifecycle.Unit{e.simulator(), e.ports(), e.served()}
 	if e.parts.Spec.Enabled(cluster.FeatureMetrics) {
 		units = append(units, e.metrics())
 	}
@@ -66,6 +69,17 @@ func (e extras) ports() lifecycle.Unit {
 	return unit(func() lifecycle.Component {
 		dialer := &forward.NodeDialer{DialNode: e.parts.Hub.DialNode, Address: nodeAddress(e.parts.Admin)}
 		return &forward.Forwarder{Layout: e.layout, Dial: dialer.Dial, Logger: e.log("ports")}
+	}, cluster.KubeAPIServer)
+}
+
+// served serves the registry of the home or, if that is disabled, withdraws the announcement of an earlier run.
+func (e extras) served() lifecycle.Unit {
+	port := 0
+	if e.parts.Spec.Enabled(cluster.FeatureRegistry) {
+		port = e.parts.Spec.Registries.ListenPort()
+	}
+	return unit(func() lifecycle.Component {
+		return &served.Server{Store: e.registry, Port: port, Admin: e.parts.Admin, Logger: e.log("registry")}
 	}, cluster.KubeAPIServer)
 }
 
@@ -100,7 +114,7 @@ func (e extras) images() lifecycle.Unit {
 			}
 			return d, nil
 		},
-		Logger: log,
+		Registry: e.registry, Logger: log,
 	}
 	e.parts.Hub.Handle(finder.Handler())
 	return unit(func() lifecycle.Component { return finder })

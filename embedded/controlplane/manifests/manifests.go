@@ -43,6 +43,8 @@ var (
 	snapshotFiles embed.FS // of the module external-snapshotter/client, unchanged
 	//go:embed cloud.yaml
 	cloudYAML string
+	//go:embed registry.yaml
+	registryYAML string
 )
 
 // Mode decides about fields that a user has changed.
@@ -72,6 +74,9 @@ func DNS(address, domain string) ([]*unstructured.Unstructured, error) {
 func Cloud(user string) ([]*unstructured.Unstructured, error) {
 	return parse(cloudYAML, map[string]string{"User": user})
 }
+
+// Registry returns what tells tools that there is a registry on that port of the machine, which nodes know as localhost, too (KEP-1755).
+func Registry(port int) ([]*unstructured.Unstructured, error) { return parse(registryYAML, port) }
 
 // MetricsServer describes a metrics-server in the control plane: how the API server finds it, and its user.
 type MetricsServer struct {
