@@ -108,6 +108,8 @@ type ImageSource interface {
 	ImageIDs(ctx context.Context, names []string) (ids map[string]string, dir string, err error)
 	// FindImage returns what the backend has under a name. The error is as that of SaveImages.
 	FindImage(ctx context.Context, name string) (EngineImage, error)
+	// ImageTags returns the names of images that differ from a name in their tags alone, in order.
+	ImageTags(ctx context.Context, name string) ([]string, error)
 }
 
 // ImageWatcher is an ImageSource whose backend says when an image gets a name: it was built, tagged, loaded or pulled.

@@ -56,6 +56,8 @@ func (d imageDriver) FindImage(ctx context.Context, name string) (cluster.Engine
 	return cluster.EngineImage{ID: ids[name]}, err
 }
 
+func (imageDriver) ImageTags(context.Context, string) ([]string, error) { return nil, nil }
+
 func (d imageDriver) SaveImages(_ context.Context, names []string) (io.ReadCloser, error) {
 	data, ok := d.images[images.Short(names[0])]
 	if !ok {

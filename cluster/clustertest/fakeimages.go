@@ -84,6 +84,17 @@ func (f *Fake) Image(p cluster.Payload) string { return fakeRepository + p.SHA }
 
 const fakeRepository = "kl.local/node:"
 
+// ImageTags returns the names of imported payloads.
+func (f *Fake) ImageTags(context.Context, string) ([]string, error) {
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	var names []string
+	for _, sha := range slices.Sorted(maps.Keys(f.machine.images)) {
+		names = append(names, fakeRepository+sha)
+	}
+	return names, nil
+}
+
 // FindImage returns a made up ID of an imported payload.
 func (f *Fake) FindImage(ctx context.Context, name string) (cluster.EngineImage, error) {
 	ids, _, err := f.ImageIDs(ctx, []string{name})

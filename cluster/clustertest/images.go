@@ -141,6 +141,10 @@ func (b *bench) savesImages(t *testing.T) {
 	if diff := cmp.Diff(names, archived(t, r)); diff != "" {
 		t.Errorf("images of the archive (-want +got):\n%s", diff)
 	}
+	tags, err := b.driver.(cluster.ImageSource).ImageTags(t.Context(), names[0])
+	if err != nil || !slices.Contains(tags, names[0]) || !slices.Contains(tags, names[1]) || !slices.IsSorted(tags) {
+		t.Errorf("tags are %q, %v, want those of %q", tags, err, names)
+	}
 	ids, _, err := b.driver.(cluster.ImageSource).ImageIDs(t.Context(), names)
 	if err != nil || len(ids) != 2 {
 		t.Fatalf("IDs are %v, %v", ids, err)

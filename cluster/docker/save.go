@@ -7,8 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/system"
 
 	"github.com/klkube/kl/cluster"
@@ -55,6 +59,29 @@ func (d *Driver) FindImage(ctx context.Context, name string) (cluster.EngineImag
 	// An engine that keeps images as containerd does names a digest for each of them, so that it says nothing.
 	pulled := len(image.RepoDigests) > 0 && image.Descriptor == nil
 	return cluster.EngineImage{ID: image.ID, Tagged: image.Metadata.LastTagTime, Pulled: pulled}, nil
+}
+
+// ImageTags returns names that differ from an image's in their tags alone.
+func (d *Driver) ImageTags(ctx context.Context, name string) ([]string, error) {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("list tags of %.200q: %w", name, err)
+	}
+	repository := reference.FamiliarName(ref)
+	list, err := d.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", repository))})
+	if err != nil {
+		return nil, fmt.Errorf("list tags of %s: %w", repository, err)
+	}
+	var tags []string
+	for _, i := range list {
+		for _, tag := range i.RepoTags { // of all repositories that have the image
+			if strings.HasPrefix(tag, repository+":") {
+				tags = append(tags, tag)
+			}
+		}
+	}
+	slices.Sort(tags)
+	return tags, nil
 }
 
 // ImageIDs returns the IDs of images and the directory of the engine or of its containerd, if that has images as files.

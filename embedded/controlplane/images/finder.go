@@ -82,7 +82,7 @@ func (f *Finder) Find(ctx context.Context, r images.FindRequest) (images.Found, 
 		return images.Found{}, fmt.Errorf("find image %.200q: %w", r.Name, err)
 	}
 	ref = reference.TagNameOnly(ref)
-	here, looked, err := f.local(ctx, ref)
+	here, looked, err := f.local(ctx, ref, r.Pull)
 	if err != nil {
 		return images.Found{}, err
 	}
@@ -129,15 +129,19 @@ func (f *Finder) give(l local, have *images.Have) (images.Found, error) {
 }
 
 // local finds what the engine or kl's registry has under a name, of both what got it last; nil if it is in neither. It returns where it
-// looked, too.
-func (f *Finder) local(ctx context.Context, ref reference.Named) (here *local, looked []string, err error) {
+// looked, too, and with explain what is there instead.
+func (f *Finder) local(ctx context.Context, ref reference.Named, explain bool) (here *local, looked []string, err error) {
 	name := ref.String()
 	image, err := f.inEngine(ctx, name)
 	switch {
 	case err == nil:
 		here = &local{found: images.Found{From: images.FromEngine, ID: image.ID, Tagged: image.Tagged}, id: digest.Digest(image.ID), pulled: image.Pulled}
 	case errors.Is(err, cluster.ErrNoImage):
-		looked = append(looked, "the container engine")
+		others := ""
+		if explain {
+			others = f.others(ctx, name)
+		}
+		looked = append(looked, "the container engine"+others)
 	default:
 		looked = append(looked, "the container engine ("+err.Error()+")")
 	}
@@ -175,6 +179,29 @@ func (f *Finder) inEngine(ctx context.Context, name string) (cluster.EngineImage
 		f.warn(err)
 	}
 	return image, err
+}
+
+// maxTags is how many names a message gives.
+const maxTags = 3
+
+// others says which tags of an image the engine has instead. It is empty for none.
+func (f *Finder) others(ctx context.Context, name string) string {
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	engine, err := f.open(ctx)
+	if err != nil {
+		return ""
+	}
+	tags, err := engine.ImageTags(ctx, name)
+	if err != nil || len(tags) == 0 { // it only helps
+		return ""
+	}
+	more := ""
+	if len(tags) > maxTags {
+		more = fmt.Sprintf(" and %d more", len(tags)-maxTags)
+		tags = tags[:maxTags]
+	}
+	return " (it has " + strings.Join(tags, ", ") + more + ")"
 }
 
 // open returns the connection to the engine.

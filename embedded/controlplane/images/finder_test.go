@@ -39,6 +39,13 @@ func (e engine) FindImage(_ context.Context, n string) (cluster.EngineImage, err
 	return e.image, e.err
 }
 
+func (engine) ImageTags(_ context.Context, n string) ([]string, error) {
+	if strings.Contains(n, "other") {
+		return nil, nil
+	}
+	return []string{"app:a", "app:b", "app:c", "app:dev"}, nil
+}
+
 func (engine) SaveImages(context.Context, []string) (io.ReadCloser, error) {
 	return io.NopCloser(io.MultiReader(strings.NewReader("half"), brokenReader{})), nil
 }
@@ -136,6 +143,7 @@ func TestFind(t *testing.T) {
 		{"built after a push", built, &registry{pushed: noon.Add(-1)}, images.FindRequest{Name: name}, images.FromEngine, ""},
 		{"pushed after a build", built, &registry{pushed: noon.Add(1)}, images.FindRequest{Name: name}, images.FromRegistry, ""},
 		{"nowhere", built, &registry{}, images.FindRequest{Name: "other"}, "", "no such image: docker.io/library/other:latest is not in the container engine, nor in kl's registry"},
+		{"another tag", built, nil, images.FindRequest{Name: "app", Pull: true}, "", "no such image: docker.io/library/app:latest is not in the container engine (it has app:a, app:b, app:c and 1 more)"},
 		{"no engine", nil, &registry{}, images.FindRequest{Name: name}, "", "is not in the container engine (no container engine answers), nor in kl's registry"},
 		{"nowhere, and no network", nil, &registry{upstream: down}, images.FindRequest{Name: name, Pull: true}, "", "app:dev is not in the container engine (no container engine answers), nor in kl's registry; registry-1.docker.io does not answer"},
 		{"on the node, and no network", nil, &registry{upstream: down}, images.FindRequest{Name: name, Pull: true, Have: have(oldID, noon)}, images.FromNode, ""},
