@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sort"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/config"
 	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/images"
 	"github.com/klkube/kl/ui"
 )
 
@@ -27,6 +29,7 @@ type upFlags struct {
 	sims   int
 	wait   bool
 	ui     bool
+	bundle []string
 	output output
 }
 
@@ -39,12 +42,12 @@ func newUpCmd(e *env) *cobra.Command {
 		Long: "Create the cluster, or start it if it exists, and wait until it is ready: the API answers, every node is Ready,\n" +
 			"cluster DNS answers and the default ServiceAccount exists. An existing cluster keeps its data; up adds and starts\n" +
 			"what is missing. The cluster is added to your kubeconfig as context kl-<name>. If up fails, it removes what it\n" +
-			"created.",
+			"created. Images of a --bundle are loaded into the nodes that are there; those that are added later have them, too.",
 		Example: "  # the cluster kl, with one node\n  kl up\n\n  # another cluster, with three nodes\n  kl up --name big --nodes 3\n\n" +
 			"  # create a cluster from a file, or change it to match the file\n  kl up -f kl.yaml\n\n" +
 			"  # a control plane with a thousand simulated nodes, without a container engine or root\n" +
 			"  kl up --name api --nodes 0 --simulated 1000\n\n  # open the dashboard while the cluster starts\n  kl up --ui\n\n" +
-			"  # for CI: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
+			"  # with images from a file, on a machine without a network\n  kl up --bundle b.tar.zst\n\n  # for CI: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.NoWait = !f.wait
@@ -60,6 +63,7 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add; pods on them run nothing")
 	flags.StringVar((*string)(&f.spec.Driver), "driver", string(cluster.DriverAuto), "`driver` that runs the nodes: auto, "+joinNames(drivers))
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
+	flags.StringArrayVar(&f.bundle, "bundle", nil, "load the images of this `file` into all nodes, see 'kl bundle'; may be given more than once")
 	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers")
 	flags.DurationVar(&f.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	flags.BoolVar(&f.Retain, "retain", false, "if up fails, keep what it created, for debugging")
@@ -85,6 +89,12 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	}
 	if changed("restart") && f.Restart != host.RestartAlways && f.Restart != host.RestartNo {
 		return misuse(cmd, fmt.Errorf("--restart is %q: use %s or %s", f.Restart, host.RestartAlways, host.RestartNo))
+	}
+	for _, b := range f.bundle {
+		if !f.wait {
+			return misuse(cmd, errors.New("--bundle and --wait=false cannot be used together: images are loaded when the nodes are ready"))
+		}
+		f.Bundles = append(f.Bundles, images.Archive{Path: b, From: "bundle " + filepath.Base(b)})
 	}
 	flags := f.spec
 	if f.file != "" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/config"
+	"github.com/klkube/kl/cluster/images"
 	"github.com/klkube/kl/cluster/pki"
 	"github.com/klkube/kl/cluster/statefile"
 
@@ -25,6 +26,10 @@ type UpOptions struct {
 	Retain     bool          // leave what a failed up made, for a look at it
 	Restart    string        // RestartAlways, RestartNo, or empty: as it was
 	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs, or fail before anything starts
+
+	// Bundles are loaded into all nodes when they are ready. One that cannot be read fails before anything starts; if loading fails, the
+	// cluster stays up.
+	Bundles []images.Archive
 
 	DeleteVolumes bool // lets Apply remove nodes although claims have their data there
 }
@@ -83,6 +88,10 @@ func (h *Host) lockedUp(ctx context.Context, want cluster.Spec, o UpOptions, f f
 	if err := readFiles(&want); err != nil {
 		return nil, err
 	}
+	bundles, err := checkBundles(o.Bundles)
+	if err != nil {
+		return nil, err
+	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	r := upRequest{want: want, opts: o, layout: h.Home.Cluster(want.Name), steps: newRecorder(h.Events)}
 	waiting, cancel := o.limit(ctx)
@@ -95,7 +104,11 @@ func (h *Host) lockedUp(ctx context.Context, want cluster.Spec, o UpOptions, f f
 	if err := checkMoved(r.layout); err != nil {
 		return nil, err
 	}
-	return f(ctx, r)
+	result, err := f(ctx, r)
+	if err != nil {
+		return result, err
+	}
+	return result, h.loadBundles(ctx, r, bundles)
 }
 
 func (o UpOptions) limit(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -134,6 +134,13 @@ func (a Archive) Images() ([]ArchiveImage, error) {
 	return ReadArchive(a.Path)
 }
 
+// Checked is the archive with what Images lists, so that it is not read for that again.
+func (a Archive) Checked() (Archive, error) {
+	images, err := a.Images()
+	a.images = images
+	return a, err
+}
+
 func readArchive(r io.Reader) ([]ArchiveImage, error) {
 	r, err := decompress(r)
 	if err != nil {
