@@ -264,6 +264,7 @@ func (p Plane) status(l cluster.Layout, started time.Time) cluster.Status {
 const (
 	ImagesFile = "images.json" // []cluster.Image that GET returns; none if missing
 	PostedFile = "posted"      // body of the last POST, of images or their parts
+	PartsFile  = "parts.json"  // []cluster.ImageParts that GET returns; none if missing
 	DeleteFile = "deleted"     // a line for each name of an image that was to be removed
 	LayersFile = "layers.json" // []string that GET returns, with those that were PUT; the node shares none if missing
 
@@ -276,6 +277,12 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 	switch what := r.PathValue("what"); {
 	case what == "info":
 		fmt.Fprintln(w, `{"memoryBytes": 80000000}`)
+	case what == "image-parts" && r.Method == http.MethodGet:
+		data, err := os.ReadFile(filepath.Join(dir, PartsFile))
+		if err != nil {
+			data = []byte("[]")
+		}
+		_, _ = w.Write(data)
 	case (what == "images" || what == "image-parts") && r.Method == http.MethodPost:
 		body, err := io.ReadAll(r.Body)
 		if err == nil {

@@ -47,3 +47,26 @@ func TestUpWithBundles(t *testing.T) {
 		t.Errorf("cluster is %+v, %v", info, err)
 	}
 }
+
+func TestAddedNodesHaveLoadedImages(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(1))
+	l := b.Home.Cluster("demo")
+	add := func() string {
+		t.Helper()
+		added, err := b.AddNodes(t.Context(), "demo", cluster.NodeGroup{Count: 1}, host.UpOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(filepath.Join(l.NodeDir(added[0]), clustertest.PostedFile))
+		return string(data)
+	}
+	if got := add(); got != "" {
+		t.Errorf("the node was sent %q, although none was loaded", got)
+	}
+	const parts = `[{"names":["docker.io/library/app:1"],"blobs":[]}]`
+	write(t, filepath.Join(l.NodeDir("n1"), clustertest.PartsFile), parts)
+	if got := add(); got != parts {
+		t.Errorf("the node was sent %q", got)
+	}
+}

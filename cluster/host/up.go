@@ -123,6 +123,9 @@ func (h *Host) upLocked(ctx context.Context, r upRequest) (*Result, error) {
 	defer u.close()
 	result, err := u.run(ctx, r.want)
 	if err == nil {
+		if err := u.spreadImages(ctx); err != nil {
+			u.steps.say(cluster.StepImage, cluster.StepWarning, err.Error())
+		}
 		if err := h.pruneSuperseded(ctx); err != nil {
 			u.steps.say(cluster.StepPayload, cluster.StepNote, err.Error())
 		}

@@ -19,6 +19,7 @@ type imageStore interface {
 	List(ctx context.Context) ([]cluster.Image, error)
 	Assemble(ctx context.Context, parts []cluster.ImageParts) ([]cluster.Image, error)
 	Remove(ctx context.Context, names []string) error
+	Loaded(ctx context.Context) ([]cluster.ImageParts, error)
 }
 
 // Info is the answer to GET /v1/info.
@@ -36,6 +37,7 @@ type Info struct {
 //	GET  /v1/images        []cluster.Image
 //	POST /v1/images        an archive in the body; the imported []cluster.Image
 //	DELETE /v1/images      removes the names ?name=, and what has no other name
+//	GET  /v1/image-parts   []cluster.ImageParts of the images that were loaded, for another node
 //	POST /v1/image-parts   []cluster.ImageParts, whose layers are there; the []cluster.Image made of them
 //	GET  /v1/info          Info
 //	GET  /v1/certificates  []cluster.Certificate, the kubelet's
@@ -54,6 +56,10 @@ func agentHandler(node, version string, store imageStore, log *slog.Logger) *htt
 	mux.HandleFunc("DELETE /v1/images", func(w http.ResponseWriter, r *http.Request) {
 		err := store.Remove(r.Context(), r.URL.Query()["name"])
 		answer(w, log, struct{}{}, err, http.StatusConflict)
+	})
+	mux.HandleFunc("GET /v1/image-parts", func(w http.ResponseWriter, r *http.Request) {
+		list, err := store.Loaded(r.Context())
+		answer(w, log, list, err, http.StatusServiceUnavailable)
 	})
 	mux.HandleFunc("POST /v1/image-parts", func(w http.ResponseWriter, r *http.Request) {
 		var parts []cluster.ImageParts

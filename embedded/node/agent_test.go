@@ -31,6 +31,10 @@ func (s *fakeStore) Remove(_ context.Context, names []string) error {
 	return s.err
 }
 
+func (s *fakeStore) Loaded(context.Context) ([]cluster.ImageParts, error) {
+	return []cluster.ImageParts{{Names: []string{"example.com/a:1"}}}, s.err
+}
+
 func (s *fakeStore) Assemble(_ context.Context, parts []cluster.ImageParts) ([]cluster.Image, error) {
 	var made []cluster.Image
 	for _, p := range parts {

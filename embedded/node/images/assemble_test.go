@@ -135,6 +135,19 @@ func TestAssemble(t *testing.T) {
 			t.Errorf("a container reads %s as %q, want %q", file, got, want)
 		}
 	}
+	// Another node has it of this one.
+	loaded, err := s.Loaded(ctx)
+	if err != nil || len(loaded) != 1 || len(loaded[0].Blobs) != 3 || loaded[0].Source != p.Source {
+		t.Fatalf("loaded images are %+v, %v", loaded, err)
+	}
+	ctx, s, _ = sharing(t, dir, "n3")
+	if made, err = s.Assemble(ctx, loaded); err != nil {
+		t.Fatal(err)
+	}
+	want[0].Source = p.Source
+	if diff := cmp.Diff(want, made); diff != "" {
+		t.Errorf("made of another node's (-want +got):\n%s", diff)
+	}
 	// A rebuilt image takes the name, in another node.
 	ctx, s, snapshotter = sharing(t, dir, "n2")
 	rebuilt := archive(t, file{"hello", []byte("rebuilt")})

@@ -293,7 +293,7 @@ func (s *Store) describe(ctx context.Context, all []coreimages.Image) []cluster.
 			}
 		}
 		entry.Source = cmp.Or(entry.Source, source(image))
-		if !strings.HasPrefix(image.Name, "sha256:") { // the CRI plugin's own name, the digest of the image's configuration
+		if !isCRIName(image.Name) {
 			entry.Names = append(entry.Names, image.Name)
 		}
 	}

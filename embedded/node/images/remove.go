@@ -60,13 +60,13 @@ func withCompanions(all []coreimages.Image, names []string) []string {
 	}
 	stays := map[digest.Digest]bool{} // what has a name that a person gave it
 	for _, image := range all {
-		if !gone[image.Name] && !strings.HasPrefix(image.Name, "sha256:") {
+		if !gone[image.Name] && !isCRIName(image.Name) {
 			stays[image.Target.Digest] = true
 		}
 	}
 	var remove []string
 	for _, image := range all {
-		own := strings.HasPrefix(image.Name, "sha256:") && !stays[image.Target.Digest] && hasGone(all, gone, image.Target.Digest)
+		own := isCRIName(image.Name) && !stays[image.Target.Digest] && hasGone(all, gone, image.Target.Digest)
 		if gone[image.Name] || own {
 			remove = append(remove, image.Name)
 		}
@@ -77,3 +77,6 @@ func withCompanions(all []coreimages.Image, names []string) []string {
 func hasGone(all []coreimages.Image, gone map[string]bool, d digest.Digest) bool {
 	return slices.ContainsFunc(all, func(image coreimages.Image) bool { return image.Target.Digest == d && gone[image.Name] })
 }
+
+// isCRIName reports whether a name is the CRI plugin's own: the digest of the image's configuration.
+func isCRIName(name string) bool { return strings.HasPrefix(name, "sha256:") }
