@@ -115,12 +115,14 @@ func (s *Server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) 
 		return &runtimeapi.PullImageResponse{ImageRef: pulled.ID.String()}, nil
 	case ctx.Err() != nil:
 		return nil, status.FromContextError(ctx.Err()).Err()
-	case errors.Is(err, ErrNotConnected) || reach == fromNode && errors.Is(err, cluster.ErrNoImage):
+	case errors.Is(err, ErrNotConnected):
 		return s.next.PullImage(ctx, r)
-	case reach == fromBoth:
-		if resp, failed := s.next.PullImage(ctx, r); failed == nil {
+	case reach == fromBoth || reach == fromNode && errors.Is(err, cluster.ErrNoImage):
+		resp, failed := s.next.PullImage(ctx, r)
+		if failed == nil {
 			return resp, nil
 		}
+		err = fmt.Errorf("%w; from the node: %s", err, status.Convert(failed).Message())
 	}
 	s.Puller.Logger.Warn("an image cannot be pulled", "image", name, "err", err)
 	code := codes.Unknown

@@ -49,6 +49,9 @@ func (r *runtime) PullImage(_ context.Context, req *runtimeapi.PullImageRequest)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pulled = append(r.pulled, req.GetImage().GetImage())
+	if strings.Contains(req.GetImage().GetImage(), "off:") {
+		return nil, status.Error(codes.Unavailable, "connection refused")
+	}
 	return &runtimeapi.PullImageResponse{ImageRef: "of containerd"}, nil
 }
 
@@ -186,6 +189,7 @@ func TestPullImage(t *testing.T) {
 		{"registry in the cluster", "localhost:30500/app", nowhere, "of containerd", true},
 		{"registry in the cluster by a service", "registry.kube-system.svc:5000/app", nowhere, "of containerd", true},
 		{"registry in the cluster or near it", "10.96.0.7:5000/app", nowhere, "of containerd", true},
+		{"registry in the cluster that is off", "localhost:30500/off:1", nowhere, "", true},
 		{"no connection", "nginx", nil, "of containerd", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -196,6 +200,9 @@ func TestPullImage(t *testing.T) {
 			}
 			if slices.Contains(r.pulled, test.image) != test.containerd {
 				t.Errorf("containerd pulled %q", r.pulled)
+			}
+			if strings.HasSuffix(test.name, "is off") && status.Convert(err).Message() != "it is nowhere; from the node: connection refused" {
+				t.Errorf("error is %v", err)
 			}
 			if test.name == "nowhere" && (status.Code(err) != codes.NotFound || status.Convert(err).Message() != "it is nowhere") {
 				t.Errorf("error is %v", err)
