@@ -26,6 +26,7 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"cluster":      h.clusterCommand,
 		"images":       h.imagesCommand,
 		"registry":     h.registryCommand,
+		"push":         pushCommand,
 		"eventually":   eventually,
 		"freeport":     freePort,
 		"occupy":       occupy,

@@ -22,16 +22,19 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// registryCommand is "registry FILE": a registry with image busybox:1 on every address of this machine, port $REGISTRY_PORT, until
-// the end of the script. Its certificates are signed by an authority of its own, which is written to the file.
+// registryCommand is "registry FILE [USER PASSWORD]": a registry with image busybox:1 on every address of this machine, port
+// $REGISTRY_PORT, until "release $REGISTRY_PORT" or the end of the script. Its certificates are signed by an authority of its own, which
+// is written to the file. With a user and password, it wants these.
 func (h *harness) registryCommand(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: registry FILE")
+	if len(args) != 1 && len(args) != 3 {
+		ts.Fatalf("usage: registry FILE [USER PASSWORD]")
 	}
 	images, err := h.images()
 	ts.Check(err)
@@ -46,7 +49,7 @@ func (h *harness) registryCommand(ts *testscript.TestScript, _ bool, args []stri
 
 	listener, err := net.Listen("tcp4", "0.0.0.0:0") //nolint:gosec // nodes reach the machine at different addresses
 	ts.Check(err)
-	server := &http.Server{Handler: store, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: private(store, args[1:]), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
 	server.TLSConfig = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		address, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String())
 		if err != nil {
@@ -65,6 +68,43 @@ func (h *harness) registryCommand(ts *testscript.TestScript, _ bool, args []stri
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	ts.Check(err)
 	ts.Setenv("REGISTRY_PORT", port)
+	scriptOf(ts).listeners[port] = stopper{listener, server}
+}
+
+// stopper is the listener of a server, which ends with its connections when the listener is closed.
+type stopper struct {
+	net.Listener
+	server *http.Server
+}
+
+func (s stopper) Close() error { return s.server.Close() }
+
+// private has a registry want a user and password, unless there are none.
+func private(registry http.Handler, who []string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); len(who) > 0 && (user != who[0] || password != who[1]) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="a registry"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		registry.ServeHTTP(w, r)
+	})
+}
+
+// pushCommand is "push ARCHIVE NAME": pushes the only image of a docker-archive to a registry without TLS, with a Go client, and sets
+// $DIGEST to its digest.
+func pushCommand(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: push ARCHIVE NAME")
+	}
+	image, err := tarball.ImageFromPath(ts.MkAbs(args[0]), nil)
+	ts.Check(err)
+	to, err := name.NewTag(args[1])
+	ts.Check(err)
+	ts.Check(remote.Write(to, image))
+	digest, err := image.Digest()
+	ts.Check(err)
+	ts.Setenv("DIGEST", digest.String())
 }
 
 // sign makes a certificate that is valid today. Without an issuer it is self-signed.

@@ -106,8 +106,11 @@ func (s *Server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) 
 	reach := reachOf(name)
 	pulled, err := s.Puller.Pull(ctx, name, reach != fromNode, authOf(r.GetAuth()))
 	switch {
-	case err == nil && reach == fromNode && pulled.From == images.FromNode:
-		return s.next.PullImage(ctx, r) // there may be a newer one
+	case err == nil && reach == fromNode && pulled.From == images.FromNode: // there may be a newer one
+		if resp, failed := s.next.PullImage(ctx, r); failed == nil {
+			return resp, nil
+		}
+		return &runtimeapi.PullImageResponse{ImageRef: pulled.ID.String()}, nil
 	case err == nil:
 		if err := s.known(ctx, pulled); err != nil {
 			return nil, err

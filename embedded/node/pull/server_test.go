@@ -211,6 +211,18 @@ func TestPullImage(t *testing.T) {
 	}
 }
 
+// What the node has of a registry that cannot be asked, such as kl's own, whose image it has already, is taken.
+func TestPullImageThatTheNodeHas(t *testing.T) {
+	handler, _ := host(t, images.Found{From: images.FromNode}, nil)
+	const name = "localhost:5000/off:1"
+	client, r, n := serve(t, handler)
+	n.put(name, images.Have{ID: digest.FromString("old")})
+	resp, err := client.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: spec(name)})
+	if err != nil || resp.GetImageRef() != digest.FromString("old").String() || !slices.Contains(r.pulled, name) {
+		t.Errorf("pulled %v, %v; containerd %q", resp, err, r.pulled)
+	}
+}
+
 // What the kubelet asks besides is answered by containerd.
 func TestOthersPass(t *testing.T) {
 	client, _, _ := serve(t, nil)
