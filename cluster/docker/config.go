@@ -59,7 +59,7 @@ func (d *Driver) configure(spec cluster.NodeSpec, net nodeNetwork, addr netip.Ad
 		CgroupnsMode:  container.CgroupnsModePrivate,
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		PortBindings:  bindings,
-		Mounts:        append(d.mountsOf(spec), engineMounts(info)...),
+		Mounts:        append(d.mountsOf(spec, info), engineMounts(info)...),
 		Tmpfs:         map[string]string{"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
 		LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
 	}
@@ -89,7 +89,7 @@ func (d *Driver) labelsOf(spec cluster.NodeSpec, subnet netip.Prefix, addr netip
 	return labels, nil
 }
 
-func (d *Driver) mountsOf(spec cluster.NodeSpec) []mount.Mount {
+func (d *Driver) mountsOf(spec cluster.NodeSpec, info system.Info) []mount.Mount {
 	mounts := []mount.Mount{
 		{Type: mount.TypeVolume, Target: "/var", VolumeOptions: &mount.VolumeOptions{
 			Labels: map[string]string{labelOwner: d.owner, labelHome: string(d.home), labelCluster: spec.Cluster, labelNode: spec.Name},
@@ -101,7 +101,7 @@ func (d *Driver) mountsOf(spec cluster.NodeSpec) []mount.Mount {
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: spec.SharedDir, Target: cluster.SharedMountDir})
 	}
 	if spec.LayersDir != "" {
-		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: spec.LayersDir, Target: cluster.LayersMountDir})
+		mounts = append(mounts, d.layersMount(spec, info))
 	}
 	for _, m := range spec.Mounts {
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: m.Host, Target: m.Node, ReadOnly: m.ReadOnly})

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -121,15 +120,12 @@ func (d *Driver) Name() cluster.DriverName { return cluster.DriverDocker }
 // DataDir returns the engine's data root. An engine that is reached by a socket of this machine may still keep its data in a virtual
 // machine, where this machine has no such directory.
 func (d *Driver) DataDir(ctx context.Context) (string, error) {
-	if !strings.HasPrefix(d.client.DaemonHost(), "unix://") {
-		return "", nil
-	}
 	info, err := d.info(ctx)
 	if err != nil {
 		return "", fmt.Errorf("ask the Docker engine for its data root: %w", err)
 	}
-	if _, err := os.Stat(info.DockerRootDir); err != nil {
-		return "", nil //nolint:nilerr // not on this machine, or not for this user to see
+	if !d.here(info) {
+		return "", nil
 	}
 	return info.DockerRootDir, nil
 }

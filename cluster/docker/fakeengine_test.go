@@ -26,6 +26,7 @@ type fakeEngine struct {
 	noPrivileged bool // starting a privileged container fails, as without CAP_SYS_RESOURCE
 	ends         bool // containers end as soon as they start
 	networks     []network.Inspect
+	volume       int // status that removing one gives
 
 	mu         sync.Mutex
 	calls      []string // method, path and status of requests that change something
@@ -108,6 +109,8 @@ func (f *fakeEngine) answer(r *http.Request, path string, body []byte) (int, any
 	case strings.HasPrefix(route, "DELETE /networks/"):
 		f.networks = nil
 		return 204, nil
+	case strings.HasPrefix(route, "DELETE /volumes/"):
+		return f.volume, "the engine's answer"
 	case route == "GET /containers/json":
 		return 200, f.list()
 	case route == "POST /containers/create":

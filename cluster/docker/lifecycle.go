@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -26,6 +27,9 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	}
 	if err == nil && c.Config.Labels[labelReplaces] != "" {
 		err = d.removeVolumes(ctx, c)
+	}
+	if err == nil && slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name == d.layersVolume() }) {
+		err = d.removeLayers(ctx)
 	}
 	return wrap("delete node "+n.Name, err)
 }

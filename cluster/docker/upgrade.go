@@ -96,7 +96,7 @@ func (d *Driver) removeReplaced(ctx context.Context, c container.InspectResponse
 // removeVolumes removes the volumes of a container that replace has made: the engine forgets to, if it was never started.
 func (d *Driver) removeVolumes(ctx context.Context, c container.InspectResponse) error {
 	for _, m := range c.Mounts {
-		if m.Type != mount.TypeVolume {
+		if m.Type != mount.TypeVolume || m.Name == d.layersVolume() {
 			continue
 		}
 		if err := d.client.VolumeRemove(ctx, m.Name, true); err != nil && !errdefs.IsNotFound(err) {

@@ -35,8 +35,10 @@ func releaseLayers(ctx context.Context, l cluster.Layout, node string, found []d
 	if last {
 		command = removeCommand
 	}
-	if os.Geteuid() != 0 {
+	if _, err := os.Stat(filepath.Join(dir, "sha256")); os.Geteuid() != 0 || err != nil { // or nodes have them elsewhere, in a virtual machine
 		execAny(ctx, found, command)
+	}
+	if os.Geteuid() != 0 {
 		return nil
 	}
 	if last {
