@@ -83,6 +83,7 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 		return cluster.Node{}, err
 	}
 	for {
+		lacks := d.modes.missingCaps()
 		id, err := d.place(ctx, spec, net)
 		if err != nil {
 			return cluster.Node{}, err
@@ -98,7 +99,7 @@ func (d *Driver) create(ctx context.Context, spec cluster.NodeSpec) (cluster.Nod
 			return cluster.Node{}, errors.Join(err, undo)
 		}
 		switch {
-		case d.modes.refused(err):
+		case d.modes.refused(err, lacks):
 			d.log.Info("engine refuses privileged containers, nodes run without some capabilities", "reason", err)
 		case strings.Contains(err.Error(), "is ambiguous"): // another process has yet to remove its network of the same name
 			if err := pause(ctx); err != nil {
@@ -326,5 +327,5 @@ func (d *Driver) leave(ctx context.Context, clusterName string, failed bool) err
 	if err != nil || len(nodes) > 0 {
 		return err
 	}
-	return d.removeNetworks(ctx, clusterName)
+	return errors.Join(d.removeNetworks(ctx, clusterName), d.removeLayers(ctx))
 }

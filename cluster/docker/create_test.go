@@ -142,6 +142,26 @@ func TestCreateConfiguresTheNode(t *testing.T) {
 	}
 }
 
+// An engine that refuses privileged containers does so to all nodes that are made at once.
+func TestCreateRefusedAtOnce(t *testing.T) {
+	errs := make([]error, 2)
+	f := &fakeEngine{version: "1.41", info: full("1"), noPrivileged: true, together: len(errs)}
+	d, err := f.serve(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range errs {
+		s := spec(t)
+		s.Name, s.Ports = fmt.Sprintf("n%d", i+1), nil
+		wg.Go(func() { _, errs[i] = d.Create(t.Context(), s) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil || len(f.containers) != len(errs) {
+		t.Errorf("%d nodes, %v", len(f.containers), err)
+	}
+}
+
 func TestCreateImportsOnce(t *testing.T) {
 	f := &fakeEngine{version: "1.41", info: full("1")}
 	d, err := f.serve(t)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
@@ -24,6 +25,7 @@ type fakeEngine struct {
 	version      string // of the API
 	info         system.Info
 	noPrivileged bool // starting a privileged container fails, as without CAP_SYS_RESOURCE
+	together     int  // containers start once there are as many
 	ends         bool // containers end as soon as they start
 	networks     []network.Inspect
 	volume       int // status that removing one gives
@@ -168,6 +170,11 @@ func (f *fakeEngine) container(method, id, verb string) (int, any) {
 		return 200, container.WaitResponse{StatusCode: 3}
 	case verb == "wait":
 		return 200, nil
+	case verb == "start" && len(f.containers) < f.together:
+		f.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		f.mu.Lock()
+		return f.container(method, id, verb)
 	case verb == "start" && f.noPrivileged && c.HostConfig.Privileged:
 		return 500, "OCI runtime create failed: unable to apply caps: operation not permitted: unknown"
 	case verb == "start":

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -28,7 +27,7 @@ func (d *Driver) Delete(ctx context.Context, n cluster.Node) error {
 	if err == nil && c.Config.Labels[labelReplaces] != "" {
 		err = d.removeVolumes(ctx, c)
 	}
-	if err == nil && slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name == d.layersVolume() }) {
+	if err == nil {
 		err = d.removeLayers(ctx)
 	}
 	return wrap("delete node "+n.Name, err)

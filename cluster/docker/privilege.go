@@ -39,12 +39,12 @@ func (p *privileges) missingCaps() []string {
 	return p.missing
 }
 
-// refused records an error of starting a privileged container. It reports whether that changes the privileges of nodes, so
-// that it is worth trying again.
-func (p *privileges) refused(err error) bool {
+// refused records an error of starting a container that was to lack some capabilities. It reports whether it was privileged and the
+// engine refused that, so that it is worth trying again.
+func (p *privileges) refused(err error, lacked []string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.missing) > 0 || !strings.Contains(err.Error(), "unable to apply caps") && !strings.Contains(err.Error(), "unable to apply bounding set") {
+	if len(lacked) > 0 || !strings.Contains(err.Error(), "unable to apply caps") && !strings.Contains(err.Error(), "unable to apply bounding set") {
 		return false
 	}
 	p.decided, p.missing = true, []string{"SYS_RESOURCE"} // the one that is missing in practice
