@@ -145,7 +145,7 @@ func TestCreateConfiguresTheNode(t *testing.T) {
 // An engine that refuses privileged containers does so to all nodes that are made at once.
 func TestCreateRefusedAtOnce(t *testing.T) {
 	errs := make([]error, 2)
-	f := &fakeEngine{version: "1.41", info: full("1"), noPrivileged: true, together: len(errs)}
+	f := &fakeEngine{version: "1.41", info: full("1"), noPrivileged: true, remote: true, together: len(errs)}
 	d, err := f.serve(t)
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ type fakeEngine struct {
 	version      string // of the API
 	info         system.Info
 	noPrivileged bool // starting a privileged container fails, as without CAP_SYS_RESOURCE
+	remote       bool // it is reached by TCP
 	together     int  // containers start once there are as many
 	ends         bool // containers end as soon as they start
 	networks     []network.Inspect
@@ -48,15 +49,18 @@ type created struct {
 func (f *fakeEngine) serve(t *testing.T) (*docker.Driver, error) {
 	t.Helper()
 	f.containers = map[string]*created{}
-	socket := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", socket)
+	network, address := "unix", filepath.Join(t.TempDir(), "s")
+	if f.remote {
+		network, address = "tcp", "127.0.0.1:0"
+	}
+	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &http.Server{Handler: f}
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })
-	return docker.New(t.Context(), docker.Options{Home: home(), Host: "unix://" + socket})
+	return docker.New(t.Context(), docker.Options{Home: home(), Host: network + "://" + l.Addr().String()})
 }
 
 func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
