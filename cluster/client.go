@@ -88,15 +88,17 @@ func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return nil, &StatusError{Code: resp.StatusCode, text: fmt.Sprintf("%s %s: %s: %s", method, path, resp.Status, strings.TrimSpace(string(text)))}
+		reason := strings.TrimSpace(string(text))
+		return nil, &StatusError{Code: resp.StatusCode, Reason: reason, text: fmt.Sprintf("%s %s: %s: %s", method, path, resp.Status, reason)}
 	}
 	return resp, nil
 }
 
 // StatusError is an answer other than 2xx.
 type StatusError struct {
-	Code int // of HTTP
-	text string
+	Code   int    // of HTTP
+	Reason string // as the one who answered gave it
+	text   string
 }
 
 func (e *StatusError) Error() string { return e.text }

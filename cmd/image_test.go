@@ -80,3 +80,31 @@ kl.local/pause:1          111111111111   1 MB    all     -      part of kl
 		t.Errorf("%q", out)
 	}
 }
+
+func TestImagePull(t *testing.T) {
+	m := newMachine(t)
+	m.must("up")
+	m.imagesOn("n1", cluster.Image{Names: []string{"docker.io/library/app:1"}, Config: "sha256:1"}, cluster.Image{Names: []string{"docker.io/library/app:2"}, Config: "sha256:2"})
+	answers := `{
+"app:1": {"image": "docker.io/library/app:1", "source": "engine", "newLayers": 2}, "app:2": {"image": "docker.io/library/app:2", "source": "node"},
+"docker.io/library/app:1": {"image": "docker.io/library/app:1", "source": "registry"}, "docker.io/library/app:2": {"image": "docker.io/library/app:2", "source": "node"},
+"app:3": "it is nowhere\nat all"}`
+	writeFile(t, m.env.Home.Cluster("kl").NodeDir("n1"), clustertest.PullsFile, answers)
+	if out := m.must("image", "pull", "app:1", "app:2"); out != "n1 has app:1 from the container engine in 0.0 s (2 new layers)\nn1 already has app:2\n" {
+		t.Errorf("pull: %q", out)
+	}
+	if out := m.must("image", "refresh"); out != "n1 has app:1 from kl's registry in 0.0 s (no new layer)\n" {
+		t.Errorf("refresh: %q", out)
+	}
+	if out := m.must("image", "refresh", "app:2"); out != "No image has a newer build.\n" {
+		t.Errorf("refresh app:2: %q", out)
+	}
+	var pulled []host.PulledImage
+	decode(t, m.must("image", "refresh", "-o", "json"), &pulled)
+	if len(pulled) != 1 || pulled[0].Source != "registry" || pulled[0].Node != "n1" {
+		t.Errorf("refreshed: %+v", pulled)
+	}
+	if _, stderr, code := m.run("image", "pull", "app:3"); code != exitFailed || stderr != "kl: pull app:3 on node n1: it is nowhere\n" {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}

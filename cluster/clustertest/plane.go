@@ -265,6 +265,7 @@ const (
 	ImagesFile = "images.json" // []cluster.Image that GET returns; none if missing
 	PostedFile = "posted"      // body of the last POST, of images or their parts
 	PartsFile  = "parts.json"  // []cluster.ImageParts that GET returns; none if missing
+	PullsFile  = "pulls.json"  // by name, what POST of a pull answers: an object, or text for an image that is nowhere
 	DeleteFile = "deleted"     // a line for each name of an image that was to be removed
 	LayersFile = "layers.json" // []string that GET returns, with those that were PUT; the node shares none if missing
 
@@ -277,6 +278,8 @@ func serveNode(w http.ResponseWriter, r *http.Request, l cluster.Layout) {
 	switch what := r.PathValue("what"); {
 	case what == "info":
 		fmt.Fprintln(w, `{"memoryBytes": 80000000}`)
+	case what == "pull":
+		servePull(w, r, filepath.Join(dir, PullsFile))
 	case what == "image-parts" && r.Method == http.MethodGet:
 		data, err := os.ReadFile(filepath.Join(dir, PartsFile))
 		if err != nil {
@@ -369,4 +372,25 @@ func renewed(l cluster.Layout, node string) ([]byte, error) {
 	server := c
 	server.Name = "kubelet-server"
 	return json.Marshal([]cluster.Certificate{c, server})
+}
+
+// servePull answers as a file has it.
+func servePull(w http.ResponseWriter, r *http.Request, file string) {
+	var request struct{ Name string }
+	answers := map[string]json.RawMessage{}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		http.NotFound(w, r)
+		return
+	}
+	if err = errors.Join(err, json.Unmarshal(data, &answers), json.NewDecoder(r.Body).Decode(&request)); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	var reason string
+	if json.Unmarshal(answers[request.Name], &reason) == nil {
+		http.Error(w, reason, http.StatusNotFound)
+		return
+	}
+	_, _ = w.Write(answers[request.Name])
 }

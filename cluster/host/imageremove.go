@@ -85,7 +85,7 @@ func plan(text string, all [][]cluster.Image, force bool, removals []RemovedImag
 	case len(users) > 0 && !force:
 		return &cluster.Error{
 			Op: op, Err: fmt.Errorf("it is used by %s", enumerate("pod", users)),
-			Hint: "--force removes it all the same: containers run on, and cannot be started again without it",
+			Hint: "--force removes it all the same: containers run on, and need it again when they are restarted",
 		}
 	}
 	return nil

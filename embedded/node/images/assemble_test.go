@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -137,7 +138,7 @@ func TestAssemble(t *testing.T) {
 	}
 	// Another node has it of this one.
 	loaded, err := s.Loaded(ctx)
-	if err != nil || len(loaded) != 1 || len(loaded[0].Blobs) != 3 || loaded[0].Source != p.Source {
+	if err != nil || len(loaded) != 1 || len(loaded[0].Blobs) != 3 || loaded[0].Source != p.Source || time.Since(loaded[0].Since) > time.Hour {
 		t.Fatalf("loaded images are %+v, %v", loaded, err)
 	}
 	ctx, s, _ = sharing(t, dir, "n3")

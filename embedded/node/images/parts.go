@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	coreimages "github.com/containerd/containerd/v2/core/images"
@@ -37,7 +38,8 @@ func (s *Store) Loaded(ctx context.Context) ([]cluster.ImageParts, error) {
 				return nil, fmt.Errorf("read image %s: %w", image.Name, err)
 			default:
 				i = len(loaded)
-				loaded = append(loaded, cluster.ImageParts{Blobs: parts, Source: source(image)})
+				since, _ := time.Parse(time.RFC3339Nano, image.Labels[sinceKey]) // see Find
+				loaded = append(loaded, cluster.ImageParts{Blobs: parts, Source: source(image), Since: since})
 			}
 			at[image.Target.Digest] = i
 		}
