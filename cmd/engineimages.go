@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -15,33 +16,44 @@ import (
 // only layers that they lack, if they can; or else the engine saves them.
 func (e *env) loadNamed(ctx context.Context, names []string, show func([]host.Loaded)) ([]host.Loaded, error) {
 	what := strings.Join(names, ", ")
-	for _, f := range e.Drivers {
-		d, err := f.Open(ctx, e.Logger)
-		if err != nil {
-			e.Logger.Debug("skip driver", "driver", f.Name, "err", err) // it may not be installed
-			continue
+	engine, driver, err := openEngine[cluster.ImageSource](ctx, e)
+	if err != nil {
+		return nil, &cluster.Error{
+			Op: "find " + what, Err: os.ErrNotExist, Hint: "there is no such file, and no container engine to take the image from",
 		}
-		source, ok := d.(cluster.ImageSource)
-		if !ok {
-			if err := d.Close(); err != nil {
-				e.Logger.Warn("close driver", "driver", f.Name, "err", err)
+	}
+	loaded, err := e.loadFrom(ctx, engine, names)
+	err = errors.Join(err, driver.Close())
+	if errors.Is(err, cluster.ErrNoImage) {
+		return nil, &cluster.Error{Op: "find " + what, Err: err, Hint: "there is no such file, and no such image in " + string(driver.Name())}
+	}
+	if err != nil {
+		return nil, err
+	}
+	show(loaded)
+	return loaded, nil
+}
+
+// openEngine opens the first driver whose backend is a container engine that can do what T says. Without one, the error is that of the first
+// driver, and wraps cluster.ErrNoEngine.
+func openEngine[T any](ctx context.Context, e *env) (engine T, driver cluster.Driver, err error) {
+	for _, f := range e.Drivers {
+		d, openErr := f.Open(ctx, e.Logger)
+		if openErr != nil {
+			e.Logger.Debug("skip driver", "driver", f.Name, "err", openErr) // it may not be installed
+			if err == nil && errors.Is(openErr, cluster.ErrNoEngine) {
+				err = openErr
 			}
 			continue
 		}
-		loaded, err := e.loadFrom(ctx, source, names)
-		err = errors.Join(err, d.Close())
-		if errors.Is(err, cluster.ErrNoImage) {
-			return nil, &cluster.Error{Op: "find " + what, Err: err, Hint: "there is no such file, and no such image in " + string(f.Name)}
+		if engine, ok := d.(T); ok {
+			return engine, d, nil
 		}
-		if err != nil {
-			return nil, err
+		if err := d.Close(); err != nil {
+			e.Logger.Warn("close driver", "driver", f.Name, "err", err)
 		}
-		show(loaded)
-		return loaded, nil
 	}
-	return nil, &cluster.Error{
-		Op: "find " + what, Err: os.ErrNotExist, Hint: "there is no such file, and no container engine to take the image from",
-	}
+	return engine, nil, cmp.Or(err, cluster.ErrNoEngine)
 }
 
 func (e *env) loadFrom(ctx context.Context, engine cluster.ImageSource, names []string) ([]host.Loaded, error) {

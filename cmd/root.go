@@ -100,7 +100,7 @@ func newRootCmd(e *env) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, flagError(err)) })
 	addGroup(root, "cluster", "Cluster Commands:", newUpCmd(e), newDownCmd(e), newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newListCmd(e))
 	addGroup(root, "node", "Node Commands:", newNodeCmd(e), newScaleCmd(e))
-	addGroup(root, "image", "Image Commands:", newImageCmd(e), newBundleCmd(e))
+	addGroup(root, "image", "Image Commands:", newImageCmd(e), newBundleCmd(e), newDevCmd(e))
 	addGroup(root, "traffic", "Traffic Commands:", newExposeCmd(e), newPolicyCmd(e))
 	addGroup(root, "observe", "Monitoring and Troubleshooting Commands:",
 		newStatusCmd(e), newLogsCmd(e), newAuditCmd(e), newCertsCmd(e), newUICmd(e), newTopCmd(e), newWatchCmd(e), newTourCmd(e),

@@ -43,7 +43,7 @@ func confirmRestart(sh shell, ref observe.Ref) tea.Cmd {
 	s := sh.session()
 	return sh.ask(&kit.Confirm{Title: "Restart " + ref.Name, Verb: "restart", Lines: []string{
 		"All pods of " + ref.String() + " are replaced, following its strategy."},
-		Then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, sh.now()) })})
+		Then: s.do("restarted "+ref.Name, func(ctx context.Context) error { return s.act.Restart(ctx, ref, sh.now(), nil) })})
 }
 
 func confirmPause(sh shell, r *observe.Rollout, ref observe.Ref) tea.Cmd {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,10 +66,11 @@ func (a *Actions) patch(ctx context.Context, r Ref, kind types.PatchType, body a
 
 type object = map[string]any
 
-// Restart rolls all pods of a rollout, as `kubectl rollout restart` does.
-func (a *Actions) Restart(ctx context.Context, r Ref, now time.Time) error {
-	err := a.patch(ctx, r, types.StrategicMergePatchType, object{"spec": object{"template": object{"metadata": object{
-		"annotations": object{"kubectl.kubernetes.io/restartedAt": now.Format(time.RFC3339)}}}}})
+// Restart rolls all pods of a rollout, as `kubectl rollout restart` does. Annotations, if there are any, are added to the pod template.
+func (a *Actions) Restart(ctx context.Context, r Ref, now time.Time, annotations map[string]string) error {
+	all := map[string]string{"kubectl.kubernetes.io/restartedAt": now.Format(time.RFC3339)}
+	maps.Copy(all, annotations)
+	err := a.patch(ctx, r, types.StrategicMergePatchType, object{"spec": object{"template": object{"metadata": object{"annotations": all}}}})
 	if err != nil {
 		return fmt.Errorf("restart %s: %w", r, err)
 	}

@@ -254,7 +254,7 @@ func TestActions(t *testing.T) {
 		do   func() error
 		ok   func(*appsv1.Deployment) bool
 	}{
-		{"restart", func() error { return act.Restart(ctx, ref, at) }, func(d *appsv1.Deployment) bool {
+		{"restart", func() error { return act.Restart(ctx, ref, at, map[string]string{"a": "b"}) }, func(d *appsv1.Deployment) bool {
 			return d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] == "2026-01-02T03:04:05Z"
 		}},
 		{"pause", func() error { return act.Pause(ctx, ref, true) }, func(d *appsv1.Deployment) bool { return d.Spec.Paused }},
