@@ -44,7 +44,7 @@ func Dev(ctx context.Context, o Options, d DevOptions) error {
 	defer s.close()
 	loop := &devLoop{
 		o: o, d: d, s: s, tracker: dev.NewTracker(o.Namespace, d.Images), asked: map[string]bool{}, began: o.clock(),
-		builds: make(chan dev.Build), results: make(chan func() []string),
+		wanted: map[observe.Ref]dev.Build{}, busy: map[observe.Ref]bool{}, builds: make(chan dev.Build), results: make(chan func() []string),
 	}
 	if !d.Live {
 		return loop.run(ctx, func(lines, _ []string) error {
@@ -86,7 +86,9 @@ type devLoop struct {
 	s       *session
 	tracker *dev.Tracker
 	began   time.Time
-	asked   map[string]bool // names that the engine was asked for
+	asked   map[string]bool           // names that the engine was asked for
+	wanted  map[observe.Ref]dev.Build // to be rolled for
+	busy    map[observe.Ref]bool      // a request about it is under way
 	greeted bool
 	work    errgroup.Group
 
@@ -179,17 +181,31 @@ func (l *devLoop) named(ctx context.Context, name, id string) {
 func (l *devLoop) built(ctx context.Context, b dev.Build, snap *observe.Snapshot) []string {
 	restart, lines := l.tracker.Built(b, snap, l.o.clock())
 	for _, ref := range restart {
-		l.ask(ctx, func() func() []string {
-			err := l.s.act.Restart(ctx, ref, l.o.clock(), map[string]string{dev.Annotation: b.ID})
-			return func() []string {
-				if err == nil {
-					return nil
-				}
-				return l.tracker.Refused(ref, b, l.o.clock(), err)
-			}
-		})
+		l.wanted[ref] = b
+		l.restart(ctx, ref)
 	}
 	return lines
+}
+
+// restart rolls a workload for the newest build. Requests about one follow each other, or an older build might come last.
+func (l *devLoop) restart(ctx context.Context, ref observe.Ref) {
+	b, wanted := l.wanted[ref]
+	if !wanted || l.busy[ref] {
+		return
+	}
+	delete(l.wanted, ref)
+	l.busy[ref] = true
+	l.ask(ctx, func() func() []string {
+		err := l.s.act.Restart(ctx, ref, l.o.clock(), map[string]string{dev.Annotation: b.ID})
+		return func() (lines []string) {
+			if err != nil {
+				lines = l.tracker.Refused(ref, b, l.o.clock(), err)
+			}
+			l.busy[ref] = false
+			l.restart(ctx, ref)
+			return lines
+		}
+	})
 }
 
 // look compares the workloads with a snapshot, and asks for what it does not say.
