@@ -179,6 +179,9 @@ func (f *fakeEngine) container(method, id, verb string) (int, any) {
 		time.Sleep(time.Millisecond)
 		f.mu.Lock()
 		return f.container(method, id, verb)
+	case verb == "start" && f.together > 0: // all are there
+		f.together = 0
+		return f.container(method, id, verb)
 	case verb == "start" && f.noPrivileged && c.HostConfig.Privileged:
 		return 500, "OCI runtime create failed: unable to apply caps: operation not permitted: unknown"
 	case verb == "start":
