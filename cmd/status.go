@@ -108,6 +108,7 @@ func printStatus(w io.Writer, i host.Info, nodes []nodeRow, now time.Time) error
 	field(w, "kubernetes", i.Kubernetes)
 	field(w, "driver", driver)
 	field(w, "api", i.Server)
+	field(w, "registry", i.Registry)
 	var components []cluster.ComponentStatus
 	if s := i.Status; s != nil {
 		field(w, "uptime", age(now.Sub(s.Started)))

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/kubeconfig"
+	"github.com/klkube/kl/cluster/registry"
 )
 
 // Info is what is known about a cluster, without waiting for anything.
@@ -21,6 +23,7 @@ type Info struct {
 	Reason     string             `json:"reason,omitempty"`
 	Kubernetes string             `json:"kubernetes,omitempty"`
 	Server     string             `json:"server,omitempty"`
+	Registry   string             `json:"registry,omitempty"` // where the home's registry is, unless the cluster has none
 	Dir        string             `json:"dir"`
 	Nodes      []cluster.Node     `json:"nodes"`            // as the driver sees them
 	Status     *cluster.Status    `json:"status,omitempty"` // what the control plane reports, if it runs
@@ -81,6 +84,9 @@ func (h *Host) Inspect(ctx context.Context, name string) (Info, error) {
 	}
 	if info.Phase == cluster.PhaseUnknown || info.Phase == cluster.PhaseStopped {
 		info.Phase = cmp.Or(unreadable(specErr, askErr), info.Phase)
+	}
+	if port := registry.Open(h.Home).Port(); specErr == nil && info.Status != nil && port != 0 && spec.Enabled(cluster.FeatureRegistry) {
+		info.Registry = "localhost:" + strconv.Itoa(port)
 	}
 	if from := cluster.MovedFrom(l); from != "" {
 		info.Phase, info.Reason = cluster.PhaseMoved, movedReason(l, from)

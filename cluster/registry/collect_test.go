@@ -1,7 +1,10 @@
 package registry_test
 
 import (
+	"context"
+	"errors"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/registry"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // age makes everything in a home's registry older.
@@ -19,10 +23,13 @@ func age(t *testing.T, home string, by time.Duration) {
 	t.Helper()
 	then := time.Now().Add(-by)
 	must(t, filepath.WalkDir(filepath.Join(home, "registry"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+		if err == nil && !d.IsDir() {
+			err = os.Chtimes(path, then, then)
 		}
-		return os.Chtimes(path, then, then)
+		if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
+			return nil
+		}
+		return err
 	}))
 }
 
@@ -154,4 +161,36 @@ func TestDamagedBlob(t *testing.T) {
 		t.Errorf("a damaged layer: %v", err)
 	}
 	pulled(t, s, name, nil, img)
+}
+
+// TestCollectWaits: no manifest comes in while blobs that none names are removed, and the other way round.
+func TestCollectWaits(t *testing.T) {
+	home := t.TempDir()
+	s := open(t, home)
+	h := s.Handler()
+	if w := request(h, "POST", "/v2/a/blobs/uploads/?digest="+hello, "hello"); w.Code != 201 {
+		t.Fatal(w.Body)
+	}
+	l, err := statefile.TryLock(filepath.Join(home, "registry", "lock")) // as another process
+	must(t, err)
+	put := func(ctx context.Context) int {
+		r := httptest.NewRequestWithContext(ctx, "PUT", "http://localhost/v2/a/manifests/1",
+			strings.NewReader(`{"config":{"mediaType":"x/y","digest":"`+hello+`","size":5},"layers":[]}`))
+		r.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if code := put(soon); code == 201 {
+		t.Error("a manifest came in meanwhile")
+	}
+	if _, err := s.Collect(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("two collect at once: %v", err)
+	}
+	l.Unlock()
+	if code := put(t.Context()); code != 201 {
+		t.Errorf("then it gives %d", code)
+	}
 }
