@@ -116,7 +116,7 @@ func (f *fakeEngine) answer(r *http.Request, path string, body []byte) (int, any
 		f.networks = nil
 		return 204, nil
 	case strings.HasPrefix(route, "DELETE /volumes/"):
-		return f.volume, "the engine's answer"
+		return max(f.volume, 204), "the engine's answer"
 	case route == "GET /containers/json":
 		return 200, f.list()
 	case route == "POST /containers/create":
