@@ -37,8 +37,8 @@ func newBundleCreateCmd(e *env) *cobra.Command {
 		Short: "Write images, and what they need, into one file",
 		Long: "Write images for this machine's platform into one file, with every layer once: those that are named, all of an\n" +
 			"archive, and with -f those that manifests need: whatever has the key image in the objects of a file, of the files\n" +
-			"of a directory, or of standard input, as from 'kl kubectl kustomize'. They are taken from the archives, or from the\n" +
-			"local container engine. 'kl up --bundle' and 'kl image load' read the file, and so does whatever reads an\n" +
+			"of a directory, or of standard input, as from 'kl kubectl kustomize'. They are taken from the archives, the local\n" +
+			"container engine, kl's registry, or the registry of their name. 'kl up --bundle' and 'kl image load' read the file, and so does whatever reads an\n" +
 			"OCI layout in a tar. The same images make the same bytes.",
 		Example: "  kl bundle create -o b.tar.zst app:dev postgres:17\n  kl bundle create -o b.tar.zst -f deploy/ images.tar\n" +
 			"  kl kubectl kustomize overlays/prod | kl bundle create -o b.tar.zst -f -",
@@ -65,7 +65,7 @@ func bundleCreate(ctx context.Context, e *env, out string, manifests, args []str
 	if err != nil {
 		return err
 	}
-	g := &gatherer{env: e}
+	g := &gatherer{env: e, network: true}
 	defer func() { err = errors.Join(err, g.close()) }()
 	if err := g.gather(ctx, args, refs); err != nil {
 		return err
@@ -80,12 +80,12 @@ func bundleCreate(ctx context.Context, e *env, out string, manifests, args []str
 		})
 	}
 	var written bundle.Written
-	write := func(w io.Writer, dir string) error {
-		written, err = bundle.Write(ctx, w, dir, g.items, progress)
+	write := func(w io.Writer) error {
+		written, err = bundle.Write(ctx, w, g.items, progress)
 		return err
 	}
 	if out == "-" {
-		err = write(e.Out, "")
+		err = write(e.Out)
 		line.clear()
 		return err
 	}
@@ -99,13 +99,12 @@ func bundleCreate(ctx context.Context, e *env, out string, manifests, args []str
 	return nil
 }
 
-// writeWhole writes a file that takes its name once it is whole, and returns its size. Temporary files go into the same directory.
-func writeWhole(path string, write func(w io.Writer, dir string) error) (size int64, err error) {
+// writeWhole writes a file that takes its name once it is whole, and returns its size.
+func writeWhole(path string, write func(w io.Writer) error) (size int64, err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return 0, errors.New("it is there, and no file")
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".kl-bundle-*")
+	f, err := os.CreateTemp(filepath.Dir(path), ".kl-bundle-*")
 	if err != nil {
 		return 0, plainPath(err)
 	}
@@ -114,7 +113,7 @@ func writeWhole(path string, write func(w io.Writer, dir string) error) (size in
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	err = write(f, dir)
+	err = write(f)
 	if err == nil {
 		err = errors.Join(f.Chmod(0o644), f.Sync())
 	}

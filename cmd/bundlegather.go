@@ -14,6 +14,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/bundle"
 	"github.com/klkube/kl/cluster/images"
+	"github.com/klkube/kl/cluster/registry"
 )
 
 // maxManifest is how many bytes a file with manifests may have.
@@ -77,6 +78,8 @@ type gatherer struct {
 	engines  []engine
 	opened   bool // engines is complete
 	items    []bundle.Item
+	network  bool            // registries are asked, too
+	registry *registry.Store // nil until the first is
 	closers  []func() error
 }
 
@@ -156,7 +159,7 @@ func (g *gatherer) add(ctx context.Context, ref bundle.Ref) error {
 		return nil
 	}
 	var looked []string
-	for _, find := range []func(context.Context, bundle.Ref) (*bundle.Item, []string, error){g.inArchives, g.inEngines} {
+	for _, find := range []func(context.Context, bundle.Ref) (*bundle.Item, []string, error){g.inArchives, g.inEngines, g.inRegistries} {
 		item, places, err := find(ctx, ref)
 		if err != nil {
 			return &cluster.Error{Op: "find " + title(ref), Err: err}
@@ -236,20 +239,45 @@ func (g *gatherer) inEngines(ctx context.Context, ref bundle.Ref) (*bundle.Item,
 		if len(list) != 1 {
 			return nil, nil, fmt.Errorf("%s has %d images of that name", engine.name, len(list))
 		}
-		image := list[0]
-		if strings.Contains(ref.Name, "@") {
-			var ok bool
-			if image, ok = byDigest(image, ref.Name); !ok {
-				looked = append(looked, string(engine.name)+" with that digest, which it does not keep")
-				continue
-			}
-		}
+		image, _ := byDigest(list[0], ref.Name) // an engine without manifests vouches for the digest
 		return &bundle.Item{Image: image, From: source}, nil, nil
 	}
 	if len(g.engines) == 0 {
 		looked = append(looked, "a container engine, of which there is none")
 	}
 	return nil, looked, nil
+}
+
+// inRegistries finds an image in kl's registry or the registry of its name.
+func (g *gatherer) inRegistries(ctx context.Context, ref bundle.Ref) (*bundle.Item, []string, error) {
+	if !g.network {
+		return nil, nil, nil
+	}
+	if g.registry == nil {
+		g.registry = registry.Open(g.Home)
+		g.registry.Upstream, g.registry.Logger = g.upstream(), g.Logger
+		g.closers = append(g.closers, func() error { g.registry.Close(); return nil })
+	}
+	source, _, err := g.registry.Find(ctx, ref.Name)
+	if err != nil {
+		if !errors.Is(err, cluster.ErrNoImage) {
+			return nil, nil, err
+		}
+		if source, err = g.registry.Pull(ctx, ref.Name, nil); err != nil {
+			reason := err
+			if inner := errors.Unwrap(err); inner != nil { // without the name, which the message has
+				reason = inner
+			}
+			return nil, []string{"its registry (" + reason.Error() + ")"}, context.Cause(ctx)
+		}
+	}
+	g.closers = append(g.closers, source.Close)
+	list, err := source.Images(ctx)
+	if err != nil || len(list) != 1 {
+		return nil, nil, fmt.Errorf("the registry has %d images of that name (%w)", len(list), err)
+	}
+	image, _ := byDigest(list[0], ref.Name)
+	return &bundle.Item{Image: image, From: source}, nil, nil
 }
 
 // openEngines opens the drivers that have images, once.

@@ -23,7 +23,7 @@ func newImageCmd(e *env) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageListCmd(e), newImageLoadCmd(e), newImagePullCmd(e), newImageRefreshCmd(e), newImageRemoveCmd(e), newImagePruneCmd(e))
+	cmd.AddCommand(newImageListCmd(e), newImageLoadCmd(e), newImagePullCmd(e), newImagePushCmd(e), newImageRefreshCmd(e), newImageRemoveCmd(e), newImagePruneCmd(e))
 	return cmd
 }
 

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -42,9 +40,8 @@ type Written struct {
 	Bytes  int64 `json:"bytes"` // of layers, before compression
 }
 
-// Write writes images. The same images make the same bytes. Layers whose size is not known beforehand go through a temporary file in a
-// directory. Progress is called at most once for every megabyte and layer; it may be nil.
-func Write(ctx context.Context, w io.Writer, dir string, items []Item, progress func(Progress)) (Written, error) {
+// Write writes images. The same images make the same bytes. Progress is called at most once for every megabyte and layer; it may be nil.
+func Write(ctx context.Context, w io.Writer, items []Item, progress func(Progress)) (Written, error) {
 	items = sorted(items)
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(2)) // not all processors: the output is the same with any number
 	if err != nil {
@@ -53,12 +50,8 @@ func Write(ctx context.Context, w io.Writer, dir string, items []Item, progress 
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	b := &writer{tar: tar.NewWriter(z), dir: dir, sizes: map[digest.Digest]int64{}, progress: progress}
-	err = b.write(ctx, items)
-	if b.temp != nil {
-		err = errors.Join(err, b.temp.Close())
-	}
-	if err != nil {
+	b := &writer{tar: tar.NewWriter(z), written: map[digest.Digest]bool{}, progress: progress}
+	if err := b.write(ctx, items); err != nil {
 		z.Reset(nil) // ends its goroutines
 		return Written{}, err
 	}
@@ -93,9 +86,7 @@ func sorted(items []Item) []Item {
 // writer writes one bundle.
 type writer struct {
 	tar      *tar.Writer
-	dir      string
-	temp     *os.File                // of layers whose size is not known; nil until there is one
-	sizes    map[digest.Digest]int64 // of blobs that are written
+	written  map[digest.Digest]bool // blobs
 	at       Progress
 	progress func(Progress)
 }
@@ -113,13 +104,13 @@ func (b *writer) write(ctx context.Context, items []Item) error {
 		}
 		for _, blob := range parts {
 			d := digest.FromBytes(blob.Data)
-			if _, have := b.sizes[d]; have {
+			if b.written[d] {
 				continue
 			}
 			if err := b.file(blobName(d), blob.Data); err != nil {
 				return err
 			}
-			b.sizes[d] = int64(len(blob.Data))
+			b.written[d] = true
 		}
 		index.Manifests = append(index.Manifests, descriptors(parts[0], item.Names)...)
 	}
@@ -154,95 +145,39 @@ func blobName(d digest.Digest) string {
 
 // layers writes the layers of an image that are not there, and returns its documents.
 func (b *writer) layers(ctx context.Context, item Item) ([]cluster.Blob, error) {
-	n := len(item.Blobs)
-	if n < 2 {
-		return nil, fmt.Errorf("%w: it has %d documents", images.ErrParts, n)
-	}
-	var manifest ocispec.Manifest
-	if err := json.Unmarshal(item.Blobs[n-2].Data, &manifest); err != nil {
-		return nil, fmt.Errorf("read its manifest: %w", err)
-	}
-	if len(manifest.Layers) != len(item.Layers) {
-		return nil, fmt.Errorf("%w: its manifest has %d layers, its configuration %d", images.ErrParts, len(manifest.Layers), len(item.Layers))
-	}
-	changed := false
-	for i, d := range manifest.Layers {
-		size, have := b.sizes[d.Digest]
-		if !have {
-			var err error
-			if size, err = b.layer(ctx, item.From, d, item.Layers[i]); err != nil {
-				return nil, fmt.Errorf("layer %s: %w", d.Digest, err)
-			}
-			b.sizes[d.Digest] = size
-			b.at.Layers++
-			b.progress(b.at)
-		}
-		changed = changed || size != d.Size
-		manifest.Layers[i].Size = size
-	}
-	if !changed {
-		return item.Blobs, nil
-	}
-	if n > 2 { // an index names the manifest by its digest
-		return nil, errors.New("its manifest has wrong sizes of layers")
-	}
-	// Docker's overlay2 store has no manifests, nor the sizes of tars: kl has made the manifest.
-	data, err := json.Marshal(manifest)
+	image, err := images.Exact(ctx, item.From, item.Image)
 	if err != nil {
 		return nil, err
 	}
-	return []cluster.Blob{{MediaType: item.Blobs[0].MediaType, Data: data}, item.Blobs[1]}, nil
+	var manifest ocispec.Manifest
+	if err := json.Unmarshal(image.Blobs[len(image.Blobs)-2].Data, &manifest); err != nil {
+		return nil, fmt.Errorf("read its manifest: %w", err)
+	}
+	for i, d := range manifest.Layers {
+		if b.written[d.Digest] {
+			continue
+		}
+		if err := b.layer(ctx, item.From, d, image.Layers[i]); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", d.Digest, err)
+		}
+		b.written[d.Digest] = true
+		b.at.Layers++
+		b.progress(b.at)
+	}
+	return image.Blobs, nil
 }
 
-// layer writes a layer as its manifest names it, and returns its size.
-func (b *writer) layer(ctx context.Context, from images.Source, d ocispec.Descriptor, id digest.Digest) (int64, error) {
+// layer writes a layer as its manifest names it.
+func (b *writer) layer(ctx context.Context, from images.Source, d ocispec.Descriptor, id digest.Digest) error {
 	if err := d.Digest.Validate(); err != nil {
-		return 0, err
+		return err
 	}
-	if source, ok := from.(images.BlobSource); ok {
-		r, err := source.Blob(ctx, d.Digest)
-		if err == nil {
-			defer r.Close()
-			return d.Size, b.stream(ctx, d.Digest, d.Size, r)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return 0, err
-		}
-	}
-	if d.Digest != id {
-		return 0, errors.New("it is only there uncompressed")
-	}
-	r, err := from.Layer(ctx, id)
+	r, err := images.OpenLayer(ctx, from, d.Digest, id)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer r.Close()
-	return b.spool(ctx, id, r)
-}
-
-// spool writes a layer whose size is not known.
-func (b *writer) spool(ctx context.Context, d digest.Digest, r io.Reader) (int64, error) {
-	if b.temp == nil {
-		f, err := os.CreateTemp(b.dir, ".kl-bundle-*")
-		if err != nil {
-			return 0, err
-		}
-		b.temp = f
-		if err := os.Remove(f.Name()); err != nil { // it lives as long as it is open
-			return 0, err
-		}
-	}
-	if _, err := b.temp.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
-	size, err := copyBytes(ctx, b.temp, r, func(int) {})
-	if err == nil {
-		_, err = b.temp.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return size, b.stream(ctx, d, size, io.LimitReader(b.temp, size))
+	return b.stream(ctx, d.Digest, d.Size, r)
 }
 
 // stream writes a blob, of which it checks size and digest.

@@ -140,6 +140,17 @@ func TestEngine(t *testing.T) {
 	if len(got) != 1 || !cmp.Equal(got[0].Names, []string{"docker.io/library/app:dev", "example.com/app:latest"}) || !cmp.Equal(got[0].Layers, ids) {
 		t.Errorf("images %+v", got)
 	}
+	exact, err := images.Exact(t.Context(), s, got[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sizes int64
+	for _, l := range layers {
+		sizes += int64(len(l))
+	}
+	if size, err := exact.Size(); err != nil || size != sizes {
+		t.Errorf("the layers have %d bytes, %v, want %d", size, err, sizes)
+	}
 	for i, id := range ids {
 		if data := readLayer(t, s, id); !bytes.Equal(data, layers[i]) {
 			t.Errorf("layer %d has %d bytes, want %d", i, len(data), len(layers[i]))

@@ -123,6 +123,32 @@ func (s *source) Layer(ctx context.Context, id digest.Digest) (io.ReadCloser, er
 	if !ok {
 		return nil, fmt.Errorf("no image has layer %s", id)
 	}
+	f, err := s.open(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	checked := &checkedBlob{file: f, want: l.Digest, sum: l.Digest.Algorithm().Hash()}
+	plain, err := images.DecompressLayer(id, checked, nil)
+	if err != nil {
+		err = checked.damage(err)
+		f.Close() // it was only read
+		return nil, err
+	}
+	return &layer{plain, checked}, nil
+}
+
+// Blob implements images.BlobSource.
+func (s *source) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
+	for _, l := range s.layers {
+		if l.Digest == d {
+			return s.open(ctx, l)
+		}
+	}
+	return nil, fmt.Errorf("read layer %s of %s: %w", d, s.image.Names[0], fs.ErrNotExist)
+}
+
+// open opens the blob of a layer, and waits until it is downloaded.
+func (s *source) open(ctx context.Context, l ocispec.Descriptor) (*os.File, error) {
 	f, err := s.store.openBlob(l.Digest)
 	if errors.Is(err, fs.ErrNotExist) && s.fetch != nil {
 		if err := s.fetch(ctx, l); err != nil {
@@ -133,14 +159,7 @@ func (s *source) Layer(ctx context.Context, id digest.Digest) (io.ReadCloser, er
 	if err != nil {
 		return nil, fmt.Errorf("read layer of %s: %w", s.image.Names[0], err)
 	}
-	checked := &checkedBlob{file: f, want: l.Digest, sum: l.Digest.Algorithm().Hash()}
-	plain, err := images.DecompressLayer(id, checked, nil)
-	if err != nil {
-		err = checked.damage(err)
-		f.Close() // it was only read
-		return nil, err
-	}
-	return &layer{plain, checked}, nil
+	return f, nil
 }
 
 // layer is an open layer, decompressed.
