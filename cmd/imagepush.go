@@ -89,7 +89,7 @@ func (e *env) push(ctx context.Context, target string, item bundle.Item) error {
 	})
 	line.clear()
 	if err != nil {
-		return &cluster.Error{Op: "push image", Err: err}
+		return err
 	}
 	fmt.Fprintf(e.Out, "%s: %s\n", printable(target), d)
 	return nil
