@@ -148,7 +148,7 @@ func argumentsOf(path string) arguments {
 		"kl bundle create": {[]string{"-o", "b.tar.zst", "127.0.0.1:1/unknown:1"}, true}, "kl bundle list": {[]string{"b.tar.zst"}, false},
 		"kl image load": {[]string{"app:1"}, true}, "kl image rm": {[]string{"app:1"}, true}, "kl image pull": {[]string{"app:1"}, true}, "kl image push": {[]string{"unknown:1"}, false}, "kl image refresh": {nil, true}, "kl scale": {[]string{"simulated", "1"}, false}, "kl expose": {[]string{"web"}, false},
 		"kl tour run": {[]string{"crd"}, true}, "kl tour show": {[]string{"crd"}, false},
-		"kl policy explain": {[]string{"web"}, false}, "kl watch rollout": {[]string{"web"}, false}, "kl help": {nil, true},
+		"kl policy explain": {[]string{"web"}, false}, "kl watch rollout": {[]string{"web"}, false}, "kl help": {nil, true}, "kl dev": {nil, true},
 	}[path]
 }
 
