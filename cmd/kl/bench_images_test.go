@@ -26,12 +26,11 @@ func BenchmarkImages(b *testing.B) {
 		u := newUser(b)
 		u.warmUp()
 		i := newImageBench(u)
-		measured := map[int]*imageTimes{}
 		for _, nodes := range []int{1, 3} {
-			measured[nodes] = i.newWay(nodes, runs)
-			i.oldWay(nodes, min(runs, 3), measured[nodes])
+			m := i.newWay(nodes, runs)
+			i.oldWay(nodes, min(runs, 3), m)
+			fmt.Println(i.table(nodes, m))
 		}
-		fmt.Println(i.table(runs, measured[1], measured[3]))
 	}
 }
 
@@ -94,34 +93,30 @@ func (i *imageBench) oldWay(nodes, runs int, m *imageTimes) {
 	i.u.kl("down")
 }
 
-func (i *imageBench) table(runs int, one, three *imageTimes) string {
-	both := func(show func(*imageTimes) string) string { return show(one) + " / " + show(three) }
+func (i *imageBench) table(nodes int, m *imageTimes) string {
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n| an image of ten layers of %d MB and one of 1 MB (median of %d, old way of %d): on 1 node / on 3 | %s |\n| --- | --- |\n",
-		i.layer, runs, len(one.againOld), i.u.machine())
-	for _, row := range []struct {
-		what string
-		show func(*imageTimes) string
-	}{
-		{"the 1 MB changed: `docker build` returned to new pods Ready", func(m *imageTimes) string { return fine(m.again) }},
-		{"the same with an image that nodes have", func(m *imageTimes) string { return fine(m.known) }},
-		{"the same the old way, saved and loaded", func(m *imageTimes) string { return fine(m.againOld) }},
-		{"bytes written for the change", func(m *imageTimes) string { return megabytes(m.wrote...) }},
-		{"the same the old way, with the saved archive", func(m *imageTimes) string { return megabytes(m.wroteOld...) }},
-		{"first pods of the image", func(m *imageTimes) string { return fine([]time.Duration{m.first}) }},
-		{"the same the old way", func(m *imageTimes) string { return fine([]time.Duration{m.firstOld}) }},
-		{"disk that the image takes", func(m *imageTimes) string { return megabytes(m.disk) }},
-		{"the same the old way", func(m *imageTimes) string { return megabytes(m.diskOld) }},
-		{"first pods of the image in a second cluster", func(m *imageTimes) string { return fine([]time.Duration{m.second}) }},
-		{"bytes written for these", func(m *imageTimes) string { return megabytes(m.secondWrote) }},
+	fmt.Fprintf(&table, "\n| an image of ten layers of %d MB and one of 1 MB, on %d nodes (median of %d, old way of %d) | %s |\n| --- | --- |\n",
+		i.layer, nodes, len(m.again), len(m.againOld), i.u.machine())
+	for _, row := range [][2]string{
+		{"the 1 MB changed: `docker build` returned to new pods Ready", fine(m.again...)},
+		{"the same with an image that nodes have", fine(m.known...)},
+		{"the same the old way, saved and loaded", fine(m.againOld...)},
+		{"bytes written for the change", megabytes(m.wrote...)},
+		{"the same the old way, with the saved archive", megabytes(m.wroteOld...)},
+		{"first pods of the image", fine(m.first)},
+		{"the same the old way", fine(m.firstOld)},
+		{"disk that the image takes", megabytes(m.disk)},
+		{"the same the old way", megabytes(m.diskOld)},
+		{"first pods of the image in a second cluster", fine(m.second)},
+		{"bytes written for these", megabytes(m.secondWrote)},
 	} {
-		fmt.Fprintf(&table, "| %s | %s |\n", row.what, both(row.show))
+		fmt.Fprintf(&table, "| %s | %s |\n", row[0], row[1])
 	}
 	return table.String()
 }
 
 // fine is seconds with two digits.
-func fine(d []time.Duration) string {
+func fine(d ...time.Duration) string {
 	s := slices.Sorted(slices.Values(d))
 	text := fmt.Sprintf("%.2f s", s[len(s)/2].Seconds())
 	if len(s) > 1 {
