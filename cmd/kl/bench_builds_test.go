@@ -37,7 +37,7 @@ type imageBench struct {
 func newImageBench(u *user) *imageBench {
 	u.b.Helper()
 	i := &imageBench{
-		u: u, dir: filepath.Join(u.b.TempDir(), "base"), name: fmt.Sprintf("kl.test/bench-%d:dev", os.Getpid()), app: filepath.Join(u.images, "app.tar"),
+		u: u, dir: filepath.Join(u.b.TempDir(), "base"), name: fmt.Sprintf("ten-layers-%d:dev", os.Getpid()), app: filepath.Join(u.images, "app.tar"),
 		layer: layerSize(),
 	}
 	u.b.Cleanup(i.removeImages)
@@ -74,23 +74,16 @@ func (i *imageBench) build() {
 	i.docker("build", "-q", "-t", i.name, i.dir)
 }
 
-// removeImages removes what was built, also what has no name any more. The layers that do not change go last, since others are built on them.
+// removeImages removes what was built, also what has no name any more.
 func (i *imageBench) removeImages() {
 	ctx := context.WithoutCancel(i.u.b.Context())
-	list := func(last bool) []string {
-		filters := []string{"image", "ls", "-q", "--filter", "label=" + i.label()}
-		if !last {
-			filters = append(filters, "--filter", "since="+i.base())
-		}
-		out, _ := exec.CommandContext(ctx, "docker", filters...).Output()
-		return slices.Compact(strings.Fields(string(out)))
+	out, err := exec.CommandContext(ctx, "docker", "image", "ls", "-q", "--filter", "label="+i.label()).Output()
+	ids := slices.Compact(strings.Fields(string(out))) // the newest first: others are built on the oldest
+	if err == nil && len(ids) > 0 {
+		out, err = exec.CommandContext(ctx, "docker", append([]string{"rmi", "-f"}, ids...)...).CombinedOutput()
 	}
-	for _, last := range []bool{false, true} {
-		if ids := list(last); len(ids) > 0 {
-			if out, err := exec.CommandContext(ctx, "docker", append([]string{"rmi", "-f"}, ids...)...).CombinedOutput(); err != nil {
-				i.u.b.Errorf("remove images: %v\n%s", err, out)
-			}
-		}
+	if err != nil {
+		i.u.b.Errorf("remove images: %v\n%s", err, out)
 	}
 }
 
