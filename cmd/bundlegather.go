@@ -324,7 +324,7 @@ func (g *gatherer) ofEngine(ctx context.Context, from cluster.ImageSource, name 
 	archive, err := copyTemp(saved, name, &temps)
 	g.closers = append(g.closers, func() error { g.removeTemps(temps); return nil })
 	if err = errors.Join(err, saved.Close()); err != nil {
-		return nil, err
+		return nil, brokenOff(images.Short(name), err)
 	}
 	source, err := archive.Open()
 	if err != nil {

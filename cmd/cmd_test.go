@@ -75,7 +75,7 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{t: t, fake: clustertest.NewFake()}
 	home := cluster.Home(filepath.Join(dir, "home"))
 	m.fake.Changed = clustertest.Running(home)
-	driver := imageDriver{m.fake, map[string][]byte{"app:1": imageTar()}}
+	driver := imageDriver{m.fake, map[string][]byte{"app:1": imageTar(), "half:1": imageTar()[:1600]}}
 	m.env = Env{
 		UserHome: dir, Home: home, Payload: clustertest.PlanePayload,
 		Getenv:  func(string) string { return "" },
@@ -290,6 +290,10 @@ func testImageLoad(t *testing.T, m *machine) {
 	_, stderr, code := m.run("image", "load", "app:2")
 	if code != exitFailed || !strings.Contains(stderr, "find app:2: no such image\n    there is no such file, and no such image in docker") {
 		t.Errorf("unknown: exit code %d, %q", code, stderr)
+	}
+	_, stderr, code = m.run("image", "load", "half:1")
+	if want := "kl: take half:1 from the container engine: it sent half of it ("; code != exitFailed || !strings.HasPrefix(stderr, want) || strings.Count(stderr, "\n") != 2 {
+		t.Errorf("an engine that goes away: exit code %d, %q", code, stderr)
 	}
 	if after, _ := filepath.Glob(filepath.Join(os.TempDir(), "kl-image-*")); len(after) > len(before) {
 		t.Errorf("left: %q", after)

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/host"
@@ -82,8 +84,27 @@ func (e *env) loadFrom(ctx context.Context, engine cluster.ImageSource, names []
 	defer func() { e.removeTemps(temps) }()
 	archive, err := copyTemp(r, what, &temps)
 	if err != nil {
-		return nil, err
+		return nil, brokenOff(what, err)
 	}
 	archive.From = images.FromEngine
 	return e.host(nil).LoadImages(ctx, e.name, archive)
+}
+
+// brokenOff is the error for images that an engine did not send whole.
+func brokenOff(what string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return &cluster.Error{
+		Op: "take " + what + " from the container engine", Err: fmt.Errorf("it sent half of it (%w)", inner(err)), Hint: "is it still running? 'docker info' says so",
+	}
+}
+
+// inner takes what was done off an error.
+func inner(err error) error {
+	var done *cluster.Error
+	if errors.As(err, &done) {
+		return done.Err
+	}
+	return err
 }

@@ -50,7 +50,8 @@ type Env struct {
 // env is Env with the flags that all commands share.
 type env struct {
 	Env
-	name string // --name
+	name    string             // --name
+	loading func(host.Loading) // of host.Host
 }
 
 func newEnv(e Env) *env {
@@ -73,7 +74,7 @@ func (e *env) host(show func(cluster.Event)) *host.Host {
 	return &host.Host{
 		Home: e.Home, OpenDriver: e.openDriver, Drivers: e.driverNames(), Payload: e.Payload, Prune: e.Prune,
 		Kubernetes: e.Version.Kubernetes, KubernetesOf: e.KubernetesOf, Events: show, Logger: e.Logger, Kubeconfigs: e.kubeconfigs(),
-		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot, Kubectl: e.runKubectl,
+		Simulate: e.Simulate, Preflight: e.preflight, StartAtBoot: e.StartAtBoot, Kubectl: e.runKubectl, Loading: e.loading,
 	}
 }
 

@@ -48,7 +48,11 @@ func imageLoad(ctx context.Context, e *env, args []string, o output) error {
 	if _, err := cluster.ReadSpec(e.layout()); err != nil {
 		return err
 	}
+	line := newLiveLine(e.Err)
+	defer line.clear()
+	e.loading = func(l host.Loading) { line.show(func() string { return loadingLine(l) }) }
 	show := func(loaded []host.Loaded) {
+		line.clear()
 		if !o.isJSON() {
 			printLoaded(e.Out, loaded)
 		}
@@ -68,6 +72,17 @@ func imageLoad(ctx context.Context, e *env, args []string, o output) error {
 		err = printJSON(e.Out, all)
 	}
 	return err
+}
+
+func loadingLine(l host.Loading) string {
+	text := "loading " + l.Title
+	if l.Layers > 0 {
+		text += fmt.Sprintf(": layer %d of %d", l.Layer, l.Layers)
+	}
+	if l.Bytes > 0 {
+		text += fmt.Sprintf(", %.1f MB", float64(l.Bytes)/1e6)
+	}
+	return text
 }
 
 func (e *env) loadArchives(ctx context.Context, archives []images.Archive, show func([]host.Loaded)) ([]host.Loaded, error) {

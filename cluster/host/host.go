@@ -48,6 +48,8 @@ type Host struct {
 	Kubectl func(ctx context.Context, l cluster.Layout, out io.Writer, args ...string) error
 	// Events is called with what happens, one call at a time; nil discards.
 	Events func(cluster.Event)
+	// Loading is called often while images are loaded, one call at a time; it may be nil.
+	Loading func(Loading)
 	// Logger gets details for debugging; nil discards.
 	Logger *slog.Logger
 	// Kubeconfigs are the files kubectl reads ($KUBECONFIG or ~/.kube/config), in its order.

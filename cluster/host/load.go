@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ func (h *Host) LoadEngine(ctx context.Context, name, title string, list []images
 		return nil, false, err
 	}
 	defer l.client.Close()
+	l.progress.update(func() {})
 	err = l.all(ctx, func(ctx context.Context, n *Loaded) error { return l.fromEngine(ctx, n, list) })
 	var status *cluster.StatusError
 	if errors.As(err, &status) && (status.Code == http.StatusNotFound || status.Code == http.StatusNotImplemented) {
@@ -99,7 +101,9 @@ type load struct {
 	from   string // cluster.Image's Source
 	found  []images.ArchiveImage
 	loaded []Loaded // of each node
-	began  time.Time
+
+	progress *loading
+	began    time.Time
 }
 
 func (h *Host) newLoad(ctx context.Context, name, title, from string, found []images.ArchiveImage) (*load, error) {
@@ -109,6 +113,7 @@ func (h *Host) newLoad(ctx context.Context, name, title, from string, found []im
 	}
 	l := &load{
 		client: cluster.NewClient(h.Home.Cluster(name)), title: title, from: from, found: found, loaded: make([]Loaded, len(nodes)), began: time.Now(),
+		progress: &loading{show: h.Loading, now: Loading{Title: title}},
 	}
 	if err := l.ask(ctx, nodes); err != nil {
 		l.client.Close()
@@ -153,13 +158,37 @@ func (l *load) all(ctx context.Context, do func(context.Context, *Loaded) error)
 		n := &l.loaded[i]
 		g.Go(func() error {
 			if err := do(ctx, n); err != nil {
-				return &cluster.Error{Op: "load " + l.title, Node: n.Node, Err: err}
+				return &cluster.Error{Op: "load " + l.title, Node: n.Node, Err: plainly(err)}
 			}
 			n.Seconds = time.Since(l.began).Seconds()
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// plainly takes the request out of an error: what matters is what the node said, or what was wrong with what it was sent.
+func plainly(err error) error {
+	var status *cluster.StatusError
+	var request *url.Error
+	switch {
+	case errors.As(err, &status) && status.Reason != "":
+		return &said{status}
+	case errors.As(err, &request):
+		return request.Err
+	}
+	return err
+}
+
+// said is an answer without the request.
+type said struct{ status *cluster.StatusError }
+
+func (s *said) Error() string { return firstLine(s.status.Reason) }
+func (s *said) Unwrap() error { return s.status }
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }
 
 // send sends the whole archive to a node, which unpacks it.
@@ -169,7 +198,7 @@ func (l *load) send(ctx context.Context, n *Loaded, file string) error {
 		return err
 	}
 	defer r.Close()
-	return l.request(ctx, n.Node, http.MethodPost, "/v1/images", r)
+	return l.request(ctx, n.Node, http.MethodPost, "/v1/images", l.progress.count(r))
 }
 
 func (l *load) request(ctx context.Context, node, method, path string, body io.Reader) error {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/clustertest"
+	"github.com/klkube/kl/cluster/host"
 	"github.com/klkube/kl/cluster/images"
 )
 
@@ -117,5 +119,27 @@ func TestLoadImagesNeedsTheCluster(t *testing.T) {
 	must(t, b.Stop(t.Context(), "demo"))
 	if _, err := b.LoadImages(t.Context(), "demo", file); err == nil || !strings.Contains(err.Error(), "control plane is stopped") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestLoadDamaged: a layer that is not what the configuration says is refused in the node's words, and what is read is shown.
+func TestLoadDamaged(t *testing.T) {
+	b := newBench(t)
+	b.mustUp(t, request(1))
+	write(t, filepath.Join(b.Home.Cluster("demo").NodeDir("n1"), clustertest.LayersFile), "[]")
+	var seen []host.Loading
+	b.Loading = func(l host.Loading) { seen = append(seen, l) }
+	entries := clustertest.DockerArchive("app:1")
+	entries[1].Data = strings.Replace(entries[1].Data, "hello\n", "jello\n", 1)
+	_, err := b.LoadImages(t.Context(), "demo", archive(t, entries))
+	if err == nil || !regexp.MustCompile(`^load .*images.tar on node n1: layer sha256:\w+ has digest sha256:\w+$`).MatchString(err.Error()) {
+		t.Errorf("error is %v", err)
+	}
+	last := seen[len(seen)-1]
+	if last.Layer != 1 || last.Layers != 1 || last.Bytes != int64(len(entries[1].Data)) || !strings.HasSuffix(last.Title, "images.tar") {
+		t.Errorf("seen at last: %+v", last)
+	}
+	if list, err := b.ListImages(t.Context(), "demo"); err != nil || len(list.Images) > 0 {
+		t.Errorf("left: %v, %v", list, err)
 	}
 }

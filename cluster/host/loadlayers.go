@@ -55,7 +55,7 @@ func (l *load) share(ctx context.Context, source images.Source, list []images.Im
 	if i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped }); i >= 0 {
 		var err error
 		if unpacked, err = l.unpack(ctx, source, list, l.loaded[i].Node); err != nil {
-			return &cluster.Error{Op: "load " + l.title, Node: l.loaded[i].Node, Err: err}
+			return &cluster.Error{Op: "load " + l.title, Node: l.loaded[i].Node, Err: plainly(err)}
 		}
 	}
 	var parts []cluster.ImageParts
@@ -81,20 +81,22 @@ func (l *load) unpack(ctx context.Context, source images.Source, list []images.I
 	if err != nil {
 		return 0, err
 	}
-	unpacked := 0
+	var missing [][]digest.Digest // with the layers below
 	for _, image := range list {
 		for i, id := range image.Layers {
-			if slices.Contains(have, id) {
-				continue
+			if !slices.Contains(have, id) {
+				missing = append(missing, image.Layers[:i+1])
+				have = append(have, id)
 			}
-			if err := l.layer(ctx, source, node, image.Layers[:i+1]); err != nil {
-				return unpacked, err
-			}
-			have = append(have, id)
-			unpacked++
 		}
 	}
-	return unpacked, nil
+	for i, layer := range missing {
+		l.progress.layer(i+1, len(missing))
+		if err := l.layer(ctx, source, node, layer); err != nil {
+			return i, err
+		}
+	}
+	return len(missing), nil
 }
 
 // layer has a node unpack the last of some layers.
@@ -110,7 +112,7 @@ func (l *load) layer(ctx context.Context, source images.Source, node string, ids
 	}
 	defer r.Close()
 	query := url.Values{"below": {strings.Join(below, ",")}}
-	return l.request(ctx, node, http.MethodPut, "/v1/layers/"+id.String()+"?"+query.Encode(), r)
+	return l.request(ctx, node, http.MethodPut, "/v1/layers/"+id.String()+"?"+query.Encode(), l.progress.count(r))
 }
 
 // errNoLayers is returned for a node that shares no layers with others.

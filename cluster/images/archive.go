@@ -14,8 +14,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
+	"syscall"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
@@ -62,6 +64,9 @@ func BadArchive(name string, err error) error {
 	var there *fs.PathError
 	if errors.As(err, &there) {
 		err = there.Err
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return &cluster.Error{Op: "read " + name, Err: err, Hint: "temporary files are in " + os.TempDir() + ": make room there, or set TMPDIR to another directory"}
 	}
 	return &cluster.Error{Op: "read " + name, Err: err, Hint: "save images with 'docker save', 'ctr image export' or a builder's OCI output"}
 }
