@@ -143,6 +143,9 @@ func (g *gatherer) open(ctx context.Context, a images.Archive) error {
 	}
 	g.closers = append(g.closers, source.Close)
 	list, err := source.Images(ctx)
+	if errors.Is(err, images.ErrParts) { // such as one for another platform: the archive is as it should be
+		return &cluster.Error{Op: "read " + a.Title(), Err: err}
+	}
 	if err != nil {
 		return images.BadArchive(a.Title(), err)
 	}

@@ -25,7 +25,7 @@ func newLiveLine(w io.Writer) *liveLine {
 	}
 	return &liveLine{w: w, width: func() int {
 		width, _, err := term.GetSize(int(w.(*os.File).Fd()))
-		if err != nil {
+		if err != nil || width == 0 { // a terminal that does not say
 			return 80
 		}
 		return width

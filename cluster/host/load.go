@@ -158,13 +158,22 @@ func (l *load) all(ctx context.Context, do func(context.Context, *Loaded) error)
 		n := &l.loaded[i]
 		g.Go(func() error {
 			if err := do(ctx, n); err != nil {
-				return &cluster.Error{Op: "load " + l.title, Node: n.Node, Err: plainly(err)}
+				return l.failed(n.Node, err)
 			}
 			n.Seconds = time.Since(l.began).Seconds()
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// failed is the error for a node that did not take the images.
+func (l *load) failed(node string, err error) error {
+	e := &cluster.Error{Op: "load " + l.title, Node: node, Err: plainly(err)}
+	if strings.Contains(e.Err.Error(), "no space left on device") { // its number does not come through the tunnel
+		e.Hint = "make room on the disk of KL_HOME; 'kl image prune --all' removes images that no pod uses"
+	}
+	return e
 }
 
 // plainly takes the request out of an error: what matters is what the node said, or what was wrong with what it was sent.

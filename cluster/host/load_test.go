@@ -3,6 +3,7 @@ package host_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -134,6 +135,10 @@ func TestLoadDamaged(t *testing.T) {
 	_, err := b.LoadImages(t.Context(), "demo", archive(t, entries))
 	if err == nil || !regexp.MustCompile(`^load .*images.tar on node n1: layer sha256:\w+ has digest sha256:\w+$`).MatchString(err.Error()) {
 		t.Errorf("error is %v", err)
+	}
+	var full *cluster.Error
+	if errors.As(err, &full) && full.Hint != "" {
+		t.Errorf("hint is %q", full.Hint)
 	}
 	last := seen[len(seen)-1]
 	if last.Layer != 1 || last.Layers != 1 || last.Bytes != int64(len(entries[1].Data)) || !strings.HasSuffix(last.Title, "images.tar") {

@@ -55,7 +55,7 @@ func (l *load) share(ctx context.Context, source images.Source, list []images.Im
 	if i := slices.IndexFunc(l.loaded, func(n Loaded) bool { return !n.Skipped }); i >= 0 {
 		var err error
 		if unpacked, err = l.unpack(ctx, source, list, l.loaded[i].Node); err != nil {
-			return &cluster.Error{Op: "load " + l.title, Node: l.loaded[i].Node, Err: plainly(err)}
+			return l.failed(l.loaded[i].Node, err)
 		}
 	}
 	var parts []cluster.ImageParts
