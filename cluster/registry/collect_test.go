@@ -171,7 +171,7 @@ func TestCollectWaits(t *testing.T) {
 	if w := request(h, "POST", "/v2/a/blobs/uploads/?digest="+hello, "hello"); w.Code != 201 {
 		t.Fatal(w.Body)
 	}
-	l, err := statefile.TryLock(filepath.Join(home, "registry", "lock")) // as another process
+	l, err := statefile.TryLockDir(filepath.Join(home, "registry")) // as another process
 	must(t, err)
 	put := func(ctx context.Context) int {
 		r := httptest.NewRequestWithContext(ctx, "PUT", "http://localhost/v2/a/manifests/1",

@@ -6,7 +6,8 @@
 //	source, pushed, err := store.Find(ctx, "localhost:5000/app:dev")  // or cluster.ErrNoImage
 //	source, err = store.Pull(ctx, "nginx:1.29", nil)
 //
-// Its directory is $KL_HOME/registry. Several processes use it at once, and each may be killed at any moment:
+// Its directory is $KL_HOME/registry, which is locked while a manifest comes in, and while blobs that none names are removed. Several
+// processes use it at once, and each may be killed at any moment:
 //
 //	blobs/sha256/HEX           content, manifests included; written elsewhere, synced and renamed
 //	uploads/ID                 what a client is sending
@@ -14,6 +15,5 @@
 //	repositories/REPO/tags/TAG            what a tag stands for, with '+' for '/' in names
 //	repositories/REPO/manifests/DIGEST    which manifests a repository has
 //	upstream/HOST+REPO/…                  the same for what was pulled from another registry
-//	lock                       locked while a manifest comes in, and while blobs that none names are removed
 //	serving                    locked by the process that listens; port is where, and where it has listened before
 package registry

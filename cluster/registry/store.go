@@ -46,12 +46,13 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.dir}, elem...)...)
 }
 
-// lock keeps Collect away from blobs that no manifest names yet, or waits until it is done.
+// lock keeps Collect away from blobs that no manifest names yet, or waits until it is done. What is locked is the directory: a full disk
+// has no room for a file.
 func (s *Store) lock(ctx context.Context) (*statefile.Lock, error) {
 	if err := statefile.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
-	return statefile.WaitLock(ctx, s.path("lock"), nil)
+	return statefile.WaitLockDir(ctx, s.dir)
 }
 
 // blobPath is where a blob is. The digest must be valid.
