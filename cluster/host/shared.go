@@ -24,8 +24,8 @@ func emptyShared(ctx context.Context, l cluster.Layout, found []driverNodes) {
 	execAny(ctx, found, emptyCommand)
 }
 
-// execAny runs a shell command in the first node that can, and reports whether one could.
-func execAny(ctx context.Context, found []driverNodes, command string) bool {
+// execAny runs a shell command in the first node that can, if there is one.
+func execAny(ctx context.Context, found []driverNodes, command string) {
 	for _, f := range found {
 		e, ok := f.driver.(cluster.Execer)
 		for _, n := range f.nodes {
@@ -33,11 +33,10 @@ func execAny(ctx context.Context, found []driverNodes, command string) bool {
 				continue
 			}
 			if code, err := e.Exec(ctx, n, cluster.ExecSpec{Cmd: []string{"/bin/sh", "-c", command}}); err == nil && code == 0 {
-				return true
+				return
 			}
 		}
 	}
-	return false
 }
 
 // turnedOn reports whether a node runs. Without root privileges it turns the node on.

@@ -27,8 +27,10 @@ type overlayConfig struct {
 	Node   string `toml:"node"`   // this node's name there
 }
 
-// registerOverlay makes containerd know kl's overlayfs in the place of upstream's. The capabilities are upstream's without "rebase", with which containerd unpacks the layers of an image side by side: two nodes that
-// unpack two images would wait for each other's layers.
+// registerOverlay makes containerd know kl's overlayfs in the place of upstream's. The capabilities are upstream's without "rebase", with
+// which containerd unpacks the layers of an image side by side: two nodes that unpack two images would wait for each other's layers.
+//
+//nolint:gochecknoglobals // so is containerd's list of plugins, which takes each of them once
 var registerOverlay = sync.OnceFunc(func() {
 	registry.Register(&plugin.Registration{
 		Type: plugins.SnapshotPlugin, ID: overlayID, Config: &overlayConfig{},

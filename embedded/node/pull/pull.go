@@ -116,20 +116,26 @@ func (p *Puller) pull(ctx context.Context, r images.FindRequest) (Pulled, error)
 		err = fmt.Errorf("the control plane answered without an image (from %.40q): is it of another version?", found.From)
 	default:
 		source := &hostSource{puller: p, source: found.Source}
-		defer source.Close()
+		defer source.Close() //nolint:contextcheck // the host is told also when ctx is done
 		found.Image.Names = []string{r.Name}
 		pulled.ID = found.Image.ID()
 		pulled.NewLayers, err = p.assemble(ctx, source, *found.Image, found.From, found.Tagged)
 	}
 	if err != nil {
-		return pulled, fmt.Errorf("load %s from the %s: %w", reference.FamiliarString(parsed(r.Name)), where[found.From], err)
+		return pulled, fmt.Errorf("load %s from the %s: %w", reference.FamiliarString(parsed(r.Name)), place(found.From), err)
 	}
 	return pulled, nil
 }
 
-// where is what messages call places.
-var where = map[string]string{
-	images.FromEngine: "container engine", images.FromRegistry: "registry of kl", images.FromUpstream: "registry",
+// place is what messages call where an image is from.
+func place(from string) string {
+	switch from {
+	case images.FromEngine:
+		return "container engine"
+	case images.FromRegistry:
+		return "registry of kl"
+	}
+	return "registry"
 }
 
 func parsed(name string) reference.Reference {

@@ -228,7 +228,7 @@ func TestPullErrors(t *testing.T) {
 				t.Errorf("error is %v, want %q", err, test.want)
 			}
 			for _, target := range []error{ErrNotConnected, cluster.ErrNoImage} {
-				if errors.Is(err, target) != (target == test.is) {
+				if want := test.is != nil && errors.Is(test.is, target); errors.Is(err, target) != want {
 					t.Errorf("whether %v is %v is wrong", err, target)
 				}
 			}
