@@ -37,11 +37,11 @@ func newBundleCreateCmd(e *env) *cobra.Command {
 		Short: "Write images, and what they need, into one file",
 		Long: "Write images for this machine's platform into one file, with every layer once: those that are named, all of an\n" +
 			"archive, and with -f those that manifests need: whatever has the key image in the objects of a file, of the files\n" +
-			"of a directory, or of standard input, as from 'kl kubectl kustomize'. They are taken from the archives, the local\n" +
+			"of a directory, or of standard input, as from 'kubectl kustomize'. They are taken from the archives, the local\n" +
 			"container engine, kl's registry, or the registry of their name. 'kl up --bundle' and 'kl image load' read the file, and so does whatever reads an\n" +
 			"OCI layout in a tar. The same images make the same bytes.",
 		Example: "  kl bundle create -o b.tar.zst app:dev postgres:17\n  kl bundle create -o b.tar.zst -f deploy/ images.tar\n" +
-			"  kl kubectl kustomize overlays/prod | kl bundle create -o b.tar.zst -f -",
+			"  kubectl kustomize overlays/prod | kl bundle create -o b.tar.zst -f -",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case out == "":

@@ -87,7 +87,7 @@ func (s *scanner) mapping(n *yaml.Node, key string, depth int) error {
 	case kind == "ConfigMap", kind == "Secret", kind == "CustomResourceDefinition":
 		return nil
 	case kind == "Kustomization":
-		return fmt.Errorf("%s:%d is a kustomization: pass what it makes, 'kl kubectl kustomize DIR | kl bundle create -f - …'", s.file, n.Line)
+		return fmt.Errorf("%s:%d is a kustomization: pass what it makes, 'kubectl kustomize DIR | kl bundle create -f - …'", s.file, n.Line)
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i].Value, n.Content[i+1]
