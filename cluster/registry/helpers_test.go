@@ -97,9 +97,21 @@ func image(t *testing.T, layers int64) v1.Image {
 	return imageFor(t, layers, runtime.GOARCH)
 }
 
+// imageOfSize makes an image with a layer of that size, which cannot be compressed.
+func imageOfSize(t *testing.T, size int64) v1.Image {
+	t.Helper()
+	return adjusted(t, size, 1, runtime.GOARCH)
+}
+
 func imageFor(t *testing.T, layers int64, arch string) v1.Image {
 	t.Helper()
-	img, err := random.Image(3000, layers)
+	return adjusted(t, 3000, layers, arch)
+}
+
+// adjusted makes an image of random layers.
+func adjusted(t *testing.T, size, layers int64, arch string) v1.Image {
+	t.Helper()
+	img, err := random.Image(size, layers)
 	must(t, err)
 	config, err := img.ConfigFile()
 	must(t, err)
