@@ -35,7 +35,7 @@ func (d *Driver) WatchImages(ctx context.Context, since time.Time, see func(name
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("follow the engine's events: %w", errors.Join(cluster.ErrNoEngine, err))
+			return fmt.Errorf("follow the engine's events: %w: %w", cluster.ErrNoEngine, err)
 		}
 	}
 }
