@@ -95,7 +95,7 @@ func (i *imageBench) oldWay(nodes, runs int, m *imageTimes) {
 
 func (i *imageBench) table(nodes int, m *imageTimes) string {
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n| an image of ten layers of %d MB and one of 1 MB, on %d nodes (median of %d, old way of %d) | %s |\n| --- | --- |\n",
+	fmt.Fprintf(&table, "\n| an image of ten layers of %d MB and one of 1 MB, nodes: %d (median of %d, old way of %d) | %s |\n| --- | --- |\n",
 		i.layer, nodes, len(m.again), len(m.againOld), i.u.machine())
 	for _, row := range [][2]string{
 		{"the 1 MB changed: `docker build` returned to new pods Ready", fine(m.again...)},
