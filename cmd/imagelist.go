@@ -122,8 +122,8 @@ func newImageRemoveCmd(e *env) *cobra.Command {
 		Aliases: []string{"remove"},
 		Short:   "Remove images from all nodes",
 		Long: "Remove images from all nodes. An image is named as elsewhere (app, app:dev, localhost:5000/app, app@sha256:…), or by\n" +
-			"its ID or the beginning of it. Another name of the same image stays. An image that a pod uses is not removed, unless\n" +
-			"--force is given; nothing is removed then. Layers that no image needs any more stay for a week, or until\n" +
+			"its ID or the beginning of it. Another name of the same image stays. If a pod uses one of them, none is removed,\n" +
+			"unless --force is given. Layers that no image needs any more stay for a week, or until\n" +
 			"'kl image prune': somebody may build on them. A pod that needs an image which is gone gets it again, if the local\n" +
 			"container engine, kl's registry or the registry of its name has it.",
 		Example: "  kl image rm app:dev\n  kl image rm 1b2c3d4e5f60\n  kl image rm --force app:dev",
