@@ -230,10 +230,13 @@ func (p *Puller) assemble(ctx context.Context, source images.Source, image image
 		if dir != "" {
 			continue
 		}
-		if err := p.add(ctx, source, image.Layers[:i], id); err != nil {
+		unpacked, err := p.add(ctx, source, image.Layers[:i], id)
+		if err != nil {
 			return added, err
 		}
-		added++
+		if unpacked {
+			added++
+		}
 	}
 	parts := image.ImageParts
 	parts.Since, parts.Source = since, from
@@ -241,16 +244,29 @@ func (p *Puller) assemble(ctx context.Context, source images.Source, image image
 	return added, err
 }
 
-// add unpacks a layer over others.
-func (p *Puller) add(ctx context.Context, source images.Source, over []digest.Digest, id digest.Digest) error {
+// add unpacks a layer over others, and reports whether it did: another node may do so at the same time.
+func (p *Puller) add(ctx context.Context, source images.Source, over []digest.Digest, id digest.Digest) (bool, error) {
 	layer, err := source.Layer(ctx, id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer layer.Close()
 	below := slices.Clone(over)
 	slices.Reverse(below)
-	return p.Layers.Add(ctx, p.Logger, id, below, layer)
+	tar := &noted{Reader: layer}
+	err = p.Layers.Add(ctx, p.Logger, id, below, tar)
+	return tar.read, err
+}
+
+// noted is a reader that knows whether it was read.
+type noted struct {
+	io.Reader
+	read bool
+}
+
+func (n *noted) Read(p []byte) (int, error) {
+	n.read = true
+	return n.Reader.Read(p)
 }
 
 // find asks the host for an image.

@@ -170,6 +170,28 @@ func TestPullFromRegistry(t *testing.T) {
 	}
 }
 
+// A layer that another node unpacks meanwhile is none of this one's.
+func TestPullBesideAnother(t *testing.T) {
+	base, baseID := layer("base")
+	found := images.Found{From: images.FromRegistry, Source: "s1", Image: &images.Image{
+		Layers: []digest.Digest{baseID}, ImageParts: cluster.ImageParts{Blobs: []cluster.Blob{{Data: []byte("{}")}}},
+	}}
+	handler, _ := host(t, found, map[digest.Digest]string{baseID: base})
+	p, n := newPuller(t, handler)
+	p.Layers = otherFirst{n}
+	if pulled, err := p.Pull(t.Context(), "app:dev", true, nil); err != nil || pulled.NewLayers != 0 {
+		t.Errorf("pulled %+v, %v, want no new layer", pulled, err)
+	}
+}
+
+// otherFirst are layers that another node adds first.
+type otherFirst struct{ *node }
+
+func (o otherFirst) Add(_ context.Context, _ *slog.Logger, id digest.Digest, below []digest.Digest, _ io.Reader) error {
+	o.layers[id] = below
+	return nil
+}
+
 func TestPullFromEngine(t *testing.T) {
 	found := images.Found{From: images.FromEngine, ID: digest.FromString("x").String()}
 	handler, asked := host(t, found, nil)
