@@ -16,7 +16,7 @@ func TestDownEmptiesSharedVolumes(t *testing.T) {
 	var ran []string
 	l := b.Home.Cluster("demo")
 	b.fake.Commands = map[string]func(context.Context, cluster.Node, cluster.ExecSpec) int{"/bin/sh": func(_ context.Context, n cluster.Node, cmd cluster.ExecSpec) int {
-		if strings.Contains(cmd.Cmd[2], "rm -rf") {
+		if strings.Contains(cmd.Cmd[2], cluster.SharedMountDir) {
 			ran = append(ran, n.Name)
 			_ = os.RemoveAll(filepath.Join(l.SharedDir(), "pvc-1"))
 		}
