@@ -35,14 +35,11 @@ func (d *Driver) SaveImages(ctx context.Context, names []string) (io.ReadCloser,
 func (d *Driver) findImages(ctx context.Context, names []string) (ids map[string]string, err error) {
 	ids = map[string]string{}
 	for _, name := range names {
-		image, err := d.client.ImageInspect(ctx, name)
-		if cerrdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("%w: %s", cluster.ErrNoImage, name)
-		}
+		found, err := d.FindImage(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("inspect image %s: %w", name, err)
+			return nil, err
 		}
-		ids[name] = image.ID
+		ids[name] = found.ID
 	}
 	return ids, nil
 }

@@ -122,7 +122,7 @@ func (p *Puller) pull(ctx context.Context, r images.FindRequest) (Pulled, error)
 		pulled.NewLayers, err = p.assemble(ctx, source, *found.Image, found.From, found.Tagged)
 	}
 	if err != nil {
-		return pulled, fmt.Errorf("load %s from the %s: %w", reference.FamiliarString(parsed(r.Name)), place(found.From), err)
+		return pulled, fmt.Errorf("load %s from the %s: %w", images.Short(r.Name), place(found.From), err)
 	}
 	return pulled, nil
 }
@@ -136,14 +136,6 @@ func place(from string) string {
 		return "registry of kl"
 	}
 	return "registry"
-}
-
-func parsed(name string) reference.Reference {
-	ref, err := reference.Parse(name)
-	if err != nil {
-		return nil
-	}
-	return ref
 }
 
 // fromEngine takes an image of the engine, out of its directory if it can be read there.
