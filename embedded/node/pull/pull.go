@@ -66,8 +66,9 @@ type Pulled struct {
 var ErrNotConnected = errors.New("the control plane cannot be asked for images")
 
 // Pull brings an image to the node if the host has one that is newer. If network is set, registries of the network are asked, too, and
-// shown auth. The error wraps cluster.ErrNoImage, and says where it was looked for, if the image is nowhere. Who pulls the same waits.
-// A pull goes on if nobody waits for it any more.
+// shown auth. Without network, what the node has is taken if the host cannot tell of a newer one. The error wraps cluster.ErrNoImage, and
+// says where it was looked for, if the image is nowhere; the image that the node has is returned with every error. Who pulls the same
+// waits. A pull goes on if nobody waits for it any more.
 func (p *Puller) Pull(ctx context.Context, name string, network bool, auth *images.Auth) (Pulled, error) {
 	ref, err := reference.ParseDockerRef(name) // as the CRI plugin: a digest makes a tag needless
 	if err != nil {
@@ -105,6 +106,12 @@ func (p *Puller) pull(ctx context.Context, r images.FindRequest) (Pulled, error)
 	}
 	r.Have = have
 	found, err := p.find(ctx, r)
+	if err != nil && have != nil && !r.Pull {
+		if !errors.Is(err, cluster.ErrNoImage) && !errors.Is(err, ErrNotConnected) {
+			p.Logger.Warn("the node's image stays, since the control plane cannot tell whether there is a newer one", "image", r.Name, "reason", err)
+		}
+		return pulled, nil
+	}
 	if err != nil || found.From == images.FromNode {
 		return pulled, err
 	}
@@ -279,7 +286,7 @@ func (p *Puller) find(ctx context.Context, r images.FindRequest) (images.Found, 
 	defer answer.Close()
 	var found images.Found
 	if err := json.NewDecoder(answer).Decode(&found); err != nil {
-		return images.Found{}, fmt.Errorf("read the control plane's answer: %w", err)
+		return images.Found{}, fmt.Errorf("%w: read its answer: %w", ErrNotConnected, err) // it ended meanwhile
 	}
 	return found, nil
 }

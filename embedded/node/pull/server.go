@@ -119,7 +119,12 @@ func (s *Server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) 
 	case ctx.Err() != nil:
 		return nil, status.FromContextError(ctx.Err()).Err()
 	case errors.Is(err, ErrNotConnected):
-		return s.next.PullImage(ctx, r)
+		resp, failed := s.next.PullImage(ctx, r)
+		if failed != nil && pulled.ID != "" { // as with a host that cannot reach the registry
+			s.Puller.Logger.Warn("the node's image stays, since neither host nor registry can be asked", "image", name, "err", failed)
+			return &runtimeapi.PullImageResponse{ImageRef: pulled.ID.String()}, nil
+		}
+		return resp, failed
 	case reach == fromBoth || reach == fromNode && errors.Is(err, cluster.ErrNoImage):
 		resp, failed := s.next.PullImage(ctx, r)
 		if failed == nil {

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -145,30 +146,39 @@ func TestImageStatus(t *testing.T) {
 }
 
 func TestImageStatusWithoutHost(t *testing.T) {
+	answer := func(status int, text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, status) })
+	}
+	torn := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"source":`) })
+	lost := http.NewServeMux() // it has a newer one, and cannot give it
+	found, _ := host(t, images.Found{From: images.FromEngine, ID: digest.FromString("x").String()}, nil)
+	lost.Handle("POST /v1/find", found)
+	lost.Handle("GET /v1/saved", answer(http.StatusBadGateway, "the engine has gone"))
 	for name, test := range map[string]struct {
-		host http.Handler
-		want codes.Code
+		host      http.Handler
+		old, none string // error, with an image in the node and without
 	}{
-		"no connection": {nil, codes.OK},
-		"not there": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "nowhere", http.StatusNotFound)
-		}), codes.OK},
-		"there and broken": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "the registry of kl is damaged", http.StatusBadGateway)
-		}), codes.Internal},
+		"no connection":   {nil, "", ""},
+		"not there":       {answer(http.StatusNotFound, "nowhere"), "", ""},
+		"broken":          {answer(http.StatusBadGateway, "the registry of kl is damaged"), "", "the registry of kl is damaged"},
+		"ends meanwhile":  {torn, "", ""},
+		"newer, but gone": {lost, "the engine has gone", "the engine has gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, _, n := serve(t, test.host)
-			n.put(fullName, images.Have{ID: digest.FromString("old")})
-			resp, err := client.ImageStatus(t.Context(), &runtimeapi.ImageStatusRequest{Image: spec(fullName)})
-			if status.Code(err) != test.want {
-				t.Fatalf("error is %v, want code %v", err, test.want)
-			}
-			if err == nil && resp.GetImage().GetId() != digest.FromString("old").String() {
-				t.Errorf("image is %v", resp.GetImage())
-			}
-			if err != nil && !strings.Contains(err.Error(), "the registry of kl is damaged") {
-				t.Errorf("error is %v", err)
+			for _, had := range []string{"old", ""} {
+				client, _, n := serve(t, test.host)
+				want, id := test.none, ""
+				if had != "" {
+					want, id = test.old, digest.FromString(had).String()
+					n.put(fullName, images.Have{ID: digest.Digest(id)})
+				}
+				resp, err := client.ImageStatus(t.Context(), &runtimeapi.ImageStatusRequest{Image: spec(fullName)})
+				if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+					t.Errorf("node has %q: error is %v, want %q", had, err, want)
+				}
+				if err == nil && resp.GetImage().GetId() != id {
+					t.Errorf("node has %q: image is %v", had, resp.GetImage())
+				}
 			}
 		})
 	}
@@ -215,7 +225,13 @@ func TestPullImage(t *testing.T) {
 func TestPullImageThatTheNodeHas(t *testing.T) {
 	handler, _ := host(t, images.Found{From: images.FromNode}, nil)
 	const name = "localhost:5000/off:1"
-	client, r, n := serve(t, handler)
+	for _, h := range []http.Handler{handler, nil} {
+		pullOld(t, h, name)
+	}
+}
+
+func pullOld(t *testing.T, host http.Handler, name string) {
+	client, r, n := serve(t, host)
 	n.put(name, images.Have{ID: digest.FromString("old")})
 	resp, err := client.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: spec(name)})
 	if err != nil || resp.GetImageRef() != digest.FromString("old").String() || !slices.Contains(r.pulled, name) {
