@@ -102,7 +102,8 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 		}
 	}
 	emptyShared(ctx, l, found)
-	released := releaseLayers(ctx, l, "", found)
+	layers := newLayersOf(l, "")
+	layers.releaseInNodes(ctx, found)
 	var g errgroup.Group
 	g.Go(func() error { return removePlane(ctx, l, steps) })
 	for _, f := range found {
@@ -111,6 +112,7 @@ func (h *Host) remove(ctx context.Context, l cluster.Layout, steps *recorder, fo
 	if err := g.Wait(); err != nil {
 		return err // files stay, so that a second down knows what to do
 	}
+	released := layers.release()
 	if h.StartAtBoot != nil {
 		if _, err := h.StartAtBoot(ctx, l, false); err != nil {
 			return err

@@ -19,32 +19,50 @@ const (
 	removeCommand  = `cd ` + cluster.LayersMountDir + ` && rm -rf ./*`
 )
 
-// releaseLayers takes a cluster, or one node of it, off the layers that it shares with other clusters of its home, which are then
-// collected when nobody uses them. A home's last cluster takes all layers with it. What cannot be done now is done by the next down.
-func releaseLayers(ctx context.Context, l cluster.Layout, node string, found []driverNodes) error {
+// layersOf are the layers that a cluster, or one node of it, shares with other clusters of its home. A home's last cluster takes all
+// layers with it; others are collected when nobody uses them.
+type layersOf struct {
+	dir     string // empty if no node has made it
+	pattern string // of the names of nodes
+	last    bool
+}
+
+func newLayersOf(l cluster.Layout, node string) layersOf {
 	dir := l.Home.LayersDir()
 	if _, err := os.Stat(dir); err != nil {
-		return nil //nolint:nilerr // no node has made it
+		dir = ""
 	}
 	pattern := l.Name + "." + node
 	if node == "" {
 		pattern += "*"
 	}
-	command := fmt.Sprintf(releaseCommand, pattern)
-	last := node == "" && onlyCluster(l)
-	if last {
+	return layersOf{dir: dir, pattern: pattern, last: node == "" && onlyCluster(l)}
+}
+
+// releaseInNodes takes nodes off their layers where this process cannot: it is not root, or nodes have the layers elsewhere, in a virtual
+// machine. What cannot be done now is done by the next down.
+func (o layersOf) releaseInNodes(ctx context.Context, found []driverNodes) {
+	if o.dir == "" {
+		return
+	}
+	command := fmt.Sprintf(releaseCommand, o.pattern)
+	if o.last {
 		command = removeCommand
 	}
-	if _, err := os.Stat(filepath.Join(dir, "sha256")); os.Geteuid() != 0 || err != nil { // or nodes have them elsewhere, in a virtual machine
+	if _, err := os.Stat(filepath.Join(o.dir, "sha256")); os.Geteuid() != 0 || err != nil {
 		execAny(ctx, found, command)
 	}
-	if os.Geteuid() != 0 {
+}
+
+// release takes nodes that are gone off their layers: while they run they may write there.
+func (o layersOf) release() error {
+	if o.dir == "" || os.Geteuid() != 0 {
 		return nil
 	}
-	if last {
-		return os.RemoveAll(dir)
+	if o.last {
+		return os.RemoveAll(o.dir)
 	}
-	return removeRefs(dir, pattern)
+	return removeRefs(o.dir, o.pattern)
 }
 
 // removeRefs is releaseCommand for root.

@@ -1,12 +1,15 @@
 package host_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/klkube/kl/cluster"
 )
 
 // TestDownReleasesLayers: a cluster that goes is taken off the layers it shares, and the last one of a home takes them with it.
@@ -35,6 +38,15 @@ func TestDownReleasesLayers(t *testing.T) {
 			names = append(names, e.Name())
 		}
 		return slices.Sorted(slices.Values(names))
+	}
+	b.fake.Hook = func(_ context.Context, op string, n cluster.Node) error { // until it is gone a node uses layers
+		if op != "delete" {
+			return nil
+		}
+		if err := os.MkdirAll(filepath.Join(dir, "refs"), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "refs", n.Cluster+"."+n.Name), nil, 0o600)
 	}
 	down := func(name string) {
 		t.Helper()

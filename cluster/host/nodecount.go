@@ -90,8 +90,12 @@ func (c *change) removeNode(ctx context.Context, name string, o RemoveOptions) e
 			}
 		}
 		if !gone {
-			released := releaseLayers(ctx, c.layout, name, []driverNodes{{c.driver, []cluster.Node{n}}})
-			if err := errors.Join(released, c.deleteNode(ctx, n)); err != nil {
+			layers := newLayersOf(c.layout, name)
+			layers.releaseInNodes(ctx, []driverNodes{{c.driver, []cluster.Node{n}}})
+			if err := c.deleteNode(ctx, n); err != nil {
+				return "", err
+			}
+			if err := layers.release(); err != nil {
 				return "", err
 			}
 		}
