@@ -145,22 +145,31 @@ func fail(path string, err error) error {
 	return &cluster.Error{Op: "edit kubeconfig " + path, Err: err}
 }
 
-// lock takes the lock that clientcmd takes: it creates a file that must not exist yet.
+// lock takes the lock that clientcmd takes: a file that must not exist yet. Clientcmd's has no permissions, and one that was killed leaves it
+// for ever. This one can be opened and is locked (flock) besides, so that the next kl takes over what a killed one has left.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + ".lock"
+	var l *statefile.Lock
 	err = wait.PollUntilContextTimeout(ctx, lockRetry, kubeconfigLockTimeout, true, func(context.Context) (bool, error) {
-		f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, 0)
-		if errors.Is(err, fs.ErrExist) {
+		if foreign(os.Lstat(name)) {
+			return false, nil
+		}
+		l, err = statefile.TryLock(name)
+		if errors.Is(err, statefile.ErrLocked) || errors.Is(err, fs.ErrPermission) && foreign(os.Lstat(name)) {
 			return false, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		return true, f.Close()
+		if foreign(l.File().Stat()) { // it came a moment ago, and root may open anything
+			l.Unlock()
+			return false, nil
+		}
+		return true, nil
 	})
 	switch {
 	case err == nil:
-		return func() { os.Remove(name) }, nil
+		return l.Remove, nil
 	case ctx.Err() != nil:
 		return nil, &cluster.Error{Op: "lock kubeconfig " + path, Err: context.Cause(ctx)}
 	case wait.Interrupted(err):
@@ -168,3 +177,6 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	}
 	return nil, &cluster.Error{Op: "lock kubeconfig " + path, Err: err}
 }
+
+// foreign reports whether a lock is clientcmd's.
+func foreign(info fs.FileInfo, err error) bool { return err == nil && info.Mode().Perm() == 0 }
