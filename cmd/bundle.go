@@ -94,8 +94,8 @@ func bundleCreate(ctx context.Context, e *env, out string, manifests, args []str
 	if err != nil {
 		return &cluster.Error{Op: "write " + out, Err: err}
 	}
-	fmt.Fprintf(e.Out, "%s: %d images, %d layers of %.1f MB in %.1f MB, in %.1f s\n",
-		printable(out), written.Images, written.Layers, float64(written.Bytes)/1e6, float64(size)/1e6, time.Since(began).Seconds())
+	fmt.Fprintf(e.Out, "%s: %s, %s of %.1f MB in %.1f MB, in %.1f s\n",
+		printable(out), plural(written.Images, "image"), plural(written.Layers, "layer"), float64(written.Bytes)/1e6, float64(size)/1e6, time.Since(began).Seconds())
 	return nil
 }
 

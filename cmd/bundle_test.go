@@ -45,7 +45,7 @@ func TestBundle(t *testing.T) {
 	writeFile(t, dir, "app.yaml", manifest)
 	writeFile(t, dir, "tools.tar", string(clustertest.Tar(clustertest.OCIArchive("127.0.0.1:1/tools:2")...)))
 	stdout, stderr, code := m.run("bundle", "create", "-o", "b.tar.zst", "-f", "app.yaml", "tools.tar")
-	if code != exitOK || !strings.HasPrefix(stdout, "b.tar.zst: 2 images, 1 layers of 0.0 MB in 0.0 MB") {
+	if code != exitOK || !strings.HasPrefix(stdout, "b.tar.zst: 2 images, 1 layer of 0.0 MB in 0.0 MB") {
 		t.Fatalf("exit code %d, %q, %q", code, stdout, stderr)
 	}
 	if want := "kl: 127.0.0.1:1/logo.png:latest (app.yaml:11) is left out, since no image has that name: it is not in tools.tar, nor in docker, nor in its registry (127.0.0.1:1 is not reachable: "; !strings.HasPrefix(stderr, want) {

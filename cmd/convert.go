@@ -91,19 +91,12 @@ func (e *env) convert(o convertOptions) error {
 		return err
 	}
 	if len(done) > 0 {
-		fmt.Fprintf(e.Err, "%s in %s: %d converted, %d need a person\n", count(objects, "object"), count(len(done), "file"), changed, left)
+		fmt.Fprintf(e.Err, "%s in %s: %d converted, %d need a person\n", plural(objects, "object"), plural(len(done), "file"), changed, left)
 	}
 	if failed || left > 0 {
 		return exitError(exitFailed)
 	}
 	return nil
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // convertFile reads and converts one file. The error names it.

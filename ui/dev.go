@@ -90,6 +90,7 @@ type devLoop struct {
 	wanted  map[observe.Ref]dev.Build // to be rolled for
 	busy    map[observe.Ref]bool      // a request about it is under way
 	greeted bool
+	stale   bool // the cluster does not answer
 	work    errgroup.Group
 
 	builds  chan dev.Build
@@ -114,15 +115,18 @@ func (l *devLoop) run(ctx context.Context, show func(lines, active []string) err
 			return fmt.Errorf("connect to %s: %s", l.o.Target.Name, c.Err)
 		}
 		builds := l.builds
+		if snap.Stale() {
+			builds = nil // they wait
+		}
 		if listed(snap) {
-			lines = append(lines, l.greet()...)
+			lines = append(append(lines, l.greet()...), l.connection(snap)...)
 			more, active := l.look(ctx, snap)
 			if err := show(clean(append(lines, more...)), clean(active)); err != nil {
 				return fmt.Errorf("write: %w", err)
 			}
 			lines = nil
 		} else {
-			builds = nil // they wait
+			builds = nil
 		}
 		select {
 		case <-ctx.Done():
@@ -163,6 +167,18 @@ func (l *devLoop) greet() []string {
 	}
 	l.greeted = true
 	return []string{"Watching builds for cluster " + l.o.Target.Name + ". Ctrl-C ends."}
+}
+
+// connection says when the cluster does not answer any more, and when it does again.
+func (l *devLoop) connection(s *observe.Snapshot) []string {
+	if s.Stale() == l.stale {
+		return nil
+	}
+	l.stale = s.Stale()
+	if l.stale {
+		return []string{"Cluster " + l.o.Target.Name + " does not answer; builds wait until it does."}
+	}
+	return []string{"Cluster " + l.o.Target.Name + " answers again."}
 }
 
 // named passes on that an image got a name.

@@ -36,7 +36,10 @@ func (h *Host) loadBundles(ctx context.Context, r upRequest, archives []images.A
 			if err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("%d images", len(loaded[0].Images)), nil
+			if n := len(loaded[0].Images); n != 1 {
+				return fmt.Sprintf("%d images", n), nil
+			}
+			return "1 image", nil
 		})
 		var hinted *cluster.Error
 		if errors.As(err, &hinted) && hinted.Hint == "" {
