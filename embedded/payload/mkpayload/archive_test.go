@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -98,17 +97,6 @@ func TestWriteArchiveOnlyIfChanged(t *testing.T) {
 	}
 	wrote("hash damaged", true)
 	wrote("both written again", false)
-}
-
-// What the zstd program writes, the library reads.
-func TestZstdProgram(t *testing.T) {
-	if _, err := exec.LookPath("zstd"); err != nil {
-		t.Fatalf("the zstd program is missing, which `make deps` installs: %v", err)
-	}
-	archive, _ := write(t, options{level: 19, out: t.TempDir()}, smallTree(t))
-	if _, err := payload.Unpack(t.Context(), bytes.NewReader(archive), sum(archive), t.TempDir(), nil); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestPauseImage follows the image's manifest to its layer, as a container runtime does.

@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	flags.StringVar(&o.lock, "lock", "embedded/payload/debian.lock", "file with the tested Debian packages")
 	flags.BoolVar(&o.strict, "strict", false, "fail where a Debian package differs from the lock file")
 	flags.StringVar(&o.out, "out", "bin", "directory to write the archive to")
-	flags.IntVar(&o.level, "level", 3, "zstd level: 1 (fastest) to 4 by the Go library, 5 to 19 (smallest, minutes) by the zstd program")
+	flags.IntVar(&o.level, "level", 3, "zstd level: 1 (fastest) to 19 (smallest, minutes)")
 	flags.Var(o.versions, "version", "name=version of a component, for the manifest; repeatable")
 	if err := flags.Parse(args); err != nil {
 		return err
