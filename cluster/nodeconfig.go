@@ -20,6 +20,7 @@ const (
 	DisksDir         = "/kl/disks"      // what is mounted below it becomes a local PersistentVolume
 	NodeTunnelSocket = "/kl/run/hub.sock"
 	NodePartition    = "/kl/node/partitioned" // Layout.NodePartitionFile on the host
+	NodeProfileDir   = "/kl/node/profile"     // exists if the node's programs are to leave profiles of themselves
 )
 
 // TunnelServerName is the name in the certificate of the tunnel's hub. No node can have it, because the names of nodes have no

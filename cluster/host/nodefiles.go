@@ -102,6 +102,11 @@ func writeNodeFiles(l cluster.Layout, s cluster.Spec, n cluster.NodeSpec, token 
 	if err := errors.Join(statefile.MkdirAll(filepath.Join(n.NodeDir, "logs"), 0o700), statefile.MkdirAll(n.TunnelDir, 0o700)); err != nil {
 		return err
 	}
+	if os.Getenv("KL_PROFILE") != "" { // for people who work on kl: see cmd/kl-engine/profile.go
+		if err := statefile.MkdirAll(filepath.Join(n.NodeDir, filepath.Base(cluster.NodeProfileDir)), 0o700); err != nil {
+			return err
+		}
+	}
 	rotation, err := cluster.ReadRotation(l)
 	if err != nil {
 		return err

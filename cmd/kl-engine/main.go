@@ -73,6 +73,12 @@ func main() {
 		fmt.Fprintf(os.Stderr, "kl-engine: unknown role %q: want one of %s\n", name, names(roles))
 		os.Exit(2)
 	}
+	if dir := profileDir(name, args); dir != "" {
+		if err := startProfile(dir, name, started); err != nil {
+			fmt.Fprintf(os.Stderr, "kl-engine %s: profile: %v\n", name, err)
+			os.Exit(1)
+		}
+	}
 	ctx, stop := signals()
 	defer stop()
 	if err := roles[i].run(ctx, args); err != nil {
