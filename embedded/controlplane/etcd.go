@@ -47,7 +47,7 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("start etcd: %w", err)
 	}
 	defer srv.Close() // returning is the only "stopped" signal
-	if err := wait(ctx, srv.Server.ReadyNotify(), srv.Err()); err != nil {
+	if err := e.lead(ctx, srv); err != nil {
 		return fmt.Errorf("wait for etcd: %w", err)
 	}
 	space := etcdSpace{server: srv.Server, dir: config.Dir, logger: e.logger, report: e.report}
@@ -62,6 +62,16 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 	}
 	ready()
 	return wait(ctx, nil, srv.Err()) // a nil channel never fires
+}
+
+// lead returns when etcd leads, and so accepts writes.
+func (e *etcd) lead(ctx context.Context, srv *embed.Etcd) error {
+	electing, elected := context.WithCancel(ctx)
+	var election sync.WaitGroup
+	election.Go(func() { elect(electing, srv.Server) })
+	defer election.Wait()
+	defer elected()
+	return wait(ctx, srv.Server.ReadyNotify(), srv.Err())
 }
 
 func (e *etcd) config() (*embed.Config, error) {
@@ -86,8 +96,8 @@ func (e *etcd) config() (*embed.Config, error) {
 	c.AdvertiseClientUrls, c.AdvertisePeerUrls = advertised, advertised
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.UnsafeNoFsync = e.spec.Ephemeral
-	// A single member waits a whole election before it serves: a second by default.
-	c.TickMs, c.ElectionMs = 10, 50
+	// Every tick wakes the process, for as long as it runs: see elect for what saves a single member the election timeout.
+	c.TickMs, c.ElectionMs = 100, 1000
 	// Ticks that come beside etcd's own loop could start the election while the log is being applied again after a restart, and
 	// raft panics if etcd compacts the log in that moment ("error scanning unapplied entries").
 	c.InitialElectionTickAdvance = false
