@@ -130,7 +130,7 @@ deps:
 	@.ci/debian-deps $(DEBIAN)
 
 # Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package.
-TESTDATA := ./testdata/bump/... ./testdata/images/... ./testdata/tour/...
+TESTDATA := ./testdata/bump/... ./testdata/profile/... ./testdata/images/... ./testdata/tour/...
 COVER  ?= -cover
 
 .PHONY: test
@@ -174,6 +174,11 @@ soak: build ## SOAK rounds of faults on a cluster that must lose nothing: make s
 .PHONY: bench
 bench: build ## measure start time, memory and size with bin/kl
 	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 120m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
+
+# Go's profiles carry the names of functions, also those of a stripped program: what is profiled is what is shipped.
+.PHONY: profile
+profile: build ## what a start and an idle minute of each program are spent on, in bin/profile: make profile UP="--nodes 2 --driver embedded"
+	@.ci/profile $(BIN)/kl $(BIN)/profile $(UP)
 
 # What bin/dev holds: kl without a payload of its own, which uses the payload that was packed last and the kl-engine beside it.
 DEV := $(BIN)/dev
