@@ -13,5 +13,12 @@ func runDNS(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	probes, err := dns.Inherited()
+	if err != nil {
+		return err
+	}
+	if probes != nil {
+		go dns.ServeReadiness(ctx, probes, dns.ReadyURL)
+	}
 	return dns.Run(ctx, *conf)
 }

@@ -1,7 +1,8 @@
 // Command kl-init is PID 1 of a node: it prepares the container, runs containerd and the node's program, reaps orphans, and
 // stops everything on SIGTERM.
 //
-//	kl-init # in a container with kl's node file system; takes no arguments
+//	kl-init                          # in a container with kl's node file system
+//	kl-init listen ADDRESS PROGRAM … # in a pod: listens, and becomes the program, see listen
 package main
 
 import (
@@ -30,7 +31,13 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx); err != nil {
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == "listen" {
+		err = listen(os.Args[2:])
+	} else {
+		err = run(ctx)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "kl-init:", err)
 		os.Exit(1)
 	}

@@ -53,6 +53,8 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	config.KubeAPIs.ControlPlane.Generic.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName) // see roles
+	kube := config.KubeAPIs.ControlPlane.Generic
+	kube.SkipOpenAPIInstallation = true // see lazyOpenAPI
 	c, err := config.Complete()
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
@@ -60,6 +62,9 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	server, err := app.CreateServerChain(c)
 	if err != nil {
 		return fmt.Errorf("create server: %w", err)
+	}
+	if err := serveOpenAPI(server.GenericAPIServer.NextDelegate(), kube.OpenAPIConfig, kube.OpenAPIV3Config); err != nil {
+		return err
 	}
 	server.GenericAPIServer.ShutdownTimeout = drainTimeout
 	prepared, err := server.PrepareRun()

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -35,8 +34,8 @@ func (b *bootstrap) Name() cluster.ComponentName { return Bootstrap }
 
 func (b *bootstrap) Report(report func(error)) { b.report = report }
 
-// Run admits the nodes as soon as their rights exist. It is ready once everything but the DNS Deployment exists: its pods
-// wait for a node. A cluster that was made before has rights and objects, so nothing that is refused now keeps it waiting.
+// Run admits the nodes as soon as their rights exist. It is ready once everything but the DNS Deployment exists. A cluster that was made
+// before has rights and objects, so nothing that is refused now keeps it waiting.
 func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	nodes, dns, err := b.objects()
 	if err != nil {
@@ -62,9 +61,10 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 	wg.Go(func() { w.Run(ctx) })
 	wg.Go(func() { b.retire(ctx) })
-	// A pod that is created before a node can take it is tried once, and then not again for a second or more.
-	if err := await.Node(ctx, b.client, cluster.RealNodes, schedulable); err != nil {
-		return err
+	if len(b.spec.NodeNames()) == 0 { // there is nothing for a pod to wait for
+		if err := await.Node(ctx, b.client, cluster.RealNodes, nil); err != nil {
+			return err
+		}
 	}
 	if err := b.apply(ctx, w, dns[later:], manifests.Yield); err != nil {
 		return err
@@ -103,13 +103,6 @@ func (b *bootstrap) objects() (nodes, dns []*unstructured.Unstructured, err erro
 	}
 	dns, err = manifests.DNS(b.spec.Networking.DNS, cluster.ClusterDomain)
 	return nodes, dns, err
-}
-
-// schedulable reports whether pods can be assigned to a node. The node controller removes the taint a moment after the
-// kubelet says that it is ready.
-func schedulable(n *corev1.Node) bool {
-	tainted := slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
-	return await.Ready(n) && !tainted
 }
 
 // apply applies objects and leaves those alone that a user has changed.

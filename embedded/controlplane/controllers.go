@@ -52,7 +52,9 @@ func (c *controllers) Report(report func(error)) { c.report = report }
 // upstreamUnits.
 func (c *controllers) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, c.logger)
-	ready = sync.OnceFunc(ready)
+	serving := make(chan struct{})
+	told := ready
+	ready = sync.OnceFunc(func() { close(serving); told() })
 	o, err := options.NewKubeControllerManagerOptions()
 	if err != nil {
 		return fmt.Errorf("make options: %w", err)
@@ -70,6 +72,7 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.signEarly(ctx, config, serving) })
 	group.Go(func() error {
 		if err := awaitDefaultServiceAccount(ctx, c.client); err != nil {
 			return fmt.Errorf("wait for the default service account: %w", err)
