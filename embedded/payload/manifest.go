@@ -34,6 +34,7 @@ type File struct {
 	Size   int64       `json:"size,omitempty"`
 	SHA256 string      `json:"sha256,omitempty"` // of a regular file's content
 	Link   string      `json:"link,omitempty"`   // target of a symbolic link, relative
+	Code   *Span       `json:"code,omitempty"`   // what the archive has as [Absolute] makes it
 }
 
 // Bytes is the size of all regular files together.

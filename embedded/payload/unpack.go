@@ -148,7 +148,11 @@ func (u *unpacker) regular(f File) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	if _, err := io.Copy(&progressWriter{out, u}, u.tar); err != nil {
+	var w io.Writer = &progressWriter{out, u}
+	if f.Code != nil {
+		w = &codeWriter{w: w, code: *f.Code}
+	}
+	if _, err := io.Copy(w, u.tar); err != nil {
 		return noEOF(err)
 	}
 	if err := out.Chmod(f.Mode.Perm()); err != nil {
@@ -189,6 +193,9 @@ func check(f File) error {
 	}
 	if f.Mode&^allowed != 0 {
 		return fmt.Errorf("mode %v is not allowed", f.Mode)
+	}
+	if c := f.Code; c != nil && (c.Offset < 0 || c.Length < 0 || c.Length > f.Size || c.Offset > f.Size-c.Length) {
+		return fmt.Errorf("code at %d, %d bytes of it: outside of the file", c.Offset, c.Length)
 	}
 	return nil
 }

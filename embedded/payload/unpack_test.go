@@ -70,6 +70,8 @@ func TestUnpackHostile(t *testing.T) {
 	negative.file.Size, negative.absent = -1, true
 	absent := regular("rootfs/a", "x")
 	absent.absent = true
+	code := regular("rootfs/a", "xyz")
+	code.file.Code = &Span{Offset: 1, Length: 3}
 	extra := regular("rootfs/a", "x")
 	extra.extra = true
 
@@ -97,6 +99,7 @@ func TestUnpackHostile(t *testing.T) {
 		{"too large", []entry{dir("rootfs"), huge}, "bad size"},
 		{"negative size", []entry{dir("rootfs"), negative}, "bad size"},
 		{"too many", make([]entry, maxFiles+1), "too many"},
+		{"code outside of the file", []entry{dir("rootfs"), code}, "outside of the file"},
 		{"file missing", []entry{dir("rootfs"), absent}, "unexpected EOF"},
 		{"file not listed", []entry{dir("rootfs"), extra}, "more files"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,11 @@ func writeArchive(ctx context.Context, o options, t tree, log io.Writer) error {
 		return err
 	}
 	path := filepath.Join(o.out, payload.ArchiveName)
-	inputs := fmt.Sprintf("%s level %d\n", sum(manifest), o.level)
+	program, err := ownSum()
+	if err != nil {
+		return err
+	}
+	inputs := fmt.Sprintf("%s level %d by %s\n", sum(manifest), o.level, program)
 	if upToDate(o.out, inputs) {
 		fmt.Fprintln(log, "mkpayload: payload is up to date")
 		return nil
@@ -62,6 +67,16 @@ func writeArchive(ctx context.Context, o options, t tree, log io.Writer) error {
 	}
 	fmt.Fprintf(log, "mkpayload: wrote %s: %.1f MB in %s\n", path, float64(info.Size())/1e6, time.Since(began).Round(time.Second/10))
 	return os.WriteFile(filepath.Join(o.out, inputsName), []byte(inputs+sha+"\n"), 0o644)
+}
+
+// ownSum is the hash of this program: another one may write the same files in another way.
+func ownSum() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(path)
+	return sum(b), err
 }
 
 // inputsName is the file that records what the archive was made from, and the archive's hash.
@@ -96,18 +111,32 @@ func manifestOf(t tree, o options) ([]byte, error) {
 			if err != nil {
 				return nil, fmt.Errorf("read %s: %w", name, err)
 			}
-			f.Size, f.SHA256 = int64(len(b)), sum(b)
+			f.Size, f.SHA256, f.Code = int64(len(b)), sum(b), codeOf(b)
 		}
 		m.Files = append(m.Files, f)
 	}
 	return json.Marshal(m)
 }
 
+// content returns what the file holds, in memory of the caller's.
 func (n node) content() ([]byte, error) {
 	if n.source == "" {
-		return n.data, nil
+		return bytes.Clone(n.data), nil
 	}
 	return os.ReadFile(n.source)
+}
+
+// codeOf returns where a program or library for amd64 has its instructions, nil for all other files.
+func codeOf(content []byte) *payload.Span {
+	f, err := elf.NewFile(bytes.NewReader(content))
+	if err != nil || f.Machine != elf.EM_X86_64 {
+		return nil
+	}
+	text := f.Section(".text")
+	if text == nil || text.Type != elf.SHT_PROGBITS || text.Offset+text.Size > uint64(len(content)) {
+		return nil
+	}
+	return &payload.Span{Offset: int64(text.Offset), Length: int64(text.Size)}
 }
 
 // compress writes the archive: the manifest, then the tree in the manifest's order.
@@ -130,6 +159,9 @@ func compress(ctx context.Context, w io.Writer, t tree, manifest []byte, level i
 		if n.mode.IsRegular() {
 			if content, err = n.content(); err != nil {
 				return err
+			}
+			if code := codeOf(content); code != nil {
+				payload.Absolute(content[code.Offset : code.Offset+code.Length])
 			}
 		}
 		if err := writeEntry(out, name, n, content); err != nil {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -61,6 +62,30 @@ func TestWriteArchive(t *testing.T) {
 	}
 	if m.Versions["kl"] != "v1" || m.Arch != "amd64" || len(m.Files) != 8 {
 		t.Errorf("manifest is %+v", m)
+	}
+}
+
+// Programs come out of the archive as they went in: this test's own, whose code the archive has in another form.
+func TestWriteArchiveOfPrograms(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := smallTree(t)
+	tr.program("usr/bin/test", program)
+	archive, _ := write(t, options{level: 3, out: t.TempDir()}, tr)
+	dir := t.TempDir()
+	m, err := payload.Unpack(t.Context(), bytes.NewReader(archive), sum(archive), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := payload.Verify(dir); err != nil {
+		t.Error(err)
+	}
+	for _, f := range m.Files {
+		if changed := runtime.GOARCH == "amd64" && f.Path == "rootfs/usr/bin/test"; (f.Code != nil) != changed {
+			t.Errorf("%s has its code at %v", f.Path, f.Code)
+		}
 	}
 }
 
