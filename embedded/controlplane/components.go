@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -44,6 +45,7 @@ type shared struct {
 	routes       *tunnel.Routes
 	nodesAllowed *latest.Value[bool] // true once nodes may talk to the API
 	store        etcdStore
+	seeded       atomic.Bool // this process has written the first objects
 }
 
 func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus) (*shared, error) {
@@ -152,7 +154,7 @@ func (s *shared) upstreamUnits() []lifecycle.Unit {
 	}
 	return []lifecycle.Unit{
 		{
-			Component:   &etcd{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.zap, store: &s.store},
+			Component:   &etcd{layout: s.layout, files: s.files, spec: s.spec, logger: s.logs.zap, store: &s.store, seeded: &s.seeded},
 			StopTimeout: 3 * time.Second,
 		},
 		{
@@ -190,7 +192,7 @@ func (s *shared) ownUnits() []lifecycle.Unit {
 	return []lifecycle.Unit{
 		unit(func() lifecycle.Component { return &hub{layout: s.layout, hub: s.hub, logger: s.log(Tunnel)} }),
 		unit(func() lifecycle.Component { return &egress{files: s.files, hub: s.hub, outward: s.outward} }),
-		forever(func() lifecycle.Component { return &roles{client: s.client, logger: s.log(Roles)} }, cluster.KubeAPIServer),
+		forever(func() lifecycle.Component { return &roles{client: s.client, seeded: &s.seeded, logger: s.log(Roles)} }, cluster.KubeAPIServer),
 		forever(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
 		forever(func() lifecycle.Component {
 			return &approver.Approver{Client: s.client, Address: s.assigned, Logger: s.log(approver.Name)}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -21,7 +22,8 @@ type etcd struct {
 	files  files
 	spec   cluster.Spec
 	logger *zap.Logger
-	store  *etcdStore // gets the server once it serves; may be nil
+	store  *etcdStore   // gets the server once it serves; may be nil
+	seeded *atomic.Bool // gets whether this run has written the first objects; nil for none to be written
 
 	report func(error)
 }
@@ -49,6 +51,13 @@ func (e *etcd) Run(ctx context.Context, ready func()) error {
 	defer srv.Close() // returning is the only "stopped" signal
 	if err := e.lead(ctx, srv); err != nil {
 		return fmt.Errorf("wait for etcd: %w", err)
+	}
+	if e.seeded != nil {
+		wrote, err := seed(ctx, srv.Server, e.spec)
+		if err != nil {
+			return err
+		}
+		e.seeded.Store(wrote)
 	}
 	space := etcdSpace{server: srv.Server, dir: config.Dir, logger: e.logger, report: e.report}
 	keeping, stop := context.WithCancel(ctx)

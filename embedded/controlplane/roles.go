@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
@@ -20,12 +23,13 @@ import (
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
-// roles creates the RBAC policy and priority classes of a new cluster. Upstream's API server does so in two hooks that
-// sleep for a second (wait.Poll in pkg/registry/{rbac,scheduling}/rest) and then write one object after the other; until
-// then /healthz fails and no component is authorized. roles writes the same objects at once and in parallel or, in a
-// cluster that has them, reconciles them with upstream's library while other components start.
+// roles sees to the RBAC policy and priority classes. Upstream's API server creates them in two hooks that sleep for a second
+// (wait.Poll in pkg/registry/{rbac,scheduling}/rest) and then write one object after the other; until then /healthz fails and no
+// component is authorized. A new cluster has the same objects from seed or, where that does not write them, from roles, at once
+// and in parallel. In a cluster that has them roles reconciles them with upstream's library while other components start.
 type roles struct {
 	client kubernetes.Interface
+	seeded *atomic.Bool // etcd was empty, and has the policy of this version now
 	logger *slog.Logger
 	report func(error) // nil without a supervisor
 }
@@ -48,6 +52,14 @@ const rolesRetry = 5 * time.Second
 // Run is ready when the policy exists. What a user put into the API, such as a webhook that does not answer, can refuse to
 // have it reconciled; Run reports that and tries again, because the policy that exists serves as well.
 func (r *roles) Run(ctx context.Context, ready func()) error {
+	if r.seeded.Load() {
+		if err := r.awaitAuthorizer(ctx); err != nil {
+			return err
+		}
+		ready()
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	have, err := r.client.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
 		return fmt.Errorf("list cluster roles: %w", err)
@@ -73,6 +85,31 @@ func (r *roles) Run(ctx context.Context, ready func()) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// awaitAuthorizer returns when the API server's authorizer has read the policy that was there before it started: a component that is
+// refused in that moment backs off for a second.
+func (r *roles) awaitAuthorizer(ctx context.Context) error {
+	for _, a := range []authorizationv1.ResourceAttributes{
+		{Verb: "list", Resource: "nodes"}, // by a ClusterRole
+		{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "kube-scheduler", Namespace: metav1.NamespaceSystem}, // by a Role
+	} {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user.KubeScheduler, ResourceAttributes: &a}}
+		err := await.Success(ctx, authorizerInterval, func(ctx context.Context) error {
+			answer, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+			if err == nil && !answer.Status.Allowed {
+				err = fmt.Errorf("%s may not %s %s yet", review.Spec.User, a.Verb, a.Resource)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("wait for the authorizer: %w", err)
+		}
+	}
+	return nil
+}
+
+// authorizerInterval is the pause between looks at the authorizer.
+const authorizerInterval = 5 * time.Millisecond
 
 func (r *roles) setError(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
