@@ -200,7 +200,7 @@ shell: dev ## make dev, then a shell in a node: make shell NODE=n1
 
 .PHONY: golden
 golden: ## write the golden files of the tests again
-	$(GO) test ./ui ./ui/kit ./cmd ./cluster/config ./cluster/service -update
+	$(GO) test ./ui ./ui/kit ./cmd ./cluster/config ./cluster/service ./cluster/timeline -update
 	KL_UPDATE_GOLDEN=1 $(GO) test ./cluster/policy ./embedded/node/policy
 
 .PHONY: generate

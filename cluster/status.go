@@ -37,6 +37,7 @@ type Status struct {
 	Nodes      []NodeStatus      `json:"nodes"` // real ones
 	Simulated  SimulatedStatus   `json:"simulated,omitzero"`
 	Ready      Readiness         `json:"ready"`
+	Moments    []Moment          `json:"moments,omitempty"`     // of this start, as they came
 	Memory     int64             `json:"memoryBytes,omitempty"` // anonymous resident memory of the process
 }
 
@@ -53,6 +54,22 @@ type Readiness struct {
 	DNS                   bool `json:"dns"`                   // kube-dns answered a lookup of kubernetes.default
 }
 
+// Moment is when something happened for the first time since the control plane started, as it saw it.
+type Moment struct {
+	Name string  `json:"name"`
+	At   float64 `json:"at"` // seconds from process start
+}
+
+// The moments of the cluster's DNS. Each of a pod is that of the first of its pods.
+const (
+	DNSDeployment = "Deployment applied"
+	DNSPod        = "pod created"
+	DNSScheduled  = "pod scheduled"
+	DNSRunning    = "pod running"
+	DNSReady      = "pod ready"
+	DNSAnswers    = "DNS answers"
+)
+
 // ComponentState is the state of one part of the control plane.
 type ComponentState string
 
@@ -68,14 +85,21 @@ const (
 
 // ComponentStatus is one part of the control plane: etcd, kube-apiserver, …
 type ComponentStatus struct {
-	Name     ComponentName  `json:"name"`
-	State    ComponentState `json:"state"`
-	Since    time.Time      `json:"since"`
-	Began    float64        `json:"began,omitempty"` // seconds from process start to its start
-	Ready    float64        `json:"ready,omitempty"` // seconds from process start to first serving
-	Restarts int            `json:"restarts,omitempty"`
-	Error    string         `json:"error,omitempty"`
-	LogFile  string         `json:"logFile,omitempty"`
+	Name     ComponentName   `json:"name"`
+	State    ComponentState  `json:"state"`
+	Since    time.Time       `json:"since"`
+	Began    float64         `json:"began,omitempty"` // seconds from process start to its start
+	Ready    float64         `json:"ready,omitempty"` // seconds from process start to first serving
+	Restarts int             `json:"restarts,omitempty"`
+	Needs    []ComponentName `json:"needs,omitempty"` // what it waits for before it starts
+	Error    string          `json:"error,omitempty"`
+	LogFile  string          `json:"logFile,omitempty"`
+}
+
+// NodeProgram is the answer of a node's agent to GET /v1/components: the parts of kubelet, kube-proxy and agent, which are one process.
+type NodeProgram struct {
+	Started    time.Time         `json:"started"` // their times count from it
+	Components []ComponentStatus `json:"components"`
 }
 
 // NodeStatus is a node as the control plane sees it.

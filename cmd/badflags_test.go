@@ -36,6 +36,7 @@ func wrongTexts() map[string][]string {
 		"kl up --driver":        {"podman", "Docker", "docker,embedded", "no"},
 		"kl up --restart":       {"maybe", "Always", "yes", "on-failure"},
 		"kl up --file":          {"missing.yaml", "no/such/dir/kl.yaml", "kl.yaml/", "/etc"},
+		"kl up --timeline":      {"", "start.png", "svg", "start.svg.txt", "no/such/dir/start.svg", "/etc"},
 		"kl config view --file": {"missing.yaml", "no/such/dir/kl.yaml", "kl.yaml/", "/etc"},
 		"kl node add --cpus":    sizes, "kl node add --memory": sizes,
 		"kl node add --label":  {"novalue", "=v", "a b=c", "k=" + strings.Repeat("x", 64), "/k=v", "k=v w", "node-role.kubernetes.io/=/"},

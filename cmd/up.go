@@ -31,6 +31,8 @@ type upFlags struct {
 	ui     bool
 	bundle []string
 	output output
+
+	timeline timelineFlag
 }
 
 func newUpCmd(e *env) *cobra.Command {
@@ -65,6 +67,8 @@ func newUpCmd(e *env) *cobra.Command {
 	flags.BoolVar(&f.wait, "wait", true, "wait for nodes and DNS, not only for the API")
 	flags.StringArrayVar(&f.bundle, "bundle", nil, "load the images of this `file` into all nodes, see 'kl bundle'; may be given more than once")
 	flags.BoolVar(&f.ui, "ui", false, "open the dashboard as soon as the API answers")
+	flags.Var(&f.timeline, "timeline", "then draw what the start consisted of: every step, and what it waited for; with =FILE.svg also as a picture")
+	flags.Lookup("timeline").NoOptDefVal = timelineText
 	flags.DurationVar(&f.Timeout, "timeout", host.DefaultTimeout, "give up after this `time`")
 	flags.BoolVar(&f.Retain, "retain", false, "if up fails, keep what it created, for debugging")
 	flags.BoolVar(&f.spec.Ephemeral, "ephemeral", false, "do not sync etcd to disk: faster, but a power failure loses data")
@@ -95,6 +99,9 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 			return misuse(cmd, errors.New("--bundle and --wait=false cannot be used together: images are loaded when the nodes are ready"))
 		}
 		f.Bundles = append(f.Bundles, images.Archive{Path: b, From: "bundle " + filepath.Base(b)})
+	}
+	if err := f.timeline.check(); err != nil {
+		return misuse(cmd, err)
 	}
 	flags := f.spec
 	if f.file != "" {
@@ -154,7 +161,7 @@ func up(ctx context.Context, e *env, f upFlags) error {
 	if err != nil {
 		return errors.Join(err, e.printFailure(f.output, err))
 	}
-	return e.printResult(f.output, result)
+	return f.finish(ctx, e, result)
 }
 
 // bringUp changes the cluster to match the file or, without a file, adds and starts what the flags ask for.

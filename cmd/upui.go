@@ -55,8 +55,7 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	printResult(e.Out, result)
-	return uiErr
+	return errors.Join(f.finish(ctx, e, result), uiErr)
 }
 
 // dashboard returns the options of a dashboard for the cluster that comes up.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ type recorder struct {
 	open  map[string]time.Time     // when a step began; zero once it has ended
 	said  map[string]cluster.Event // the last event of a step
 	steps []cluster.Step
+
+	events []cluster.Event // all but warnings and notes
 }
 
 func newRecorder(emit func(cluster.Event)) *recorder {
@@ -49,6 +52,7 @@ func (r *recorder) say(step string, state cluster.StepState, message string) {
 		r.open[step] = began
 	}
 	r.said[step] = e
+	r.events = append(r.events, e)
 	if state == cluster.StepDone || state == cluster.StepFailed {
 		took := now.Sub(began)
 		e.Seconds = took.Seconds()
@@ -98,6 +102,13 @@ func (r *recorder) fail() {
 	for _, step := range open {
 		r.say(step, cluster.StepFailed, "")
 	}
+}
+
+// history returns the events of steps so far.
+func (r *recorder) history() []cluster.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
 }
 
 func (r *recorder) finished() (steps []cluster.Step, total time.Duration) {

@@ -60,6 +60,8 @@ type Result struct {
 	Steps      []cluster.Step     `json:"steps"`
 	Warnings   []string           `json:"warnings,omitempty"` // what of the cluster does not work, and why
 	Status     cluster.Status     `json:"-"`
+	Began      time.Time          `json:"-"` // zero of Steps
+	Events     []cluster.Event    `json:"-"` // of Steps
 }
 
 // Up makes what is missing of a cluster and returns when it is ready. A zero field of want keeps what an existing cluster
@@ -401,5 +403,6 @@ func (u *upRun) result(status cluster.Status, running bool) *Result {
 		Kubernetes: status.Kubernetes, Upgraded: u.upgraded(), Nodes: u.spec.NodeCount(),
 		Context: cmp.Or(u.context, cluster.ContextName(u.spec.Name)), Kubeconfig: u.target,
 		Seconds: total.Seconds(), Steps: steps, Warnings: u.warnings, Status: status,
+		Began: u.steps.begin, Events: u.steps.history(),
 	}
 }

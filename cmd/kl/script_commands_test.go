@@ -43,6 +43,7 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"disk":         diskCommand,
 		"users":        usersCommand,
 		"intrude":      intrudeCommand,
+		"svg":          svgCommand,
 	}
 }
 

@@ -69,6 +69,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	if err := b.apply(ctx, w, dns[later:], manifests.Yield); err != nil {
 		return err
 	}
+	b.status.edit(func(s *cluster.Status) { addMoment(s, cluster.DNSDeployment) })
 	<-ctx.Done()
 	return ctx.Err()
 }

@@ -50,6 +50,7 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 
 	wg.Go(func() { o.observeReadiness(ctx) })
 	wg.Go(func() { o.explainDNS(ctx) })
+	wg.Go(func() { o.traceDNS(ctx) })
 	wg.Go(func() { o.restoreGC(ctx) })
 
 	changed := latest.New(struct{}{})
@@ -102,7 +103,11 @@ func (o *observer) observeReadiness(ctx context.Context) {
 	observe := func(what string, wait func(context.Context) error, set func(*cluster.Readiness)) {
 		wg.Go(func() {
 			if err := wait(ctx); err == nil {
-				o.status.edit(func(s *cluster.Status) { set(&s.Ready) })
+				o.status.edit(func(s *cluster.Status) {
+					if set(&s.Ready); s.Ready.DNS {
+						addMoment(s, cluster.DNSAnswers)
+					}
+				})
 			} else if ctx.Err() == nil {
 				o.logger.WarnContext(ctx, "cannot observe readiness", "of", what, "error", err)
 			}

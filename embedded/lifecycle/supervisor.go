@@ -94,7 +94,7 @@ func (s *Supervisor) prepare() {
 		}
 		s.units[u.name()] = &unit{
 			Unit: u, served: make(chan struct{}), returned: make(chan struct{}),
-			status: cluster.ComponentStatus{Name: u.name()},
+			status: cluster.ComponentStatus{Name: u.name(), Needs: u.Needs},
 		}
 	}
 	for _, u := range s.units {

@@ -30,6 +30,7 @@ type Options struct {
 
 // Run is the node's program: it returns when ctx is done, or with an error when a component cannot be restarted.
 func Run(ctx context.Context, o Options) error {
+	started := time.Now()
 	debug.SetGCPercent(startGCPercent)
 	facts, err := boot.ReadFacts(boot.FactsFile)
 	if err != nil {
@@ -70,8 +71,11 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	supervisor := &lifecycle.Supervisor{Units: units, Logger: o.Logger}
+	parts := newParts(started)
+	parts.serve(mux, o.Logger.With("component", "agent"))
+	supervisor := &lifecycle.Supervisor{Units: units, Epoch: started, Logger: o.Logger}
 	supervisor.Changed = func(s cluster.ComponentStatus) {
+		parts.note(s)
 		o.Logger.Info("component", "name", s.Name, "state", s.State, "began", s.Began, "ready", s.Ready, "err", s.Error)
 	}
 	return supervisor.Run(ctx)
