@@ -108,7 +108,7 @@ func (p *Puller) pull(ctx context.Context, r images.FindRequest) (Pulled, error)
 	found, err := p.find(ctx, r)
 	if err != nil && have != nil && !r.Pull {
 		if !errors.Is(err, cluster.ErrNoImage) && !errors.Is(err, ErrNotConnected) {
-			p.Logger.Warn("the node's image stays, since the control plane cannot tell whether there is a newer one", "image", r.Name, "reason", err)
+			p.Logger.Warn("the node's image stays, since the control plane cannot look for a newer one", "image", r.Name, "reason", err)
 		}
 		return pulled, nil
 	}
