@@ -9,6 +9,8 @@ import (
 	"k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
+
+	_ "github.com/klkube/kl/embedded/translations" // before kubectl loads them
 )
 
 // runKubectl is kubectl, whose help says `kl kubectl`. Many of its commands exit the process themselves.

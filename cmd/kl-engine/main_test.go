@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,26 @@ func engine(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "KL_TEST_MAIN=1", "KUBECONFIG="+filepath.Join(t.TempDir(), "none"))
 	return cmd
+}
+
+// What packages do before main takes time and memory of every start of every role. kubectl's translations were the most of it.
+func TestInitialization(t *testing.T) {
+	cmd := engine(t, "version")
+	cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	inits := regexp.MustCompile(`(?m)^init (\S+) @.*, (\d+) bytes, \d+ allocs$`).FindAllStringSubmatch(stderr.String(), -1)
+	if len(inits) < 100 {
+		t.Fatalf("%d packages are initialized, want hundreds:\n%s", len(inits), stderr.String())
+	}
+	for _, init := range inits {
+		if n, err := strconv.Atoi(init[2]); err != nil || n > 1<<20 {
+			t.Errorf("the initialization of %s allocates %s bytes, want at most 1 MiB", init[1], init[2])
+		}
+	}
 }
 
 func TestRoles(t *testing.T) {
