@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
+	"k8s.io/kubernetes/pkg/controller/certificates/rootcacertpublisher"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/await"
@@ -48,8 +50,8 @@ func (c *controllers) Name() cluster.ComponentName { return cluster.KubeControll
 // Report implements lifecycle.Reporter.
 func (c *controllers) Report(report func(error)) { c.report = report }
 
-// Run is ready when the default ServiceAccount exists: pods can be created from then on. It works once a process, see
-// upstreamUnits.
+// Run is ready when the default namespace has the authorities that pods trust: controllers run, and so do pods from then on. It works once
+// a process, see upstreamUnits.
 func (c *controllers) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, c.logger)
 	serving := make(chan struct{})
@@ -74,8 +76,8 @@ func (c *controllers) Run(ctx context.Context, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.signEarly(ctx, config, serving) })
 	group.Go(func() error {
-		if err := awaitDefaultServiceAccount(ctx, c.client); err != nil {
-			return fmt.Errorf("wait for the default service account: %w", err)
+		if err := awaitTrust(ctx, c.client); err != nil {
+			return fmt.Errorf("wait for what pods trust: %w", err)
 		}
 		ready()
 		return nil
@@ -150,11 +152,20 @@ func (c *controllers) args() args {
 	}
 }
 
+// awaitTrust returns when the controller that publishes the cluster's authorities has done so for the pods of the default namespace.
+func awaitTrust(ctx context.Context, client kubernetes.Interface) error {
+	return awaitDefault(ctx, client, "configmaps", rootcacertpublisher.RootCACertConfigMapName, &corev1.ConfigMap{})
+}
+
 // awaitDefaultServiceAccount returns when pods can be created in the default namespace.
 func awaitDefaultServiceAccount(ctx context.Context, client kubernetes.Interface) error {
-	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "serviceaccounts", metav1.NamespaceDefault,
-		fields.OneTermEqualSelector("metadata.name", "default"))
-	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.ServiceAccount{}, nil, func(e watch.Event) (bool, error) {
+	return awaitDefault(ctx, client, "serviceaccounts", "default", &corev1.ServiceAccount{})
+}
+
+// awaitDefault returns when an object of the default namespace exists.
+func awaitDefault(ctx context.Context, client kubernetes.Interface, resource, name string, kind runtime.Object) error {
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), resource, metav1.NamespaceDefault, fields.OneTermEqualSelector("metadata.name", name))
+	_, err := watchtools.UntilWithSync(ctx, lw, kind, nil, func(e watch.Event) (bool, error) {
 		return e.Type == watch.Added || e.Type == watch.Modified, nil
 	})
 	return err

@@ -9,11 +9,14 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	flowcontrol "k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
@@ -24,9 +27,10 @@ import (
 // registryPrefix is what the API server's keys begin with.
 const registryPrefix = "/registry/"
 
-// seed writes the objects that every cluster begins with into an empty etcd, all or none: upstream's RBAC policy, priority classes and
-// namespaces, as the API server would store them. It writes them one by one otherwise, which takes half a second. seed reports whether it
-// wrote them: it does not if there is anything, or if the API server would store them in another way.
+// seed writes the objects that every cluster begins with into an empty etcd, all or none: upstream's RBAC policy, priority classes, flow
+// schemas, namespaces and service accounts, as the API server would store them. They are created one by one otherwise, by the API server and
+// by controllers that start, which takes a second. seed reports whether it wrote them: it does not if there is anything, or if the API server
+// would store them in another way.
 func seed(ctx context.Context, server *etcdserver.EtcdServer, spec cluster.Spec) (bool, error) {
 	if !seedable(spec) {
 		return false, nil
@@ -69,6 +73,26 @@ type seedObject struct {
 
 // seedObjects returns copies.
 func seedObjects() []seedObject {
+	list := append(rbacObjects(), flowObjects()...)
+	for _, o := range schedulingv1.SystemPriorityClasses() {
+		o = o.DeepCopy()
+		o.Generation = 1 // the API server counts the changes of these, and not of roles
+		list = append(list, seedObject{"priorityclasses/" + o.Name, o})
+	}
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+		list = append(list, seedObject{"namespaces/" + name, &corev1.Namespace{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}},
+			Spec:       corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
+			Status:     corev1.NamespaceStatus{Phase: corev1.NamespaceActive},
+		}}, account(name, "default"))
+	}
+	for _, name := range controllerAccounts() {
+		list = append(list, account(metav1.NamespaceSystem, name))
+	}
+	return list
+}
+
+func rbacObjects() []seedObject {
 	var list []seedObject
 	add := func(key string, o runtime.Object) { list = append(list, seedObject{key, o.DeepCopyObject()}) }
 	for _, o := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
@@ -87,19 +111,57 @@ func seedObjects() []seedObject {
 			add("rolebindings/"+namespace+"/"+o.Name, &o)
 		}
 	}
-	for _, o := range schedulingv1.SystemPriorityClasses() {
-		o = o.DeepCopy()
-		o.Generation = 1 // the API server counts the changes of these, and not of roles
-		add("priorityclasses/"+o.Name, o)
+	return list
+}
+
+// flowObjects are how the API server divides itself among its clients.
+func flowObjects() []seedObject {
+	var list []seedObject
+	add := func(kind string, o interface {
+		runtime.Object
+		metav1.Object
+	}) {
+		o.SetGeneration(1)
+		o.SetAnnotations(map[string]string{flowcontrolv1.AutoUpdateAnnotationKey: "true"})
+		list = append(list, seedObject{kind + "/" + o.GetName(), o})
 	}
-	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
-		add("namespaces/"+name, &corev1.Namespace{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}},
-			Spec:       corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
-			Status:     corev1.NamespaceStatus{Phase: corev1.NamespaceActive},
-		})
+	for _, o := range slices.Concat(flowcontrol.MandatoryPriorityLevelConfigurations, flowcontrol.SuggestedPriorityLevelConfigurations) {
+		add("prioritylevelconfigurations", o.DeepCopy())
+	}
+	for _, o := range slices.Concat(flowcontrol.MandatoryFlowSchemas, flowcontrol.SuggestedFlowSchemas) {
+		add("flowschemas", o.DeepCopy())
 	}
 	return list
+}
+
+func account(namespace, name string) seedObject {
+	return seedObject{"serviceaccounts/" + namespace + "/" + name, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}}}
+}
+
+// controllerAccounts are the service accounts of the controllers that kl runs: those that upstream's policy gives rights to. A controller
+// that misses its account creates it.
+func controllerAccounts() []string {
+	elsewhere := []string{
+		"cloud-provider", "kube-controller-manager", "kube-dns", "kube-scheduler", "leader-election-controller", "route-controller",
+		"selinux-warning-controller", "service-controller",
+	}
+	var names []string
+	add := func(subjects []rbacv1.Subject) {
+		for _, s := range subjects {
+			if s.Kind == rbacv1.ServiceAccountKind && s.Namespace == metav1.NamespaceSystem && !slices.Contains(elsewhere, s.Name) && !slices.Contains(names, s.Name) {
+				names = append(names, s.Name)
+			}
+		}
+	}
+	for _, b := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+		add(b.Subjects)
+	}
+	for _, bindings := range bootstrappolicy.NamespaceRoleBindings() {
+		for _, b := range bindings {
+			add(b.Subjects)
+		}
+	}
+	return names
 }
 
 // seedPairs returns the objects by their keys, encoded as in etcd.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +77,15 @@ func firstObjects(t *testing.T, edit func(*cluster.Spec)) map[string]runtime.Obj
 		"clusterrolebindings": func() (runtime.Object, error) {
 			return client.RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{})
 		},
+		"serviceaccounts": func() (runtime.Object, error) {
+			return client.CoreV1().ServiceAccounts("").List(t.Context(), metav1.ListOptions{})
+		},
+		"flowschemas": func() (runtime.Object, error) {
+			return client.FlowcontrolV1().FlowSchemas().List(t.Context(), metav1.ListOptions{})
+		},
+		"prioritylevelconfigurations": func() (runtime.Object, error) {
+			return client.FlowcontrolV1().PriorityLevelConfigurations().List(t.Context(), metav1.ListOptions{})
+		},
 		"roles": func() (runtime.Object, error) {
 			return client.RbacV1().Roles("").List(t.Context(), metav1.ListOptions{})
 		},
@@ -100,6 +110,9 @@ func firstObjects(t *testing.T, edit func(*cluster.Spec)) map[string]runtime.Obj
 			m.SetResourceVersion("")
 			m.SetCreationTimestamp(metav1.Time{})
 			m.SetManagedFields(nil)
+			if f, ok := o.(*flowcontrolv1.FlowSchema); ok { // a controller tells what it finds, at a time
+				f.Status = flowcontrolv1.FlowSchemaStatus{}
+			}
 			objects[fmt.Sprintf("%s/%s/%s", kind, m.GetNamespace(), m.GetName())] = o
 		}
 	}
