@@ -31,6 +31,7 @@ const (
 	idObserver  = "observer"
 
 	partCredentials = "credentials" // of a node
+	partReady       = "Ready"
 )
 
 func nodeID(node, step string) string { return node + "/" + step }
@@ -44,7 +45,8 @@ func Of(s Start) Chart {
 			nodes = append(nodes, s.node(n.Name, step))
 		}
 	}
-	for _, g := range append([]Group{s.host(nodes), s.plane()}, append(nodes, s.dns(nodes))...) {
+	groups := append([]Group{s.host(nodes), s.plane()}, nodes...)
+	for _, g := range append(groups, s.dns(groups)) {
 		if len(g.Steps) > 0 {
 			c.Groups = append(c.Groups, g)
 		}
@@ -79,7 +81,7 @@ func (s Start) host(nodes []Group) Group {
 		case cluster.StepKubeconfig:
 			t.After = []string{idAPI, cluster.StepAccount, string(cluster.KubeScheduler), cluster.DNSAnswers, cluster.StepSimulated}
 			for _, n := range nodes {
-				t.After = append(t.After, nodeID(n.Name, "Ready"))
+				t.After = append(t.After, nodeID(n.Name, partReady))
 			}
 		case cluster.StepImage:
 			t.After = []string{cluster.StepPayload}
@@ -166,7 +168,7 @@ func (s Start) node(name string, step cluster.Step) Group {
 	}
 	g.Steps = append(g.Steps, container, register,
 		Step{ID: id("connected"), Name: "connected", Began: min(container.Ended, connected), Ended: connected, After: []string{container.ID, idObserver}},
-		Step{ID: id("Ready"), Name: "Ready", Began: registered, Ended: ready, After: []string{register.ID, id("connected")}})
+		Step{ID: id(partReady), Name: partReady, Began: registered, Ended: ready, After: []string{register.ID, id("connected")}})
 	sortSteps(g.Steps)
 	return g
 }
@@ -198,31 +200,43 @@ func notable(steps []Step, process string) []Step {
 	return left
 }
 
-// dns is how the cluster's DNS came up: each moment from the one before it.
-func (s Start) dns(nodes []Group) Group {
+// dns is how the cluster's DNS came up. Each moment is the end of a step, which begins when the last thing that it waited for was there.
+func (s Start) dns(others []Group) Group {
 	g := Group{Name: "DNS"}
-	zero := s.seconds(s.Status.Started)
-	var before Step
-	for _, m := range s.Status.Moments {
-		t := Step{ID: m.Name, Name: m.Name, Ended: zero + m.At, Began: before.Ended}
-		if before.ID != "" {
-			t.After = []string{before.ID}
-		} else { // the first pods wait for a node that can take them
-			t.After = []string{string(cluster.KubeAPIServer)}
-			for _, n := range nodes {
-				t.After = append(t.After, nodeID(n.Name, "Ready"))
-				for _, r := range n.Steps {
-					if r.Name == "Ready" && (t.Began == 0 || r.Ended < t.Began) {
-						t.Began = r.Ended
-					}
-				}
+	ends := map[string]float64{}
+	var nodes []string
+	for _, o := range others {
+		for _, t := range o.Steps {
+			ends[t.ID] = t.Ended
+			if t.ID == nodeID(o.Name, partReady) {
+				nodes = append(nodes, t.ID)
 			}
-			t.Began = min(cmp.Or(t.Began, t.Ended), t.Ended)
 		}
+	}
+	waits := map[string][]string{
+		cluster.DNSDeployment: {string(cluster.KubeAPIServer), idBootstrap},
+		cluster.DNSPod:        {string(cluster.KubeControllerManager), cluster.DNSDeployment},
+		cluster.DNSScheduled:  slices.Concat(nodes, []string{string(cluster.KubeScheduler), cluster.DNSPod}),
+		cluster.DNSRunning:    slices.Concat(nodes, []string{cluster.DNSScheduled}),
+		cluster.DNSReady:      {cluster.DNSRunning},
+		cluster.DNSAnswers:    {cluster.DNSReady},
+	}
+	zero := s.seconds(s.Status.Started)
+	for _, m := range s.Status.Moments {
+		t := Step{ID: m.Name, Name: m.Name, Ended: zero + m.At, After: waits[m.Name]}
 		if t.Ended < 0 {
 			continue // before this command
 		}
-		before = t
+		t.Began = -1
+		for _, id := range t.After {
+			if end, ok := ends[id]; ok && end <= t.Ended {
+				t.Began = max(t.Began, end)
+			}
+		}
+		if t.Began < 0 {
+			t.Began = t.Ended
+		}
+		ends[t.ID] = t.Ended
 		g.Steps = append(g.Steps, t)
 	}
 	return g

@@ -30,12 +30,12 @@ func newStart() Start {
 		return cluster.ComponentStatus{Name: name, Began: began, Ready: ready, Needs: needs}
 	}
 	return Start{
-		Title: "Start of cluster <&>: 12.2 s", Began: began,
+		Title: "Start of cluster <&>: 10.6 s", Began: began,
 		Steps: []cluster.Step{
 			{Name: cluster.StepPayload, Began: 0.03, Seconds: 1.39}, {Name: cluster.StepCertificates, Began: 0.03, Seconds: 0.18},
 			{Name: cluster.StepImage, Began: 1.44, Seconds: 3.02}, {Name: cluster.StepControlPlane, Began: 1.42, Seconds: 6.21},
 			{Name: cluster.StepAccount, Began: 7.63, Seconds: 1.25}, {Name: "n1", Began: 4.46, Seconds: 5.09},
-			{Name: cluster.StepDNS, Began: 7.63, Seconds: 4.56}, {Name: cluster.StepKubeconfig, Began: 12.2, Seconds: 0.01},
+			{Name: cluster.StepDNS, Began: 7.63, Seconds: 2.91}, {Name: cluster.StepKubeconfig, Began: 10.54, Seconds: 0.01},
 		},
 		Events: []cluster.Event{
 			{Time: at(6.04), Step: "n1", State: cluster.StepRunning, Message: "started"}, {Time: at(7.58), Step: "n1", State: cluster.StepRunning, Message: "connected"},
@@ -51,8 +51,8 @@ func newStart() Start {
 			},
 			Nodes: []cluster.NodeStatus{{Name: "n1"}, {Name: "n0"}}, // n0 had run before
 			Moments: []cluster.Moment{
-				{Name: cluster.DNSDeployment, At: 8.23}, {Name: cluster.DNSPod, At: 8.41}, {Name: cluster.DNSScheduled, At: 8.46},
-				{Name: cluster.DNSRunning, At: 9.18}, {Name: cluster.DNSReady, At: 10.49}, {Name: cluster.DNSAnswers, At: 10.6},
+				{Name: cluster.DNSDeployment, At: 6.54}, {Name: cluster.DNSPod, At: 7.35}, {Name: cluster.DNSScheduled, At: 8},
+				{Name: cluster.DNSRunning, At: 8.7}, {Name: cluster.DNSReady, At: 8.82}, {Name: cluster.DNSAnswers, At: 8.95},
 			},
 		},
 		Programs: map[string]cluster.NodeProgram{"n1": {Started: at(6.19), Components: []cluster.ComponentStatus{
