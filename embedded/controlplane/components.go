@@ -17,6 +17,7 @@ import (
 	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/embedded/controlplane/approver"
 	"github.com/klkube/kl/embedded/lifecycle"
+	_ "github.com/klkube/kl/embedded/queues" // an idle process wakes up half as often
 	"github.com/klkube/kl/embedded/tunnel"
 )
 

@@ -18,6 +18,7 @@ import (
 	"github.com/klkube/kl/embedded/node/boot"
 	"github.com/klkube/kl/embedded/node/containerd"
 	"github.com/klkube/kl/embedded/node/images"
+	_ "github.com/klkube/kl/embedded/queues" // an idle process wakes up less often
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
