@@ -54,6 +54,8 @@ k8s-ldflags = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/ver
 	-X $(p).gitVersion=$(K8S) -X $(p).gitMajor=1 -X $(p).gitMinor=$(k8s-minor) -X $(p).gitTreeState=clean)
 # GOBUILD is `go build` that shows its progress. It runs on this machine, whatever the target.
 GOBUILD  := .cache/gobuild
+# NRI is disabled in nodes: without this tag, 3 MB of kl-engine would run plugins written for WebAssembly.
+ENGINE_TAGS := nri_no_wasm
 KL_LDFLAGS     = -s -w -X main.version=$(VERSION) -X main.etcdVersion=$(ETCD) -X main.containerdVersion=$(CONTAINERD) \
 	-X main.corednsVersion=$(COREDNS) $(k8s-ldflags)
 ENGINE_LDFLAGS = -s -w -X main.version=$(RELEASE) $(k8s-ldflags) \
@@ -92,7 +94,7 @@ release-payload: ## the payload as releases carry it: smallest, and from the tes
 
 .PHONY: engine
 engine: deps gobuild ## build bin/kl-engine alone
-	@$(GOBUILD) -ldflags '$(ENGINE_LDFLAGS)' -o $(BIN)/kl-engine ./cmd/kl-engine
+	@$(GOBUILD) -tags $(ENGINE_TAGS) -ldflags '$(ENGINE_LDFLAGS)' -o $(BIN)/kl-engine ./cmd/kl-engine
 
 # The programs of a node that are built with the same tags: in one call, so that one is compiled while another is linked.
 # kl's packages are compiled with them, because most are the engine's, too.
@@ -106,7 +108,7 @@ TOGETHER   := ./cmd/kl-engine ./cmd/kl-init ./cmd/kl-policy ./cmd/kl-critest $(C
 payload: deps gobuild ## build bin/payload.tar.zst, if one of its inputs changed
 	@mkdir -p $(PROGS) $(BIN)
 	@echo "building the programs of a node (the first time compiles Kubernetes: 10 to 25 minutes on two cores)"
-	@$(GOBUILD) -ldflags '-s -w' -ldflags './cmd/kl-engine=$(ENGINE_LDFLAGS)' \
+	@$(GOBUILD) -tags $(ENGINE_TAGS) -ldflags '-s -w' -ldflags './cmd/kl-engine=$(ENGINE_LDFLAGS)' \
 		-ldflags '$(CRICTL)=-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$(CRITOOLS)' \
 		-ldflags '$(CNIPLUGINS)/...=-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(CNI)' \
 		-o $(PROGS)/ $(TOGETHER)
@@ -186,7 +188,7 @@ DEV := $(BIN)/dev
 dev-build: gobuild
 	@[[ -e $(BIN)/payload.tar.zst ]] || $(MAKE) payload LEVEL=3
 	@mkdir -p $(DEV)
-	@$(GOBUILD) -ldflags '$(ENGINE_LDFLAGS)' -o $(DEV)/kl-engine ./cmd/kl-engine
+	@$(GOBUILD) -tags $(ENGINE_TAGS) -ldflags '$(ENGINE_LDFLAGS)' -o $(DEV)/kl-engine ./cmd/kl-engine
 	@$(GOBUILD) -ldflags '$(KL_LDFLAGS)' -o $(DEV)/kl ./cmd/kl
 	@ln -sf ../payload.tar.zst ../payload.sha256 $(DEV)/
 
