@@ -103,9 +103,9 @@ func (d *drawing) bar(r *row, y int) {
 	d.text("t", x+length+4, y+13, fmt.Sprintf("%.2f", r.Ended-r.Began))
 }
 
-// wait draws the line from the end of a step to the start of the one that waited for it.
+// wait draws the line from the end of a step to the start of the one that waited for it, or to where it was when it waited.
 func (d *drawing) wait(from, to *row, heights map[*row]int) {
-	x1, x2 := d.x(from.Ended), d.x(to.Began)
+	x1, x2 := d.x(from.Ended), d.x(max(from.Ended, to.Began))
 	y1, y2 := heights[from]+svgRow/2, heights[to]+svgRow/2
 	fmt.Fprintf(&d.out, "<path class=\"w\" d=\"M%.1f %dV%dH%.1f\"/>\n", x1, y1, y2, x2)
 }
