@@ -4,7 +4,9 @@
 // than a hundred queues, whose tickers woke an idle one two hundred times a second. Here those gauges are computed when somebody reads the
 // metrics, and are exact then.
 //
-// It is imported for its effect: all named queues of the process use it.
+// It is imported for its effect, and all named queues of the process use it:
+//
+//	import _ "github.com/klkube/kl/embedded/queues"
 package queues
 
 import (
