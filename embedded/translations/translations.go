@@ -1,7 +1,9 @@
 // Package translations keeps kubectl's translations out of the roles of kl-engine that are not kubectl. kubectl loads them as
 // soon as one of its packages is initialized, which is before main, and took 25 ms and 4 MB of every start of every role.
 //
-// It is imported for its effect, and imports nothing else of kubectl, so that it is initialized before those packages.
+// It is imported for its effect, and imports nothing else of kubectl, so that it is initialized before those packages:
+//
+//	import _ "github.com/klkube/kl/embedded/translations"
 package translations
 
 import (
