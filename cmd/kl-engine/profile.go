@@ -25,7 +25,7 @@ import (
 //
 // KL_PROFILE is a directory; in a node it is cluster.NodeProfileDir, if it exists: `kl up` makes it if it is started with
 // KL_PROFILE. The roles control-plane, node and containerd then make a FIFO there, DIR/ROLE/do, and run under the CPU profiler
-// from their first instruction. A line in the FIFO is a command:
+// from the first line of main. A line in the FIFO is a command:
 //
 //	ready       end the profile of the start: start.pprof, start.json, which is a usage
 //	idle 60s    watch the process for a minute without the profiler, then for another with it: idle.json, idle.pprof,
@@ -36,7 +36,8 @@ import (
 // profiler makes profiles of this process in a directory.
 type profiler struct {
 	dir     string
-	started time.Time // of the process
+	started time.Time // of main
+	init    float64   // seconds of CPU before that, which no profile can show: Go initializes packages
 }
 
 // profileDir is where a role is to leave profiles; empty if it is not to make any.
@@ -54,7 +55,8 @@ func profileDir(role string, args []string) string {
 
 // startProfile begins the profile of the start in a directory below dir, and obeys commands from then on.
 func startProfile(dir, role string, started time.Time) error {
-	p := profiler{filepath.Join(dir, role), started}
+	before := readUsage()
+	p := profiler{dir: filepath.Join(dir, role), started: started, init: before.User + before.System}
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (p profiler) obey(commands io.Reader, begun *bytes.Buffer) {
 		switch {
 		case command == "ready" && begun != nil:
 			pprof.StopCPUProfile()
-			err = errors.Join(p.write("start.pprof", begun.Bytes()), p.writeUsage("start.json", usage{at: p.started}, readUsage()))
+			err = errors.Join(p.write("start.pprof", begun.Bytes()), p.writeUsage("start.json", usage{at: p.started}, p.withInit(readUsage())))
 			begun = nil
 		case command == "idle" && begun == nil:
 			var d time.Duration
@@ -108,6 +110,11 @@ func (p profiler) obey(commands io.Reader, begun *bytes.Buffer) {
 			_ = p.write("error", []byte(err.Error()+"\n")) // there is nobody else to tell
 		}
 	}
+}
+
+func (p profiler) withInit(u usage) usage {
+	u.Init = p.init
+	return u
 }
 
 // idle watches the process for d, and once more under the profiler.
@@ -138,14 +145,15 @@ func (p profiler) idle(d time.Duration) error {
 
 // usage is what the process has used of the machine, in all or within a time.
 type usage struct {
-	Seconds     float64 `json:"seconds"`     // that it covers
-	User        float64 `json:"user"`        // seconds of CPU in user mode
-	System      float64 `json:"system"`      // and in the kernel
-	Voluntary   int64   `json:"voluntary"`   // context switches because a thread had nothing to do: each is a wake-up later
-	Involuntary int64   `json:"involuntary"` // because another thread's turn had come
-	Collections uint64  `json:"collections"` // of garbage
-	Allocated   uint64  `json:"allocated"`   // bytes
-	Goroutines  int     `json:"goroutines"`  // at the end, like the rest
+	Seconds     float64 `json:"seconds"`        // that it covers
+	User        float64 `json:"user"`           // seconds of CPU in user mode
+	System      float64 `json:"system"`         // and in the kernel
+	Init        float64 `json:"init,omitempty"` // seconds of both before main; they are in User and System
+	Voluntary   int64   `json:"voluntary"`      // context switches because a thread had nothing to do: each is a wake-up later
+	Involuntary int64   `json:"involuntary"`    // because another thread's turn had come
+	Collections uint64  `json:"collections"`    // of garbage
+	Allocated   uint64  `json:"allocated"`      // bytes
+	Goroutines  int     `json:"goroutines"`     // at the end, like the rest
 	Threads     int     `json:"threads"`
 	Live        uint64  `json:"live"` // bytes of the heap, garbage included
 

@@ -39,7 +39,7 @@ func TestProfile(t *testing.T) {
 	}
 	give("ready")
 	var start, idle usage
-	if err := json.Unmarshal(awaitFile(t, dir, "start.json"), &start); err != nil || start.Seconds < 1 || start.User+start.System <= 0 {
+	if err := json.Unmarshal(awaitFile(t, dir, "start.json"), &start); err != nil || start.Seconds < 1 || start.User+start.System <= 0 || start.Init <= 0 || start.Init > start.User+start.System {
 		t.Errorf("start.json: %v, %+v, want more than a second and some CPU", err, start)
 	}
 	give("idle 50ms")

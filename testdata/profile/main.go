@@ -33,6 +33,7 @@ type usage struct {
 	Seconds     float64
 	User        float64
 	System      float64
+	Init        float64
 	Voluntary   int64
 	Involuntary int64
 	Collections uint64
@@ -87,6 +88,9 @@ func reportPhase(w io.Writer, title, base string) error {
 	fmt.Fprintf(w, "== %s: %.1f s, %.2f s of CPU (%.2f user, %.2f system), %.2f %% of a core\n", title, u.Seconds, cpu, u.User, u.System, 100*cpu/u.Seconds)
 	fmt.Fprintf(w, "   %.0f wake-ups/s, %.0f preemptions/s, %d collections, %.0f MB allocated, %.0f MB of heap, %d goroutines, %d threads\n",
 		float64(u.Voluntary)/u.Seconds, float64(u.Involuntary)/u.Seconds, u.Collections, float64(u.Allocated)/1e6, float64(u.Live)/1e6, u.Goroutines, u.Threads)
+	if u.Init > 0 {
+		fmt.Fprintf(w, "   %.0f ms of CPU were before main, where Go initializes packages: GODEBUG=inittrace=1 kl-engine version shows which\n", 1000*u.Init)
+	}
 	for _, t := range tables(p) {
 		t.print(w, time.Duration(p.DurationNanos))
 	}

@@ -20,6 +20,8 @@ func TestOwnerAndWorker(t *testing.T) {
 	}{
 		{"component of kl", "github.com/klkube/kl/embedded/lifecycle.(*Supervisor).once github.com/klkube/kl/embedded/controlplane.(*apiServer).Run k8s.io/apiserver/pkg/server.Install encoding/json.Marshal reflect.Value.Field",
 			"embedded/controlplane.apiServer", "encoding/json"},
+		{"component of kl that is no pointer", "github.com/klkube/kl/embedded/node.session.Run.func1 libp2p.org/yamux.Dial", "embedded/node.session", "libp2p.org/yamux"},
+		{"function of kl", "github.com/klkube/kl/embedded/node.holdAddresses.(*addresses).hold-fm os.Open", "embedded/node.holdAddresses", "os"},
 		{"request", "net/http.(*conn).serve golang.org/x/net/http2.(*Server).run k8s.io/apiserver/pkg/server.DefaultBuildHandlerChain.func1 k8s.io/kube-openapi/pkg/cached.Get runtime.mallocgc",
 			"kube-apiserver", "k8s.io/kube-openapi/pkg/cached"},
 		{"loop", "k8s.io/apimachinery/pkg/util/wait.JitterUntil k8s.io/kubernetes/pkg/kubelet.(*Kubelet).syncLoop syscall.Syscall", "kubelet", "syscall"},
@@ -53,7 +55,7 @@ func TestReport(t *testing.T) {
 	if err := os.Mkdir(program, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	json := `{"seconds": 4, "user": 0.75, "system": 0.25, "voluntary": 400, "involuntary": 40, "collections": 2, "allocated": 3000000, "live": 9000000, "goroutines": 7, "threads": 5}`
+	json := `{"seconds": 4, "user": 0.75, "system": 0.25, "init": 0.1, "voluntary": 400, "involuntary": 40, "collections": 2, "allocated": 3000000, "live": 9000000, "goroutines": 7, "threads": 5}`
 	if err := os.WriteFile(filepath.Join(program, "start.json"), []byte(json), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +77,7 @@ func TestReport(t *testing.T) {
 	}
 	want := `== control-plane, start: 4.0 s, 1.00 s of CPU (0.75 user, 0.25 system), 25.00 % of a core
    100 wake-ups/s, 10 preemptions/s, 2 collections, 3 MB allocated, 9 MB of heap, 7 goroutines, 5 threads
+   100 ms of CPU were before main, where Go initializes packages: GODEBUG=inittrace=1 kl-engine version shows which
        ms      %  % core  on behalf of
       750   75.0   18.75  kube-scheduler
       249   24.9    6.22  Go: scheduling, timers and wake-ups

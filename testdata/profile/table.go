@@ -92,9 +92,11 @@ func owner(frames []string) string {
 			continue
 		}
 		if pkg == "github.com/klkube/kl/embedded/controlplane" || pkg == "github.com/klkube/kl/embedded/node" {
-			name, _, _ := strings.Cut(strings.TrimPrefix(f, pkg+"."), ".func")
-			receiver, _, _ := strings.Cut(strings.TrimPrefix(name, "(*"), ")")
-			return short(pkg) + "." + receiver
+			name := strings.TrimPrefix(strings.TrimPrefix(f, pkg+"."), "(*")
+			if end := strings.IndexAny(name, ".)"); end >= 0 {
+				name = name[:end]
+			}
+			return short(pkg) + "." + name
 		}
 		return component(pkg)
 	}
