@@ -19,6 +19,10 @@ const (
 	PauseImage = cluster.PauseImage
 )
 
+// statsInterval is how often containerd looks at the processor time of every container, for the rate in crictl stats alone. Upstream does
+// it every second, which was half of what an idle containerd and its shims cost. cAdvisor, whose figures the kubelet reports, looks every ten.
+const statsInterval = "10s"
+
 // Config returns the content of ConfigFile. The node keeps the layers of its images in a directory that it shares with others under its
 // name, unless that is empty.
 func Config(facts boot.Facts, layers, node string) string {
@@ -36,6 +40,7 @@ state = "/run/containerd"
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = %t
   max_container_log_line_size = 16384
+  stats_collect_period = %q
   [plugins."io.containerd.cri.v1.runtime".containerd]
     default_runtime_name = "runc"
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
@@ -52,7 +57,7 @@ state = "/run/containerd"
 [plugins."io.containerd.snapshotter.v1.overlayfs"]
   layers = %q
   node = %q
-`, PauseImage, CertsDir, facts.RestrictOOMScoreAdj, layers, node)
+`, PauseImage, CertsDir, facts.RestrictOOMScoreAdj, statsInterval, layers, node)
 }
 
 // MirrorFiles returns the files in CertsDir, by relative path, that make containerd pull a registry's images from its mirrors,
