@@ -20,7 +20,7 @@ const (
 )
 
 // statsInterval is how often containerd looks at the processor time of every container, for the rate in crictl stats alone. Upstream does
-// it every second, which was half of what an idle containerd and its shims cost. cAdvisor, whose figures the kubelet reports, looks every ten.
+// it every second, which was a third of what an idle containerd and its shims cost. cAdvisor, whose figures the kubelet reports, looks every ten.
 const statsInterval = "10s"
 
 // Config returns the content of ConfigFile. The node keeps the layers of its images in a directory that it shares with others under its
