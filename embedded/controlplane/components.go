@@ -16,6 +16,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/embedded/controlplane/approver"
+	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/lifecycle"
 	_ "github.com/klkube/kl/embedded/queues" // an idle process wakes up half as often
 	"github.com/klkube/kl/embedded/tunnel"
@@ -114,8 +115,15 @@ func (s *shared) join(ctx context.Context, node string) (string, error) {
 	if _, err := s.nodesAllowed.Wait(ctx, func(allowed bool) bool { return allowed }); err != nil {
 		return "", fmt.Errorf("wait for the API server: %w", err)
 	}
+	// Upstream's bootstrap looks at /healthz first, and again after two seconds only.
+	if err := await.AnswerWithin(ctx, healthTimeout, s.admin, "/healthz"); err != nil {
+		s.logger.InfoContext(ctx, "a node joins although the API server is not healthy", "node", node, "reason", err)
+	}
 	return approver.IssueToken(ctx, s.client, node)
 }
+
+// healthTimeout is how long a node that joins waits for the API server to be healthy.
+const healthTimeout = 5 * time.Second
 
 // assigned returns the address that the driver gave a node. Nodes of the API that no driver made have none.
 func (s *shared) assigned(node string) (netip.Addr, error) {
