@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func newLazyOpenAPI(container *restful.Container, v2 *common.Config, v3 *common.
 // note remembers the URLs of the documents that a handler serves.
 func (l *lazyOpenAPI) note(handler http.Handler) {
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, openAPIV3Path, http.NoBody))
+	handler.ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, openAPIV3Path, http.NoBody))
 	var index handler3.OpenAPIV3Discovery
 	if err := json.Unmarshal(w.Body.Bytes(), &index); err != nil {
 		return // clients do without the hash

@@ -16,8 +16,9 @@ const (
 	// ReadyURL is where CoreDNS's plugin ready listens.
 	ReadyURL = "http://127.0.0.1:8181/ready"
 
-	readyHold    = 10 * time.Second // how long a probe is held that has nothing new to hear; the kubelet's timeout is longer
-	readyTimeout = time.Second      // of one look at the plugin
+	readyHold    = 10 * time.Second        // how long a probe is held that has nothing new to hear; the kubelet's timeout is longer
+	readyGap     = 1200 * time.Millisecond // after which a probe is another kubelet's, which does not know yet: one asks every second
+	readyTimeout = time.Second             // of one look at the plugin
 	minReadyLook = 5 * time.Millisecond
 	maxReadyLook = 100 * time.Millisecond
 )
@@ -52,7 +53,7 @@ type readiness struct {
 	url    string
 	hold   time.Duration
 	client *http.Client
-	told   atomic.Bool // the last answer was that CoreDNS is ready
+	told   atomic.Int64 // when the last answer was that CoreDNS is ready, in nanoseconds since 1970; 0 if it was another
 }
 
 func newReadiness(url string) *readiness {
@@ -63,7 +64,7 @@ func (s *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	var status int
 	var text string
-	if s.told.Load() {
+	if time.Since(time.Unix(0, s.told.Load())) < readyGap {
 		sleep(ctx, s.hold)
 		status, text = s.look(ctx)
 	} else {
@@ -73,7 +74,11 @@ func (s *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			status, text = s.look(ctx)
 		}
 	}
-	s.told.Store(status == http.StatusOK)
+	var told int64
+	if status == http.StatusOK && ctx.Err() == nil { // else nobody has heard it
+		told = time.Now().UnixNano()
+	}
+	s.told.Store(told)
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text)
 }

@@ -51,6 +51,23 @@ func TestReadiness(t *testing.T) {
 	if status, _, took := probe(); status != http.StatusOK || took < hold {
 		t.Errorf("still ready: %d after %s, want 200 after %s", status, took, hold)
 	}
+	<-time.After(readyGap + 50*time.Millisecond) // the kubelet has been started again, and takes the pod for not ready
+	if status, _, took := probe(); status != http.StatusOK || took >= hold {
+		t.Errorf("another kubelet: %d after %s, want 200 at once", status, took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), hold/3) // one that dies while its probe is held
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, probes.URL, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+		t.Error("a probe was not held")
+	}
+	if status, _, took := probe(); status != http.StatusOK || took >= hold {
+		t.Errorf("the next kubelet: %d after %s, want 200 at once", status, took)
+	}
 	ready.Store(false)
 	if status, _, took := probe(); status != http.StatusServiceUnavailable || took >= 2*hold {
 		t.Errorf("ready no longer: %d after %s, want 503 after %s", status, took, hold)
