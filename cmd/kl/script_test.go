@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -80,10 +81,13 @@ func newHarness(t testing.TB) *harness {
 		t.Fatal(err)
 	}
 	h := &harness{t: t, source: source, driver: os.Getenv("KL_DRIVER"), dir: dir, kl: kl, bin: filepath.Join(dir, "bin")}
+	last := enter(t)
 	t.Cleanup(func() {
 		h.discardShared()
-		for _, image := range output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "kl.test/*") {
-			output("docker", "rmi", image)
+		if last() {
+			for _, image := range output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "kl.test/*") {
+				output("docker", "rmi", image)
+			}
 		}
 		if err := removeTree(dir); err != nil {
 			t.Errorf("remove what scripts left: %v", err)
@@ -99,6 +103,23 @@ func newHarness(t testing.TB) *harness {
 	}
 	h.images = sync.OnceValues(h.makeImages)
 	return h
+}
+
+// enter counts this run among those of the machine, which share the images in its container engine, until last is called. last reports
+// whether no other run is left.
+func enter(t testing.TB) (last func() bool) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "kl-e2e.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatalf("lock %s: %v", f.Name(), err)
+	}
+	return func() bool {
+		defer f.Close()
+		return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+	}
 }
 
 // writeTools writes the programs that scripts call:
