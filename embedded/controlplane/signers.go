@@ -13,7 +13,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/certificates/signer"
 )
 
-// signEarly signs the certificates of kubelets until a moment after kube-controller-manager serves, or ctx is done. Upstream starts its signers after some
+// signEarly signs the certificates of kubelets until kube-controller-manager serves, or ctx is done. Upstream starts its signers after some
 // sixty other controllers, and the nodes of a new cluster wait for them with nothing to do. These are the same signers, with the same
 // settings; of two that sign one request the second finds it signed. What users have signed by an authority of their own is left alone.
 func (c *controllers) signEarly(ctx context.Context, o *config.Config, serving <-chan struct{}) error {
@@ -41,11 +41,7 @@ func (c *controllers) signEarly(ctx context.Context, o *config.Config, serving <
 		running.Go(func() { one.Run(ctx, 1) })
 	}
 	select {
-	case <-serving:
-		select {
-		case <-time.After(signOverlap): // upstream's have begun, and read what there is
-		case <-ctx.Done():
-		}
+	case <-serving: // upstream's have begun by then, and sign what is left
 	case <-ctx.Done():
 	}
 	return nil
@@ -53,6 +49,3 @@ func (c *controllers) signEarly(ctx context.Context, o *config.Config, serving <
 
 // makeSigner is upstream's constructor of a signer.
 type makeSigner func(context.Context, kubernetes.Interface, certificates.CertificateSigningRequestInformer, string, string, time.Duration) (*signer.CSRSigningController, error)
-
-// signOverlap is how long both sign.
-const signOverlap = 5 * time.Second
