@@ -236,6 +236,11 @@ func nodeStatuses(nodes []*corev1.Node, connected []string) []cluster.NodeStatus
 	return list
 }
 
+// taintedNotReady reports whether pods are kept off a node because it was not ready.
+func taintedNotReady(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
+}
+
 func nodeStatus(n *corev1.Node) cluster.NodeStatus {
 	s := cluster.NodeStatus{
 		Name: n.Name, Registered: true, Kubelet: n.Status.NodeInfo.KubeletVersion,
@@ -254,6 +259,8 @@ func nodeStatus(n *corev1.Node) cluster.NodeStatus {
 		s.Reason = ""
 		if !s.Ready {
 			s.Reason = c.Reason + ": " + c.Message
+		} else if taintedNotReady(n) { // it saw the node in the moment before
+			s.Ready, s.Reason = false, "the node controller has yet to see that it is ready"
 		}
 	}
 	return s

@@ -35,7 +35,7 @@ func TestOwnFlags(t *testing.T) {
 		cluster.KubeAPIServer: "service-account-issuer allow-privileged audit-policy-file audit-log-mode audit-log-maxage audit-log-maxsize " +
 			"audit-log-maxbackup audit-log-batch-max-wait tls-min-version tls-cipher-suites profiling " +
 			"service-account-extend-token-expiration service-account-max-token-expiration watch-cache-sizes",
-		cluster.KubeControllerManager: "kube-api-qps kube-api-burst terminated-pod-gc-threshold",
+		cluster.KubeControllerManager: "kube-api-qps kube-api-burst node-monitor-period terminated-pod-gc-threshold",
 		cluster.KubeScheduler:         "kube-api-qps kube-api-burst",
 	}
 	managers, err := controllersOptions.NewKubeControllerManagerOptions()

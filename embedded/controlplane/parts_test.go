@@ -78,11 +78,14 @@ func TestNodeStatuses(t *testing.T) {
 		}
 	}
 	fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n3"}}
-	got := nodeStatuses([]*corev1.Node{ready("n10", corev1.ConditionTrue), ready("n2", corev1.ConditionUnknown), fresh}, []string{"n1", "n10"})
+	tainted := ready("n4", corev1.ConditionTrue)
+	tainted.Spec.Taints = []corev1.Taint{{Key: "other"}, {Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute}}
+	got := nodeStatuses([]*corev1.Node{ready("n10", corev1.ConditionTrue), ready("n2", corev1.ConditionUnknown), fresh, tainted}, []string{"n1", "n10"})
 	want := []cluster.NodeStatus{
 		{Name: "n1", Connected: true},
 		{Name: "n2", IP: "172.18.0.2", Registered: true, Reason: "R: m"},
 		{Name: "n3", Registered: true, Reason: "kubelet has not reported yet"},
+		{Name: "n4", IP: "172.18.0.2", Registered: true, Reason: "the node controller has yet to see that it is ready"},
 		{Name: "n10", IP: "172.18.0.2", Connected: true, Ready: true, Registered: true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
