@@ -63,7 +63,7 @@ func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("create server: %w", err)
 	}
-	if err := serveOpenAPI(server.GenericAPIServer.NextDelegate(), kube.OpenAPIConfig, kube.OpenAPIV3Config); err != nil {
+	if err := serveOpenAPI(server.GenericAPIServer.NextDelegate(), kube.OpenAPIConfig, kube.OpenAPIV3Config); err != nil { //nolint:contextcheck // documents are made when somebody asks
 		return err
 	}
 	server.GenericAPIServer.ShutdownTimeout = drainTimeout
