@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 
@@ -30,8 +28,6 @@ const (
 // request: that is a third of its start, and 40 MB, for documents that few ask for (kubectl explain, and old clients). Here upstream's code
 // builds each when it is asked for.
 type lazyOpenAPI struct {
-	container *restful.Container // with all web services
-
 	v2 func() http.Handler
 	v3 map[string]func() http.Handler // by path, such as "apis/apps/v1"
 
@@ -55,7 +51,7 @@ func serveOpenAPI(server genericapiserver.DelegationTarget, v2 *common.Config, v
 }
 
 func newLazyOpenAPI(container *restful.Container, v2 *common.Config, v3 *common.OpenAPIV3Config) *lazyOpenAPI {
-	l := &lazyOpenAPI{container: container, v3: map[string]func() http.Handler{}, built: map[string]string{}}
+	l := &lazyOpenAPI{v3: map[string]func() http.Handler{}, built: map[string]string{}}
 	l.v2 = sync.OnceValue(func() http.Handler {
 		m := mux.NewPathRecorderMux("openapi-v2")
 		routes.OpenAPI{Config: v2}.InstallV2(container, m)
@@ -94,7 +90,7 @@ func (l *lazyOpenAPI) note(handler http.Handler) {
 func (l *lazyOpenAPI) index(w http.ResponseWriter, _ *http.Request) {
 	index := handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
 	l.mu.Lock()
-	for _, path := range slices.Collect(maps.Keys(l.v3)) {
+	for path := range l.v3 {
 		at := l.built[path]
 		if at == "" {
 			at = (&url.URL{Path: openAPIV3Path + "/" + path}).String()
