@@ -15,7 +15,7 @@ import (
 
 // machineCommand is "machine save" and "machine same": the second fails if there are more or fewer containers, networks,
 // volumes, processes with this KL_HOME, mounts, network links or nftables tables on the machine than there were at the
-// first. Those of other clusters do not count, as the machine may be in use. Set KL_E2E_CROWDED if clusters of the embedded
+// first. Those of other clusters and scripts do not count, as the machine may be in use. Set KL_E2E_CROWDED if clusters of the embedded
 // driver are created and removed during the test.
 func machineCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -60,10 +60,9 @@ func machine(cluster, home string) []string {
 			}
 		}
 	}
-	ofAnother := func(s string) bool { // cluster's label
-		return strings.Contains(s, "dev.kl.cluster=") && !strings.Contains(s, "dev.kl.cluster="+cluster)
+	drop := func(lines []string) []string {
+		return slices.DeleteFunc(lines, func(line string) bool { return ofAnother(line, cluster) })
 	}
-	drop := func(lines []string) []string { return slices.DeleteFunc(lines, ofAnother) }
 	add("container", drop(output("docker", "ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")))
 	add("network", drop(output("docker", "network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Labels}}")))
 	volumes := output("docker", "volume", "ls", "--format", "{{.Name}} {{.Labels}}")
@@ -96,6 +95,17 @@ func machine(cluster, home string) []string {
 		add("nftables", slices.DeleteFunc(output("nft", "list", "tables"), func(s string) bool { return !strings.Contains(s, "kl") }))
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+// ofAnother tells from the labels in a line that docker printed whether something belongs to another cluster. What a script makes with
+// docker itself has the label kl.test=$CLUSTER, also the containers that `docker build` has for a moment.
+func ofAnother(line, cluster string) bool {
+	for _, label := range []string{"dev.kl.cluster=", "kl.test="} {
+		if _, of, found := strings.Cut(line, label); found && !strings.HasPrefix(of, cluster) {
+			return true
+		}
+	}
+	return false
 }
 
 // output returns the lines that a program prints; none if it cannot be run or fails.
