@@ -132,7 +132,7 @@ deps:
 	@.ci/debian-deps $(DEBIAN)
 
 # Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package.
-TESTDATA := ./testdata/bump/... ./testdata/profile/... ./testdata/images/... ./testdata/tour/...
+TESTDATA := ./testdata/bench/... ./testdata/bump/... ./testdata/profile/... ./testdata/images/... ./testdata/tour/...
 COVER  ?= -cover
 
 .PHONY: test
@@ -173,9 +173,20 @@ soak: build ## SOAK rounds of faults on a cluster that must lose nothing: make s
 	SOAK=$(SOAK) SOAKTIME=$(SOAKTIME) SOAKSEED=$(SOAKSEED) KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -v -timeout 0 \
 		-run '^TestSoak$$' $(E2EFLAGS) ./cmd/kl
 
+# JSON keeps what was measured, in a file of its own or one of the same kl on the same machine.
+BENCH = KL_BENCH_JSON='$(abspath $(or $(JSON),$(KL_BENCH_JSON)))' KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1
+
 .PHONY: bench
-bench: build ## measure start time, memory and size with bin/kl
-	KL_BIN=$(CURDIR)/$(BIN)/kl $(GO) test -tags e2e -count=1 -timeout 120m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
+bench: build ## measure start time beside upstream's, memory and size with bin/kl: make bench JSON=new.json BENCHFLAGS='-bench Start'
+	$(BENCH) -timeout 120m -run '^$$' -bench . -benchtime 1x $(BENCHFLAGS) ./cmd/kl
+
+.PHONY: bench-compare
+bench-compare: ## say what got worse and better between two files of make bench: make bench-compare OLD=old.json NEW=new.json
+	@$(GO) run ./testdata/bench compare '$(OLD)' '$(NEW)'
+
+.PHONY: bench-short
+bench-short: build ## in two minutes: fail if starts got slower, compared with upstream's, than testdata/bench/ratios allows
+	$(BENCH) -v -timeout 15m -run '^TestStartRatios$$' ./cmd/kl
 
 # Go's profiles carry the names of functions, also those of a stripped program: what is profiled is what is shipped.
 .PHONY: profile
@@ -206,7 +217,7 @@ golden: ## write the golden files of the tests again
 	KL_UPDATE_GOLDEN=1 $(GO) test ./cluster/policy ./embedded/node/policy
 
 .PHONY: generate
-generate: golden docs-table third-party ## write everything again that is generated and committed: golden files, README's table and THIRD_PARTY.md
+generate: golden docs-table third-party ## write everything again that is generated and committed: golden files, README's tables and THIRD_PARTY.md
 
 .PHONY: third-party
 third-party:
@@ -219,11 +230,12 @@ bump: ## move Kubernetes and the other modules to their newest releases, build, 
 	$(GO) run ./testdata/bump $(BUMPFLAGS)
 
 .PHONY: docs docs-table
-docs: build docs-table ## draw the pictures of README from a real cluster, and write its table of the tour
+docs: build docs-table ## draw the pictures of README from a real cluster, and write its tables of the figures and of the tour
 	testdata/docs/pictures
 
 docs-table:
 	$(GO) run ./testdata/tour/mkdocs
+	$(GO) run ./testdata/bench readme
 
 .PHONY: lint
 lint: ## gofmt, go vet and golangci-lint

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,7 +28,7 @@ func BenchmarkImages(b *testing.B) {
 		for _, nodes := range []int{1, 3} {
 			m := i.newWay(nodes, runs)
 			i.oldWay(nodes, min(runs, 3), m)
-			fmt.Println(i.table(nodes, m))
+			i.results(nodes, m).publish(fmt.Sprintf("an image of ten layers of %d MB and one of 1 MB", i.layer))
 		}
 	}
 }
@@ -93,42 +92,28 @@ func (i *imageBench) oldWay(nodes, runs int, m *imageTimes) {
 	i.u.kl("down")
 }
 
-func (i *imageBench) table(nodes int, m *imageTimes) string {
-	var table strings.Builder
-	fmt.Fprintf(&table, "\n| an image of ten layers of %d MB and one of 1 MB, nodes: %d (median of %d, old way of %d) | %s |\n| --- | --- |\n",
-		i.layer, nodes, len(m.again), len(m.againOld), i.u.machine())
-	for _, row := range [][2]string{
-		{"the 1 MB changed: `docker build` returned to new pods Ready", fine(m.again...)},
-		{"the same with an image that nodes have", fine(m.known...)},
-		{"the same the old way, saved and loaded", fine(m.againOld...)},
-		{"bytes written for the change", megabytes(m.wrote...)},
-		{"the same the old way, with the saved archive", megabytes(m.wroteOld...)},
-		{"first pods of the image", fine(m.first)},
-		{"the same the old way", fine(m.firstOld)},
-		{"disk that the image takes", megabytes(m.disk)},
-		{"the same the old way", megabytes(m.diskOld)},
-		{"first pods of the image in a second cluster", fine(m.second)},
-		{"bytes written for these", megabytes(m.secondWrote)},
-	} {
-		fmt.Fprintf(&table, "| %s | %s |\n", row[0], row[1])
+// results are the rows of a number of nodes. A size of the layers that is not the usual one is in their keys.
+func (i *imageBench) results(nodes int, m *imageTimes) *results {
+	r := i.u.results()
+	key := func(name string) string {
+		name += fmt.Sprintf("/nodes=%d", nodes)
+		if i.layer != usualLayer {
+			name += fmt.Sprintf("/layer=%dMB", i.layer)
+		}
+		return i.u.perDriver(name)
 	}
-	return table.String()
-}
-
-// fine is seconds with two digits.
-func fine(d ...time.Duration) string {
-	s := slices.Sorted(slices.Values(d))
-	text := fmt.Sprintf("%.2f s", s[len(s)/2].Seconds())
-	if len(s) > 1 {
-		text += fmt.Sprintf(" (%.2f–%.2f)", s[0].Seconds(), s[len(s)-1].Seconds())
-	}
-	return text
-}
-
-// megabytes formats the median.
-func megabytes(n ...int64) string {
-	s := slices.Sorted(slices.Values(n))
-	return fmt.Sprintf("%.1f MB", float64(s[len(s)/2])/1e6)
+	r.times(key("image/changed"), m.again...)
+	r.times(key("image/known"), m.known...)
+	r.times(key("image/changed/saved"), m.againOld...)
+	r.sizes(key("image/written"), m.wrote...)
+	r.sizes(key("image/written/saved"), m.wroteOld...)
+	r.times(key("image/first"), m.first)
+	r.times(key("image/first/saved"), m.firstOld)
+	r.sizes(key("image/disk"), m.disk)
+	r.sizes(key("image/disk/saved"), m.diskOld)
+	r.times(key("image/second"), m.second)
+	r.sizes(key("image/second/written"), m.secondWrote)
+	return r
 }
 
 // disk returns the bytes that layers and the nodes' file systems take.
@@ -147,7 +132,7 @@ func (i *imageBench) disk(nodes int) int64 {
 }
 
 // kilobytes reads the first word of du -k.
-func kilobytes(b *testing.B, out string) int64 {
+func kilobytes(b testing.TB, out string) int64 {
 	b.Helper()
 	word, _, _ := strings.Cut(out, "\t")
 	n, err := strconv.ParseInt(word, 10, 64)
@@ -157,10 +142,13 @@ func kilobytes(b *testing.B, out string) int64 {
 	return n << 10
 }
 
-// layerSize returns KL_BENCH_LAYER, or a hundred.
+// usualLayer is the size of a layer in MB.
+const usualLayer = 100
+
+// layerSize returns KL_BENCH_LAYER, or the usual size.
 func layerSize() int {
 	if v, err := strconv.Atoi(os.Getenv("KL_BENCH_LAYER")); err == nil && v > 0 {
 		return v
 	}
-	return 100
+	return usualLayer
 }

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -56,18 +54,13 @@ func BenchmarkBalancer(b *testing.B) {
 			l.awaitRecovery()
 		}
 		u.kl("down")
-		var table strings.Builder
-		fmt.Fprintf(&table, "\n| measured (median of %d), driver %s | %s |\n| --- | --- |\n", runs, os.Getenv("KL_DRIVER"), u.machine())
-		for _, row := range [][2]string{
-			{fmt.Sprintf("LoadBalancer Service created to its address in the status (n=%d)", len(address)), milliseconds(address)},
-			{fmt.Sprintf("the same to the first answer at that address (n=%d)", len(answer)), milliseconds(answer)},
-			{"no answer after `kl node kill` of the node that holds it", milliseconds(kill)},
-			{"no answer after `kl node partition` of that node", milliseconds(partition)},
-			{"no answer after its pod there is deleted", milliseconds(pod)},
-		} {
-			fmt.Fprintf(&table, "| %s | %s |\n", row[0], row[1])
-		}
-		fmt.Println(table.String())
+		r := u.results()
+		r.times(u.perDriver("balancer/address"), address...)
+		r.times(u.perDriver("balancer/answer"), answer...)
+		r.times(u.perDriver("balancer/outage/of=node/by=killed"), kill...)
+		r.times(u.perDriver("balancer/outage/of=node/by=cut_off"), partition...)
+		r.times(u.perDriver("balancer/outage/of=pod/by=deleted"), pod...)
+		r.publish("load balancers")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,17 +42,13 @@ func BenchmarkPolicy(b *testing.B) {
 		u := newUser(b)
 		u.warmUp()
 		p := u.policies()
-		rows := p.latencies("500 pods", times)
+		r := u.results()
+		p.latencies(r, 0, times)
 		p.hundred(true)
-		rows = append(rows, p.latencies("500 pods and 100 policies", times)...)
+		p.latencies(r, 100, times)
 		p.hundred(false)
-		rows = append(rows, p.throughput()...)
-		var table strings.Builder
-		fmt.Fprintf(&table, "\n| measured, driver %s | %s |\n| --- | --- |\n", os.Getenv("KL_DRIVER"), u.machine())
-		for _, r := range rows {
-			fmt.Fprintf(&table, "| %s | %s |\n", r[0], r[1])
-		}
-		fmt.Println(table.String())
+		p.throughput(r)
+		r.publish("policies")
 	}
 }
 
@@ -106,8 +101,8 @@ func (p *policyBench) check(err error) {
 	}
 }
 
-// latencies creates and deletes a policy many times and measures how long each takes to have an effect.
-func (p *policyBench) latencies(name string, times int) [][2]string {
+// latencies creates and deletes a policy many times, beside a number of others, and measures how long each takes to have an effect.
+func (p *policyBench) latencies(r *results, others, times int) {
 	deny := &networkingv1.NetworkPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "deny"},
 		Spec: networkingv1.NetworkPolicySpec{
@@ -124,10 +119,9 @@ func (p *policyBench) latencies(name string, times int) [][2]string {
 		}))
 		deleted = append(deleted, p.until("yes", func() { p.check(policies.Delete(p.ctx, "deny", metav1.DeleteOptions{})) }))
 	}
-	return [][2]string{
-		{name + ": from creating a policy to in force on both nodes", percentiles(created)},
-		{name + ": the same from deleting it", percentiles(deleted)},
-	}
+	about := fmt.Sprintf("/pods=%d/policies=%d", policyBenchPods, others)
+	r.times(p.perDriver("policy/created"+about), created...)
+	r.times(p.perDriver("policy/deleted"+about), deleted...)
 }
 
 // until makes a change and returns how long it took until pods on every node saw it.
@@ -203,12 +197,12 @@ func (p *policyBench) hundred(on bool) {
 }
 
 // throughput measures with iperf3 between two pods on one node and on two, without and with 100 policies in turn, so that
-// other load on the machine affects both alike. It returns no rows if iperf3 is not installed.
-func (p *policyBench) throughput() (rows [][2]string) {
+// other load on the machine affects both alike. It adds no rows if iperf3 is not installed.
+func (p *policyBench) throughput(r *results) {
 	program, err := exec.LookPath("iperf3")
 	if err != nil {
 		p.b.Log("SKIPPED: throughput: no iperf3: apt-get install iperf3")
-		return nil
+		return
 	}
 	server := p.iperf3(program)
 	const runs = 7
@@ -230,16 +224,17 @@ func (p *policyBench) throughput() (rows [][2]string) {
 			}
 		}
 	}
-	for _, from := range []struct{ name, text string }{{"near", "on one node"}, {"far", "on two nodes"}} {
+	for _, from := range []struct{ name, text string }{{"near", "one_node"}, {"far", "two_nodes"}} {
 		free, limited := found[setup{from.name, false}], found[setup{from.name, true}]
-		ratios := make([]float64, runs)
-		for i := range ratios {
-			ratios[i] = limited[i] / free[i]
+		kept := make([]float64, runs)
+		for i := range kept {
+			kept[i] = limited[i] / free[i]
 		}
-		rows = append(rows, [2]string{"iperf3 between two pods " + from.text + ", without policies and with 100; ratio",
-			fmt.Sprintf("%.1f, %.1f Gbit/s; %.2f (medians of %d)", middle(free), middle(limited), middle(ratios), runs)})
+		on := "/on=" + from.text + "/policies="
+		r.numbers(p.perDriver("iperf"+on+"0"), free...)
+		r.numbers(p.perDriver("iperf"+on+"100"), limited...)
+		r.numbers(p.perDriver("iperf/kept"+on+"100"), kept...)
 	}
-	return rows
 }
 
 // iperf3 starts the pods and returns the server's address.
@@ -272,18 +267,6 @@ func (p *policyBench) stream(from, server string) float64 {
 	text := p.kl("kubectl", "exec", from, "--", "/bin/iperf3", "-J", "-t", "2", "-O", "1", "-c", server)
 	p.check(json.Unmarshal([]byte(text), &result))
 	return result.End.Received.Bits / 1e9
-}
-
-func middle(values []float64) float64 {
-	s := slices.Sorted(slices.Values(values))
-	return s[len(s)/2]
-}
-
-// percentiles formats the median, the 99th percentile, the number of values and the largest.
-func percentiles(d []time.Duration) string {
-	s := slices.Sorted(slices.Values(d))
-	at := func(p int) int64 { return s[(len(s)-1)*p/100].Milliseconds() }
-	return fmt.Sprintf("p50 %d ms, p99 %d ms (n=%d, largest %d ms)", at(50), at(99), len(s), at(100))
 }
 
 const policyBenchManifest = `

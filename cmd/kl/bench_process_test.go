@@ -3,86 +3,129 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/klkube/kl/cluster/host"
+	"github.com/klkube/kl/cluster/native"
 )
 
-// idle is how long CPU use is measured.
-const idle = time.Minute
+// settle is how long work goes on after a start, and window how long CPU use is measured for one sample.
+const (
+	settle = 20 * time.Second
+	window = 30 * time.Second
+)
 
 // clockTicks is USER_HZ, the ticks in a second: 100 on every Linux that Go supports.
 const clockTicks = 100
 
-// footprint measures memory and idle CPU of a cluster of two nodes.
-func (u *user) footprint() [][2]string {
-	u.kl("up", "--nodes", "2")
-	defer u.kl("down")
-	time.Sleep(20 * time.Second) // for work that goes on after the start
-	parts := u.processes()
-	before := map[string]float64{}
-	for name, pids := range parts {
-		before[name] = cpuSeconds(pids)
-	}
-	time.Sleep(idle)
-	used := func(name string) string {
-		return fmt.Sprintf("%.1f %% of a core", 100*(cpuSeconds(parts[name])-before[name])/idle.Seconds())
-	}
-	var rows [][2]string
-	for _, part := range []struct{ name, label string }{
-		{"control plane", "control plane"}, {"n2", "node"}, {"dns", "cluster DNS, a pod"},
-	} {
-		if len(parts[part.name]) == 0 {
-			u.b.Errorf("no processes found of %s", part.name)
+// BenchmarkFootprint measures the size of kl, `kl version`, and what an idle cluster of one node costs. It needs root to read the
+// memory of the node's processes. Samples of an idle cluster are half minutes of the same one.
+//
+//	make build && go test -tags e2e -run '^$' -bench Footprint -benchtime 1x ./cmd/kl
+//
+// KL_BENCH_RUNS is the number of half minutes (5), KL_DRIVER the driver.
+func BenchmarkFootprint(b *testing.B) {
+	runs := benchRuns(5)
+	for b.Loop() {
+		u := newUser(b)
+		u.up(1)
+		r := u.results()
+		info, err := os.Stat(u.h.kl)
+		if err != nil {
+			b.Fatal(err)
 		}
-		rows = append(rows,
-			[2]string{part.label + ", anonymous memory", fmt.Sprintf("%.0f MB", float64(anonymousMemory(parts[part.name]))/1e6)},
-			[2]string{part.label + ", idle", used(part.name)})
+		r.sizes("size", info.Size())
+		var version []time.Duration
+		for range 4 * runs {
+			version = append(version, u.time(u.h.kl, "version"))
+		}
+		r.times("version", version...)
+		u.footprint(r, runs)
+		u.kl("down")
+		r.publish("footprint")
 	}
-	return rows
 }
 
-// processes finds the IDs of the cluster's processes: those of "control plane" and "dns", and of each node's programs by the
-// node's name. Pods have their own process namespaces, so a process in the node's does not belong to a pod.
-func (u *user) processes() map[string][]string {
-	parts := map[string][]string{}
-	dir := filepath.Join(u.home, "clusters", u.cluster)
-	pid, err := os.ReadFile(filepath.Join(dir, "run", "control-plane.pid"))
-	if err != nil {
-		u.b.Fatal(err)
-	}
-	parts["control plane"] = []string{strings.TrimSpace(string(pid))}
-	all, _ := filepath.Glob("/proc/[0-9]*")
-	nodes := map[string]string{} // node by process namespace
-	for _, proc := range all {
-		if name := nodeOf(proc, u.cluster); name != "" {
-			if ns, err := os.Readlink(filepath.Join(proc, "ns", "pid")); err == nil {
-				nodes[ns] = name
+// footprint adds memory and idle CPU of a cluster of one node, by part and all together.
+func (u *user) footprint(r *results, windows int) {
+	u.b.Helper()
+	<-time.After(settle)
+	parts := []string{"", "/plane", "/node", "/dns"} // "" is all together
+	memory, idle := map[string][]int64{}, map[string][]float64{}
+	for range windows {
+		pids, before := u.processes(), map[string]float64{}
+		for _, part := range parts {
+			if len(pids[part]) == 0 {
+				u.b.Fatalf("no processes found of %q", cmp.Or(part, "the cluster"))
 			}
+			before[part] = cpuSeconds(pids[part])
+		}
+		began := time.Now()
+		<-time.After(window)
+		for _, part := range parts {
+			idle[part] = append(idle[part], 100*(cpuSeconds(pids[part])-before[part])/time.Since(began).Seconds())
+			memory[part] = append(memory[part], anonymousMemory(pids[part]))
 		}
 	}
+	for _, part := range parts {
+		r.sizes(u.perDriver("memory"+part), memory[part]...)
+		r.numbers(u.perDriver("idle"+part), idle[part]...)
+	}
+}
+
+// processes finds the IDs of all processes of the cluster: of the control plane and its supervisor (/plane), of the node's programs
+// and its supervisor, if it has one on this machine (/node), and of pods and their shims (/dns, the only pod of an empty cluster).
+// Those of "" are all of them.
+func (u *user) processes() map[string][]string {
+	u.b.Helper()
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	if len(all) == 0 {
+		u.b.Fatal("there are no processes in /proc")
+	}
+	known := map[string]string{u.planePID(): "/plane"} // part by process
+	parent, commands := map[string]string{}, map[string]string{}
 	for _, proc := range all {
-		ns, err := os.Readlink(filepath.Join(proc, "ns", "pid"))
-		if err != nil {
-			continue
-		}
-		if name := nodes[ns]; name != "" {
-			parts[name] = append(parts[name], filepath.Base(proc))
-		}
-		status, _ := os.ReadFile(filepath.Join(proc, "status"))
-		shim, _ := os.Readlink(filepath.Join("/proc", field(string(status), "PPid:", 1), "ns", "pid"))
+		pid := filepath.Base(proc)
+		status, _ := os.ReadFile(filepath.Join(proc, "status")) // it may have gone
 		cmdline, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
-		if nodes[shim] != "" && strings.Contains(string(cmdline), "kl-engine\x00dns\x00") && len(parts["dns"]) == 0 {
-			parts["dns"] = []string{filepath.Base(proc)}
+		parent[pid], commands[pid] = field(string(status), "PPid:", 1), string(cmdline)
+		switch {
+		case u.supervises(string(cmdline), host.SuperviseCommand):
+			known[pid] = "/plane"
+		case u.supervises(string(cmdline), native.SuperviseCommand), nodeOf(proc, u.cluster) != "":
+			known[pid] = "/node"
+		}
+	}
+	parts := map[string][]string{}
+	for _, proc := range all {
+		pid := filepath.Base(proc)
+		part, shim := "", false
+		for up := pid; up != "" && up != "0" && part == ""; up = parent[up] {
+			part = known[up]
+			shim = shim || part == "" && strings.Contains(commands[up], "containerd-shim")
+		}
+		if part == "/node" && shim {
+			part = "/dns"
+		}
+		if part != "" {
+			parts[part] = append(parts[part], pid)
+			parts[""] = append(parts[""], pid)
 		}
 	}
 	return parts
+}
+
+// supervises reports whether a process is kl, started again as a supervisor of this cluster's.
+func (u *user) supervises(cmdline, verb string) bool {
+	words := strings.Split(cmdline, "\x00")
+	return len(words) > 2 && words[1] == verb && strings.Contains(words[2]+"/", "/"+u.cluster+"/") && strings.HasPrefix(words[2], u.home+"/")
 }
 
 // nodeOf returns the name of the node whose first process proc is; empty if it is not the first process of a node of the
@@ -136,24 +179,4 @@ func cpuSeconds(pids []string) (seconds float64) {
 		seconds += (user + system) / clockTicks
 	}
 	return seconds
-}
-
-// machine describes this machine in a few words.
-func (u *user) machine() string {
-	cpu, _ := os.ReadFile("/proc/cpuinfo")
-	model := "unknown CPU"
-	for line := range strings.Lines(string(cpu)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			model = strings.TrimSpace(value)
-			break
-		}
-	}
-	mem, _ := os.ReadFile("/proc/meminfo")
-	kb, _ := strconv.ParseFloat(field(string(mem), "MemTotal:", 1), 64)
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	text := fmt.Sprintf("%d cores of %s, %.0f GiB, Linux %s", runtime.NumCPU(), model, kb/(1<<20), strings.TrimSpace(string(kernel)))
-	if v, err := exec.Command("docker", "info", "--format", "Docker {{.ServerVersion}} ({{.Driver}}, cgroup v{{.CgroupVersion}})").Output(); err == nil {
-		text += ", " + strings.TrimSpace(string(v))
-	}
-	return text
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -40,22 +39,17 @@ func BenchmarkStorage(b *testing.B) {
 			plain = append(plain, c.pod(fmt.Sprintf("plain-%d", i), ""))
 		}
 		u.kl("down")
-		var table strings.Builder
-		fmt.Fprintf(&table, "\n| measured (median of %d) | %s |\n| --- | --- |\n", runs, u.machine())
-		for _, row := range [][2]string{
-			{"claim of class shared created to Bound", milliseconds(shared)},
-			{"claim of class standard and its pod created to Running", milliseconds(standard)},
-			{"the same pod without a volume", milliseconds(plain)},
-		} {
-			fmt.Fprintf(&table, "| %s | %s |\n", row[0], row[1])
-		}
-		fmt.Println(table.String())
+		r := u.results()
+		r.times(u.perDriver("claim/shared"), shared...)
+		r.times(u.perDriver("claim/standard"), standard...)
+		r.times(u.perDriver("claim/none"), plain...)
+		r.publish("claims")
 	}
 }
 
 // claims creates claims and pods in the default namespace.
 type claims struct {
-	b      *testing.B
+	b      testing.TB
 	client kubernetes.Interface
 }
 

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,13 +37,7 @@ func BenchmarkUI(b *testing.B) {
 		// It does not wait for complete rollouts: on a busy machine nodes renew their leases late, and the simulator does not
 		// make their pods ready again.
 		u.awaitRunning(5000)
-		load, _ := os.ReadFile("/proc/loadavg")
-		var table strings.Builder
-		fmt.Fprintf(&table, "\n| the dashboard, 1000 nodes and 5000 pods | %s, load %s |\n| --- | --- |\n", u.machine(), strings.Fields(string(load))[0])
-		for _, r := range u.dashboard() {
-			fmt.Fprintf(&table, "| %s | %s |\n", r[0], r[1])
-		}
-		fmt.Println(table.String())
+		u.dashboard(5000).publish("the dashboard, 1000 nodes")
 		u.kl("down")
 	}
 }
@@ -63,7 +56,8 @@ func (u *user) awaitRunning(pods int) {
 	}
 }
 
-func (u *user) dashboard() [][2]string {
+// dashboard measures it in a cluster with so many pods.
+func (u *user) dashboard(pods int) *results {
 	var first []time.Duration
 	for range 3 {
 		t := u.openUI("--screen", "workloads")
@@ -78,18 +72,12 @@ func (u *user) dashboard() [][2]string {
 	u.kl("kubectl", "rollout", "restart", "deployment/crowd-0")
 	busy := t.pressAll(400)
 	memory := anonymousMemory([]string{strconv.Itoa(t.cmd.Process.Pid)})
-	return [][2]string{
-		{"`kl ui` to its first list of all pods", seconds(first)},
-		{"key to frame, quiet: median, worst of 200", spread(quiet)},
-		{"key to frame while a Deployment of 500 pods is replaced: median, worst of 400", spread(busy)},
-		{"anonymous memory of `kl ui` then", fmt.Sprintf("%.0f MB", float64(memory)/1e6)},
-	}
-}
-
-// spread formats the median and the largest value.
-func spread(d []time.Duration) string {
-	s := slices.Sorted(slices.Values(d))
-	return fmt.Sprintf("%d ms, %d ms", s[len(s)/2].Milliseconds(), s[len(s)-1].Milliseconds())
+	r := u.results()
+	r.times(fmt.Sprintf("ui/list/pods=%d", pods), first...)
+	r.times("ui/frame/meanwhile=nothing", quiet...)
+	r.times("ui/frame/meanwhile=500_pods_are_replaced", busy...)
+	r.sizes("ui/memory", memory)
+	return r
 }
 
 // uiTerminal is a terminal with the dashboard in it.

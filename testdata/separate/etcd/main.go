@@ -1,4 +1,5 @@
-// Command etcd is etcd as a process of its own with its default timing, for the comparison in testdata/separate/run.
+// Command etcd is etcd as a process of its own with its default timing, that kl's benchmarks compare its starts with:
+// cmd/kl/bench_upstream_test.go.
 package main
 
 import (
