@@ -129,10 +129,15 @@ func Add(path string, run Run, rows ...Row) error {
 	} else if !missing(path) {
 		return err
 	}
+	if len(f.Runs) != 1 {
+		return fmt.Errorf("%s holds figures of %d runs: choose another file", path, len(f.Runs))
+	}
 	have := &f.Runs[0]
-	if len(f.Runs) != 1 || have.Binary != run.Binary || have.Machine != run.Machine {
-		return fmt.Errorf("%s holds figures of kl %s on %s, not those of kl %s on %s: choose another file",
-			path, have.KL, have.Machine, run.KL, run.Machine)
+	switch {
+	case have.Machine != run.Machine:
+		return fmt.Errorf("%s holds figures of another machine, %s: choose another file", path, have.Machine)
+	case have.Binary != run.Binary:
+		return fmt.Errorf("%s holds figures of another build of kl, %s of commit %s: choose another file", path, have.KL, have.Commit)
 	}
 	for name, engine := range run.Drivers {
 		if have.Drivers == nil {

@@ -64,12 +64,12 @@ func TestAdd(t *testing.T) {
 	}
 
 	for name, change := range map[string]func(*Run){
-		"another kl":      func(r *Run) { r.Binary = "c" },
-		"another machine": func(r *Run) { r.Machine = "n" },
+		"another build of kl, v1 of commit c": func(r *Run) { r.Binary = "c" },
+		"another machine, m":                  func(r *Run) { r.Machine = "n" },
 	} {
 		run := testRun()
 		change(&run)
-		if err := Add(path, run, row(t, "version", 1)); err == nil || !strings.Contains(err.Error(), "choose another file") {
+		if err := Add(path, run, row(t, "version", 1)); err == nil || !strings.Contains(err.Error(), "of "+name+": choose another file") {
 			t.Errorf("adding figures of %s: error %v", name, err)
 		}
 	}

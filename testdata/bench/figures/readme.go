@@ -139,11 +139,11 @@ func (f *File) marks() (mark map[string]string, main Run, err error) {
 
 // about says where and when the figures are from.
 func (f *File) about(main Run, mark map[string]string) string {
-	text := "Medians " + main.words() + ". The payload was unpacked before; `make bench` measures them on your machine."
+	text := "Medians " + f.words(main) + ". The payload was unpacked before; `make bench` measures them on your machine."
 	separator := " Those"
 	for _, run := range f.Runs {
 		if m := mark[run.ID]; m != "" {
-			text += separator + " marked " + m + " are " + run.words()
+			text += separator + " marked " + m + " are " + f.words(run)
 			separator = "; those"
 		}
 	}
@@ -176,12 +176,24 @@ func wrap(text string) string {
 	return b.String()
 }
 
-// words describes a run.
-func (r Run) words() string {
+// words describes a run. It says how many samples most of its rows have: lines of README whose rows have others say so.
+func (f *File) words(r Run) string {
 	if r.Note != "" {
 		return r.Note
 	}
-	text := "of " + r.Date + " with kl " + r.KL + " and Kubernetes " + r.Kubernetes + ", on " + r.Machine
+	times, usual := map[int]int{}, 0
+	for _, row := range f.Rows {
+		if n := row.n(); row.Run == r.ID {
+			if times[n]++; times[n] > times[usual] {
+				usual = n
+			}
+		}
+	}
+	runs := "one run"
+	if usual != 1 {
+		runs = fmt.Sprintf("%d runs", usual)
+	}
+	text := fmt.Sprintf("of %s on %s with kl %s and Kubernetes %s, on %s", runs, r.Date, r.KL, r.Kubernetes, r.Machine)
 	for _, driver := range []string{"docker", "embedded"} {
 		if engine := r.Drivers[driver]; engine != "" {
 			text += ", " + engine

@@ -106,7 +106,7 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(got, "before\n"+tableBegins+"\nMedians of 2026-12-01 with kl v0.2.0 and Kubernetes v1.37.2, on 2 cores of a CPU") ||
+	if !strings.HasPrefix(got, "before\n"+tableBegins+"\nMedians of one run on 2026-12-01 with kl v0.2.0 and Kubernetes v1.37.2, on 2 cores of a CPU") ||
 		!strings.HasSuffix(got, "\n\n"+tableEnds+"after\n") || strings.Contains(got, "old\n") || strings.ContainsAny(got, "{}") {
 		t.Errorf("the document is\n%s", got)
 	}
