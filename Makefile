@@ -182,7 +182,7 @@ bench: build ## measure start time beside upstream's, memory and size with bin/k
 
 .PHONY: bench-compare
 bench-compare: ## say what got worse and better between two files of make bench: make bench-compare OLD=old.json NEW=new.json
-	@$(GO) run ./testdata/bench compare '$(OLD)' '$(NEW)'
+	@$(GO) run ./testdata/bench compare $(foreach f,OLD NEW,'$(or $($f),$(error give two files: make bench-compare OLD=old.json NEW=new.json))')
 
 .PHONY: bench-short
 bench-short: build ## in two minutes: fail if starts got slower, compared with upstream's, than testdata/bench/ratios allows

@@ -24,10 +24,13 @@ type definition struct {
 	exact  bool // what is measured does not vary, such as the size of a file
 }
 
+// upstreamKey is the key of U.
+const upstreamKey = "upstream"
+
 // catalogue lists everything that is measured.
 func catalogue() []definition {
 	return []definition{
-		{name: "upstream", label: "U: etcd and kube-apiserver, two processes, to /readyz", unit: Seconds},
+		{name: upstreamKey, label: "U: etcd and kube-apiserver, two processes, to /readyz", unit: Seconds},
 		{name: "upstream/memory", label: "the same, anonymous memory then", unit: Megabytes},
 		{name: "up", label: "`kl up --nodes {nodes}` until it returns", unit: Seconds},
 		{name: "up/ready", label: "`kl up --nodes {nodes}` until the node is Ready", unit: Seconds},

@@ -105,7 +105,10 @@ type Comparison struct {
 	Changes []Change // the worst first
 	// Elsewhere says that the files are of two machines: seconds and memory are then not compared.
 	Elsewhere bool
-	Lost      []string // benchmarks of the old file that the new one does not have
+	// Pace is how U differs, which is the machine's doing and not kl's; nil if a file has none. If it differs significantly, seconds
+	// are not compared, but ratios to it.
+	Pace *Change
+	Lost []string // benchmarks of the old file that the new one does not have
 }
 
 // Worse counts what got significantly worse.
@@ -119,8 +122,22 @@ func (c Comparison) Worse() int {
 	return n
 }
 
+// busy reports whether one of the files was measured while the machine was slower.
+func (c Comparison) busy() bool { return c.Pace != nil && c.Pace.Significant() }
+
+// comparable reports whether samples in a unit say something about kl.
+func (c Comparison) comparable(unit string) bool {
+	switch unit {
+	case goOfU, goRatio, goKept, goSize:
+		return true
+	case goSecond:
+		return !c.Elsewhere && !c.busy()
+	}
+	return !c.Elsewhere
+}
+
 // Compare compares what two files have in common, with the tests of benchstat: Mann and Whitney's for what varies, and equality for
-// what does not. Of two machines only ratios and sizes of files are comparable.
+// what does not. Of two machines only ratios and sizes of files are comparable, and seconds only if U is the same.
 func Compare(older, newer *File) (*Comparison, error) {
 	a, err := older.bench()
 	if err != nil {
@@ -131,35 +148,43 @@ func Compare(older, newer *File) (*Comparison, error) {
 		return nil, err
 	}
 	c := &Comparison{Elsewhere: older.machine() != newer.machine()}
-	thresholds := benchmath.DefaultThresholds
+	pace := benchKey{string(goName(upstreamKey)), goSecond}
+	if a.values[pace] != nil && b.values[pace] != nil && !c.Elsewhere {
+		change := compareOne(pace, a, b)
+		c.Pace = &change
+	}
 	for _, k := range a.order {
 		switch {
+		case strings.HasPrefix(k.name, pace.name): // upstream's, which is not kl's merit
 		case b.values[k] == nil:
 			c.Lost = append(c.Lost, k.name+" "+k.unit)
-			continue
-		case c.Elsewhere && !slices.Contains([]string{goOfU, goRatio, goKept, goSize}, k.unit):
-			continue
+		case c.comparable(k.unit):
+			c.Changes = append(c.Changes, compareOne(k, a, b))
 		}
-		how := a.units.GetAssumption(k.unit)
-		x, y := benchmath.NewSample(a.values[k], &thresholds), benchmath.NewSample(b.values[k], &thresholds)
-		res := how.Compare(x, y)
-		change := Change{
-			Name: k.name, Unit: k.unit, Old: how.Summary(x, 0.95).Center, New: how.Summary(y, 0.95).Center,
-			P: res.P, N: [2]int{res.N1, res.N2}, Few: len(res.Warnings) > 0,
-		}
-		if change.Old != 0 {
-			change.By = change.New/change.Old - 1
-		}
-		if a.units.GetBetter(k.unit) > 0 {
-			change.By = -change.By
-		}
-		c.Changes = append(c.Changes, change)
 	}
 	if len(c.Changes) == 0 {
 		return nil, errors.New("the files have nothing in common that can be compared")
 	}
 	slices.SortStableFunc(c.Changes, func(a, b Change) int { return cmp.Compare(b.By, a.By) })
 	return c, nil
+}
+
+// compareOne compares the samples of one benchmark in one unit.
+func compareOne(k benchKey, a, b *benchFile) Change {
+	how, thresholds := a.units.GetAssumption(k.unit), benchmath.DefaultThresholds
+	x, y := benchmath.NewSample(a.values[k], &thresholds), benchmath.NewSample(b.values[k], &thresholds)
+	res := how.Compare(x, y)
+	change := Change{
+		Name: k.name, Unit: k.unit, Old: how.Summary(x, 0.95).Center, New: how.Summary(y, 0.95).Center,
+		P: res.P, N: [2]int{res.N1, res.N2}, Few: len(res.Warnings) > 0,
+	}
+	if change.Old != 0 {
+		change.By = change.New/change.Old - 1
+	}
+	if a.units.GetBetter(k.unit) > 0 {
+		change.By = -change.By
+	}
+	return change
 }
 
 // machine is where all of a file was measured; several machines are in its words.
@@ -234,6 +259,10 @@ func (c Comparison) String() string {
 	}
 	if c.Elsewhere {
 		b.WriteString("the files are of two machines: only ratios and sizes were compared\n")
+	}
+	if c.busy() {
+		fmt.Fprintf(&b, "the machine was not as fast: U went from %s to %s (%s), so seconds were not compared, but ratios to it\n",
+			goFormat(goSecond, c.Pace.Old), goFormat(goSecond, c.Pace.New), c.Pace.chance())
 	}
 	for _, name := range c.Lost {
 		fmt.Fprintf(&b, "not measured in the new file: %s\n", name)

@@ -123,3 +123,34 @@ func TestCompareMachines(t *testing.T) {
 		t.Error("times of two machines were compared")
 	}
 }
+
+// TestComparePace checks that seconds are not compared if the machine was slower, which U says, and that U is nobody's loss.
+func TestComparePace(t *testing.T) {
+	file := func(u, seconds float64) *File {
+		r := row(t, "up/nodes=0", around(seconds)...)
+		r.Ratios = around(seconds / u)
+		return fileOf("m", row(t, "upstream", around(u)...), row(t, "upstream/memory", around(200*u)...), r, row(t, "stop/driver=docker", around(seconds)...),
+			row(t, "memory/driver=docker", around(210)...))
+	}
+	c, err := Compare(file(4, 1.6), file(6, 2.4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Worse() != 0 || len(c.Changes) != 2 || !strings.Contains(c.String(), "U went from 4 s to 6 s (p=0.008 n=5+5), so seconds were not compared") {
+		t.Errorf("on a slower machine, the comparison is\n%v", c)
+	}
+	c, err = Compare(file(4, 1.6), file(6, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Worse() != 1 || !strings.Contains(c.String(), "WORSE  Up/nodes=0  0.400 U → 0.500 U") {
+		t.Errorf("slower on a slower machine, the comparison is\n%v", c)
+	}
+	c, err = Compare(file(4, 1.6), file(4.01, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Worse() != 3 || strings.Contains(c.String(), "U went from") { // two times and a ratio
+		t.Errorf("slower on the same machine, the comparison is\n%v", c)
+	}
+}
