@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,26 +32,11 @@ func BenchmarkUI(b *testing.B) {
 		if err := os.WriteFile(manifest, []byte(crowdManifest(5000)), 0o600); err != nil {
 			b.Fatal(err)
 		}
+		allRun := u.watchRunning(5000)
 		u.kl("kubectl", "apply", "-f", manifest)
-		// It does not wait for complete rollouts: on a busy machine nodes renew their leases late, and the simulator does not
-		// make their pods ready again.
-		u.awaitRunning(5000)
+		allRun()
 		u.dashboard(5000).publish("the dashboard, 1000 nodes")
 		u.kl("down")
-	}
-}
-
-// awaitRunning waits until that many pods run.
-func (u *user) awaitRunning(pods int) {
-	u.b.Helper()
-	for limit := time.Now().Add(15 * time.Minute); ; <-time.After(2 * time.Second) {
-		names := u.kl("kubectl", "get", "pods", "--field-selector", "status.phase=Running", "-o", "name")
-		switch running := strings.Count(names, "\n"); {
-		case running >= pods:
-			return
-		case time.Now().After(limit):
-			u.b.Fatalf("%d of %d pods run", running, pods)
-		}
 	}
 }
 
