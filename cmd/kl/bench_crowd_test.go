@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -125,22 +126,25 @@ func (u *user) watchRunning(pods int) (wait func() time.Time) {
 		u.b.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(u.b.Context(), 15*time.Minute)
-	events, err := client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace("default").
-		Watch(ctx, metav1.ListOptions{FieldSelector: "status.phase=Running"})
-	if err != nil {
-		cancel()
-		u.b.Fatal(err)
-	}
+	running := client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace("default")
 	seen, all := map[types.UID]bool{}, make(chan time.Time, 1)
 	go func() {
 		defer close(all)
-		for e := range events.ResultChan() {
-			if pod, ok := e.Object.(*metav1.PartialObjectMetadata); ok && e.Type == watch.Added {
-				seen[pod.UID] = true
-			}
-			if len(seen) == pods {
-				all <- time.Now()
+		for ctx.Err() == nil { // the API server ends a watch that is slow to read, and the next one begins with all that run
+			events, werr := running.Watch(ctx, metav1.ListOptions{FieldSelector: "status.phase=Running"})
+			if werr != nil {
+				err = werr
 				return
+			}
+			for e := range events.ResultChan() {
+				if pod, ok := e.Object.(*metav1.PartialObjectMetadata); ok && e.Type == watch.Added {
+					seen[pod.UID] = true
+				}
+				if len(seen) == pods {
+					events.Stop()
+					all <- time.Now()
+					return
+				}
 			}
 		}
 	}()
@@ -149,7 +153,7 @@ func (u *user) watchRunning(pods int) (wait func() time.Time) {
 		defer cancel()
 		at, ok := <-all
 		if !ok {
-			u.b.Fatalf("%d of %d pods run, and the watch ended: %v", len(seen), pods, ctx.Err())
+			u.b.Fatalf("%d of %d pods run: %v", len(seen), pods, cmp.Or(err, ctx.Err()))
 		}
 		return at
 	}
