@@ -28,7 +28,8 @@ type apiServer struct {
 	layout     cluster.Layout
 	files      files
 	spec       cluster.Spec
-	encryption string // path of the configuration
+	encryption string     // path of the configuration
+	store      *etcdStore // etcd, which serves; nil for the one at its socket
 	logger     klog.Logger
 }
 
@@ -48,6 +49,9 @@ const drainTimeout = 2 * time.Second
 // needed, which the component roles creates. Upstream leaves informers and goroutines behind, so Run works once a process.
 func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, a.logger)
+	if a.store != nil {
+		callEtcd(ctx, a.store)
+	}
 	config, err := a.config(ctx)
 	if err != nil {
 		return err
@@ -175,9 +179,7 @@ func (a *apiServer) args() args {
 		"encryption-provider-config":                  a.encryption,
 		"encryption-provider-config-automatic-reload": "true",
 
-		// A watch cache keeps the last hundred versions of its objects, decoded. Each definition changes several times while its
-		// resource is set up, and some have megabytes. Those who watch definitions are few, and etcd serves them as well.
-		"watch-cache-sizes": "customresourcedefinitions.apiextensions.k8s.io#0",
+		"watch-cache-sizes": withoutWatchCache(),
 	}
 	a.auditArgs(flags)
 	var runtimeConfig []string
