@@ -5,6 +5,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/quorum"
 	"go.etcd.io/raft/v3/raftpb"
@@ -48,7 +49,7 @@ func TestElectable(t *testing.T) {
 }
 
 // TestEtcdLeadsAtOnce starts etcd on new data and on its own: it serves long before an election timeout has passed, and its ticks, which
-// wake the process for as long as it runs, are as rare as upstream's.
+// wake the process for as long as it runs, are rarer than upstream's.
 func TestEtcdLeadsAtOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts etcd")
@@ -63,7 +64,7 @@ func TestEtcdLeadsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.TickMs < 100 {
+	if c.TickMs <= embed.NewConfig().TickMs {
 		t.Errorf("a tick every %d ms", c.TickMs)
 	}
 	fastest := time.Hour // of several, since a busy machine delays one
@@ -71,7 +72,7 @@ func TestEtcdLeadsAtOnce(t *testing.T) {
 		began := time.Now()
 		runEtcd(t, e, func(*clientv3.Client) { fastest = min(fastest, time.Since(began)) })
 	}
-	if timeout := time.Duration(c.ElectionMs) * time.Millisecond; fastest > timeout {
+	if timeout := time.Duration(c.ElectionMs) * time.Millisecond; fastest > timeout/2 {
 		t.Errorf("the fastest start took %v, an election timeout is %v", fastest, timeout)
 	}
 }

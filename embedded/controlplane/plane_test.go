@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -248,6 +249,7 @@ func TestPlane(t *testing.T) {
 	if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, cm, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	checkEtcdCalled(t, client)
 	checkPrivate(t, l)
 	// The administrator's rights are an object, which even its owner may delete. The next start makes it again.
 	if err := client.RbacV1().ClusterRoleBindings().Delete(ctx, cluster.AdminGroup, metav1.DeleteOptions{}); err != nil {
@@ -292,6 +294,32 @@ func checkKept(t *testing.T, client kubernetes.Interface) {
 	cm, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{})
 	if err != nil || cm.Data["a"] != "b" {
 		t.Fatalf("what was written before is %v, %v", cm, err)
+	}
+}
+
+// checkEtcdCalled checks that the API server calls etcd, knows that it may read from its caches what etcd confirms, and has no cache of what
+// is rarely watched, all of which are resources that it has.
+func checkEtcdCalled(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	metrics, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(metrics, []byte("\ngrpc_client_started_total{")) || !bytes.Contains(metrics, []byte("\netcd_requests_total{")) {
+		t.Error("the API server connects to etcd")
+	}
+	if !regexp.MustCompile(`\napiserver_watch_cache_consistent_read_total\{[^}]*resource="nodes",success="true"\} [1-9]`).Match(metrics) {
+		t.Error("no list of nodes was read from the cache")
+	}
+	for _, r := range rarelyWatched {
+		name, group, _ := strings.Cut(r, ".")
+		labels := fmt.Sprintf("{group=%q,resource=%q} ", group, name)
+		if !bytes.Contains(metrics, []byte("apiserver_resource_objects"+labels)) || bytes.Contains(metrics, []byte("watch_cache_capacity"+labels)) {
+			t.Errorf("resource %s does not exist, or has a cache", r)
+		}
+	}
+	if !bytes.Contains(metrics, []byte(`watch_cache_capacity{group="",resource="pods"} `)) {
+		t.Error("pods have no cache")
 	}
 }
 
