@@ -28,8 +28,7 @@ type apiServer struct {
 	layout     cluster.Layout
 	files      files
 	spec       cluster.Spec
-	encryption string     // path of the configuration
-	store      *etcdStore // etcd, which serves; nil for the one at its socket
+	encryption string // path of the configuration
 	logger     klog.Logger
 }
 
@@ -49,9 +48,7 @@ const drainTimeout = 2 * time.Second
 // needed, which the component roles creates. Upstream leaves informers and goroutines behind, so Run works once a process.
 func (a *apiServer) Run(ctx context.Context, ready func()) error {
 	ctx = klog.NewContext(ctx, a.logger)
-	if a.store != nil {
-		callEtcd(ctx, a.store)
-	}
+	defer shareEtcd(ctx)()
 	config, err := a.config(ctx)
 	if err != nil {
 		return err

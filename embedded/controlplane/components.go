@@ -169,7 +169,7 @@ func (s *shared) upstreamUnits() []lifecycle.Unit {
 		{
 			Component: &apiServer{
 				layout: s.layout, files: s.files, spec: s.spec, encryption: absolute(s.layout.EncryptionConfig()),
-				store: &s.store, logger: s.logs.kubernetes(cluster.KubeAPIServer),
+				logger: s.logs.kubernetes(cluster.KubeAPIServer),
 			},
 			Needs:       []cluster.ComponentName{cluster.Etcd},
 			StopTimeout: drainTimeout + time.Second,

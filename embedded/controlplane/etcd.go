@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -109,8 +108,6 @@ func (e *etcd) config() (*embed.Config, error) {
 	// Every tick wakes the process, for as long as it runs: see elect for what saves a single member the election timeout. etcd wants at
 	// least five ticks in one.
 	c.TickMs, c.ElectionMs = 500, 2500
-	// So does every look for what to commit to the database, ten times a second by default. It is durable before, in the log.
-	c.BackendBatchInterval = time.Second
 	// Ticks that come beside etcd's own loop could start the election while the log is being applied again after a restart, and
 	// raft panics if etcd compacts the log in that moment ("error scanning unapplied entries").
 	c.InitialElectionTickAdvance = false

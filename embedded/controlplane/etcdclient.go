@@ -2,54 +2,73 @@ package controlplane
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"sync"
+	"time"
 	_ "unsafe" // for go:linkname
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"go.etcd.io/etcd/server/v3/etcdserver"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"google.golang.org/grpc"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 )
 
 // newETCD3Client is how the API server makes clients of etcd: one for each resource, and each with a connection of its own. That was seventy
-// gRPC connections from this process to itself, with a dozen goroutines and a ping every half a minute each. Upstream has no other way to
-// replace it. It is nil, and nothing can be replaced, if upstream has renamed it: TestEtcdInProcess finds out.
+// gRPC connections from this process to itself, with buffers, a dozen goroutines and a ping every half a minute each. Upstream has no other
+// way to replace it. It is nil, and nothing can be replaced, if upstream has renamed it: TestPlane finds out.
 //
 //go:linkname newETCD3Client k8s.io/apiserver/pkg/storage/storagebackend/factory.newETCD3Client
 var newETCD3Client func(storagebackend.TransportConfig) (*kubernetes.Client, error)
 
-// errNoEtcd is what the API server gets before etcd serves and after it has ended.
-var errNoEtcd = errors.New("etcd does not serve")
-
-// callEtcd has the API servers of this process call the etcd server that store has, instead of connecting to a socket. Each resource has a
-// client of its own still, as upstream: what it asks for on its stream of watches does not disturb another's.
-func callEtcd(ctx context.Context, store *etcdStore) {
+// shareEtcd has the clients that the API server makes of an etcd share one connection, until stop is called. Each resource has a client of
+// its own still: what it asks for on its stream of watches does not disturb another's.
+//
+// They could call the server in this process, without a connection, as etcd's package v3client does. Then its watches bring events faster
+// than the API server passes them on when a thousand nodes start, and it ends the watches of its clients, who begin again.
+func shareEtcd(ctx context.Context) (stop func()) {
 	if newETCD3Client == nil {
-		return
+		return func() {}
 	}
-	newETCD3Client = func(storagebackend.TransportConfig) (*kubernetes.Client, error) {
-		server := store.Load()
-		if server == nil {
-			return nil, errNoEtcd
+	dial := newETCD3Client
+	var mu sync.Mutex
+	shared := map[string]*kubernetes.Client{}
+	newETCD3Client = func(c storagebackend.TransportConfig) (*kubernetes.Client, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		key := fmt.Sprint(c.ServerList)
+		base := shared[key]
+		if base == nil {
+			var err error
+			if base, err = dial(c); err != nil {
+				return nil, err
+			}
+			shared[key] = base
+			// Upstream asks every address of a client, once, and a client without a connection of its own has none.
+			feature.DefaultFeatureSupportChecker.CheckClient(ctx, base.Client, storage.RequestWatchProgress)
 		}
-		return etcdClient(server), nil
+		return etcdClient(base.ActiveConnection()), nil
 	}
-	if server := store.Load(); server != nil {
-		// Upstream asks every address of a client, once, and a client without a connection has none.
-		feature.DefaultFeatureSupportChecker.CheckClient(ctx, addressed{etcdClient(server)}, storage.RequestWatchProgress)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		newETCD3Client = dial
+		for _, base := range shared {
+			_ = base.Close() // the process ends next
+		}
 	}
 }
 
-// etcdClient makes a client that calls a server in this process. Closing it does nothing to the server.
-func etcdClient(server *etcdserver.EtcdServer) *kubernetes.Client {
-	c := &kubernetes.Client{Client: v3client.New(server)}
-	c.Kubernetes = c
-	return c
+// etcdClient makes a client that uses a connection. Closing it leaves the connection open.
+func etcdClient(conn *grpc.ClientConn) *kubernetes.Client {
+	c := clientv3.NewCtxClient(context.Background())
+	c.KV = clientv3.NewKVFromKVClient(etcdserverpb.NewKVClient(conn), c)
+	c.Lease = clientv3.NewLeaseFromLeaseClient(etcdserverpb.NewLeaseClient(conn), c, time.Second)
+	c.Watcher = clientv3.NewWatchFromWatchClient(etcdserverpb.NewWatchClient(conn), c)
+	c.Maintenance = clientv3.NewMaintenanceFromMaintenanceClient(etcdserverpb.NewMaintenanceClient(conn), c)
+	k := &kubernetes.Client{Client: c}
+	k.Kubernetes = k
+	return k
 }
-
-// addressed is a client with an address.
-type addressed struct{ *kubernetes.Client }
-
-func (addressed) Endpoints() []string { return []string{"in this process"} }

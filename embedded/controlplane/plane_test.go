@@ -249,7 +249,7 @@ func TestPlane(t *testing.T) {
 	if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, cm, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	checkEtcdCalled(t, client)
+	checkEtcdClients(t, client, l)
 	checkPrivate(t, l)
 	// The administrator's rights are an object, which even its owner may delete. The next start makes it again.
 	if err := client.RbacV1().ClusterRoleBindings().Delete(ctx, cluster.AdminGroup, metav1.DeleteOptions{}); err != nil {
@@ -297,16 +297,22 @@ func checkKept(t *testing.T, client kubernetes.Interface) {
 	}
 }
 
-// checkEtcdCalled checks that the API server calls etcd, knows that it may read from its caches what etcd confirms, and has no cache of what
-// is rarely watched, all of which are resources that it has.
-func checkEtcdCalled(t *testing.T, client kubernetes.Interface) {
+// checkEtcdClients checks that the API server has one connection to etcd, knows that it may read from its caches what etcd confirms, and
+// has no cache of what is rarely watched, all of which are resources that it has.
+func checkEtcdClients(t *testing.T, client kubernetes.Interface, l cluster.Layout) {
 	t.Helper()
 	metrics, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(metrics, []byte("\ngrpc_client_started_total{")) || !bytes.Contains(metrics, []byte("\netcd_requests_total{")) {
-		t.Error("the API server connects to etcd")
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const connected = " 03 "
+	accepted := regexp.MustCompile(connected+`+\d+ `+regexp.QuoteMeta(absolute(l.EtcdSocket()))+`\n`).FindAll(table, -1)
+	if len(accepted) != 1 {
+		t.Errorf("etcd has %d connections, want one", len(accepted))
 	}
 	if !regexp.MustCompile(`\napiserver_watch_cache_consistent_read_total\{[^}]*resource="nodes",success="true"\} [1-9]`).Match(metrics) {
 		t.Error("no list of nodes was read from the cache")
