@@ -25,12 +25,12 @@ func TestSignTest(t *testing.T) {
 // the other ratios are as committed.
 func measure(t *testing.T, next func() float64) *Gate {
 	t.Helper()
-	g, uncommitted, err := NewGate(map[string]float64{"up/nodes=0": 0.35, "up/memory/nodes=0": 1.2, "up/nodes=1/driver=embedded": 0.9, "up/nodes=1/driver=docker": 1}, "embedded")
+	g, uncommitted, err := NewGate(map[string]float64{"up/nodes=0": 0.35, "up/memory/nodes=0": 1.2, "up/ready/nodes=1/driver=embedded": 0.9, "up/ready/nodes=1/driver=docker": 1}, "embedded")
 	if err != nil || len(uncommitted) > 0 {
 		t.Fatal(err, uncommitted)
 	}
 	for g.More() {
-		if err := g.Add(map[string]float64{"up/nodes=0": 0.35 * next(), "up/memory/nodes=0": 1.2, "up/nodes=1/driver=embedded": 0.9, "version": 7}); err != nil {
+		if err := g.Add(map[string]float64{"up/nodes=0": 0.35 * next(), "up/memory/nodes=0": 1.2, "up/ready/nodes=1/driver=embedded": 0.9, "version": 7}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,11 +108,11 @@ func TestGateNoise(t *testing.T) {
 }
 
 func TestGateRefuses(t *testing.T) {
-	if _, _, err := NewGate(map[string]float64{"version": 1, "up/nodes=1/driver=embedded": 1}, "docker"); err == nil || !strings.Contains(err.Error(), "none of the ratios") {
+	if _, _, err := NewGate(map[string]float64{"version": 1, "up/ready/nodes=1/driver=embedded": 1}, "docker"); err == nil || !strings.Contains(err.Error(), "none of the ratios") {
 		t.Errorf("no ratio that is committed: error %v", err)
 	}
 	g, uncommitted, err := NewGate(map[string]float64{"up/nodes=0": 1, "up/memory/nodes=0": 1}, "docker")
-	if !slices.Equal(uncommitted, []string{"up/nodes=1/driver=docker"}) {
+	if !slices.Equal(uncommitted, []string{"up/ready/nodes=1/driver=docker"}) {
 		t.Errorf("not committed are %q", uncommitted)
 	}
 	if err != nil {
@@ -138,16 +138,16 @@ func TestRatios(t *testing.T) {
 	if err := WriteRatios(path, fileOf("m", row(t, "version", 1))); err == nil || !strings.Contains(err.Error(), "no row has a ratio") {
 		t.Errorf("a file without ratios: error %v", err)
 	}
-	embedded := fileOf("m", with("up/nodes=0", []float64{1, 1, 1}, []float64{0.3, 0.4, 0.35}), with("up/nodes=1/driver=embedded", []float64{1}, []float64{0.9}),
+	embedded := fileOf("m", with("up/nodes=0", []float64{1, 1, 1}, []float64{0.3, 0.4, 0.35}), with("up/ready/nodes=1/driver=embedded", []float64{1}, []float64{0.9}),
 		with("up/nodes=2/driver=embedded", []float64{1}, []float64{1.2}))
 	if err := WriteRatios(path, embedded); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteRatios(path, fileOf("m", with("up/nodes=1/driver=docker", []float64{1}, []float64{1.1}))); err != nil {
+	if err := WriteRatios(path, fileOf("m", with("up/ready/nodes=1/driver=docker", []float64{1}, []float64{1.1}))); err != nil {
 		t.Fatal(err)
 	}
 	got, err := ReadRatios(path)
-	if err != nil || len(got) != 3 || got["up/nodes=0"] != 0.35 || got["up/nodes=1/driver=embedded"] != 0.9 || got["up/nodes=1/driver=docker"] != 1.1 {
+	if err != nil || len(got) != 3 || got["up/nodes=0"] != 0.35 || got["up/ready/nodes=1/driver=embedded"] != 0.9 || got["up/ready/nodes=1/driver=docker"] != 1.1 {
 		t.Errorf("%v: the ratios are %v", err, got)
 	}
 	for text, want := range map[string]string{
