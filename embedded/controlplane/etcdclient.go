@@ -21,7 +21,7 @@ import (
 // way to replace it. It is nil, and nothing can be replaced, if upstream has renamed it: TestPlane finds out.
 //
 //go:linkname newETCD3Client k8s.io/apiserver/pkg/storage/storagebackend/factory.newETCD3Client
-var newETCD3Client func(storagebackend.TransportConfig) (*kubernetes.Client, error)
+var newETCD3Client func(storagebackend.TransportConfig) (*kubernetes.Client, error) //nolint:gochecknoglobals // it is upstream's
 
 // shareEtcd has the clients that the API server makes of an etcd share one connection, until stop is called. Each resource has a client of
 // its own still: what it asks for on its stream of watches does not disturb another's.
@@ -49,7 +49,7 @@ func shareEtcd(ctx context.Context) (stop func()) {
 			// Upstream asks every address of a client, once, and a client without a connection of its own has none.
 			feature.DefaultFeatureSupportChecker.CheckClient(ctx, base.Client, storage.RequestWatchProgress)
 		}
-		return etcdClient(base.ActiveConnection()), nil
+		return etcdClient(ctx, base.ActiveConnection()), nil
 	}
 	return func() {
 		mu.Lock()
@@ -61,9 +61,10 @@ func shareEtcd(ctx context.Context) (stop func()) {
 	}
 }
 
-// etcdClient makes a client that uses a connection. Closing it leaves the connection open.
-func etcdClient(conn *grpc.ClientConn) *kubernetes.Client {
-	c := clientv3.NewCtxClient(context.Background())
+// etcdClient makes a client that uses a connection. Closing it leaves the connection open, and it outlives ctx, as the requests do that the
+// API server still answers when it is told to stop.
+func etcdClient(ctx context.Context, conn *grpc.ClientConn) *kubernetes.Client {
+	c := clientv3.NewCtxClient(context.WithoutCancel(ctx))
 	c.KV = clientv3.NewKVFromKVClient(etcdserverpb.NewKVClient(conn), c)
 	c.Lease = clientv3.NewLeaseFromLeaseClient(etcdserverpb.NewLeaseClient(conn), c, time.Second)
 	c.Watcher = clientv3.NewWatchFromWatchClient(etcdserverpb.NewWatchClient(conn), c)

@@ -317,7 +317,7 @@ func checkEtcdClients(t *testing.T, client kubernetes.Interface, l cluster.Layou
 	if !regexp.MustCompile(`\napiserver_watch_cache_consistent_read_total\{[^}]*resource="nodes",success="true"\} [1-9]`).Match(metrics) {
 		t.Error("no list of nodes was read from the cache")
 	}
-	for _, r := range rarelyWatched {
+	for _, r := range rarelyWatched() {
 		name, group, _ := strings.Cut(r, ".")
 		labels := fmt.Sprintf("{group=%q,resource=%q} ", group, name)
 		if !bytes.Contains(metrics, []byte("apiserver_resource_objects"+labels)) || bytes.Contains(metrics, []byte("watch_cache_capacity"+labels)) {
