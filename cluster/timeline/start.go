@@ -221,6 +221,11 @@ func (s Start) dns(others []Group) Group {
 		cluster.DNSReady:      {cluster.DNSRunning},
 		cluster.DNSAnswers:    {cluster.DNSReady},
 	}
+	order := slices.IndexFunc(s.Status.Moments, func(m cluster.Moment) bool { return m.Name == cluster.DNSReady || m.Name == cluster.DNSAnswers })
+	if order >= 0 && s.Status.Moments[order].Name == cluster.DNSAnswers {
+		// After a stop the API still says for a while that the pod is ready, as it was, and DNS may answer before that is true again.
+		waits[cluster.DNSAnswers] = []string{cluster.DNSRunning}
+	}
 	zero := s.seconds(s.Status.Started)
 	for _, m := range s.Status.Moments {
 		t := Step{ID: m.Name, Name: m.Name, Ended: zero + m.At, After: waits[m.Name]}

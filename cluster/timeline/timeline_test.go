@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -158,6 +159,12 @@ func TestPartsOfAStart(t *testing.T) {
 	mute.Programs = nil
 	if got := text(t, Of(mute)); !strings.Contains(got, "registered") || strings.Contains(got, "kubelet") {
 		t.Errorf("a node that does not answer:\n%s", got)
+	}
+	again := newStart() // of a cluster that was stopped, whose DNS answered before the kubelet said that it is ready
+	moments := again.Status.Moments
+	again.Status.Moments = []cluster.Moment{moments[3], {Name: cluster.DNSAnswers, At: 8.75}, moments[4]}
+	if got := text(t, Of(again)); !regexp.MustCompile(`DNS answers .* ← pod running`).MatchString(got) {
+		t.Errorf("DNS that answers before it is ready:\n%s", got)
 	}
 	if got := Of(Start{}); len(got.Groups) != 0 {
 		t.Errorf("groups of nothing: %+v", got)
