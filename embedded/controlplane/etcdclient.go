@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 	_ "unsafe" // for go:linkname
@@ -23,7 +22,7 @@ import (
 //go:linkname newETCD3Client k8s.io/apiserver/pkg/storage/storagebackend/factory.newETCD3Client
 var newETCD3Client func(storagebackend.TransportConfig) (*kubernetes.Client, error) //nolint:gochecknoglobals // it is upstream's
 
-// shareEtcd has the clients that the API server makes of an etcd share one connection, until stop is called. Each resource has a client of
+// shareEtcd has the clients that the API server makes of the cluster's etcd share one connection, until stop is called. Each resource has a client of
 // its own still: what it asks for on its stream of watches does not disturb another's.
 //
 // They could call the server in this process, without a connection, as etcd's package v3client does. Then its watches bring events faster
@@ -34,29 +33,27 @@ func shareEtcd(ctx context.Context) (stop func()) {
 	}
 	dial := newETCD3Client
 	var mu sync.Mutex
-	shared := map[string]*kubernetes.Client{}
+	var shared *kubernetes.Client // nil until the first is made
 	newETCD3Client = func(c storagebackend.TransportConfig) (*kubernetes.Client, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		key := fmt.Sprint(c.ServerList)
-		base := shared[key]
-		if base == nil {
-			var err error
-			if base, err = dial(c); err != nil {
+		if shared == nil {
+			made, err := dial(c)
+			if err != nil {
 				return nil, err
 			}
-			shared[key] = base
+			shared = made
 			// Upstream asks every address of a client, once, and a client without a connection of its own has none.
-			feature.DefaultFeatureSupportChecker.CheckClient(ctx, base.Client, storage.RequestWatchProgress)
+			feature.DefaultFeatureSupportChecker.CheckClient(ctx, shared.Client, storage.RequestWatchProgress)
 		}
-		return etcdClient(ctx, base.ActiveConnection()), nil
+		return etcdClient(ctx, shared.ActiveConnection()), nil
 	}
 	return func() {
 		mu.Lock()
 		defer mu.Unlock()
 		newETCD3Client = dial
-		for _, base := range shared {
-			_ = base.Close() // the process ends next
+		if shared != nil {
+			_ = shared.Close() // the process ends next
 		}
 	}
 }
