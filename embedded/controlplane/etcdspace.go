@@ -136,7 +136,24 @@ func (e *etcdSpace) compact(ctx context.Context) error {
 	if err != nil && !errors.Is(err, mvcc.ErrCompacted) {
 		return fmt.Errorf("compact the database: %w", err)
 	}
+	if err == nil {
+		e.count()
+	}
 	return nil
+}
+
+// count has etcd count what a compaction freed. What one commit frees is counted by the next, and etcd commits nothing while nothing is
+// written, as when it accepts no writes for lack of room. What is written here is there already.
+func (e *etcdSpace) count() {
+	b := e.server.Backend()
+	b.ForceCommit()
+	tx := b.BatchTx()
+	tx.LockOutsideApply()
+	if rev, found := mvcc.UnsafeReadFinishedCompact(tx); found {
+		mvcc.UnsafeSetFinishedCompact(tx, rev)
+	}
+	tx.Unlock()
+	b.ForceCommit()
 }
 
 // defragment writes the database anew, without holes; so many bytes of it are in use. It takes about a second for 100 MB, in which
