@@ -3,13 +3,11 @@ package ui
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"os/exec"
 	"sync"
 
 	tea "github.com/charmbracelet/bubbletea"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/klog/v2"
 
 	"github.com/klkube/kl/cluster/observe"
 )
@@ -32,9 +30,6 @@ type session struct {
 	mu       sync.Mutex
 	forwards []*forward
 }
-
-// quiet sends the logs of client-go to log, not to the terminal. klog is global, so the last call counts.
-func quiet(log *slog.Logger) { klog.SetSlogLogger(log) }
 
 // connect opens a session that ends with ctx. It does not wait for the server to answer.
 func connect(ctx context.Context, t observe.Target, o Options) (*session, error) {
