@@ -131,7 +131,8 @@ gobuild:
 deps:
 	@.ci/debian-deps $(DEBIAN)
 
-# Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package.
+# Packages below testdata are not part of ./...; they have tests, too. -cover prints the coverage of each package. GORACE: a program with
+# the race detector waits for a second before it exits, in case a goroutine has still to race, and tests start hundreds of them.
 TESTDATA := ./testdata/bench/... ./testdata/bump/... ./testdata/profile/... ./testdata/images/... ./testdata/tour/...
 COVER  ?= -cover
 
@@ -140,7 +141,7 @@ test: deps ## run the whole test suite and print the coverage of each package
 	@echo "== light packages: race detector, shuffled"
 	@all=$$($(GO) list ./... $(TESTDATA)); heavy=$$($(HEAVY)); \
 	light=$$(comm -23 <(sort <<<"$$all") <(sort <<<"$$heavy")); status=0; \
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(COVER) -timeout 20m $(TESTFLAGS) $$light || status=1; \
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -shuffle=on $(COVER) -timeout 20m $(TESTFLAGS) $$light || status=1; \
 	if [[ -n $$heavy ]]; then \
 		echo "== packages that link the control plane"; \
 		$(GO) test -shuffle=on $(COVER) -ldflags '$(k8s-ldflags)' -timeout 20m $(TESTFLAGS) $$heavy || status=1; \

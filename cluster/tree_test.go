@@ -178,3 +178,25 @@ func TestNoConflictMarkers(t *testing.T) {
 		}
 	}
 }
+
+// TestQuickScripts fails for a script that a quick run would never run: one that is for one driver, and in a quick run for the other.
+func TestQuickScripts(t *testing.T) {
+	quick := regexp.MustCompile(`(?m)^quick (\S+)$`)
+	found := map[string]int{}
+	for _, f := range trackedFiles(t) {
+		if path := filepath.ToSlash(filepath.Dir(f)); path != "testdata/script" {
+			continue
+		}
+		text := readTree(t, f)
+		for _, m := range quick.FindAllStringSubmatch(text, -1) {
+			found[m[1]]++
+			other := map[string]string{"docker": "embedded", "embedded": "docker"}[m[1]]
+			if regexp.MustCompile(`(?m)^(\[driver:` + m[1] + `\]|\[!driver:` + other + `\]).* skip `).MatchString(text) {
+				t.Errorf("%s is never run in a quick run: it is not for driver %s", f, m[1])
+			}
+		}
+	}
+	if found["docker"] == 0 || found["embedded"] == 0 || len(found) != 2 {
+		t.Errorf("drivers of quick runs are %v, want docker and embedded", found)
+	}
+}

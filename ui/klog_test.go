@@ -10,7 +10,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// What client-go logs goes to the logger of the latest session, also by way of loggers that were derived in an earlier one.
+// What client-go logs goes to the logger of the latest session, also what loggers say that an earlier one has derived.
 func TestQuietFollowsTheLatestSession(t *testing.T) {
 	var first, second bytes.Buffer
 	quiet(slog.New(slog.NewTextHandler(&first, nil)))

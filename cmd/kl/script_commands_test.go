@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -44,6 +45,18 @@ func (h *harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"users":        usersCommand,
 		"intrude":      intrudeCommand,
 		"svg":          svgCommand,
+		"quick":        h.quickCommand,
+	}
+}
+
+// quickCommand is "quick DRIVER": a quick run, which has KL_E2E_QUICK set and runs scripts with both drivers side by side, runs this
+// script with this driver alone.
+func (h *harness) quickCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || !slices.Contains([]string{"docker", "embedded"}, args[0]) {
+		ts.Fatalf("usage: quick docker|embedded")
+	}
+	if os.Getenv("KL_E2E_QUICK") != "" && h.driver != args[0] {
+		scriptOf(ts).t.Skipf("in a quick run with driver %s alone", args[0])
 	}
 }
 
