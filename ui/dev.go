@@ -34,7 +34,7 @@ func Dev(ctx context.Context, o Options, d DevOptions) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	quiet(o.Logger)
+	observe.LogClients(o.Logger)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := connect(ctx, o.Target, o)

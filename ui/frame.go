@@ -54,7 +54,7 @@ func Frame(ctx context.Context, o Options, f FrameOptions) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	quiet(o.Logger)
+	observe.LogClients(o.Logger)
 	profile := termenv.TrueColor
 	if f.Format == FrameText {
 		profile = termenv.Ascii

@@ -152,7 +152,7 @@ func inline(ctx context.Context, o Options, live bool, step step) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	quiet(o.Logger)
+	observe.LogClients(o.Logger)
 	s, err := connect(ctx, o.Target, o)
 	if err != nil {
 		return err

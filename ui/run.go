@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	quiet(o.Logger)
+	observe.LogClients(o.Logger)
 	defer debug.SetGCPercent(debug.SetGCPercent(50)) // a dashboard may be open all day: memory matters more than CPU
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

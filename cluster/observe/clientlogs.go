@@ -1,4 +1,4 @@
-package ui
+package observe
 
 import (
 	"context"
@@ -18,13 +18,13 @@ type clientLogs struct {
 
 var logsOfClients clientLogs //nolint:gochecknoglobals // as klog's logger is
 
-// quiet sends the logs of client-go to log, not to the terminal. The last call counts, for the whole process.
-func quiet(log *slog.Logger) {
+// LogClients sends what client-go logs to log, not to the terminal. The last call counts, for the whole process.
+func LogClients(log *slog.Logger) {
 	logsOfClients.to.Store(log)
 	logsOfClients.once.Do(func() { klog.SetSlogLogger(slog.New(clientHandler{})) })
 }
 
-// clientHandler is the handler of the logger that quiet got last, with what was added to it.
+// clientHandler is the handler of the logger that LogClients got last, with what was added to it.
 type clientHandler struct {
 	add func(slog.Handler) slog.Handler // nil adds nothing
 }

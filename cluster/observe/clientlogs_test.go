@@ -1,4 +1,4 @@
-package ui
+package observe
 
 import (
 	"bytes"
@@ -11,12 +11,12 @@ import (
 )
 
 // What client-go logs goes to the logger of the latest session, also what loggers say that an earlier one has derived.
-func TestQuietFollowsTheLatestSession(t *testing.T) {
+func TestLogClientsFollowsTheLatestSession(t *testing.T) {
 	var first, second bytes.Buffer
-	quiet(slog.New(slog.NewTextHandler(&first, nil)))
+	LogClients(slog.New(slog.NewTextHandler(&first, nil)))
 	derived := klog.Background().WithValues("watch", "pods").WithName("reflector")
 	derived.Info("one")
-	quiet(slog.New(slog.NewTextHandler(&second, nil)))
+	LogClients(slog.New(slog.NewTextHandler(&second, nil)))
 	derived.Info("two")
 	klog.Background().Info("three")
 	if got := first.String(); !strings.Contains(got, "msg=one") || !strings.Contains(got, "watch=pods") || strings.Count(got, "\n") != 1 {
@@ -28,10 +28,10 @@ func TestQuietFollowsTheLatestSession(t *testing.T) {
 }
 
 // Goroutines of a session that has ended may still log while the next one begins: for the race detector.
-func TestQuietWhileOthersLog(t *testing.T) {
+func TestLogClientsWhileOthersLog(t *testing.T) {
 	var logging sync.WaitGroup
 	for range 4 {
-		quiet(slog.New(slog.DiscardHandler))
+		LogClients(slog.New(slog.DiscardHandler))
 		logging.Go(func() {
 			for range 1000 {
 				klog.Background().V(2).Info("late")
