@@ -31,6 +31,7 @@ const (
 	idObserver  = "observer"
 
 	partCredentials = "credentials" // of a node
+	partRegistered  = "registered"
 	partReady       = "Ready"
 )
 
@@ -161,8 +162,8 @@ func (s Start) node(name string, step cluster.Step) Group {
 		}
 	}
 	connected := s.moment(name, "connected", ready)
-	registered := s.moment(name, "registered", ready)
-	register := Step{ID: id("registered"), Name: "registered", Began: min(container.Ended, registered), Ended: registered, After: []string{container.ID}}
+	registered := s.moment(name, partRegistered, ready)
+	register := Step{ID: id(partRegistered), Name: partRegistered, Began: min(container.Ended, registered), Ended: registered, After: []string{container.ID}}
 	if i := slices.IndexFunc(g.Steps, func(t Step) bool { return t.ID == id(cluster.Kubelet) }); i >= 0 { // which is ready later than its node
 		register.Began, register.After = min(g.Steps[i].Began, registered), g.Steps[i].After
 	}
@@ -204,17 +205,20 @@ func notable(steps []Step, process string) []Step {
 func (s Start) dns(others []Group) Group {
 	g := Group{Name: "DNS"}
 	ends := map[string]float64{}
-	var nodes []string
+	var nodes, registered []string
 	for _, o := range others {
 		for _, t := range o.Steps {
 			ends[t.ID] = t.Ended
-			if t.ID == nodeID(o.Name, partReady) {
+			switch t.ID {
+			case nodeID(o.Name, partReady):
 				nodes = append(nodes, t.ID)
+			case nodeID(o.Name, partRegistered):
+				registered = append(registered, t.ID)
 			}
 		}
 	}
 	waits := map[string][]string{
-		cluster.DNSDeployment: {string(cluster.KubeAPIServer), idBootstrap},
+		cluster.DNSDeployment: append(registered, string(cluster.KubeAPIServer), idBootstrap), // it is made for the first node
 		cluster.DNSPod:        {string(cluster.KubeControllerManager), cluster.DNSDeployment},
 		cluster.DNSScheduled:  slices.Concat(nodes, []string{string(cluster.KubeScheduler), cluster.DNSPod}),
 		cluster.DNSRunning:    slices.Concat(nodes, []string{cluster.DNSScheduled}),

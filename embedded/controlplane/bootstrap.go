@@ -61,10 +61,10 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 	wg.Go(func() { w.Run(ctx) })
 	wg.Go(func() { b.retire(ctx) })
-	if len(b.spec.NodeNames()) == 0 { // there is nothing for a pod to wait for
-		if err := await.Node(ctx, b.client, cluster.RealNodes, nil); err != nil {
-			return err
-		}
+	// The scheduler comes back to a pod for which there was no node at all after one second, and then two, whatever happens meanwhile; to
+	// one that a node has only to be ready for at once.
+	if err := await.Node(ctx, b.client, cluster.RealNodes, nil); err != nil {
+		return err
 	}
 	if err := b.apply(ctx, w, dns[later:], manifests.Yield); err != nil {
 		return err
