@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
 	"github.com/klkube/kl/cluster/statefile"
@@ -37,6 +39,7 @@ func logs(l cluster.Layout, s *sight) part {
 				to.Miss(f.name, err)
 			}
 		}
+		to.Miss("configuration", configuration(l, to))
 		entries, err := os.ReadDir(filepath.Dir(l.NodeDir("x")))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			to.Miss("logs of nodes", err)
@@ -58,6 +61,22 @@ func logs(l cluster.Layout, s *sight) part {
 		}
 		return ctx.Err()
 	}}
+}
+
+// configuration writes what the cluster was made of, without credentials for servers elsewhere.
+func configuration(l cluster.Layout, to *Folder) error {
+	spec, err := cluster.ReadSpec(l)
+	if err != nil {
+		return err
+	}
+	if k := &spec.Audit.Webhook.Kubeconfig; *k != "" {
+		*k = "(left out)"
+	}
+	data, err := yaml.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return to.Write("control-plane/cluster.yaml", "configuration of the cluster", []byte(hideTokens(string(data))))
 }
 
 // copyLogs copies the files of a directory within root, which others may write to: no link leads out of it.

@@ -22,7 +22,7 @@ type index struct {
 	took       time.Duration
 	findings   []string
 	files      []File
-	missing    []string
+	missing    []string // in order
 }
 
 // print writes the index: first what looks wrong, then what is where, then what is missing and why.
@@ -55,11 +55,10 @@ func (x index) print(w io.Writer) {
 		fmt.Fprintf(w, "%-*s %10s  %s\n", min(width, 60), f.Path, Size(f.Bytes), f.About)
 	}
 	fmt.Fprint(w, "\nWHAT IS MISSING\n\n")
-	missing := slices.Sorted(slices.Values(x.missing))
-	for _, m := range slices.Compact(missing) {
+	for _, m := range x.missing {
 		fmt.Fprintf(w, "- %s\n", m)
 	}
-	if len(missing) == 0 {
+	if len(x.missing) == 0 {
 		fmt.Fprint(w, "Nothing.\n")
 	}
 	fmt.Fprint(w, `

@@ -95,6 +95,7 @@ var (
 	// credential is one in a kubeconfig, or in a file like it.
 	credential = regexp.MustCompile(`((?:client-key-data|token|token-secret|password|secret)["']?\s*[:=]\s*)("[^"\n]+"|'[^'\n]+'|[^\s"',}]+)`)
 	bearer     = regexp.MustCompile(`(?i)(bearer\s+)[\w.~+/=-]{16,}`)
+	userinfo   = regexp.MustCompile(`(://)[^/@\s"']+:[^/@\s"']+@`)
 	bootstrap  = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 )
 
@@ -115,6 +116,7 @@ func hideKeys(text string) string {
 // hideTokens is hideKeys, and also takes out what is private in configuration, and might be something else in a log.
 func hideTokens(text string) string {
 	text = credential.ReplaceAllString(hideKeys(text), "${1}(left out)")
+	text = userinfo.ReplaceAllString(text, "${1}(left out)@")
 	return bootstrap.ReplaceAllString(text, "(bootstrap token left out)")
 }
 

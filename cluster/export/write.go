@@ -225,6 +225,8 @@ func fill(ctx context.Context, dir string, c Cluster, progress func(Progress)) (
 	for _, g := range results {
 		x.files, x.missing = append(x.files, g.files...), append(x.missing, g.missing...)
 	}
+	slices.Sort(x.missing)
+	x.missing = slices.Compact(x.missing)
 	last := &Folder{root: root, known: s.secrets, written: new(atomic.Int64)}
 	if err := last.Fill(indexFile, "this file", func(w io.Writer) error { x.print(w); return nil }); err != nil {
 		return r, fmt.Errorf("write %s: %w", indexFile, err)

@@ -35,11 +35,16 @@ func setup(t *testing.T) (Cluster, *observetest.Server, *clustertest.Fake) {
 	for name, text := range map[string]string{
 		"logs/etcd.log": "ready\n", "logs/etcd-2026-01-02T03-04-05.000.log": "rotated\n", "nodes/n1/logs/node.log": "kubelet\n", "nodes/n1/logs/node.log.1": "rotated\n",
 		"audit.log":  `{"verb":"create","objectRef":{"resource":"secrets"},"requestObject":{"data":{"a":"` + marker + `"}}}` + "\n",
-		"kubeconfig": "client-key-data: " + marker, "pki/ca.key": marker, "encryption.yaml": marker, "cluster.yaml": marker, "nodes/n1/tunnel-token": marker,
+		"kubeconfig": "client-key-data: " + marker, "pki/ca.key": marker, "encryption.yaml": marker, "nodes/n1/tunnel-token": marker,
 	} {
 		must(t, os.MkdirAll(filepath.Dir(filepath.Join(l.Dir(), name)), 0o700))
 		must(t, os.WriteFile(filepath.Join(l.Dir(), name), []byte(text), 0o600))
 	}
+	spec := cluster.DefaultSpec()
+	spec.Kubernetes.APIServerPort = 6443
+	spec.Name, spec.Audit.Webhook.Kubeconfig = "shop", "users:\n- user: {password: "+marker+"}\n"
+	spec.Registries.Mirrors = map[string][]string{"docker.io": {"https://ann:" + marker + "@mirror.example"}}
+	must(t, cluster.WriteSpec(l, spec))
 	must(t, os.Symlink(l.PKI("ca.key"), filepath.Join(l.Dir(), "nodes/n1/logs/link.log")))
 	meta := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: "default", Name: name, CreationTimestamp: metav1.Now()}
@@ -131,6 +136,7 @@ func TestWrite(t *testing.T) {
 		"control-plane/logs/etcd.log": "ready\n", "control-plane/logs/etcd-2026-01-02T03-04-05.000.log": "rotated\n",
 		"nodes/n1/logs/node.log": "kubelet\n", "nodes/n1/logs/node.log.1": "rotated\n", "nodes/n1/nftables.txt": "output of nft\n",
 		"nodes/n1/processes.txt": "output of sh\n", "status.txt": "fine\n",
+		"control-plane/cluster.yaml":              "https://(left out)@mirror.example",
 		"audit.log":                               `{"objectRef":{"resource":"secrets"},"requestObject":"(left out)","verb":"create"}` + "\n",
 		"pods/default/crash/app.log":              "the password is (value of Secret default/db, password)\n",
 		"pods/default/crash/app.previous.log":     "the password is (value of Secret default/db, password)\n",
@@ -141,7 +147,7 @@ func TestWrite(t *testing.T) {
 		"index.txt":                               "- pod default/crash is CrashLoopBackOff: container app keeps ending (exit 1), 3 restarts (on n1)\n",
 	} {
 		if got := files[name]; got != want && !strings.Contains(got, want) {
-			t.Errorf("%s is %q, want %q", name, got, want)
+			t.Errorf("%s is %q, want %q\n%s", name, got, want, files["index.txt"])
 		}
 	}
 	if lines := strings.Split(files["events.txt"], "\n"); len(lines) != 3 || !strings.HasSuffix(lines[0], "Pulled ×4: Image pulled") || !strings.Contains(lines[1], "  Warning  pod default/crash  BackOff ×4: Back-off") {
