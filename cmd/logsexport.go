@@ -61,21 +61,22 @@ func logsExport(ctx context.Context, e *env, to export.Destination) error {
 	if err != nil {
 		return err
 	}
-	if r.Findings > 0 {
-		fmt.Fprintf(e.Out, "%s: see the top of index.txt.\n", plural(r.Findings, "thing")+" look"+thirdPerson(r.Findings)+" wrong")
+	switch r.Findings {
+	case 0:
+	case 1:
+		fmt.Fprintln(e.Out, "1 thing looks wrong: see the top of index.txt.")
+	default:
+		fmt.Fprintf(e.Out, "%d things look wrong: see the top of index.txt.\n", r.Findings)
 	}
 	if r.Missing > 0 {
 		fmt.Fprintf(e.Out, "%s could not be gathered: index.txt says why.\n", plural(r.Missing, "thing"))
 	}
-	fmt.Fprintf(e.Out, "Bundle of cluster %s: %s, %s in %s. Values of Secrets are left out.\n", e.name, printable(r.Path), plural(r.Files, "file"), export.Size(r.Bytes))
-	return nil
-}
-
-func thirdPerson(n int) string {
-	if n == 1 {
-		return "s"
+	private := "Values of Secrets are left out."
+	if !r.Searched {
+		private = "Values of Secrets are left out, but logs could not be searched for them."
 	}
-	return ""
+	fmt.Fprintf(e.Out, "Bundle of cluster %s: %s, %s in %s. %s\n", e.name, printable(r.Path), plural(r.Files, "file"), export.Size(r.Bytes), private)
+	return nil
 }
 
 // checkExists returns an error if there is no cluster of that name. A damaged one exists.

@@ -62,6 +62,7 @@ type sight struct {
 	pods     []corev1.Pod
 	events   []corev1.Event
 	secrets  known
+	searched bool     // secrets has the values of all Secrets
 	unlisted []string // what could not be listed, and why
 }
 
@@ -103,6 +104,9 @@ func look(ctx context.Context, c Cluster) *sight {
 		}
 	})
 	wg.Wait()
+	if !s.searched {
+		s.unlisted = append(s.unlisted, "search of logs for values of Secrets: the Secrets could not be read")
+	}
 	return s
 }
 
@@ -165,9 +169,13 @@ func (s *sight) list(ctx context.Context) {
 		},
 	} {
 		wg.Go(func() {
-			if err := pages(read); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
+			err := pages(read)
+			mu.Lock()
+			defer mu.Unlock()
+			if kind == "secrets" {
+				s.searched = err == nil
+			}
+			if err != nil {
 				s.unlisted = append(s.unlisted, fmt.Sprintf("list of %s: %s", kind, reason(err)))
 			}
 		})

@@ -35,6 +35,7 @@ type Result struct {
 	Bytes    int64 // of the files, or of the archive
 	Missing  int   // things that could not be gathered, see index.txt
 	Findings int   // things that look wrong
+	Searched bool  // logs were searched for the values of all Secrets
 }
 
 // compressors are the endings that an archive may have.
@@ -235,7 +236,7 @@ func fill(ctx context.Context, dir string, c Cluster, progress func(Progress)) (
 	for _, f := range append(x.files, own...) {
 		r.Bytes += f.Bytes
 	}
-	r.Files, r.Missing, r.Findings = len(x.files)+1, len(x.missing), len(x.findings)
+	r.Files, r.Missing, r.Findings, r.Searched = len(x.files)+1, len(x.missing), len(x.findings), s.searched
 	return r, giveTo(dir)
 }
 

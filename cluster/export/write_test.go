@@ -158,7 +158,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, files["index.txt"])
 		}
 	}
-	if _, ok := files["nodes/n1/logs/link.log"]; ok || len(files) != r.Files || r.Findings != 4 || r.Path != dir {
+	if _, ok := files["nodes/n1/logs/link.log"]; ok || len(files) != r.Files || r.Findings != 4 || !r.Searched || r.Path != dir {
 		t.Errorf("%d files, %+v:\n%s", len(files), r, files["index.txt"])
 	}
 }
@@ -247,7 +247,7 @@ func TestWithoutAPI(t *testing.T) {
 	if got := files["nodes/n1/pods/default_crash_1/app/0.log"]; got != "from /var/log/pods/default_crash_1/app/0.log\n" {
 		t.Errorf("log of the pod is %q", got)
 	}
-	for _, want := range []string{"- API objects: the API server does not answer: ", "- events: the API server does not answer: "} {
+	for _, want := range []string{"- API objects: the API server does not answer: ", "- events: the API server does not answer: ", "- search of logs for values of Secrets: "} {
 		if !strings.Contains(files["index.txt"], want) {
 			t.Errorf("no %q in:\n%s", want, files["index.txt"])
 		}
