@@ -27,7 +27,7 @@ func TestLogsExport(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"index.txt": "- API objects: the API server does not answer: ", "status.json": `"phase": "Ready"`, "status.txt": "state       Ready",
-		"version.txt": "kl          v0.1.0", "doctor.txt": "disk", "control-plane/supervisor.json": `"state":"Running"`,
+		"version.txt": "kl          v0.1.0", "doctor.txt": "disk", "control-plane/supervisor.json": `"state": "Running"`,
 	} {
 		if data, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(data), want) {
 			t.Errorf("%s: %v, no %q in\n%s", name, err, want, data)

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,6 @@ func logs(l cluster.Layout, s *sight) part {
 		err := copyLogs(ctx, to, filepath.Dir(filepath.Dir(l.LogFile("x"))), "logs", "control-plane/logs", "log of a component")
 		to.Miss("logs of the control plane", err)
 		for _, f := range []struct{ from, name, about string }{
-			{l.SupervisorFile(), "control-plane/supervisor.json", "what the control plane's supervisor does, and the last crashes"},
 			{l.FailedFile(), "control-plane/failed.txt", "why the last control plane could not go on"},
 			{l.KubernetesFile(), "control-plane/kubernetes.txt", "version of Kubernetes that the data is of"},
 		} {
@@ -40,6 +40,7 @@ func logs(l cluster.Layout, s *sight) part {
 			}
 		}
 		to.Miss("configuration", configuration(l, to))
+		to.Miss("control plane's supervisor", supervision(l, to))
 		entries, err := os.ReadDir(filepath.Dir(l.NodeDir("x")))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			to.Miss("logs of nodes", err)
@@ -77,6 +78,19 @@ func configuration(l cluster.Layout, to *Folder) error {
 		return err
 	}
 	return to.Write("control-plane/cluster.yaml", "configuration of the cluster", []byte(hideTokens(string(data))))
+}
+
+// supervision writes what the control plane's supervisor has noted: its file is as long as it may ever become.
+func supervision(l cluster.Layout, to *Folder) error {
+	s, _, err := cluster.ReadSupervision(l)
+	if err != nil || s.State == "" {
+		return err
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return to.Write("control-plane/supervisor.json", "what the control plane's supervisor does, and the last crashes", append(data, '\n'))
 }
 
 // copyLogs copies the files of a directory within root, which others may write to: no link leads out of it.

@@ -118,6 +118,7 @@ func connect(ctx context.Context, c Cluster) (*clients, error) {
 	}
 	rc = rest.CopyConfig(rc)
 	rc.QPS, rc.UserAgent = -1, "kl-export"
+	rc.WarningHandler = rest.NoWarnings{} // nobody is to migrate what is only listed
 	k, err := kubernetes.NewForConfig(rc)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)

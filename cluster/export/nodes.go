@@ -30,9 +30,9 @@ func commands() []command {
 	return []command{
 		{"processes.txt", "processes; of those of pods the name alone", shell(`printf '%8s %8s %10s  %s\n' PID PPID RSS-KB COMMAND
 for d in /proc/[0-9]*; do
-  [ -r $d/status ] || continue
+  [ -r $d/status ] && [ ${d#/proc/} != $$ ] || continue
   what=$(sed -n 's/^Name:[[:space:]]*//p' $d/status)
-  grep -q kubepods $d/cgroup || what=$(tr '\000' ' ' <$d/cmdline)
+  grep -q kubepods $d/cgroup || what=$(tr '\000\n' '  ' <$d/cmdline)
   printf '%8s %8s %10s  %s\n' ${d#/proc/} "$(sed -n 's/^PPid:[[:space:]]*//p' $d/status)" "$(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\).*/\1/p' $d/status)" "$what"
 done 2>/dev/null`)},
 		{"network.txt", "addresses, routes, neighbours, sockets", shell("run ip addr\nrun ip route\nrun ip route show table all\nrun ip -6 route\nrun ip rule\nrun ip neigh\nrun netstat -tuln\nrun cat /etc/resolv.conf /etc/hosts")},
