@@ -102,7 +102,9 @@ func (f *Folder) close() (files []File, missing []string) {
 	for _, o := range f.files {
 		if !o.done {
 			o.About += " (cut off)"
-			o.finish()
+			if err := o.finish(); err != nil {
+				f.missing = append(f.missing, o.Path+": "+reason(err))
+			}
 		}
 		files = append(files, o.File)
 	}
