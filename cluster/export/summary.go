@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/observe"
@@ -31,16 +32,50 @@ func (s *sight) findings(now time.Time) []string {
 			nodes = append(nodes, strings.TrimSuffix(fmt.Sprintf("node %s is %s: %s", n.Name, n.Text, n.Why), ": "))
 		}
 	}
-	var pods []string
+	var pods alike
 	for _, p := range broken(s.pods) {
+		owner := "pod " + p.Name
+		if o := metav1.GetControllerOfNoCopy(p); o != nil {
+			owner = o.Kind + " " + o.Name
+		}
 		switch state := observe.PodStateOf(p, now); {
 		case state.Level >= observe.Warn, state.Level == observe.Busy && now.Sub(p.CreationTimestamp.Time) > 2*time.Minute:
-			pods = append(pods, podFinding(p, state))
+			pods.add(p.Namespace+" "+owner+" "+state.Text+" "+state.Why, podFinding(p, state))
 		case state.Restarts > 0 && now.Sub(state.LastFailed) < recent:
-			pods = append(pods, fmt.Sprintf("pod %s/%s runs, but was restarted %d times, the last time %s ago", p.Namespace, p.Name, state.Restarts, observe.Span(now.Sub(state.LastFailed))))
+			pods.add(p.Namespace+" "+owner, fmt.Sprintf("pod %s/%s runs, but was restarted %d times, the last time %s ago", p.Namespace, p.Name, state.Restarts, observe.Span(now.Sub(state.LastFailed))))
 		}
 	}
-	return slices.Concat(out, capped(nodes), capped(pods), capped(warnings(s.events, now)))
+	return slices.Concat(out, capped(nodes), capped(pods.lines()), capped(warnings(s.events, now)))
+}
+
+// alike are findings of which many say the same about different objects: the first stands for all.
+type alike struct {
+	first []string
+	more  map[string]int // by key, of those after the first
+	keys  []string       // of first
+}
+
+func (a *alike) add(key, line string) {
+	if a.more == nil {
+		a.more = map[string]int{}
+	}
+	if _, ok := a.more[key]; ok {
+		a.more[key]++
+		return
+	}
+	a.more[key] = 0
+	a.first, a.keys = append(a.first, line), append(a.keys, key)
+}
+
+func (a *alike) lines() []string {
+	var out []string
+	for i, line := range a.first {
+		if n := a.more[a.keys[i]]; n > 0 {
+			line += fmt.Sprintf(" (and %d more)", n)
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 func podFinding(p *corev1.Pod, state observe.PodState) string {
@@ -107,15 +142,17 @@ func warnings(events []corev1.Event, now time.Time) []string {
 	slices.SortFunc(list, func(a, b *corev1.Event) int {
 		return cmp.Or(observe.EventTime(b).Compare(observe.EventTime(a)), cmp.Compare(a.Name, b.Name))
 	})
-	var out []string
+	var out alike
 	for _, e := range list {
 		count := ""
 		if n := eventCount(e); n > 1 {
 			count = fmt.Sprintf(", %d times", n)
 		}
-		out = append(out, fmt.Sprintf("warning of %s, %s ago%s: %s: %s", eventObject(e), observe.Span(now.Sub(observe.EventTime(e))), count, e.Reason, oneLine(e.Message)))
+		message := oneLine(e.Message)
+		out.add(e.InvolvedObject.Kind+" "+e.InvolvedObject.Namespace+" "+e.Reason+" "+message,
+			fmt.Sprintf("warning of %s, %s ago%s: %s: %s", eventObject(e), observe.Span(now.Sub(observe.EventTime(e))), count, e.Reason, message))
 	}
-	return out
+	return out.lines()
 }
 
 // capped bounds a list, and says how many more there are.
