@@ -112,7 +112,7 @@ func TestBundleBad(t *testing.T) {
 		checkOneLine(t, stderr)
 	}
 	for args, want := range map[string]string{
-		"-o empty tools.tar":             "it is there, and no file",
+		"-o empty tools.tar":             "is a directory, not a regular file",
 		"-o missing/b.tar.zst tools.tar": "write missing/b.tar.zst: no such file",
 		"tools.tar":                      "want the file to write with -o",
 		"-o b.tar.zst":                   "want images, archives, or manifests",
