@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -71,7 +72,6 @@ type clients struct {
 	kubernetes kubernetes.Interface
 	dynamic    dynamic.Interface
 	discovery  discovery.DiscoveryInterface
-	version    string
 }
 
 // look takes a first look. It always returns, and soon.
@@ -135,11 +135,14 @@ func connect(ctx context.Context, c Cluster) (*clients, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	raw, err := k.Discovery().RESTClient().Get().AbsPath("/version").DoRaw(ctx)
+	_, err = k.Discovery().RESTClient().Get().AbsPath("/version").DoRaw(ctx)
+	var answer apierrors.APIStatus
+	if errors.As(err, &answer) {
+		return nil, fmt.Errorf("the API server is not ready: it answers with code %d", answer.Status().Code)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the API server does not answer: %w", err)
 	}
-	found.version = string(raw)
 	return found, nil
 }
 

@@ -98,7 +98,7 @@ func (s *sight) planeFindings() (out []string) {
 	if i.Phase != cluster.PhaseReady && i.Phase != "" {
 		out = append(out, strings.TrimSuffix(fmt.Sprintf("the cluster is %s: %s", i.Phase, oneLine(i.Reason)), ": "))
 	}
-	if s.apiErr != nil && i.Phase != cluster.PhaseStopped {
+	if up := []cluster.Phase{cluster.PhaseReady, cluster.PhaseDegraded, cluster.PhaseStarting, cluster.PhaseUnknown, ""}; s.apiErr != nil && slices.Contains(up, i.Phase) {
 		out = append(out, reason(s.apiErr))
 	}
 	if i.Crashes != nil && i.Crashes.Last != nil {
@@ -110,7 +110,11 @@ func (s *sight) planeFindings() (out []string) {
 	if i.Status != nil {
 		for _, c := range i.Status.Components {
 			if c.State != cluster.ComponentServing || c.Error != "" || c.Restarts > 0 {
-				out = append(out, strings.TrimSuffix(fmt.Sprintf("component %s is %s, after %d restarts: %s", c.Name, c.State, c.Restarts, oneLine(c.Error)), ": "))
+				line := fmt.Sprintf("component %s is %s", c.Name, c.State)
+				if c.Restarts > 0 {
+					line += fmt.Sprintf(", after %d restarts", c.Restarts)
+				}
+				out = append(out, strings.TrimSuffix(line+": "+oneLine(c.Error), ": "))
 			}
 		}
 	}

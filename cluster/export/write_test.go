@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -272,6 +274,20 @@ func TestSilentAPI(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	if index := read(t, dir)["index.txt"]; !strings.Contains(index, "- API objects: no answer in time\n") {
+		t.Errorf("index is\n%s", index)
+	}
+}
+
+// TestUnreadyAPI checks the words for an API server that is starting.
+func TestUnreadyAPI(t *testing.T) {
+	c, _, _ := setup(t)
+	starting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	defer starting.Close()
+	c.REST = func() (*rest.Config, error) { return &rest.Config{Host: starting.URL}, nil }
+	dir := t.TempDir()
+	_, err := Write(t.Context(), Destination{Dir: dir}, c, nil)
+	must(t, err)
+	if index := read(t, dir)["index.txt"]; !strings.Contains(index, "- API objects: the API server is not ready: it answers with code 503\n") {
 		t.Errorf("index is\n%s", index)
 	}
 }
