@@ -75,6 +75,16 @@ func (c *Client) Node(ctx context.Context, node, method, path string, body io.Re
 	return c.Do(ctx, method, "/v1/nodes/"+url.PathEscape(node)+path, body)
 }
 
+// NodeProgram asks a node's agent for the parts of its program.
+func (c *Client) NodeProgram(ctx context.Context, node string) (p NodeProgram, err error) {
+	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/components", nil)
+	if err != nil {
+		return p, err
+	}
+	defer resp.Body.Close()
+	return p, json.NewDecoder(resp.Body).Decode(&p)
+}
+
 // Do sends a request. An answer other than 2xx is an error with its text. The caller closes the response's body.
 func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://kl"+path, body)

@@ -75,6 +75,13 @@ type Execer interface {
 	Exec(ctx context.Context, n Node, cmd ExecSpec) (exitCode int, err error)
 }
 
+// Filer is a Driver that keeps its nodes' files on this machine, where they can be read while a node is off.
+type Filer interface {
+	// Files returns the logs that the driver itself keeps about a node, some of which may not exist, and the directory that the node has
+	// at /var. The node writes there as root: no link in it may be followed out of it.
+	Files(n Node) (logs []string, varDir string)
+}
+
 // Cleaner is a Driver that shares something between the nodes of a cluster (a network) or all clusters (an image).
 type Cleaner interface {
 	// DeleteCluster removes what the nodes of the cluster shared; nil if already gone. All nodes are deleted before.

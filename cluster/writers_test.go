@@ -31,7 +31,6 @@ func TestOneWriter(t *testing.T) {
 		"cluster/native/create.go":        "renames a directory whose files are synced",
 		"cluster/native/lifecycle.go":     "renames a directory that is removed",
 		"cluster/native/exec.go":          "a temporary file for runc",
-		"cmd/bundle.go":                   "a file of gigabytes, which takes its name when it is whole and synced",
 		"cluster/tour/run.go":             "temporary files of a scenario",
 		"cluster/registry/store.go":       "renames blobs, which are synced",
 		"cluster/native/forwarding.go":    "settings of the kernel",

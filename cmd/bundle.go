@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/bundle"
 	"github.com/klkube/kl/cluster/images"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 func newBundleCmd(e *env) *cobra.Command {
@@ -89,41 +89,14 @@ func bundleCreate(ctx context.Context, e *env, out string, manifests, args []str
 		line.clear()
 		return err
 	}
-	size, err := writeWhole(out, write)
+	size, err := statefile.WriteWhole(out, 0o644, write)
 	line.clear()
 	if err != nil {
-		return &cluster.Error{Op: "write " + out, Err: err}
+		return &cluster.Error{Op: "write " + out, Err: plainPath(err)}
 	}
 	fmt.Fprintf(e.Out, "%s: %s, %s of %.1f MB in %.1f MB, in %.1f s\n",
 		printable(out), plural(written.Images, "image"), plural(written.Layers, "layer"), float64(written.Bytes)/1e6, float64(size)/1e6, time.Since(began).Seconds())
 	return nil
-}
-
-// writeWhole writes a file that takes its name once it is whole, and returns its size.
-func writeWhole(path string, write func(w io.Writer) error) (size int64, err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return 0, errors.New("it is there, and no file")
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".kl-bundle-*")
-	if err != nil {
-		return 0, plainPath(err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	err = write(f)
-	if err == nil {
-		err = errors.Join(f.Chmod(0o644), f.Sync())
-	}
-	if info, statErr := f.Stat(); statErr == nil {
-		size = info.Size()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return 0, plainPath(err)
-	}
-	return size, os.Rename(f.Name(), path)
 }
 
 // plainPath takes the name of a temporary file out of an error.

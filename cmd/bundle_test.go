@@ -2,14 +2,10 @@ package cmd
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/klkube/kl/cluster/clustertest"
 )
@@ -116,7 +112,7 @@ func TestBundleBad(t *testing.T) {
 		checkOneLine(t, stderr)
 	}
 	for args, want := range map[string]string{
-		"-o empty tools.tar":             "it is there, and no file",
+		"-o empty tools.tar":             "is a directory, not a regular file",
 		"-o missing/b.tar.zst tools.tar": "write missing/b.tar.zst: no such file",
 		"tools.tar":                      "want the file to write with -o",
 		"-o b.tar.zst":                   "want images, archives, or manifests",
@@ -135,27 +131,5 @@ func TestBundleBad(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(".kl-*"); left != nil {
 		t.Errorf("left: %q", left)
-	}
-}
-
-func TestWriteWhole(t *testing.T) {
-	dir := t.TempDir()
-	path := writeFile(t, dir, "b", "old")
-	_, err := writeWhole(path, func(w io.Writer) error {
-		_, err := io.WriteString(w, "half")
-		return errors.Join(err, errors.New("no space left on device"))
-	})
-	data, _ := os.ReadFile(path)
-	if err == nil || string(data) != "old" {
-		t.Errorf("%v, file is %q", err, data)
-	}
-	size, err := writeWhole(path, func(w io.Writer) error {
-		_, err := io.WriteString(w, "whole")
-		return err
-	})
-	data, _ = os.ReadFile(path)
-	entries, _ := os.ReadDir(dir)
-	if d := cmp.Diff("whole", string(data)); err != nil || d != "" || size != 5 || len(entries) != 1 {
-		t.Errorf("%v, %d bytes, %d files\n%s", err, size, len(entries), d)
 	}
 }

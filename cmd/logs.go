@@ -36,7 +36,7 @@ func newLogsCmd(e *env) *cobra.Command {
 		Long: "Print the log of a component of the control plane or of a node. NODE is the common log of the node's\n" +
 			"kubelet, kube-proxy and agent, NODE/containerd that of its container runtime. Without an argument, print\n" +
 			"the log of the control plane itself. An unknown name prints the names that exist.",
-		Example: "  kl logs kube-apiserver\n  kl logs n1 -f\n  kl logs n1/containerd --tail 20",
+		Example: "  kl logs kube-apiserver\n  kl logs n1 -f\n  kl logs n1/containerd --tail 20\n  kl logs export -o bundle.tar.zst",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := string(cluster.ControlPlane)
@@ -55,6 +55,7 @@ func newLogsCmd(e *env) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "keep printing lines as they are added")
 	cmd.Flags().IntVar(&f.tail, "tail", f.tail, "how many `lines` to print from the end; all if negative")
+	cmd.AddCommand(newLogsExportCmd(e))
 	return cmd
 }
 

@@ -159,7 +159,7 @@ func hideGroupUsage(root *cobra.Command) {
 			return err
 		}
 		shown := text.String()
-		if cmd.HasAvailableSubCommands() {
+		if cmd.HasAvailableSubCommands() && cmd.Use == cmd.Name() { // kl logs does something itself
 			shown = strings.Replace(shown, "\n  "+cmd.UseLine()+"\n", "\n", 1)
 		}
 		_, err := io.WriteString(out, shown)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,15 +106,10 @@ func nodePrograms(ctx context.Context, c *cluster.Client, nodes []cluster.NodeSt
 	return programs
 }
 
-func nodeProgram(ctx context.Context, c *cluster.Client, node string) (p cluster.NodeProgram, err error) {
+func nodeProgram(ctx context.Context, c *cluster.Client, node string) (cluster.NodeProgram, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	resp, err := c.Node(ctx, node, http.MethodGet, "/v1/components", nil)
-	if err != nil {
-		return p, err
-	}
-	defer resp.Body.Close()
-	return p, json.NewDecoder(resp.Body).Decode(&p)
+	return c.NodeProgram(ctx, node)
 }
 
 // finish prints the result of kl up, and the timeline if it was asked for.

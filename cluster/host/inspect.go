@@ -214,6 +214,15 @@ func (h *Host) Node(ctx context.Context, clusterName, name string) (cluster.Node
 	}
 }
 
+// Driver opens the driver that has made a cluster's nodes. The caller closes it.
+func (h *Host) Driver(ctx context.Context, name string) (cluster.Driver, error) {
+	spec, err := cluster.ReadSpec(h.Home.Cluster(name))
+	if err != nil {
+		return nil, err
+	}
+	return h.driverFor(ctx, spec)
+}
+
 // backend returns the driver of a cluster, which the caller closes, and the cluster's nodes.
 func (h *Host) backend(ctx context.Context, name string) (cluster.Driver, []cluster.Node, error) {
 	l := h.Home.Cluster(name)

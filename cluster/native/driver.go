@@ -33,6 +33,7 @@ var (
 	_ cluster.Mender   = (*Driver)(nil)
 	_ cluster.Rehomer  = (*Driver)(nil)
 	_ cluster.Orphaner = (*Driver)(nil)
+	_ cluster.Filer    = (*Driver)(nil)
 )
 
 // New returns a driver. The error wraps [cluster.ErrNoEngine] unless this is Linux and the user is root.
@@ -66,6 +67,12 @@ func (d *Driver) Name() cluster.DriverName { return cluster.DriverEmbedded }
 
 // Close does nothing: there is no connection to close, and nodes keep running.
 func (d *Driver) Close() error { return nil }
+
+// Files returns the logs of a node's supervisor and of its console, and its /var.
+func (d *Driver) Files(n cluster.Node) (logs []string, varDir string) {
+	b := d.bundle(n.Cluster, n.Name)
+	return []string{b.supervisorLog(), b.console()}, b.varDir()
+}
 
 // scope names what the kernel holds for a cluster.
 type scope struct{ id string }

@@ -8,6 +8,7 @@ package statefile
 import (
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,9 +83,31 @@ func check(target string) error {
 	}
 }
 
-// replace replaces a regular file, or makes it. It works through the open directory, which stays the same one if somebody
-// renames or replaces it meanwhile.
+// WriteWhole is Write for what does not fit into memory: path holds what write writes, once that is complete. The file gets that mode, also
+// if it exists. It returns the file's size in bytes.
+func WriteWhole(path string, mode os.FileMode, write func(io.Writer) error) (size int64, err error) {
+	target, err := follow(path)
+	if err == nil {
+		err = place(target, func(os.FileMode) os.FileMode { return mode }, mode, func(f *os.File) error {
+			if err := write(f); err != nil {
+				return err
+			}
+			size, err = f.Seek(0, io.SeekCurrent)
+			return errors.Join(err, f.Sync())
+		})
+	}
+	return size, named("write", path, err)
+}
+
+// replace replaces a regular file, or makes it.
 func replace(path string, data []byte, mode os.FileMode) error {
+	keep := func(old os.FileMode) os.FileMode { return old }
+	return place(path, keep, mode, func(f *os.File) error { return fill(f, data) })
+}
+
+// place replaces a regular file, whose mode becomes what change makes of it, or makes one with that mode. It works through the open
+// directory, which stays the same one if somebody renames or replaces it meanwhile. The function write syncs what it writes.
+func place(path string, change func(os.FileMode) os.FileMode, mode os.FileMode, write func(*os.File) error) error {
 	parent, name := split(path)
 	if err := CheckDir(parent); err != nil {
 		return err
@@ -99,7 +122,7 @@ func replace(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	if old != nil {
-		mode = old.Mode().Perm()
+		mode = change(old.Mode().Perm())
 	} else if old, err = dir.Stat("."); err != nil {
 		return err
 	}
@@ -108,13 +131,13 @@ func replace(path string, data []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() // fill has synced it
+	defer f.Close() // write has synced it
 	err = own(f, old)
 	if err == nil {
 		err = f.Chmod(mode)
 	}
 	if err == nil {
-		err = fill(f, data)
+		err = write(f)
 	}
 	if err == nil {
 		err = dir.Rename(temp, name)

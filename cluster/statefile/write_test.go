@@ -3,6 +3,7 @@ package statefile_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -287,5 +288,33 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestWriteWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "b")
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := statefile.WriteWhole(path, 0o600, func(w io.Writer) error {
+		_, err := io.WriteString(w, "half")
+		return errors.Join(err, errors.New("no space left on device"))
+	})
+	data, _ := os.ReadFile(path)
+	if err == nil || string(data) != "old" {
+		t.Errorf("%v, file is %q", err, data)
+	}
+	size, err := statefile.WriteWhole(path, 0o600, func(w io.Writer) error {
+		_, err := io.WriteString(w, "whole")
+		return err
+	})
+	data, _ = os.ReadFile(path)
+	entries, _ := os.ReadDir(dir)
+	if err != nil || string(data) != "whole" || size != 5 || len(entries) != 1 {
+		t.Errorf("%v, %d bytes, %d files, file is %q", err, size, len(entries), data)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, mode %v", err, info.Mode())
 	}
 }
