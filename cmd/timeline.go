@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -118,8 +119,8 @@ func nodeProgram(ctx context.Context, c *cluster.Client, node string) (p cluster
 	return p, json.NewDecoder(resp.Body).Decode(&p)
 }
 
-// finish prints the result of kl up, and the timeline if it was asked for.
-func (f *upFlags) finish(ctx context.Context, e *env, r *host.Result) error {
+// finish prints the result of kl up, and the timeline if it was asked for. text prints the result if it is not to be JSON.
+func (f *upFlags) finish(ctx context.Context, e *env, r *host.Result, text func(io.Writer, *host.Result)) error {
 	chart, err := f.timeline.chart(ctx, e, r)
 	if f.output.isJSON() {
 		document := map[string]any{"result": r}
@@ -128,7 +129,7 @@ func (f *upFlags) finish(ctx context.Context, e *env, r *host.Result) error {
 		}
 		return errors.Join(json.NewEncoder(e.Out).Encode(document), err)
 	}
-	printResult(e.Out, r)
+	text(e.Out, r)
 	if err != nil || chart == nil {
 		return err
 	}

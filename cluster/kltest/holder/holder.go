@@ -49,7 +49,7 @@ var (
 
 // Plan is what a holder does.
 type Plan struct {
-	Dir  string   // a directory that is removed after the cluster
+	Dir  string   // a directory that is removed after the cluster, and stays as long as that cannot be removed
 	Down []string // arguments of kl that take the cluster down, however much of it there is
 	Up   []string // arguments of kl that bring it up; empty if the owner does that itself
 }
@@ -121,7 +121,10 @@ func (p Plan) hold(ctx context.Context, program string, out io.Writer) error {
 func (p Plan) takeDown(ctx context.Context, program string) error {
 	ctx, cancel := context.WithTimeout(ctx, downTimeout)
 	defer cancel()
-	return errors.Join(run(ctx, program, p.Down), os.RemoveAll(p.Dir))
+	if err := run(ctx, program, p.Down); err != nil {
+		return err
+	}
+	return os.RemoveAll(p.Dir)
 }
 
 // run runs kl. When ctx ends, kl gets an interrupt, as by Ctrl-C, so that it cleans up.

@@ -25,7 +25,7 @@ func TestRun(t *testing.T) {
 	}{
 		{name: "up and down", args: append(plan, "up", "now"), calls: "up now\ndown --name x\n", out: Ready},
 		{name: "up fails", args: append(plan, "up"), up: "echo no space; exit 4", code: 1, says: "no space", calls: "up\n"},
-		{name: "down fails", args: append(plan, "up"), down: "echo busy >&2; exit 5", code: 1, says: "busy", calls: "up\ndown --name x\n", out: Ready},
+		{name: "down fails", args: append(plan, "up"), down: "echo busy >&2; exit 5", code: 1, says: "busy", calls: "up\ndown --name x\n", out: Ready, left: true},
 		{name: "the owner brings it up", args: plan, calls: "down --name x\n", out: Ready},
 		{name: "the owner keeps it", args: plan, owner: keep, out: Ready, left: true},
 		{name: "the owner is cut off", args: plan, owner: keep[:2], calls: "down --name x\n", out: Ready},

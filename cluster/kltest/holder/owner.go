@@ -74,7 +74,7 @@ func (h *Held) awaitReady(ctx context.Context, said io.Reader) error {
 	return fmt.Errorf("kl %s: %w\n%s", strings.Join(h.plan.Up, " "), err, h.output.String())
 }
 
-// Stop has the cluster taken down, and returns when it and the directory are gone.
+// Stop has the cluster taken down, and returns when it and the directory are gone. If that fails, it may be tried again.
 func (h *Held) Stop() error {
 	_ = h.lifeline.Close()
 	if h.wait() == nil {
@@ -105,9 +105,8 @@ func (p Plan) takeDownAs(binary string, environ []string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, p.Down...)
 	cmd.Env = environ
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("kl %s: %w\n%s", strings.Join(p.Down, " "), err, out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kl %s: %w\n%s", strings.Join(p.Down, " "), err, out)
 	}
-	return errors.Join(err, os.RemoveAll(p.Dir))
+	return os.RemoveAll(p.Dir)
 }
