@@ -135,17 +135,17 @@ func TestRunNothing(t *testing.T) {
 		code    int
 		says    string
 	}{
-		{"no-such-program", 127, "kl: run no-such-program: there is no such program in $PATH\n"},
-		{script, 126, "kl: run " + script + ": permission denied\n"},
-		{"", 127, "kl: run : there is no such program in $PATH\n"},
-		{"../..", 126, "kl: run ../..: is a directory\n"},
-		{"\x1b[31m", 127, "kl: run \\x1b[31m: there is no such program in $PATH\n"},
-		{"two\nlines", 127, "kl: run two\\nlines: there is no such program in $PATH\n"},
+		{"no-such-program", 127, `kl: run "no-such-program": there is no such program in $PATH`},
+		{script, 126, `kl: run "` + script + `": permission denied`},
+		{"", 127, `kl: run "": there is no such program in $PATH`},
+		{"../..", 126, `kl: run "../..": is a directory`},
+		{"\x1b[31m", 127, `kl: run "\x1b[31m": there is no such program in $PATH`},
+		{"two\nlines", 127, `kl: run "two\nlines": there is no such program in $PATH`},
 	} {
 		b := newRunBench(t)
 		b.env.Elsewhere = func(cluster.Home) Env { t.Error("a home was made"); return b.env }
 		stdout, stderr, code := b.run("run", "--", tt.command)
-		if code != tt.code || stdout != "" || stderr != tt.says || b.said() != "" || len(b.homes()) != 0 {
+		if code != tt.code || stdout != "" || stderr != tt.says+"\n" || b.said() != "" || len(b.homes()) != 0 {
 			t.Errorf("%s: exit code %d, %q, calls %q, left %q", tt.command, code, stderr, b.said(), b.homes())
 		}
 	}

@@ -31,6 +31,9 @@ const (
 	kubectl = "kubectl"
 )
 
+// maxQuote is how many bytes of what somebody typed are quoted.
+const maxQuote = 100
+
 // streamDelay is how long output is read that children which a command has left behind may still write. It matters only for streams that
 // are no files.
 const streamDelay = time.Second
@@ -42,7 +45,7 @@ type NotRunnableError struct {
 	Err  error
 }
 
-func (e *NotRunnableError) Error() string { return "run " + e.Name + ": " + e.Err.Error() }
+func (e *NotRunnableError) Error() string { return fmt.Sprintf("run %q: %v", statefile.Shorten(e.Name, maxQuote), e.Err) }
 func (e *NotRunnableError) Unwrap() error { return e.Err }
 
 // Find returns the path of a program as shells find it; kl and kubectl, which every home has, may be missing. The error is a

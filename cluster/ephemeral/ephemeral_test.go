@@ -196,11 +196,11 @@ func TestFind(t *testing.T) {
 		{name: dir + "/program", want: dir + "/program"},
 		{name: "kubectl", want: "kubectl"},
 		{name: "kl", want: "kl"},
-		{name: "missing", code: 127, says: "run missing: there is no such program in $PATH"},
-		{name: dir + "/missing", code: 127, says: "run " + dir + "/missing: no such file or directory"},
-		{name: dir + "/text", code: 126, says: "run " + dir + "/text: permission denied"},
-		{name: dir, code: 126, says: "run " + dir + ": is a directory"},
-		{name: "lost", code: 127, says: "run lost: its interpreter /no/such/shell: no such file or directory"},
+		{name: "missing", code: 127, says: `run "missing": there is no such program in $PATH`},
+		{name: dir + "/missing", code: 127, says: `run "` + dir + `/missing": no such file or directory`},
+		{name: dir + "/text", code: 126, says: `run "` + dir + `/text": permission denied`},
+		{name: dir, code: 126, says: `run "` + dir + `": is a directory`},
+		{name: "lost", code: 127, says: `run "lost": its interpreter /no/such/shell: no such file or directory`},
 	} {
 		got, err := Find(tt.name)
 		var refused *NotRunnableError
