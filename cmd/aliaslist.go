@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 
 // habits are the commands that kl has under another name.
 func (e *env) habits() []habit {
-	return append(append(kindHabits(), minikubeHabits()...), k3dHabits()...)
+	return slices.Concat(kindHabits(), kindTransfers(), minikubeHabits(), k3dHabits())
 }
 
 func kindHabits() []habit {
@@ -64,6 +65,12 @@ func kindHabits() []habit {
 			path: "get kubeconfig", kl: "kubeconfig", lacks: map[string]string{"internal": oneReadable},
 			define: func(c *cobra.Command) { c.Flags().Bool("internal", false, "not in kl: "+oneReadable) },
 		},
+	}
+}
+
+// kindTransfers are those of kind that move something in or out.
+func kindTransfers() []habit {
+	return []habit{
 		{
 			path: "load docker-image", kl: "image load", args: "IMAGE…", example: "app:dev", check: cobra.MinimumNArgs(1),
 			lacks: map[string]string{"nodes": allNodes}, define: noNodes,

@@ -20,7 +20,10 @@ import (
 )
 
 // bundleTimeout bounds how long a support bundle may keep a cluster from being removed.
-const bundleTimeout = time.Minute
+const bundleTimeout = 2 * time.Minute
+
+// bundleDelay is what is left to it then to finish what it has.
+const bundleDelay = 5 * time.Second
 
 // runFlags are the flags of kl run: those of kl up, and its own.
 type runFlags struct {
@@ -249,7 +252,7 @@ func (r *runner) end(ctx context.Context, failed bool) error {
 		return r.leave()
 	}
 	removed := make(chan error, 1)
-	go func() { removed <- r.home.Remove() }()
+	go func() { removed <- r.home.Remove() }() //nolint:contextcheck // it is removed even if ctx has ended
 	for asked := false; ; asked = true {
 		select {
 		case err := <-removed:
@@ -286,7 +289,8 @@ func (r *runner) writeBundle(ctx context.Context) {
 	err := os.MkdirAll(r.flags.artifacts, 0o755)
 	if err == nil {
 		export := exec.CommandContext(ctx, r.program, "logs", "export", r.bundle(), "--name", r.home.Name)
-		export.Env = r.home.Environ("")
+		export.Cancel = func() error { return export.Process.Signal(os.Interrupt) }
+		export.Env, export.WaitDelay = r.home.Environ(""), bundleDelay
 		var out []byte
 		if out, err = export.CombinedOutput(); err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)

@@ -45,7 +45,9 @@ type NotRunnableError struct {
 	Err  error
 }
 
-func (e *NotRunnableError) Error() string { return fmt.Sprintf("run %q: %v", statefile.Shorten(e.Name, maxQuote), e.Err) }
+func (e *NotRunnableError) Error() string {
+	return fmt.Sprintf("run %q: %v", statefile.Shorten(e.Name, maxQuote), e.Err)
+}
 func (e *NotRunnableError) Unwrap() error { return e.Err }
 
 // Find returns the path of a program as shells find it; kl and kubectl, which every home has, may be missing. The error is a
