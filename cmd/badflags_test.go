@@ -62,12 +62,14 @@ func TestBadFlags(t *testing.T) {
 		if path == "kl kubectl" || path == "kl help" || strings.HasPrefix(path, "kl completion") {
 			continue // whose flags are kubectl's, or cobra's
 		}
-		run := append(strings.Fields(path)[1:], argumentsOf(path).valid...)
 		c.InheritedFlags() // merges them
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			key := path + " --" + f.Name
-			if f.Name == "name" {
+			switch {
+			case f.Name == "name":
 				key = "kl --name"
+			case path == "kl run": // which has all flags of kl up
+				key = strings.Replace(key, path, "kl up", 1)
 			}
 			values := wrongFor(f)
 			if list, ok := texts[key]; ok {
@@ -79,7 +81,7 @@ func TestBadFlags(t *testing.T) {
 					continue
 				}
 				n++
-				m.answer(fmt.Sprintf("%s=%.30q", key, value), named(f.Name, value), "", []int{exitUsage}, append(slices.Clone(run), "--"+f.Name+"="+value)...)
+				m.answer(fmt.Sprintf("%s=%.30q", key, value), named(f.Name, value), "", []int{exitUsage}, withFlag(path, "--"+f.Name+"="+value)...)
 			}
 		})
 	}
@@ -92,6 +94,11 @@ func TestBadFlags(t *testing.T) {
 		t.Errorf("the corpus has %d command lines, want 1000", n)
 	}
 	t.Logf("%d command lines", n)
+}
+
+// withFlag is a command with arguments that it accepts, and a flag before them, as they may contain "--".
+func withFlag(path, flag string) []string {
+	return slices.Concat(strings.Fields(path)[1:], []string{flag}, argumentsOf(path).valid)
 }
 
 // optional reports whether a flag may have that value after all.
@@ -125,10 +132,9 @@ func TestOddFlags(t *testing.T) {
 	m, n := newMachine(t), 0
 	for _, c := range allCommands(newRootCmd(newEnv(m.env))) {
 		path := c.CommandPath()
-		if path == "kl kubectl" || path == "kl help" || path == "kl up" || path == "kl version" || path == "kl doctor" || strings.HasPrefix(path, "kl completion") || c.HasSubCommands() {
+		if path == "kl kubectl" || path == "kl help" || path == "kl up" || path == "kl run" || hidden(c) || path == "kl version" || path == "kl doctor" || strings.HasPrefix(path, "kl completion") || c.HasSubCommands() {
 			continue
 		}
-		run := append(strings.Fields(path)[1:], argumentsOf(path).valid...)
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if kind := f.Value.Type(); f.Name == "name" || kind != "string" && kind != "stringArray" && kind != "stringSlice" && kind != "stringToString" {
 				return
@@ -138,7 +144,7 @@ func TestOddFlags(t *testing.T) {
 					continue // a directory, and whatever is in it
 				}
 				n++
-				m.answer(fmt.Sprintf("%s --%s=%.30q", path, f.Name, value), "", "", []int{exitOK, exitFailed, exitUsage}, append(slices.Clone(run), "--"+f.Name+"="+value)...)
+				m.answer(fmt.Sprintf("%s --%s=%.30q", path, f.Name, value), "", "", []int{exitOK, exitFailed, exitUsage}, withFlag(path, "--"+f.Name+"="+value)...)
 			}
 		})
 		if argumentsOf(path).valid != nil || argumentsOf(path).any {

@@ -19,9 +19,18 @@ import (
 	"github.com/klkube/kl/cluster/clustertest"
 	"github.com/klkube/kl/cluster/host"
 	"github.com/klkube/kl/cluster/images"
+	"github.com/klkube/kl/cluster/kltest/holder"
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] { // kl run starts kl, which is this binary
+		case holder.Command:
+			os.Exit(holder.Run(os.Args[0], os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+		case "down", "logs":
+			os.Exit(startedByRun(os.Args[1:]))
+		}
+	}
 	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand {
 		os.Exit(host.Supervise(os.Args[2], os.Args[3], nil))
 	}
@@ -90,6 +99,12 @@ func newMachine(t *testing.T) *machine {
 			m.ran = append([]string{filepath.Base(program), kubeconfig}, args...)
 			return nil
 		},
+	}
+	m.env.Elsewhere = func(home cluster.Home) Env {
+		m.fake.Changed = clustertest.Running(home)
+		e := m.env
+		e.Home = home
+		return e
 	}
 	t.Cleanup(func() {
 		m.run("down", "--all")

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -45,6 +46,11 @@ type Env struct {
 	StartAtBoot func(ctx context.Context, l cluster.Layout, on bool) (cluster.Autostart, error)
 	// Exec replaces this process, as syscall.Exec does.
 	Exec func(program string, args, environ []string) error
+	// Elsewhere is the same with another home.
+	Elsewhere func(home cluster.Home) Env
+	// Signals has signals to this process given to take, which must not block, until restore is called, instead of ending the command; nil
+	// if there are none.
+	Signals func(take func(os.Signal)) (restore func())
 }
 
 // env is Env with the flags that all commands share.
@@ -61,7 +67,7 @@ func newEnv(e Env) *env {
 	if e.Getenv == nil {
 		e.Getenv = func(string) string { return "" }
 	}
-	return &env{Env: e, name: cluster.DefaultName}
+	return &env{Env: e, name: cmp.Or(e.Getenv("KL_CLUSTER"), cluster.DefaultName)}
 }
 
 // host returns a Host that reports its events to show, which may be nil.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/export"
@@ -56,7 +55,7 @@ func logsExport(ctx context.Context, e *env, to export.Destination) error {
 	if err := e.checkExists(); err != nil {
 		return err
 	}
-	klog.SetSlogLogger(e.Logger) // client-go's own words about what fails are not for the terminal
+	observe.LogClients(e.Logger) // its own words about what fails are not for the terminal
 	show := newExportProgress(e.Err)
 	r, err := export.Write(ctx, to, e.exported(), show.progress)
 	show.line.clear()

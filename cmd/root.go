@@ -89,7 +89,7 @@ func newRootCmd(e *env) *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&e.name, "name", cluster.DefaultName, "`name` of the cluster")
+	root.PersistentFlags().StringVar(&e.name, "name", e.name, "`name` of the cluster")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := cluster.CheckName(e.name); err != nil {
 			return misuse(cmd, err)
@@ -98,7 +98,7 @@ func newRootCmd(e *env) *cobra.Command {
 	}
 	mustRegister(root.RegisterFlagCompletionFunc("name", e.completeClusters))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(cmd, flagError(err)) })
-	addGroup(root, "cluster", "Cluster Commands:", newUpCmd(e), newDownCmd(e), newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newListCmd(e))
+	addGroup(root, "cluster", "Cluster Commands:", newUpCmd(e), newRunCmd(e), newDownCmd(e), newStopCmd(e), newStartCmd(e), newPauseCmd(e), newResumeCmd(e), newListCmd(e))
 	addGroup(root, "node", "Node Commands:", newNodeCmd(e), newScaleCmd(e))
 	addGroup(root, "image", "Image Commands:", newImageCmd(e), newBundleCmd(e), newDevCmd(e))
 	addGroup(root, "traffic", "Traffic Commands:", newExposeCmd(e), newPolicyCmd(e))
@@ -106,6 +106,7 @@ func newRootCmd(e *env) *cobra.Command {
 		newStatusCmd(e), newLogsCmd(e), newAuditCmd(e), newCertsCmd(e), newUICmd(e), newTopCmd(e), newWatchCmd(e), newTourCmd(e),
 		newCrictlCmd(e), newCRICmd(e), newDoctorCmd(e))
 	addGroup(root, "settings", "Access and Settings Commands:", newKubectlCmd(e), newKubeconfigCmd(e), newConvertCmd(e), newSecretsCmd(e), newConfigCmd(e), newVersionCmd(e))
+	addHabits(root, e)
 	root.SetCompletionCommandGroupID("settings")
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
@@ -121,9 +122,14 @@ func (e *env) checkHome(cmd *cobra.Command) error {
 	for top.HasParent() && top.Parent().HasParent() {
 		top = top.Parent()
 	}
+	if top.Hidden { // it runs another command
+		return nil
+	}
 	make, l := false, e.layout()
 	switch top.Name() {
 	case "kl", "help", "completion", "version", "config", "doctor", "convert", "bundle":
+		return nil
+	case "run": // its home is another one
 		return nil
 	case "up", "start":
 		make = true

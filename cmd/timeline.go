@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,8 +113,8 @@ func nodeProgram(ctx context.Context, c *cluster.Client, node string) (cluster.N
 	return c.NodeProgram(ctx, node)
 }
 
-// finish prints the result of kl up, and the timeline if it was asked for.
-func (f *upFlags) finish(ctx context.Context, e *env, r *host.Result) error {
+// finish prints the result of kl up, and the timeline if it was asked for. text prints the result if it is not to be JSON.
+func (f *upFlags) finish(ctx context.Context, e *env, r *host.Result, text func(io.Writer, *host.Result)) error {
 	chart, err := f.timeline.chart(ctx, e, r)
 	if f.output.isJSON() {
 		document := map[string]any{"result": r}
@@ -122,7 +123,7 @@ func (f *upFlags) finish(ctx context.Context, e *env, r *host.Result) error {
 		}
 		return errors.Join(json.NewEncoder(e.Out).Encode(document), err)
 	}
-	printResult(e.Out, r)
+	text(e.Out, r)
 	if err != nil || chart == nil {
 		return err
 	}

@@ -31,13 +31,13 @@ type upFlags struct {
 	ui     bool
 	bundle []string
 	output output
+	fresh  bool // there is no such cluster yet
 
 	timeline timelineFlag
 }
 
 func newUpCmd(e *env) *cobra.Command {
-	f := upFlags{nodes: 1}
-	drivers := append(e.driverNames(), cluster.DriverSimulated)
+	var f upFlags
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Create or start the cluster and wait until it is ready",
@@ -52,15 +52,21 @@ func newUpCmd(e *env) *cobra.Command {
 			"  # with images from a file, on a machine without a network\n  kl up --bundle b.tar.zst\n\n  # for CI: JSON events, and no syncing to disk\n  kl up --ephemeral -o json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.NoWait = !f.wait
 			if err := f.read(cmd, e); err != nil {
 				return err
 			}
 			return up(cmd.Context(), e, f)
 		},
 	}
+	f.add(cmd, e)
+	return cmd
+}
+
+// add adds the flags to a command.
+func (f *upFlags) add(cmd *cobra.Command, e *env) {
+	drivers := append(e.driverNames(), cluster.DriverSimulated)
 	flags := cmd.Flags()
-	flags.IntVar(&f.nodes, "nodes", f.nodes, "how many `nodes` to run")
+	flags.IntVar(&f.nodes, "nodes", 1, "how many `nodes` to run")
 	flags.StringVarP(&f.file, "file", "f", "", "configuration `file`, see 'kl config schema'; flags override it")
 	flags.IntVar(&f.sims, "simulated", 0, "how many simulated `nodes` to add; pods on them run nothing")
 	flags.StringVar((*string)(&f.spec.Driver), "driver", string(cluster.DriverAuto), "`driver` that runs the nodes: auto, "+joinNames(drivers))
@@ -80,12 +86,12 @@ func newUpCmd(e *env) *cobra.Command {
 		cobra.FixedCompletions([]string{host.RestartAlways, host.RestartNo}, cobra.ShellCompDirectiveNoFileComp)))
 	mustRegister(cmd.RegisterFlagCompletionFunc("driver",
 		cobra.FixedCompletions(append([]cobra.Completion{string(cluster.DriverAuto)}, names(drivers)...), cobra.ShellCompDirectiveNoFileComp)))
-	return cmd
 }
 
 // read sets the spec from the file, if there is one, and from the flags, which override it.
 func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	changed := cmd.Flags().Changed
+	f.NoWait = !f.wait
 	for name, n := range map[string]int{"nodes": f.nodes, "simulated": f.sims} {
 		if n < 0 {
 			return misuse(cmd, fmt.Errorf("--%s must not be negative", name))
@@ -125,7 +131,7 @@ func (f *upFlags) read(cmd *cobra.Command, e *env) error {
 	case changed("nodes"):
 		f.spec.Nodes = []cluster.NodeGroup{{Count: f.nodes}}
 	case f.sims > 0 && f.file == "":
-		if _, err := cluster.ReadSpec(e.layout()); err != nil { // a new cluster has one real node, too
+		if _, err := cluster.ReadSpec(e.layout()); f.fresh || err != nil { // a new cluster has one real node, too
 			f.spec.Nodes = []cluster.NodeGroup{{Count: 1}}
 		}
 	}
@@ -161,7 +167,7 @@ func up(ctx context.Context, e *env, f upFlags) error {
 	if err != nil {
 		return errors.Join(err, e.printFailure(f.output, err))
 	}
-	return f.finish(ctx, e, result)
+	return f.finish(ctx, e, result, printResult)
 }
 
 // bringUp changes the cluster to match the file or, without a file, adds and starts what the flags ask for.

@@ -55,7 +55,7 @@ func upUI(ctx context.Context, e *env, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.finish(ctx, e, result), uiErr)
+	return errors.Join(f.finish(ctx, e, result, printResult), uiErr)
 }
 
 // dashboard returns the options of a dashboard for the cluster that comes up.

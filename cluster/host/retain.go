@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,7 @@ func (u *upRun) seeLog(file string) string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.opts.Retain && (u.fresh || slices.ContainsFunc(u.made, gone)) {
-		return hintRetain
+		return cmp.Or(u.opts.HowToKeep, hintRetain)
 	}
 	return "the whole log: " + file
 }
@@ -30,7 +31,7 @@ func (u *upRun) seeLog(file string) string {
 // kept is a hint for a cluster that is there after a failure, and says how to keep one that is not.
 func (u *upRun) kept(hint string) string {
 	if u.fresh && !u.opts.Retain {
-		return hintRetain
+		return cmp.Or(u.opts.HowToKeep, hintRetain)
 	}
 	return hint
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,11 @@ func (h *Host) pruneSuperseded(ctx context.Context) error {
 	if h.Prune == nil {
 		return nil
 	}
-	dirs, err := os.ReadDir(filepath.Dir(h.Home.PayloadDir("x")))
+	parent := filepath.Dir(h.Home.PayloadDir("x"))
+	if info, err := os.Lstat(parent); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil // of another home, which alone knows what its clusters are made of
+	}
+	dirs, err := os.ReadDir(parent)
 	if err != nil || len(dirs) <= 2 { // one payload, and the lock
 		return nil //nolint:nilerr // no directory: nothing to remove
 	}

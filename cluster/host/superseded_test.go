@@ -3,6 +3,7 @@ package host_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -45,4 +46,26 @@ func TestUpPrunesSuperseded(t *testing.T) {
 	if !slices.ContainsFunc(b.events, func(e cluster.Event) bool { return e.State == cluster.StepNote && e.Step == cluster.StepPayload }) {
 		t.Error("nothing told that payloads are kept")
 	}
+}
+
+// TestUpPrunesNothingOfAnotherHome goes up in a home that shares the payloads of another one, whose clusters it does not know.
+func TestUpPrunesNothingOfAnotherHome(t *testing.T) {
+	b := newBench(t)
+	b.Prune = func(context.Context, []string) error {
+		t.Error("pruned the payloads of another home")
+		return nil
+	}
+	other := cluster.Home(t.TempDir())
+	for _, sha := range []string{"fake", "old", "older"} {
+		if err := os.MkdirAll(other.PayloadDir(sha), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(string(b.Home), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Dir(other.PayloadDir("x")), filepath.Dir(b.Home.PayloadDir("x"))); err != nil {
+		t.Fatal(err)
+	}
+	b.mustUp(t, request(1))
 }

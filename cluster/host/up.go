@@ -24,6 +24,7 @@ type UpOptions struct {
 	NoWait     bool          // return once the API answers
 	Timeout    time.Duration // 0 means DefaultTimeout
 	Retain     bool          // leave what a failed up made, for a look at it
+	HowToKeep  string        // the hint of an error whose logs are gone; empty means that of kl up
 	Restart    string        // RestartAlways, RestartNo, or empty: as it was
 	Kubeconfig string        // merge into this file instead of Host.Kubeconfigs, or fail before anything starts
 

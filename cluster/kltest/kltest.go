@@ -13,19 +13,14 @@
 package kltest
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -51,14 +46,8 @@ type API struct {
 	Kubeconfig string       // path of an administrator's kubeconfig, for kubectl
 	Config     *rest.Config // the same, for client-go; without a rate limit
 
-	binary, dir string
-	holder      *exec.Cmd      // takes the cluster down when lifeline closes
-	lifeline    io.WriteCloser // the holder's standard input
-	output      bytes.Buffer   // of the holder; read after it has ended
+	held *holder.Held
 }
-
-// stopTimeout bounds the removal of a cluster.
-const stopTimeout = time.Minute
 
 // New starts a control plane for a test and stops it when the test ends. The test fails if it does not start.
 func New(t testing.TB) *API {
@@ -89,11 +78,9 @@ func Start(ctx context.Context, o Options) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make directory for kubeconfig: %w", err)
 	}
-	api := &API{
-		Name: "test-" + strings.ToLower(rand.Text()[:10]), Kubeconfig: filepath.Join(dir, "kubeconfig"),
-		binary: binary, dir: dir,
-	}
-	if err := api.hold(ctx, o.arguments(api)); err != nil {
+	api := &API{Name: "test-" + strings.ToLower(rand.Text()[:10]), Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	plan := holder.Plan{Dir: dir, Up: o.arguments(api), Down: []string{"down", "--name", api.Name}}
+	if api.held, err = holder.Start(ctx, binary, api.environment(), plan); err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), os.RemoveAll(dir))
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", api.Kubeconfig)
@@ -105,59 +92,12 @@ func Start(ctx context.Context, o Options) (*API, error) {
 	return api, nil
 }
 
-// hold starts the holder, which brings the cluster up, and waits until it has.
-func (a *API) hold(ctx context.Context, up []string) error {
-	// Not CommandContext: the holder ends when lifeline closes, and in a session of its own it does not see a Ctrl-C.
-	a.holder = exec.Command(a.binary, append([]string{holder.Command, a.dir, a.Name}, up...)...) //nolint:noctx
-	a.holder.Env = a.environment()
-	a.holder.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	a.holder.Stderr = &a.output
-	var err error
-	if a.lifeline, err = a.holder.StdinPipe(); err != nil {
-		return err
-	}
-	said, err := a.holder.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := a.holder.Start(); err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = a.lifeline.Close() })
-	line, _ := bufio.NewReader(said).ReadString('\n') // its end says as much as an error
-	if !stop() {
-		return errors.Join(context.Cause(ctx), a.Stop()) //nolint:contextcheck // ctx has ended
-	}
-	if line == holder.Ready {
-		return nil
-	}
-	_ = a.lifeline.Close()
-	err = a.wait()
-	return fmt.Errorf("kl %s: %w\n%s", strings.Join(up, " "), cmp.Or(err, errors.New("it does not say that it is ready")), a.output.String())
-}
-
 // Stop stops the control plane and removes its data.
 func (a *API) Stop() error {
-	_ = a.lifeline.Close()
-	if a.wait() == nil {
-		return nil
+	if err := a.held.Stop(); err != nil {
+		return fmt.Errorf("stop control plane: %w", err)
 	}
-	// The holder failed, or was killed: the cluster may still be there.
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, a.binary, "down", "--name", a.Name)
-	cmd.Env = a.environment()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("stop control plane: kl down --name %s: %w\n%s", a.Name, err, out), os.RemoveAll(a.dir))
-	}
-	return os.RemoveAll(a.dir)
-}
-
-// wait waits until the holder has ended, and kills it if that takes too long.
-func (a *API) wait() error {
-	late := time.AfterFunc(2*stopTimeout, func() { _ = a.holder.Process.Kill() })
-	defer late.Stop()
-	return a.holder.Wait()
+	return nil
 }
 
 // environment is that of this process, with a kubeconfig that is not the user's.

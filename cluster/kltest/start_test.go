@@ -99,7 +99,7 @@ func TestStopWithoutAHolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := api.holder.Process.Kill(); err != nil {
+	if err := api.held.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if err := api.Stop(); err != nil {

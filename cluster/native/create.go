@@ -132,7 +132,8 @@ func fillBundle(b bundle, spec cluster.NodeSpec) error {
 	return nil
 }
 
-// commit chooses the address of a node, under the machine's lock, and renames its temporary directory into place.
+// commit chooses the address of a node, under the machine's lock, and renames its temporary directory into place. Other homes see
+// which range is taken by the bridge, so that is there before the lock is given back.
 func (d *Driver) commit(ctx context.Context, b bundle, temp string, spec cluster.NodeSpec) (record, error) {
 	lock, err := lockMachine(ctx)
 	if err != nil {
@@ -170,6 +171,9 @@ func (d *Driver) commit(ctx context.Context, b bundle, temp string, spec cluster
 	}
 	if err := os.Rename(temp, b.dir); err != nil {
 		return record{}, err
+	}
+	if _, err := d.scope(spec.Cluster).ensureBridge(subnet); err != nil {
+		return record{}, errors.Join(err, os.RemoveAll(b.dir))
 	}
 	return r, statefile.SyncDir(b.clusterDir())
 }

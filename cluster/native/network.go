@@ -17,22 +17,9 @@ import (
 
 // ensureNetwork makes a cluster's bridge and firewall rules if they are missing. The caller holds the machine's lock.
 func (s scope) ensureNetwork(subnet netip.Prefix) error {
-	mtu, err := hostMTU()
+	bridge, err := s.ensureBridge(subnet)
 	if err != nil {
 		return err
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = s.bridge(), mtu, s.mac("bridge")
-	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("make bridge %s: %w", s.bridge(), err)
-	}
-	bridge, err := netlink.LinkByName(s.bridge())
-	if err != nil {
-		return fmt.Errorf("find bridge %s: %w", s.bridge(), err)
-	}
-	gateway := netip.PrefixFrom(subnet.Masked().Addr().Next(), subnet.Bits())
-	if err := netlink.AddrReplace(bridge, address(gateway)); err != nil {
-		return fmt.Errorf("give bridge %s the address %s: %w", s.bridge(), gateway, err)
 	}
 	if err := netlink.LinkSetUp(bridge); err != nil {
 		return fmt.Errorf("bring up bridge %s: %w", s.bridge(), err)
@@ -41,6 +28,29 @@ func (s scope) ensureNetwork(subnet netip.Prefix) error {
 		return err
 	}
 	return s.ensureRules(subnet)
+}
+
+// ensureBridge makes a cluster's bridge if it is missing. The bridge has the first address of the subnet, also while it is down. The
+// caller holds the machine's lock.
+func (s scope) ensureBridge(subnet netip.Prefix) (netlink.Link, error) {
+	mtu, err := hostMTU()
+	if err != nil {
+		return nil, err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = s.bridge(), mtu, s.mac("bridge")
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("make bridge %s: %w", s.bridge(), err)
+	}
+	bridge, err := netlink.LinkByName(s.bridge())
+	if err != nil {
+		return nil, fmt.Errorf("find bridge %s: %w", s.bridge(), err)
+	}
+	gateway := netip.PrefixFrom(subnet.Masked().Addr().Next(), subnet.Bits())
+	if err := netlink.AddrReplace(bridge, address(gateway)); err != nil {
+		return nil, fmt.Errorf("give bridge %s the address %s: %w", s.bridge(), gateway, err)
+	}
+	return bridge, nil
 }
 
 // removeNetwork removes what ensureNetwork made. It returns nil if there is nothing. The caller holds the machine's lock.

@@ -32,6 +32,26 @@ func run(t *testing.T, d *Driver, n cluster.Node, args ...string) (string, int) 
 	return out.String(), code
 }
 
+// TestRangeIsTakenBeforeTheNodeStarts makes the directories of two nodes in two homes, which know each other's ranges by the kernel
+// alone.
+func TestRangeIsTakenBeforeTheNodeStarts(t *testing.T) {
+	machine(t)
+	var ranges []netip.Prefix
+	for range 2 {
+		d := connect(t, t.TempDir())
+		s := spec(t, d, "n1")
+		lock, r, err := d.makeBundle(t.Context(), d.bundle(s.Cluster, s.Name), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock.Unlock()
+		ranges = append(ranges, r.Subnet)
+	}
+	if ranges[0] == ranges[1] {
+		t.Errorf("two homes were given %s", ranges[0])
+	}
+}
+
 // TestNodesReachEachOther is most interesting on machines whose firewall drops forwarded packets, as Docker's does.
 func TestNodesReachEachOther(t *testing.T) {
 	machine(t)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	osuser "os/user"
 	"path/filepath"
 	"runtime/debug"
@@ -40,24 +39,12 @@ func run() int {
 	if len(os.Args) == 4 && os.Args[1] == host.SuperviseCommand { // started by this program, not by a person
 		return host.Supervise(os.Args[2], os.Args[3], mendNodes)
 	}
-	if len(os.Args) > 1 && os.Args[1] == holder.Command { // started by cluster/kltest, not by a person
+	if len(os.Args) > 1 && os.Args[1] == holder.Command { // started by kl run or cluster/kltest, not by a person
 		return hold(os.Args[2:])
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	go func() {
-		<-signals
-		cancel(cmd.ErrInterrupted) // the command cleans up
-		<-signals
-		fmt.Fprintln(os.Stderr, "kl: still cleaning up; once more leaves what there is for 'kl down'")
-		<-signals
-		os.Exit(130) // at once
-	}()
+	signals := watchSignals(cancel)
 	if len(os.Args) == 3 && os.Args[1] == native.SuperviseCommand { // started by the embedded driver, not by a person
 		return native.Supervise(ctx, os.Args[2])
 	}
@@ -73,7 +60,12 @@ func run() int {
 			return 1
 		}
 	}
-	return cmd.Main(ctx, cmd.Env{
+	return cmd.Main(ctx, environment(home, homeDir, signals), os.Args[1:])
+}
+
+// environment is this process and this machine, with home as $KL_HOME.
+func environment(home, homeDir string, signals *interrupts) cmd.Env {
+	return cmd.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Logger: logger(), Getenv: os.Getenv, UserHome: homeDir, Home: cluster.Home(home),
 		Version: versions(),
@@ -94,15 +86,19 @@ func run() int {
 			{Name: cluster.DriverEmbedded, Open: openNative(home)},
 		},
 		Simulate: simulate, StartAtBoot: startAtBoot, Exec: syscall.Exec,
-	}, os.Args[1:])
+		Elsewhere: func(home cluster.Home) cmd.Env { return environment(string(home), homeDir, signals) },
+		Signals:   signals.pass,
+	}
 }
 
-// hold keeps a cluster for as long as another process lives.
+// hold keeps a cluster for as long as another process lives. That may replace or remove the file of this program meanwhile.
 func hold(args []string) int {
-	program, err := os.Executable()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "kl: find this program:", err)
-		return 1
+	program := "/proc/self/exe"
+	if _, err := os.Stat(program); err != nil {
+		if program, err = os.Executable(); err != nil {
+			fmt.Fprintln(os.Stderr, "kl: find this program:", err)
+			return 1
+		}
 	}
 	return holder.Run(program, args, os.Stdin, os.Stdout, os.Stderr)
 }

@@ -137,7 +137,7 @@ func writeTools(dir, kl, driver string) error {
 	run := func(kl string) string {
 		text := "exec " + kl + ` "$@"`
 		if driver != "" {
-			text = fmt.Sprintf("if [ \"$1\" = up ]; then shift; exec %s up --driver %s \"$@\"; fi\n", kl, driver) + text
+			text = fmt.Sprintf("case $1 in up | run) verb=$1; shift; exec %s $verb --driver %s \"$@\" ;; esac\n", kl, driver) + text
 		}
 		return text
 	}
@@ -257,6 +257,9 @@ func (h *harness) condition(cond string) (bool, error) {
 		return isRoot(), nil
 	case "engine": // Docker, to build images with
 		return exec.Command("docker", "info").Run() == nil, nil
+	case "export": // the program under test has kl logs export
+		text, err := exec.Command(h.kl, "logs", "export", "--help").Output()
+		return strings.Contains(string(text), "kl logs export "), err
 	case "old": // see writeTools
 		return os.Getenv("KL_E2E_OLD") != "", nil
 	}

@@ -13,17 +13,24 @@ import (
 
 // TestRun holds clusters that a shell script plays. Package kltest tests how owners end.
 func TestRun(t *testing.T) {
+	plan := []string{"down", "--name", "x", "--"}
 	for _, tt := range []struct {
 		name, up, down string
-		args           int // how many of them
+		args           []string // after the directory
+		owner          string   // what it writes before it ends
 		code           int
 		says, calls    string
 		out            string
+		left           bool // the directory
 	}{
-		{name: "up and down", args: 3, calls: "up\ndown --name x\n", out: Ready},
-		{name: "up fails", args: 3, up: "echo no space; exit 4", code: 1, says: "no space", calls: "up\n"},
-		{name: "down fails", args: 3, down: "echo busy >&2; exit 5", code: 1, says: "busy", calls: "up\ndown --name x\n", out: Ready},
-		{name: "too few arguments", args: 2, code: 2, says: "usage"},
+		{name: "up and down", args: append(plan, "up", "now"), calls: "up now\ndown --name x\n", out: Ready},
+		{name: "up fails", args: append(plan, "up"), up: "echo no space; exit 4", code: 1, says: "no space", calls: "up\n"},
+		{name: "down fails", args: append(plan, "up"), down: "echo busy >&2; exit 5", code: 1, says: "busy", calls: "up\ndown --name x\n", out: Ready, left: true},
+		{name: "the owner brings it up", args: plan, calls: "down --name x\n", out: Ready},
+		{name: "the owner keeps it", args: plan, owner: keep, out: Ready, left: true},
+		{name: "the owner is cut off", args: plan, owner: keep[:2], calls: "down --name x\n", out: Ready},
+		{name: "no way down", args: []string{"--", "up"}, code: 2, says: "usage", left: true},
+		{name: "too few arguments", code: 2, says: "usage", left: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			temp := t.TempDir()
@@ -33,9 +40,9 @@ func TestRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			in, owner := io.Pipe()
-			out := ownerOutput{owner: owner}
+			out := ownerOutput{owner: owner, last: tt.owner}
 			var says bytes.Buffer
-			code := Run(program, []string{dir, "x", "up"}[:tt.args], in, &out, &says)
+			code := Run(program, append([]string{dir}, tt.args...), in, &out, &says)
 			if code != tt.code || !strings.Contains(says.String(), tt.says) || out.text != tt.out {
 				t.Errorf("exit code %d, output %q, error output %q", code, out.text, says.String())
 			}
@@ -46,20 +53,24 @@ func TestRun(t *testing.T) {
 			if string(data) != tt.calls {
 				t.Errorf("calls are %q, want %q", data, tt.calls)
 			}
-			if _, err := os.Stat(dir); (err == nil) != (tt.args < 3) {
+			if _, err := os.Stat(dir); (err == nil) != tt.left {
 				t.Errorf("the directory: %v", err)
 			}
 		})
 	}
 }
 
-// ownerOutput is where an owner reads that its cluster is up, and ends then.
+// ownerOutput is where an owner reads that its cluster is up. It writes a last word and ends then.
 type ownerOutput struct {
-	owner io.Closer
+	owner io.WriteCloser
+	last  string
 	text  string
 }
 
 func (o *ownerOutput) Write(p []byte) (int, error) {
 	o.text += string(p)
+	if _, err := io.WriteString(o.owner, o.last); err != nil {
+		return 0, err
+	}
 	return len(p), o.owner.Close()
 }
