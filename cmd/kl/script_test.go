@@ -257,9 +257,6 @@ func (h *harness) condition(cond string) (bool, error) {
 		return isRoot(), nil
 	case "engine": // Docker, to build images with
 		return exec.Command("docker", "info").Run() == nil, nil
-	case "export": // the program under test has kl logs export
-		text, err := exec.Command(h.kl, "logs", "export", "--help").Output()
-		return strings.Contains(string(text), "kl logs export "), err
 	case "old": // see writeTools
 		return os.Getenv("KL_E2E_OLD") != "", nil
 	}
