@@ -13,8 +13,8 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/approver"
-	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -62,7 +62,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	wg.Go(func() { w.Run(ctx) })
 	wg.Go(func() { b.retire(ctx) })
 	if len(b.spec.NodeNames()) == 0 { // there is nothing for a pod to wait for
-		if err := await.Node(ctx, b.client, cluster.RealNodes, nil); err != nil {
+		if err := b.nodes.Await(ctx, nodewatch.Real); err != nil {
 			return err
 		}
 	}
