@@ -22,6 +22,7 @@ import (
 	"github.com/klkube/kl/embedded/controlplane/images"
 	"github.com/klkube/kl/embedded/controlplane/keeper"
 	"github.com/klkube/kl/embedded/controlplane/metrics"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	served "github.com/klkube/kl/embedded/controlplane/registry"
 	"github.com/klkube/kl/embedded/controlplane/sim"
 	"github.com/klkube/kl/embedded/controlplane/storage"
@@ -61,8 +62,8 @@ func (e extras) log(component cluster.ComponentName) *slog.Logger {
 
 func (e extras) simulator() lifecycle.Unit {
 	return unit(func() lifecycle.Component {
-		return &sim.Simulator{Config: e.parts.Admin, Kubeconfig: e.parts.Kubeconfig, Logger: e.log("simulator")}
-	}, cluster.KubeAPIServer)
+		return &sim.Simulator{Config: e.parts.Admin, Kubeconfig: e.parts.Kubeconfig, Nodes: e.parts.Nodes, Logger: e.log("simulator")}
+	}, cluster.KubeAPIServer, nodewatch.Name)
 }
 
 func (e extras) ports() lifecycle.Unit {
@@ -87,9 +88,9 @@ func (e extras) metrics() lifecycle.Unit {
 	return unit(func() lifecycle.Component {
 		return &metrics.Server{
 			Layout: e.layout, Gateway: e.parts.Spec.Networking.Gateway, Admin: e.parts.Admin, Hub: e.parts.Hub,
-			Logger: e.log("metrics-server"),
+			Nodes: e.parts.Nodes, Logger: e.log("metrics-server"),
 		}
-	}, cluster.KubeAPIServer)
+	}, cluster.KubeAPIServer, nodewatch.Name)
 }
 
 // keeper restarts containers that were killed, which Docker does not do.
@@ -125,10 +126,10 @@ func (e extras) cloud() lifecycle.Unit {
 	balances.Register(e.parts.Socket)
 	return unit(func() lifecycle.Component {
 		return &cloud.Controller{
-			Layout: e.layout, Spec: e.parts.Spec, Admin: e.parts.Admin, Hub: e.parts.Hub, Requests: e.requests,
+			Layout: e.layout, Spec: e.parts.Spec, Admin: e.parts.Admin, Hub: e.parts.Hub, Nodes: e.parts.Nodes, Requests: e.requests,
 			Balances: balances, Logger: e.log("cloud-controller-manager"),
 		}
-	}, controlplane.Roles)
+	}, controlplane.Roles, nodewatch.Name)
 }
 
 // storage creates volumes or, if storage is disabled, withdraws the classes of an earlier run. The controller has no Again:

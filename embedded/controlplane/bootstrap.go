@@ -13,8 +13,8 @@ import (
 
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/embedded/controlplane/approver"
-	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -63,7 +63,7 @@ func (b *bootstrap) Run(ctx context.Context, ready func()) error {
 	wg.Go(func() { b.retire(ctx) })
 	// The scheduler comes back to a pod for which there was no node at all after one second, and then two, whatever happens meanwhile; to
 	// one that a node has only to be ready for at once.
-	if err := await.Node(ctx, b.client, cluster.RealNodes, nil); err != nil {
+	if err := b.nodes.Await(ctx, nodewatch.Real); err != nil {
 		return err
 	}
 	if err := b.apply(ctx, w, dns[later:], manifests.Yield); err != nil {

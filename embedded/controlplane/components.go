@@ -17,6 +17,7 @@ import (
 	"github.com/klkube/kl/cluster/latest"
 	"github.com/klkube/kl/embedded/controlplane/approver"
 	"github.com/klkube/kl/embedded/controlplane/await"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 	_ "github.com/klkube/kl/embedded/queues" // an idle process wakes up half as often
 	"github.com/klkube/kl/embedded/tunnel"
@@ -42,6 +43,7 @@ type shared struct {
 	status       planeStatus
 	admin        *rest.Config // super administrator, who needs no object in etcd; without a rate limit
 	client       kubernetes.Interface
+	nodes        *nodewatch.Informer
 	hub          *tunnel.Hub
 	outward      *serviceDialer
 	routes       *tunnel.Routes
@@ -71,6 +73,7 @@ func newShared(p *Plane, spec cluster.Spec, f files, l *logs, status planeStatus
 	if s.client, err = kubernetes.NewForConfig(s.admin); err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
+	s.nodes = nodewatch.New(s.client)
 	s.hub = &tunnel.Hub{
 		TLS: hubTLS(p.Layout),
 		Token: func(node string) (string, error) {
@@ -159,7 +162,7 @@ func (s *shared) upstreamUnits() []lifecycle.Unit {
 		return &scheduler{files: s.files, spec: s.spec, logger: s.logs.kubernetes(cluster.KubeScheduler)}
 	}
 	newIPAM := func() lifecycle.Component {
-		return &nodeIPAM{spec: s.spec, client: s.client, logger: s.logs.kubernetes(cluster.KubeControllerManager)}
+		return &nodeIPAM{spec: s.spec, client: s.client, nodes: s.nodes, logger: s.logs.kubernetes(cluster.KubeControllerManager)}
 	}
 	return []lifecycle.Unit{
 		{
@@ -182,7 +185,7 @@ func (s *shared) upstreamUnits() []lifecycle.Unit {
 			Needs:       needsRoles,
 			StopTimeout: controllerShutdown + stopSlack,
 		},
-		{Component: newIPAM(), Again: newIPAM, Needs: needsRoles, StopTimeout: time.Second},
+		{Component: newIPAM(), Again: newIPAM, Needs: []cluster.ComponentName{Roles, nodewatch.Name}, StopTimeout: time.Second},
 		{Component: newScheduler(), Again: newScheduler, Needs: needsRoles, StopTimeout: 2 * time.Second},
 	}
 }
@@ -201,11 +204,12 @@ func (s *shared) ownUnits() []lifecycle.Unit {
 	return []lifecycle.Unit{
 		unit(func() lifecycle.Component { return &hub{layout: s.layout, hub: s.hub, logger: s.log(Tunnel)} }),
 		unit(func() lifecycle.Component { return &egress{files: s.files, hub: s.hub, outward: s.outward} }),
+		{Component: s.nodes, Needs: []cluster.ComponentName{cluster.KubeAPIServer}, StopTimeout: time.Second}, // it does not fail
 		forever(func() lifecycle.Component { return &roles{client: s.client, seeded: &s.seeded, logger: s.log(Roles)} }, cluster.KubeAPIServer),
-		forever(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles),
+		forever(func() lifecycle.Component { return &bootstrap{shared: s, logger: s.log(Bootstrap)} }, Roles, nodewatch.Name),
 		forever(func() lifecycle.Component {
 			return &approver.Approver{Client: s.client, Address: s.assigned, Logger: s.log(approver.Name)}
 		}, Roles),
-		forever(func() lifecycle.Component { return &observer{shared: s, logger: s.log(Observer)} }, Roles),
+		forever(func() lifecycle.Component { return &observer{shared: s, logger: s.log(Observer)} }, Roles, nodewatch.Name),
 	}
 }

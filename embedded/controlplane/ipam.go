@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"net"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/nodeipam"
 	"k8s.io/kubernetes/pkg/controller/nodeipam/ipam"
 
 	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -24,6 +23,7 @@ const nodeRangeBits = 24
 type nodeIPAM struct {
 	spec   cluster.Spec
 	client kubernetes.Interface
+	nodes  *nodewatch.Informer
 	logger klog.Logger
 }
 
@@ -42,16 +42,13 @@ func (n *nodeIPAM) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return lifecycle.Permanent(fmt.Errorf("parse serviceCIDR: %w", err))
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(trimNode),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = cluster.RealNodes }))
-	c, err := nodeipam.NewNodeIpamController(ctx, factory.Core().V1().Nodes(), nil, n.client,
+	view := n.nodes.View(nodewatch.Real)
+	defer view.Close()
+	c, err := nodeipam.NewNodeIpamController(ctx, view, nil, n.client,
 		[]*net.IPNet{pods}, services, nil, []int{nodeRangeBits}, ipam.RangeAllocatorType)
 	if err != nil {
 		return fmt.Errorf("make node IPAM controller: %w", err)
 	}
-	factory.StartWithContext(ctx)
-	defer factory.Shutdown()
-	factory.WaitForCacheSyncWithContext(ctx)
 	ready()
 	c.Run(ctx)
 	return ctx.Err()

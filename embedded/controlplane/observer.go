@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -12,8 +13,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -55,32 +54,32 @@ func (o *observer) Run(ctx context.Context, ready func()) error {
 
 	changed := latest.New(struct{}{})
 	note := func() { changed.Set(struct{}{}) }
-	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(o.client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, fields.Everything()),
-		ObjectType:    &corev1.Node{},
-		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc: func(n any) { o.route(n.(*corev1.Node)); note() },
-			UpdateFunc: func(_, n any) {
-				o.route(n.(*corev1.Node))
-				note()
-			},
-			DeleteFunc: func(n any) {
-				name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(n)
-				if err != nil {
-					o.logger.WarnContext(ctx, "remove routes of a node", "error", err)
-				} else {
-					o.routes.Set(name)
-				}
-				note()
-			},
+	view := o.nodes.View(nil)
+	defer view.Close()
+	handler, err := view.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(n any) { o.route(n.(*corev1.Node)); note() },
+		UpdateFunc: func(_, n any) {
+			o.route(n.(*corev1.Node))
+			note()
 		},
-		Transform: trimNode,
+		DeleteFunc: func(n any) {
+			name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(n)
+			if err != nil {
+				o.logger.WarnContext(ctx, "remove routes of a node", "error", err)
+			} else {
+				o.routes.Set(name)
+			}
+			note()
+		},
 	})
-	wg.Go(func() { informer.RunWithContext(ctx) })
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+	if err != nil {
+		return fmt.Errorf("watch nodes: %w", err)
+	}
+	if !cache.WaitFor(ctx, "", handler.HasSyncedChecker()) {
 		return ctx.Err()
 	}
 	ready()
+	store := view.Informer().GetStore()
 	for {
 		connected, reconnected := o.hub.Watch()
 		_, more := changed.Get()
@@ -172,14 +171,6 @@ func (o *observer) restoreGC(ctx context.Context) {
 
 // collectDelay is how long the first garbage collection waits once the plane is ready: nodes that join need the processor.
 const collectDelay = 3 * time.Second
-
-// trimNode drops fields that no reader of the cache uses: field ownership and images are half of a Node.
-func trimNode(obj any) (any, error) {
-	if n, ok := obj.(*corev1.Node); ok {
-		n.ManagedFields, n.Status.Images, n.Annotations = nil, nil, nil
-	}
-	return obj, nil
-}
 
 // route tells the tunnel which addresses belong to a node: the one that its driver assigned, whatever its Node says, and those
 // of its pods.

@@ -17,6 +17,7 @@ import (
 	"github.com/klkube/kl/cluster"
 	"github.com/klkube/kl/cluster/statefile"
 	"github.com/klkube/kl/embedded/controlplane/atrest"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
@@ -34,7 +35,7 @@ type Plane struct {
 	Started time.Time    // when the process started: the timeline counts from it; the call of Run if zero
 	Logger  *slog.Logger // slog.Default() if nil
 	// Extra returns components that this package does not know; nil for none. They may need the plane's own, such as
-	// cluster.KubeAPIServer or Roles, and the plane is ready when they are.
+	// cluster.KubeAPIServer, Roles or nodewatch.Name, and the plane is ready when they are.
 	Extra func(Parts) []lifecycle.Unit
 }
 
@@ -42,8 +43,9 @@ type Plane struct {
 type Parts struct {
 	Spec       cluster.Spec
 	Hub        *tunnel.Hub
-	Admin      *rest.Config // super administrator, who needs no object in etcd; without a rate limit
-	Kubeconfig string       // path of the super administrator's kubeconfig
+	Admin      *rest.Config        // super administrator, who needs no object in etcd; without a rate limit
+	Kubeconfig string              // path of the super administrator's kubeconfig
+	Nodes      *nodewatch.Informer // for components that need nodewatch.Name
 	// Socket routes the requests of the status socket. Extra components may add patterns.
 	Socket *http.ServeMux
 }
@@ -148,7 +150,7 @@ func (p *Plane) run(ctx context.Context) error {
 	defer closeServer()
 	units := s.units()
 	if p.Extra != nil {
-		units = append(units, p.Extra(Parts{Spec: spec, Hub: s.hub, Admin: s.admin, Kubeconfig: files.kubeconfig(adminKubeconfig), Socket: server.mux})...)
+		units = append(units, p.Extra(Parts{Spec: spec, Hub: s.hub, Admin: s.admin, Kubeconfig: files.kubeconfig(adminKubeconfig), Nodes: s.nodes, Socket: server.mux})...)
 	}
 	return p.supervise(ctx, units, status)
 }

@@ -235,7 +235,7 @@ func TestPlane(t *testing.T) {
 
 	p := startPlane(t, home, l)
 	s := p.await(t, serving)
-	if s.PID != p.cmd.Process.Pid || s.Memory == 0 || len(s.Components) != 11 {
+	if s.PID != p.cmd.Process.Pid || s.Memory == 0 || len(s.Components) != 12 {
 		t.Errorf("status = %+v", s)
 	}
 	for _, c := range s.Components {

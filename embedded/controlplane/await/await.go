@@ -1,5 +1,5 @@
-// Package await holds the waits that components of the control plane share: for an answer of the API server, for a node,
-// for an operation that succeeds once something else has happened.
+// Package await holds the waits that components of the control plane share: for an answer of the API server, and for an
+// operation that succeeds once something else has happened. Those for a node are in package nodewatch.
 //
 // Every wait ends with its context and says then why it was still waiting.
 package await
@@ -11,14 +11,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 )
 
 const (
@@ -63,33 +58,6 @@ func AnswerWithin(ctx context.Context, limit time.Duration, config *rest.Config,
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return Answer(ctx, config, path)
-}
-
-// Node returns when a Node that selector matches and fulfils accepts exists. A nil fulfils accepts every node.
-func Node(ctx context.Context, client kubernetes.Interface, selector string, fulfils func(*corev1.Node) bool) error {
-	nodes := client.CoreV1().Nodes()
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.LabelSelector = selector
-			return nodes.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = selector
-			return nodes.Watch(ctx, o)
-		},
-	}
-	_, err := watchtools.UntilWithSync(ctx, cache.ToListWatcherWithWatchListSemantics(lw, client), &corev1.Node{}, nil,
-		func(e watch.Event) (bool, error) {
-			n, ok := e.Object.(*corev1.Node)
-			return ok && e.Type != watch.Deleted && (fulfils == nil || fulfils(n)), nil
-		})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("wait for a node with %s: %w", selector, err)
-	}
-	return nil
 }
 
 // Ready reports whether a node's kubelet says that it is ready.

@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 )
 
@@ -52,31 +49,5 @@ func TestAnswer(t *testing.T) {
 	defer cancel()
 	if err := Answer(ctx, config, "/livez"); err == nil || !strings.Contains(err.Error(), "etcd is not ready") {
 		t.Errorf("Answer() = %v, want what the server said last", err)
-	}
-}
-
-func TestNode(t *testing.T) {
-	node := func(name string, ready corev1.ConditionStatus) *corev1.Node {
-		return &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"zone": "a"}},
-			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}},
-		}
-	}
-	client := fake.NewClientset(node("n1", corev1.ConditionUnknown))
-	if err := Node(t.Context(), client, "zone=a", nil); err != nil {
-		t.Errorf("Node() of any state = %v", err)
-	}
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := Node(short, client, "zone=a", Ready); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Node() = %v although no node is ready", err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- Node(t.Context(), client, "zone=a", Ready) }()
-	if _, err := client.CoreV1().Nodes().Create(t.Context(), node("n2", corev1.ConditionTrue), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Errorf("Node() = %v with a ready node", err)
 	}
 }

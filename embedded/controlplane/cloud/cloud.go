@@ -39,6 +39,7 @@ import (
 	"github.com/klkube/kl/embedded/controlplane/cloudmetrics"
 	"github.com/klkube/kl/embedded/controlplane/identity"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -59,6 +60,7 @@ type Controller struct {
 	Spec     cluster.Spec
 	Admin    *rest.Config // administrator, without a rate limit
 	Hub      balance.Hub
+	Nodes    *nodewatch.Informer
 	Requests *cloudmetrics.Requests
 	Balances *balance.Handler // serves the load balancers; nil for none
 	Logger   *slog.Logger
@@ -86,22 +88,24 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
+	nodes := c.Nodes.View(nil)
+	defer nodes.Close()
 	defer factory.Shutdown()
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { rights.Run(ctx) })
 
 	p := &provider{instances: &instances{layout: c.Layout, driver: c.Spec.Driver, requests: c.Requests}}
-	controllers, err := c.nodeControllers(client, factory, p)
+	controllers, err := c.nodeControllers(client, nodes, p)
 	if err != nil {
 		return err
 	}
 	var b *balance.Balancer
 	if c.Spec.Enabled(cluster.FeatureLoadBalancer) {
-		if b, err = c.balancer(factory, p); err != nil {
+		if b, err = c.balancer(factory, nodes, p); err != nil {
 			return err
 		}
-		service, err := servicecontroller.New(p, client, factory.Core().V1().Services(), factory.Core().V1().Nodes(), c.Spec.Name, utilfeature.DefaultFeatureGate)
+		service, err := servicecontroller.New(p, client, factory.Core().V1().Services(), nodes, c.Spec.Name, utilfeature.DefaultFeatureGate)
 		if err != nil {
 			return fmt.Errorf("make service controller: %w", err)
 		}
@@ -116,7 +120,7 @@ func (c *Controller) Run(ctx context.Context, ready func()) error {
 		}
 	}
 	if b == nil {
-		wg.Go(func() { c.release(ctx, client, factory) })
+		wg.Go(func() { c.release(ctx, client, nodes.Lister(), factory.Core().V1().Services().Lister()) })
 	} else if err := p.balancers.addresses.Restore(isOurs); err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func (c *Controller) client(ctx context.Context) (kubernetes.Interface, *manifes
 	if err := w.Apply(ctx, rights, manifests.Force); err != nil && !manifests.OnlyConflicts(err) {
 		return nil, nil, err
 	}
-	if err := await.Answer(ctx, own, "/api/v1/nodes?limit=1"); err != nil {
+	if err := await.Answer(ctx, own, "/api/v1/services?limit=1"); err != nil {
 		return nil, nil, fmt.Errorf("wait for rights: %w", err)
 	}
 	client, err := kubernetes.NewForConfig(own)
@@ -164,8 +168,7 @@ func (c *Controller) client(ctx context.Context) (kubernetes.Interface, *manifes
 // runController runs one of upstream's controllers.
 type runController = func(context.Context, *controllersmetrics.ControllerManagerMetrics)
 
-func (c *Controller) nodeControllers(client kubernetes.Interface, factory informers.SharedInformerFactory, p *provider) ([]runController, error) {
-	nodes := factory.Core().V1().Nodes()
+func (c *Controller) nodeControllers(client kubernetes.Interface, nodes *nodewatch.View, p *provider) ([]runController, error) {
 	node, err := nodecontroller.NewCloudNodeController(nodes, client, p, addressInterval, workers, workers)
 	if err != nil {
 		return nil, fmt.Errorf("make node controller: %w", err)
@@ -178,8 +181,8 @@ func (c *Controller) nodeControllers(client kubernetes.Interface, factory inform
 }
 
 // balancer makes the balancer and the load balancer part of the provider.
-func (c *Controller) balancer(factory informers.SharedInformerFactory, p *provider) (*balance.Balancer, error) {
-	nodes, services, endpoints := factory.Core().V1().Nodes(), factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
+func (c *Controller) balancer(factory informers.SharedInformerFactory, nodes *nodewatch.View, p *provider) (*balance.Balancer, error) {
+	services, endpoints := factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
 	changed := latest.New(struct{}{})
 	note := func() { changed.Set(struct{}{}) }
 	for _, i := range []cache.SharedIndexInformer{nodes.Informer(), services.Informer(), endpoints.Informer()} {
@@ -205,8 +208,6 @@ func (c *Controller) balancer(factory informers.SharedInformerFactory, p *provid
 // service controller ignores Services that have a class.
 func trim(obj any) (any, error) {
 	switch o := obj.(type) {
-	case *corev1.Node:
-		o.ManagedFields, o.Status.Images, o.Status.VolumesInUse, o.Status.VolumesAttached = nil, nil, nil, nil
 	case *corev1.Service:
 		o.ManagedFields = nil
 		dropClass(o)

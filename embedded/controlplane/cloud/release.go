@@ -5,8 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/cloud-provider/service/helpers"
 
 	"github.com/klkube/kl/embedded/controlplane/cloud/balance"
@@ -15,13 +15,13 @@ import (
 // release removes addresses and finalizers from Services when load balancers have been disabled: the finalizer would prevent
 // their deletion. It leaves Services of other implementations alone, which it knows by a class or by an address outside of
 // kl's range.
-func (c *Controller) release(ctx context.Context, client kubernetes.Interface, factory informers.SharedInformerFactory) {
+func (c *Controller) release(ctx context.Context, client kubernetes.Interface, nodes corelisters.NodeLister, services corelisters.ServiceLister) {
 	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		c.Logger.WarnContext(ctx, "list services", "error", err)
 		return
 	}
-	addresses := balance.NewAddresses(factory.Core().V1().Nodes().Lister(), factory.Core().V1().Services().Lister(), func() {})
+	addresses := balance.NewAddresses(nodes, services, func() {})
 	for i := range list.Items {
 		svc := &list.Items[i]
 		dropClass(svc)

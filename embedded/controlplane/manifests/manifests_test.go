@@ -106,6 +106,40 @@ func TestMetricsServer(t *testing.T) {
 	}
 }
 
+// TestCloud: the cloud provider acts on Nodes that the control plane's watch of them has, and may not read them all itself.
+func TestCloud(t *testing.T) {
+	objects, err := Cloud("system:test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"ClusterRole kl:cloud-controller-manager", "ClusterRoleBinding kl:cloud-controller-manager"}, names(objects)); d != "" {
+		t.Errorf("objects (-want +got):\n%s", d)
+	}
+	rules, _, err := unstructured.NestedSlice(objects[0].Object, "rules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verbs := map[any]any{}
+	for _, r := range rules {
+		rule := r.(map[string]any)
+		for _, resource := range rule["resources"].([]any) {
+			verbs[resource] = rule["verbs"]
+		}
+	}
+	want := map[any]any{
+		"nodes": []any{"get", "update", "patch", "delete"}, "nodes/status": []any{"patch"},
+		"services": []any{"get", "list", "watch"}, "services/status": []any{"patch"},
+		"endpointslices": []any{"list", "watch"}, "events": []any{"create", "patch", "update"},
+	}
+	if d := cmp.Diff(want, verbs); d != "" {
+		t.Errorf("verbs by resource (-want +got):\n%s", d)
+	}
+	users, _, err := unstructured.NestedSlice(objects[1].Object, "subjects")
+	if err != nil || len(users) != 1 || users[0].(map[string]any)["name"] != "system:test" {
+		t.Errorf("the rights are those of %v, %v", users, err)
+	}
+}
+
 func TestStorage(t *testing.T) {
 	s := Storage{User: "system:test", Driver: "csi.test", KindKey: "csi.test/kind", Standard: "a", Shared: "b", Local: "c", DisksDir: "/disks"}
 	objects, err := s.Objects()

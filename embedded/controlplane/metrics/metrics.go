@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/metrics-server/pkg/scraper/client"
 	"sigs.k8s.io/metrics-server/pkg/server"
@@ -24,6 +23,7 @@ import (
 	"github.com/klkube/kl/embedded/controlplane/await"
 	"github.com/klkube/kl/embedded/controlplane/identity"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 	"github.com/klkube/kl/embedded/tunnel"
 )
@@ -49,6 +49,7 @@ type Server struct {
 	Gateway string       // address at which the tunnel publishes ports of this process
 	Admin   *rest.Config // administrator, without a rate limit
 	Hub     *tunnel.Hub
+	Nodes   *nodewatch.Informer
 	Logger  *slog.Logger
 
 	report func(error) // nil without a supervisor
@@ -99,10 +100,6 @@ func (s *Server) setError(err error) {
 // is announced and not served breaks discovery and the deletion of namespaces. For the same reason it does not wait for a
 // node if the API is announced already, by a process that was killed.
 func (s *Server) runOnce(ctx context.Context) error {
-	admin, err := kubernetes.NewForConfig(s.Admin)
-	if err != nil {
-		return fmt.Errorf("make client: %w", err)
-	}
 	own, err := identity.Config(s.Admin, s.Layout.PKI("ca.crt"), s.Layout.PKI("ca.key"), identity.Request{User: user, Service: serviceName})
 	if err != nil {
 		return err
@@ -119,7 +116,7 @@ func (s *Server) runOnce(ctx context.Context) error {
 		return err
 	}
 	if !announced {
-		if err := await.Node(ctx, admin, cluster.RealNodes, await.Ready); err != nil {
+		if err := s.Nodes.Await(ctx, func(n *corev1.Node) bool { return nodewatch.Real(n) && await.Ready(n) }); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/klkube/kl/cluster"
@@ -24,6 +25,7 @@ import (
 	"github.com/klkube/kl/cluster/pki"
 	"github.com/klkube/kl/embedded/controlplane/identity"
 	"github.com/klkube/kl/embedded/controlplane/manifests"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/tunnel"
 )
 
@@ -121,13 +123,18 @@ func TestServer(t *testing.T) {
 	}
 	a := &fakeAPI{changes: latest.New[[]string](nil), objects: latest.New[map[string]*unstructured.Unstructured](nil)}
 	hub := &tunnel.Hub{Router: &tunnel.Routes{}, Gateway: netip.MustParseAddr(cluster.DefaultGateway), Logger: slog.New(slog.DiscardHandler)}
-	s := &Server{
-		Layout: layout, Gateway: cluster.DefaultGateway, Admin: serveAPI(t, a, layout), Hub: hub, Logger: slog.New(slog.DiscardHandler),
+	api := serveAPI(t, a, layout)
+	client, err := kubernetes.NewForConfig(api)
+	if err != nil {
+		t.Fatal(err)
 	}
+	nodes := nodewatch.New(client)
+	s := &Server{Layout: layout, Gateway: cluster.DefaultGateway, Admin: api, Hub: hub, Nodes: nodes, Logger: slog.New(slog.DiscardHandler)}
 	reports := make(chan error, 10)
 	s.Report(func(err error) { reports <- err })
 	ctx, cancel := context.WithCancel(t.Context())
-	ready, done := make(chan struct{}), make(chan error, 1)
+	ready, done, watching := make(chan struct{}), make(chan error, 1), make(chan error, 1)
+	go func() { watching <- nodes.Run(ctx, func() {}) }()
 	go func() { done <- s.Run(ctx, func() { close(ready) }) }()
 	<-ready
 	select {
@@ -161,6 +168,7 @@ func TestServer(t *testing.T) {
 	}
 
 	cancel()
+	<-watching
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run() = %v, want a clean stop", err)
 	}

@@ -1,6 +1,6 @@
 // Package sim simulates nodes and their pods: it is kwok's controllers as one component of the control plane.
 //
-// It costs one watch until the first simulated node appears (label type=kwok). Then it installs kwok's Stage resource with
+// It costs nothing until the first simulated node appears (label type=kwok). Then it installs kwok's Stage resource with
 // the default stages and starts kwok. Stages are ordinary objects from then on: `kl kubectl edit stage pod-ready` changes how
 // pods start and end, and stages that a user changed or deleted are left alone.
 package sim
@@ -18,7 +18,7 @@ import (
 	kwokclient "sigs.k8s.io/kwok/pkg/utils/client"
 
 	"github.com/klkube/kl/cluster"
-	"github.com/klkube/kl/embedded/controlplane/await"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 	"github.com/klkube/kl/embedded/lifecycle"
 )
 
@@ -37,6 +37,7 @@ const (
 type Simulator struct {
 	Config     *rest.Config // administrator, without a rate limit
 	Kubeconfig string       // path of the administrator's kubeconfig: kwok's client takes no rest.Config
+	Nodes      *nodewatch.Informer
 	Logger     *slog.Logger
 }
 
@@ -55,7 +56,7 @@ func (s *Simulator) Run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("make client: %w", err)
 	}
 	ready()
-	if err := await.Node(ctx, api, cluster.SimulatedNodes, nil); err != nil {
+	if err := s.Nodes.Await(ctx, nodewatch.Simulated); err != nil {
 		return err
 	}
 	if err := s.installStages(ctx); err != nil {

@@ -11,18 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/klkube/kl/cluster"
+	"github.com/klkube/kl/embedded/controlplane/nodewatch"
 )
 
 // fakeAPI is an API server without objects, that records requests as "METHOD path".
 type fakeAPI struct {
 	mu       sync.Mutex
 	requests []string
-	nodes    string // items of the list of simulated nodes, JSON
+	nodes    string // items of the list of nodes, JSON
 }
 
 func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -34,8 +35,6 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch q := r.URL.Query(); {
 	case r.URL.Path != "/api/v1/nodes" || q.Get("sendInitialEvents") != "": // not a server that streams lists
 		http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`, http.StatusUnprocessableEntity)
-	case q.Get("labelSelector") != cluster.SimulatedNodes:
-		http.Error(w, "the selector is "+q.Get("labelSelector"), http.StatusTeapot)
 	case q.Get("watch") != "":
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush() // fails if the client has gone
@@ -67,12 +66,22 @@ func simulator(t *testing.T, a *fakeAPI) *Simulator {
 	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		t.Fatal(err)
 	}
-	return &Simulator{Config: &rest.Config{Host: server.URL}, Kubeconfig: path, Logger: slog.New(slog.DiscardHandler)}
+	api := &rest.Config{Host: server.URL}
+	client, err := kubernetes.NewForConfig(api)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := nodewatch.New(client)
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(func() { cancel(); running.Wait() })
+	running.Go(func() { _ = nodes.Run(ctx, func() {}) })
+	return &Simulator{Config: api, Kubeconfig: path, Nodes: nodes, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // A cluster without simulated nodes is ready at once, and nothing is installed.
 func TestRunWithoutNodes(t *testing.T) {
-	a := &fakeAPI{}
+	a := &fakeAPI{nodes: `{"metadata":{"name":"n1"}}`}
 	s := simulator(t, a)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
