@@ -44,6 +44,7 @@ func (k *kubelet) Run(ctx context.Context, ready func()) error {
 	if deps.CAdvisorInterface, err = newMachine(ctx, server, size); err != nil {
 		return lifecycle.Permanent(fmt.Errorf("inspect machine: %w", err))
 	}
+	watchPodsEarly(ctx, server, deps)
 	ended := make(chan error, 1)
 	go func() { ended <- kubeletapp.Run(ctx, server, deps, utilfeature.DefaultFeatureGate) }()
 	return serve(ctx, ended, k.ready, ready)
