@@ -162,8 +162,7 @@ func eventLine(e *corev1.Event) string {
 	if n := eventCount(e); n > 1 {
 		count = fmt.Sprintf(" ×%d", n)
 	}
-	return fmt.Sprintf("%s  %-7s  %s  %s%s: %s", observe.EventTime(e).UTC().Format(time.RFC3339), e.Type, eventObject(e), e.Reason, count,
-		strings.Join(strings.Fields(e.Message), " "))
+	return fmt.Sprintf("%s  %-7s  %s  %s%s: %s", observe.EventTime(e).UTC().Format(time.RFC3339), e.Type, eventObject(e), e.Reason, count, oneLine(e.Message))
 }
 
 func eventObject(e *corev1.Event) string {

@@ -102,7 +102,7 @@ func Run(program string, args []string, in io.Reader, out, errOut io.Writer) int
 func (p Plan) hold(ctx context.Context, program string, out io.Writer) error {
 	var err error
 	if len(p.Up) > 0 {
-		err = run(ctx, program, p.Up)
+		err = run(ctx, program, nil, p.Up)
 	}
 	switch {
 	case err != nil && ctx.Err() == nil:
@@ -115,22 +115,23 @@ func (p Plan) hold(ctx context.Context, program string, out io.Writer) error {
 	if errors.Is(context.Cause(ctx), errKept) {
 		return nil
 	}
-	return p.takeDown(context.WithoutCancel(ctx), program)
+	return p.takeDown(context.WithoutCancel(ctx), program, nil)
 }
 
-func (p Plan) takeDown(ctx context.Context, program string) error {
+func (p Plan) takeDown(ctx context.Context, program string, environ []string) error {
 	ctx, cancel := context.WithTimeout(ctx, downTimeout)
 	defer cancel()
-	if err := run(ctx, program, p.Down); err != nil {
+	if err := run(ctx, program, environ, p.Down); err != nil {
 		return err
 	}
 	return os.RemoveAll(p.Dir)
 }
 
-// run runs kl. When ctx ends, kl gets an interrupt, as by Ctrl-C, so that it cleans up.
-func run(ctx context.Context, program string, args []string) error {
+// run runs kl, with the environment of this process if environ is nil. When ctx ends, kl gets an interrupt, as by Ctrl-C, so that it cleans up.
+func run(ctx context.Context, program string, environ, args []string) error {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = environ
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = downTimeout

@@ -81,7 +81,7 @@ func (h *Held) Stop() error {
 		return nil
 	}
 	// The holder failed, or was killed: the cluster may still be there.
-	return h.plan.takeDownAs(h.binary, h.environ)
+	return h.plan.takeDown(context.Background(), h.binary, h.environ)
 }
 
 // Keep leaves the cluster and the directory to the caller, and returns when the holder has ended.
@@ -98,15 +98,4 @@ func (h *Held) wait() error {
 	late := time.AfterFunc(2*downTimeout, func() { _ = h.Process.Kill() })
 	defer late.Stop()
 	return h.cmd.Wait()
-}
-
-func (p Plan) takeDownAs(binary string, environ []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), downTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, p.Down...)
-	cmd.Env = environ
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kl %s: %w\n%s", strings.Join(p.Down, " "), err, out)
-	}
-	return os.RemoveAll(p.Dir)
 }
