@@ -92,20 +92,11 @@ func bundleCreate(ctx context.Context, e *env, out string, manifests, args []str
 	size, err := statefile.WriteWhole(out, 0o644, write)
 	line.clear()
 	if err != nil {
-		return &cluster.Error{Op: "write " + out, Err: plainPath(err)}
+		return &cluster.Error{Op: "write " + out, Err: statefile.Cause(err)}
 	}
 	fmt.Fprintf(e.Out, "%s: %s, %s of %.1f MB in %.1f MB, in %.1f s\n",
 		printable(out), plural(written.Images, "image"), plural(written.Layers, "layer"), float64(written.Bytes)/1e6, float64(size)/1e6, time.Since(began).Seconds())
 	return nil
-}
-
-// plainPath takes the name of a temporary file out of an error.
-func plainPath(err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 func newBundleListCmd(e *env) *cobra.Command {

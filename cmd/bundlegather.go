@@ -15,6 +15,7 @@ import (
 	"github.com/klkube/kl/cluster/bundle"
 	"github.com/klkube/kl/cluster/images"
 	"github.com/klkube/kl/cluster/registry"
+	"github.com/klkube/kl/cluster/statefile"
 )
 
 // maxManifest is how many bytes a file with manifests may have.
@@ -26,7 +27,7 @@ func (e *env) manifestRefs(args []string) ([]bundle.Ref, error) {
 	for _, arg := range args {
 		files, err := manifestFiles(arg)
 		if err != nil {
-			return nil, &cluster.Error{Op: "read " + arg, Err: plainPath(err)}
+			return nil, &cluster.Error{Op: "read " + arg, Err: statefile.Cause(err)}
 		}
 		for _, file := range files {
 			data, err := e.readInput(file, maxManifest)
@@ -34,7 +35,7 @@ func (e *env) manifestRefs(args []string) ([]bundle.Ref, error) {
 				err = fmt.Errorf("it is larger than %d MB", maxManifest>>20)
 			}
 			if err != nil {
-				return nil, &cluster.Error{Op: "read " + streamName(file), Err: plainPath(err)}
+				return nil, &cluster.Error{Op: "read " + streamName(file), Err: statefile.Cause(err)}
 			}
 			found, err := bundle.Refs(streamName(file), data)
 			if err != nil {

@@ -129,7 +129,7 @@ func findManifests(o convertOptions) ([]source, error) {
 		}
 		info, err := os.Stat(arg)
 		if err != nil {
-			return nil, fmt.Errorf("convert %s: %w", arg, plainPathError(err))
+			return nil, fmt.Errorf("convert %s: %w", arg, statefile.Cause(err))
 		}
 		if !info.IsDir() {
 			all = append(all, source{path: arg, within: filepath.Base(arg)})
@@ -157,15 +157,6 @@ func findManifests(o convertOptions) ([]source, error) {
 		}
 	}
 	return all, nil
-}
-
-// plainPathError takes the path out of an error that names it already.
-func plainPathError(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 // writeConverted prints the results or puts them where they belong.

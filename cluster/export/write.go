@@ -69,10 +69,10 @@ func (d Destination) Check() error {
 		return &cluster.Error{Op: "write " + d.File, Err: errors.New("its name says no kind of archive"), Hint: "let it end in .tar.zst, .tar.gz or .tar"}
 	case d.File != "":
 		if err := statefile.Check(d.File); err != nil {
-			return &cluster.Error{Op: "write " + d.File, Err: plainPath(err), Hint: "name a file in a directory that you can write to"}
+			return &cluster.Error{Op: "write " + d.File, Err: statefile.Cause(err), Hint: "name a file in a directory that you can write to"}
 		}
 		if err := statefile.CheckDir(filepath.Dir(d.File)); err != nil {
-			return &cluster.Error{Op: "write " + d.File, Err: plainPath(err), Hint: "name a file in a directory that you can write to"}
+			return &cluster.Error{Op: "write " + d.File, Err: statefile.Cause(err), Hint: "name a file in a directory that you can write to"}
 		}
 		return nil
 	case ending(d.Dir) != "":
@@ -88,18 +88,9 @@ func (d Destination) Check() error {
 		err = statefile.CheckDir(d.Dir)
 	}
 	if err != nil {
-		return &cluster.Error{Op: "write " + d.Dir, Err: plainPath(err), Hint: "name a directory that you can write to"}
+		return &cluster.Error{Op: "write " + d.Dir, Err: statefile.Cause(err), Hint: "name a directory that you can write to"}
 	}
 	return nil
-}
-
-// plainPath takes the path out of an error whose reader knows it.
-func plainPath(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 // Write gathers a bundle and writes it. What cannot be gathered is no error. If ctx ends, or the destination cannot be written, nothing is
@@ -144,7 +135,7 @@ func clear(dir string, whole bool) error {
 func writeArchive(ctx context.Context, file string, c Cluster, progress func(Progress)) (r Result, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(file), ".kl-export-*")
 	if err != nil {
-		return r, &cluster.Error{Op: "write " + file, Err: plainPath(err)}
+		return r, &cluster.Error{Op: "write " + file, Err: statefile.Cause(err)}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if r, err = fill(ctx, dir, c, progress); err != nil {
@@ -160,7 +151,7 @@ func writeArchive(ctx context.Context, file string, c Cluster, progress func(Pro
 		return errors.Join(pack(ctx, z, dir, filepath.Base(file[:len(file)-len(end)])), z.Close())
 	})
 	if err != nil {
-		err = &cluster.Error{Op: "write " + file, Err: plainPath(err)}
+		err = &cluster.Error{Op: "write " + file, Err: statefile.Cause(err)}
 	}
 	return r, err
 }

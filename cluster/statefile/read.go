@@ -118,7 +118,7 @@ func OpenWithin(dir, name string) (*os.File, error) {
 		err = notRegular{info.Mode(), "regular file"}
 	}
 	if err != nil {
-		return nil, named("read", filepath.Join(dir, name), cause(err))
+		return nil, named("read", filepath.Join(dir, name), Cause(err))
 	}
 	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

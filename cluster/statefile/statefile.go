@@ -277,7 +277,7 @@ func MkdirAll(path string, mode os.FileMode) error {
 	if err := dir.Mkdir(name, mode); errors.Is(err, fs.ErrExist) {
 		return nil // another process was faster
 	} else if err != nil {
-		return &fs.PathError{Op: "make directory", Path: path, Err: cause(err)}
+		return &fs.PathError{Op: "make directory", Path: path, Err: Cause(err)}
 	}
 	above, err := dir.Stat(".")
 	if err != nil {
@@ -302,11 +302,11 @@ func named(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &fs.PathError{Op: op, Path: path, Err: cause(err)}
+	return &fs.PathError{Op: op, Path: path, Err: Cause(err)}
 }
 
-// cause strips operation and path from an error of package os.
-func cause(err error) error {
+// Cause is an error of package os without operation and path, for messages that name them already. Others stay as they are.
+func Cause(err error) error {
 	var path *fs.PathError
 	var link *os.LinkError
 	switch {
